@@ -1,0 +1,1 @@
+"""Facts, each with its source and date. Nothing is computed here."""

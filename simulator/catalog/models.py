@@ -1,0 +1,168 @@
+"""Language models, layer by layer: what decides weight bytes, KV bytes and FLOPs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from simulator.catalog.quantizations import Quantization
+from simulator.spec import Count, Natural, spec
+
+
+@spec
+class GroupedQueryAttention:
+    """Softmax attention; MHA when kv_heads = heads, MQA when 1. Sizes are the whole model's, before any split.
+
+    `window`: tokens that a sliding layer sees; `chunk`: tokens of a chunked-local layer (Llama 4); at most one is set.
+    `shares_kv`: the layer reads the KV cache of an earlier layer and has no K and V of its own.
+    `key_is_value`: one projection serves as K and V (Gemma 4 global layers); both are still cached.
+    `gated`: the query projection is twice as wide and half of it gates the output (Qwen3-Next).
+    """
+
+    kind: Literal["gqa"] = "gqa"
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    value_head_dim: Count
+    window: Count | None = None
+    chunk: Count | None = None
+    qkv_bias: bool = False
+    output_bias: bool = False
+    query_key_norm: bool = False
+    gated: bool = False
+    sinks: bool = False
+    shares_kv: bool = False
+    key_is_value: bool = False
+
+
+@spec
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek, Kimi): one latent of kv_lora_rank + rope_dim per token, not split by TP.
+
+    `index_heads`, `index_dim`, `index_top_k`: the sparse-attention indexer of DeepSeek-V3.2, 0 without one.
+    """
+
+    kind: Literal["mla"] = "mla"
+    heads: Count
+    q_lora_rank: Natural = 0
+    kv_lora_rank: Count
+    nope_dim: Count
+    rope_dim: Count
+    value_head_dim: Count
+    index_heads: Natural = 0
+    index_dim: Natural = 0
+    index_top_k: Natural = 0
+
+
+@spec
+class Mamba2:
+    """A Mamba-2 block: a fixed state per sequence of heads * head_dim * state_size, and a convolution state."""
+
+    kind: Literal["mamba2"] = "mamba2"
+    heads: Count
+    head_dim: Count
+    state_size: Count
+    groups: Count
+    conv_kernel: Count
+    conv_bias: bool = True
+
+
+@spec
+class GatedDeltaNet:
+    """Gated linear attention (Qwen3-Next, Qwen3.5): a fixed state per sequence of value_heads * key_dim * value_dim."""
+
+    kind: Literal["gdn"] = "gdn"
+    key_heads: Count
+    value_heads: Count
+    key_head_dim: Count
+    value_head_dim: Count
+    conv_kernel: Count
+
+
+Mixer = Annotated[GroupedQueryAttention | LatentAttention | Mamba2 | GatedDeltaNet, Field(discriminator="kind")]
+
+
+@spec
+class DenseMlp:
+    """Feed-forward block; gated has three matrices of hidden * width, plain has two."""
+
+    kind: Literal["dense"] = "dense"
+    width: Count
+    gated: bool = True
+    bias: bool = False
+
+
+@spec
+class MoeMlp:
+    """Mixture of experts. Every expert is stored, `experts_per_token` are computed.
+
+    `shared_width`: summed width of the experts every token visits. `dense_width`: a dense MLP beside the experts (Gemma 4).
+    `latent`: width the experts work in when it is not the hidden size (Nemotron 3 latent MoE), 0 when it is.
+    """
+
+    kind: Literal["moe"] = "moe"
+    experts: Count
+    experts_per_token: Count
+    width: Count
+    gated: bool = True
+    bias: bool = False
+    shared_width: Natural = 0
+    shared_gate: bool = False
+    dense_width: Natural = 0
+    router_bias: bool = False
+    latent: Natural = 0
+
+
+Mlp = Annotated[DenseMlp | MoeMlp, Field(discriminator="kind")]
+
+
+@spec
+class Layer:
+    """One transformer block; either half may be absent (Nemotron-H has them apart). `norms`: vectors of hidden size."""
+
+    mixer: Mixer | None = None
+    mlp: Mlp | None = None
+    norms: Natural = 2
+
+
+@spec
+class Model:
+    """A decoder-only language model as its checkpoint defines it.
+
+    `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the checkpoint and
+    loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
+    `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
+    """
+
+    name: str
+    architecture: str
+    hidden: Count
+    vocabulary: Count
+    layers: tuple[Layer, ...]
+    tied_embeddings: bool
+    max_position: Count
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    quantization: Quantization | None = None
+    draft_layers: tuple[Layer, ...] = ()
+    vision_parameters: Natural = 0
+    other_parameters: Natural = 0
+    checkpoint_bytes: Count | None = None
+    approximations: tuple[str, ...] = ()
+    source: str
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
+        return any(isinstance(layer.mlp, MoeMlp) for layer in self.layers)
+
+
+def model(name: str | Path | Model) -> Model:
+    """A model by any of its names, or read from a config.json (the file, or the folder that holds it)."""
+    raise NotImplementedError  # catalog data and reader
+
+
+def models() -> tuple[Model, ...]:
+    """Every model of the catalog, in file order."""
+    raise NotImplementedError

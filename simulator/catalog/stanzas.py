@@ -1,0 +1,68 @@
+"""Catalog files: one YAML stanza an entry, found by name or alias, and parsed only when asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from simulator.errors import SimulatorError, UnknownName
+
+_HEAD = re.compile(r"^(?P<name>[^\s#:][^:]*):\s*$", re.MULTILINE)
+_ALIASES = re.compile(r"^  aliases: \[(?P<names>.*)\]\s*$", re.MULTILINE)
+_VENDOR = re.compile(r"^(nvidia|amd|geforce|instinct|tesla|quadro)-")
+
+
+def normal(name: str) -> str:
+    """A name as it is compared: no organization, no vendor, lower case, words joined by dashes.
+
+    >>> normal("NVIDIA H100 80GB HBM3"), normal("meta-llama/Llama-3.1-8B-Instruct")
+    ('h100-80gb-hbm3', 'llama-3.1-8b-instruct')
+    """
+    plain = re.sub(r"[\s_/]+", "-", name.strip().rsplit("/", 1)[-1].lower())
+    while (shorter := _VENDOR.sub("", plain)) != plain:
+        plain = shorter
+    return plain
+
+
+@cache
+def stanzas(kind: str) -> Mapping[str, str]:
+    """The YAML text of every entry of `catalog/data/<kind>.yaml` by its name, in file order."""
+    text = resources.files("simulator.catalog").joinpath("data", f"{kind}.yaml").read_text("utf-8")
+    heads = list(_HEAD.finditer(text))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return {head["name"]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+
+
+@cache
+def _index(kind: str) -> Mapping[str, str]:
+    index: dict[str, str] = {}
+    for name, body in stanzas(kind).items():
+        listed = _ALIASES.search(body)
+        aliases = listed["names"].split(",") if listed else []
+        for spelling in (name, *aliases):
+            key = normal(spelling.strip().strip("'\""))
+            if index.setdefault(key, name) != name:
+                raise SimulatorError(f"catalog/{kind}: '{key}' names both {index[key]} and {name}")
+    return index
+
+
+def find(kind: str, name: str, label: str) -> str:
+    """The entry's own name for any spelling of it. Raises UnknownName with the nearest ones."""
+    index = _index(kind)
+    if (key := normal(name)) not in index:
+        raise UnknownName(label, name, index)
+    return index[key]
+
+
+@cache
+def load(kind: str, name: str) -> dict[str, Any]:
+    """The fields of one entry; `source` must be among them."""
+    from ruamel.yaml import YAML
+
+    fields: dict[str, Any] = YAML(typ="safe", pure=True).load(stanzas(kind)[name]) or {}
+    if not fields.get("source"):
+        raise SimulatorError(f"catalog/{kind}: {name} has no source")
+    return fields

@@ -1,0 +1,1 @@
+"""The simulation: tokens, blocks and seconds; no GPU, model or dollar in here."""

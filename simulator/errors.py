@@ -1,0 +1,54 @@
+"""Every error a user can meet. The command line prints each as one line and exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimulatorError(Exception):
+    """Root of all errors that are somebody's input and not our bug."""
+
+
+class UnknownName(SimulatorError):
+    """A name is not in the catalog. The message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        self.nearest = nearest_names(name, known)
+        super().__init__(f"unknown {kind} '{name}'{did_you_mean(self.nearest)}")
+
+
+class NotModelled(SimulatorError):
+    """The configuration is understood, and we have no model for it."""
+
+
+class ScenarioError(SimulatorError):
+    """A scenario cannot be read. The message starts with `file:line:column`."""
+
+
+class ConfigError(SimulatorError):
+    """A HuggingFace config.json cannot be understood."""
+
+
+class DoesNotFit(SimulatorError):
+    """A deployment has no room to start. The message says what would help."""
+
+
+class Unstable(SimulatorError):
+    """A steady-state figure was asked of a queue that grows without bound."""
+
+
+class MeasurementError(SimulatorError):
+    """A file of measurements or a trace cannot be read."""
+
+
+def nearest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known names nearest to a misspelt one, best first, at most `most`."""
+    by_lower = {k.lower(): k for k in known}
+    return [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)]
+
+
+def did_you_mean(names: list[str]) -> str:
+    """The tail of an error message that offers names, empty when there are none."""
+    return f"; did you mean {' or '.join(repr(n) for n in names)}?" if names else ""

@@ -1,0 +1,39 @@
+"""StepTime: the seconds of one engine step, as the engine asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Sliding-window or chunked layers: they attend to at most `size` tokens of each context."""
+
+    size: int
+    per_context: float
+    per_pair: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepTime:
+    """Seconds of a step from what the scheduler put into it.
+
+    t = tokens[T] + sampled[B] + per_sequence*N + per_context*C + per_pair*P + constant + windows
+
+    T tokens computed in the step; N sequences in it; B of them sample a token (decodes, and prompts that finish);
+    C summed context of the decoding sequences; P sum over prefill chunks of chunk*(already computed + chunk/2).
+    Each window adds per_context * sum(min(context, size)) and per_pair * sum(min(pair term, chunk*size)).
+
+    `tokens` has shape (max_num_batched_tokens + 1,), `sampled` shape (max_num_seqs + 1,); both in seconds, finite, >= 0.
+    """
+
+    tokens: NDArray[np.float64]
+    sampled: NDArray[np.float64]
+    per_sequence: float
+    per_context: float
+    per_pair: float
+    constant: float
+    windows: tuple[Window, ...] = ()

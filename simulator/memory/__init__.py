@@ -1,0 +1,1 @@
+"""Bytes on one GPU: weights, KV cache, overheads, and whether it fits."""

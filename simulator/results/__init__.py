@@ -1,0 +1,1 @@
+"""Tables and numbers out of a simulation."""

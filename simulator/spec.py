@@ -1,0 +1,35 @@
+"""What people write: frozen, keyword-only dataclasses that pydantic validates on construction and on `replace`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from types import UnionType
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+T = TypeVar("T")
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field))
+def spec(cls: type[T]) -> type[T]:
+    """Make a class a spec: validated, immutable, keyword-only, unknown fields refused."""
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return pydantic_dataclass(config=config, frozen=True, kw_only=True, slots=True)(cls)
+
+
+def variants(union: Any) -> tuple[type, ...]:
+    """The classes of a tagged union, in order: what contract tests loop over."""
+    if typing.get_origin(union) is Annotated:
+        return variants(typing.get_args(union)[0])
+    if isinstance(union, UnionType) or typing.get_origin(union) is typing.Union:
+        return typing.get_args(union)
+    return (union,)

@@ -1,0 +1,1 @@
+"""Against real runs: readers of measurements, comparison, calibration."""

@@ -1,0 +1,1 @@
+"""What is asked: arrivals, lengths, sessions, traces."""
