@@ -3,17 +3,52 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+.PHONY: help setup run check quick test chromium golden bench report clean
+
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## create .venv and install everything into it
 
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
-setup: $(STAMP)  ## create .venv and install everything into it
-.PHONY: help setup
+run: $(STAMP)  ## simulate scenarios/chatbot.yaml and write its report to reports/chatbot/
+	$(BIN)/sim run scenarios/chatbot.yaml
+
+check: $(STAMP)  ## formatting, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+quick: $(STAMP)  ## the tests that take seconds
+	$(BIN)/pytest -n auto $(QUICK) --doctest-modules simulator
+
+test: check chromium  ## everything that must pass
+	ENGINE_CASES=full $(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
+
+chromium:
+	@command -v chromium >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || \
+	  echo '*** No Chromium and no right to install it: the browser tests will be SKIPPED. Install the package chromium to run them. ***' >&2
+
+golden: $(STAMP)  ## rewrite the golden summaries; review the diff
+	$(BIN)/pytest tests/golden --rewrite-golden
+
+bench: $(STAMP)  ## measure speed, as ratios in one run
+	$(BIN)/python -m benchmarks
+
+report: $(STAMP)  ## the report of every scenario
+	$(BIN)/sim run scenarios/*.yaml
+
+clean:  ## remove everything that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find reports -mindepth 1 ! -name README.md -delete
