@@ -19,6 +19,7 @@ class GroupedQueryAttention:
     `shares_kv`: the layer reads the KV cache of an earlier layer and has no K and V of its own.
     `key_is_value`: one projection serves as K and V (Gemma 4 global layers); both are still cached.
     `gated`: the query projection is twice as wide and half of it gates the output (Qwen3-Next).
+    `index_heads`, `index_dim`, `index_top_k`: a sparse-attention indexer (MiniMax-M3), 0 without one; top_k in tokens.
     """
 
     kind: Literal["gqa"] = "gqa"
@@ -35,13 +36,17 @@ class GroupedQueryAttention:
     sinks: bool = False
     shares_kv: bool = False
     key_is_value: bool = False
+    index_heads: Natural = 0
+    index_dim: Natural = 0
+    index_top_k: Natural = 0
 
 
 @spec
 class LatentAttention:
     """Multi-head latent attention (DeepSeek, Kimi): one latent of kv_lora_rank + rope_dim per token, not split by TP.
 
-    `index_heads`, `index_dim`, `index_top_k`: the sparse-attention indexer of DeepSeek-V3.2, 0 without one.
+    `index_heads`, `index_dim`, `index_top_k`: the sparse-attention indexer of DeepSeek-V3.2, 0 without one; a layer that reuses
+    the choice of an earlier one (GLM-5.2) has index_top_k and no index_heads.
     """
 
     kind: Literal["mla"] = "mla"
@@ -57,8 +62,48 @@ class LatentAttention:
 
 
 @spec
+class CompressedAttention:
+    """DeepSeek-V4 attention: one shared key-value head, seen in full over `window` tokens and compressed beyond it.
+
+    Every `ratio` tokens leave one compressed entry of `head_dim` in the cache; ratio 0 keeps only the window. Where `index_heads`
+    is not 0, an indexer picks `index_top_k` of the compressed entries and caches `index_dim` values for each of them.
+    """
+
+    kind: Literal["csa"] = "csa"
+    heads: Count
+    head_dim: Count
+    rope_dim: Count
+    q_lora_rank: Count
+    o_lora_rank: Count
+    o_groups: Count
+    window: Count
+    ratio: Natural = 0
+    index_heads: Natural = 0
+    index_dim: Natural = 0
+    index_top_k: Natural = 0
+
+
+@spec
+class Mamba1:
+    """A Mamba-1 block (Jamba): a fixed state per sequence of inner * state_size, and a convolution state of inner * (conv_kernel - 1)."""
+
+    kind: Literal["mamba1"] = "mamba1"
+    inner: Count
+    state_size: Count
+    conv_kernel: Count
+    time_step_rank: Count
+    inner_norms: bool = False
+    conv_bias: bool = True
+    bias: bool = False
+    state_dtype: Literal["fp32", "bf16"] = "bf16"
+
+
+@spec
 class Mamba2:
-    """A Mamba-2 block: a fixed state per sequence of heads * head_dim * state_size, and a convolution state."""
+    """A Mamba-2 block: a fixed state per sequence of heads * head_dim * state_size, and a convolution state.
+
+    `state_dtype` is what the checkpoint asks of the first; the convolution state has the model's type.
+    """
 
     kind: Literal["mamba2"] = "mamba2"
     heads: Count
@@ -67,6 +112,8 @@ class Mamba2:
     groups: Count
     conv_kernel: Count
     conv_bias: bool = True
+    bias: bool = False
+    state_dtype: Literal["fp32", "bf16"] = "bf16"
 
 
 @spec
@@ -79,9 +126,13 @@ class GatedDeltaNet:
     key_head_dim: Count
     value_head_dim: Count
     conv_kernel: Count
+    state_dtype: Literal["fp32", "bf16"] = "bf16"
 
 
-Mixer = Annotated[GroupedQueryAttention | LatentAttention | Mamba2 | GatedDeltaNet, Field(discriminator="kind")]
+Mixer = Annotated[
+    GroupedQueryAttention | LatentAttention | CompressedAttention | Mamba1 | Mamba2 | GatedDeltaNet,
+    Field(discriminator="kind"),
+]
 
 
 @spec
@@ -134,6 +185,7 @@ class Model:
     `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the checkpoint and
     loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
+    `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
     """
 
     name: str
@@ -148,6 +200,7 @@ class Model:
     draft_layers: tuple[Layer, ...] = ()
     vision_parameters: Natural = 0
     other_parameters: Natural = 0
+    rope_cache_elements: Natural = 0
     checkpoint_bytes: Count | None = None
     approximations: tuple[str, ...] = ()
     source: str
