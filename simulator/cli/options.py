@@ -1,0 +1,30 @@
+"""Command-line options that several commands share, and how errors leave the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="Set a value of the scenario, e.g. workload.arrivals.rate=6/s. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the scenario's own when not given.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that run folders are written into.")]
+
+
+def parsed_settings(settings: list[str]) -> list[tuple[str, str]]:
+    """`a.b=c` as (path, text) pairs. Raises ScenarioError for one without a path."""
+    from simulator.errors import ScenarioError
+
+    pairs = []
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not (path and equals):
+            raise ScenarioError(f"--set {setting}: expected PATH=VALUE, e.g. --set workload.arrivals.rate=6/s")
+        pairs.append((path.strip(), text))
+    return pairs
