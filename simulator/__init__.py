@@ -1,0 +1,42 @@
+"""Size LLM inference before renting GPUs.
+
+    import simulator as sim
+
+    scenario = sim.load("scenarios/chatbot.yaml")
+    result = sim.review(scenario)
+    result.recommendation.sentence
+
+Everything is imported on first use, so that `import simulator` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import Any
+
+_HOMES = {
+    "load": "simulator.scenario",
+    "dump": "simulator.scenario",
+    "Scenario": "simulator.scenario",
+    "Deployment": "simulator.scenario",
+    "Workload": "simulator.workload.workload",
+    "Slo": "simulator.results.slo",
+    "gpu": "simulator.catalog",
+    "model": "simulator.catalog",
+    "quantization": "simulator.catalog",
+    "engine": "simulator.catalog",
+    "EngineArgs": "simulator.catalog",
+    "plan_memory": "simulator.memory.plan",
+    "bind": "simulator.simulation",
+    "simulate": "simulator.simulation",
+    "review": "simulator.planning.review",
+}
+__all__ = ["__version__", *_HOMES]
+__version__ = _version("inference-sizing-simulator")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simulator' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
