@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from simulator.catalog import stanzas
 from simulator.catalog.quantizations import Quantization
 from simulator.spec import Count, Natural, spec
 
@@ -85,7 +87,10 @@ class CompressedAttention:
 
 @spec
 class Mamba1:
-    """A Mamba-1 block (Jamba): a fixed state per sequence of inner * state_size, and a convolution state of inner * (conv_kernel - 1)."""
+    """A Mamba-1 block (Jamba): a fixed state per sequence of inner * state_size, and a convolution state.
+
+    `inner_norms`: norms on the time step and on both state projections.
+    """
 
     kind: Literal["mamba1"] = "mamba1"
     inner: Count
@@ -182,8 +187,8 @@ class Layer:
 class Model:
     """A decoder-only language model as its checkpoint defines it.
 
-    `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the checkpoint and
-    loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
+    `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the
+    checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
     `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
     """
@@ -212,10 +217,32 @@ class Model:
 
 
 def model(name: str | Path | Model) -> Model:
-    """A model by any of its names, or read from a config.json (the file, or the folder that holds it)."""
-    raise NotImplementedError  # catalog data and reader
+    """A model by any of its names, or read from a config.json (the file, or the folder that holds it).
+
+    Raises UnknownName with the nearest names; ConfigError where a config.json cannot be understood.
+    """
+    if isinstance(name, Model):
+        return name
+    if is_path(name):
+        from simulator.catalog import hf_config
+
+        return hf_config.read(name)
+    return _build(stanzas.find("models", str(name), "model"))
+
+
+def is_path(name: str | Path) -> bool:
+    """Whether a name means a file: it ends in .json, or there is a config.json in the folder of that name."""
+    return isinstance(name, Path) or name.endswith(".json") or Path(name, "config.json").is_file()
 
 
 def models() -> tuple[Model, ...]:
     """Every model of the catalog, in file order."""
-    raise NotImplementedError
+    return tuple(_build(name) for name in stanzas.stanzas("models"))
+
+
+@cache
+def _build(name: str) -> Model:
+    from simulator.catalog import hf_config
+
+    stanza = stanzas.load("models", name)
+    return hf_config.build(name, stanza["config"], source=f"{stanza['source']} ({stanza['checked']})")

@@ -1,0 +1,84 @@
+"""Fields: a config.json read by name, with errors that say which field is missing and what would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.errors import ConfigError, did_you_mean, nearest_names
+
+
+class Fields:
+    """A JSON object whose values are asked for by every name they go under, the first one present counts.
+
+    `where` opens every error. `defaults` are what the model's own configuration class fills in for absent fields.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
+        self.values, self.where, self.defaults = values, where, defaults or {}
+
+    def get(self, *names: str) -> Any:
+        """The value under the first of the names that is present and not null, else the class's default, else None."""
+        for source in (self.values, self.defaults):
+            for name in names:
+                if source.get(name) is not None:
+                    return source[name]
+        return None
+
+    def has(self, *names: str) -> bool:
+        """Whether any of the names has a value."""
+        return self.get(*names) is not None
+
+    def count(self, *names: str, default: int | None = None) -> int:
+        """A whole number. Raises ConfigError where it is absent without a default, negative or not a number."""
+        value = self.get(*names)
+        if value is None:
+            if default is None:
+                raise self.missing(*names)
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be a whole number, 0 or more")
+        return value
+
+    def positive(self, *names: str, default: int | None = None) -> int:
+        """A whole number above 0."""
+        value = self.count(*names, default=default)
+        if value == 0:
+            raise ConfigError(f"{self.where}: {names[0]} is 0; it must be 1 or more")
+        return value
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """A truth value; absent or null counts as the default."""
+        value = self.get(*names)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be true or false")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A list, empty where absent."""
+        value = self.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{self.where}: {name} is {value!r}; it must be a list")
+        return list(value)
+
+    def inner(self, *names: str) -> Fields | None:
+        """The object under a name, None where absent."""
+        value = self.get(*names)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be an object")
+        return Fields(value, f"{self.where}: {names[0]}")
+
+    def missing(self, *names: str) -> ConfigError:
+        """The error for an absent field, with the nearest of those that are there."""
+        near = nearest_names(names[0], [key for key in self.values if isinstance(key, str)])
+        return ConfigError(f"{self.where}: {' or '.join(names)} is missing; add it{did_you_mean(near)}")
+
+    def refused(self, name: str, why: str) -> ConfigError:
+        """The error for a field whose value is understood and cannot be expressed."""
+        return ConfigError(f"{self.where}: {name} = {self.get(name)!r} {why}")

@@ -1,0 +1,157 @@
+"""Weights: how many parameters, and how many bytes of them each GPU holds in which format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
+from simulator.errors import NotModelled
+from simulator.memory.tensors import Tensor, tensors
+
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+VOCABULARY_PADDING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of the fullest GPU of a replica, in bytes, by format ("bf16", "int4-g128", "rope-cache") and by tensor group.
+
+    Both sum to `bytes`. `stage` is the pipeline stage of that GPU.
+    """
+
+    bytes: float
+    by_format: dict[str, float]
+    by_group: dict[str, float]
+    stage: int = 0
+
+
+def parameters(model: Model) -> int:
+    """Parameters of the whole model, without draft layers: the number in its name.
+
+    >>> from simulator.catalog.models import model
+    >>> parameters(model("llama-3.1-8b"))
+    8030261248
+    """
+    return sum(tensor.parameters for tensor in tensors(model) if tensor.place != "draft")
+
+
+def active_parameters(model: Model) -> int:
+    """Parameters that one token is multiplied with: the visited experts only, no embedding table unless it is the lm_head too."""
+    table = model.vocabulary * model.hidden if model.tied_embeddings else 0
+    return table + sum(tensor.active_parameters for tensor in tensors(model))
+
+
+def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs) -> Weights:
+    """Bytes of weights on the fullest GPU of one replica, with the rotary table that vLLM counts among them.
+
+    `quantization` replaces the checkpoint's own; None keeps that (`model.quantization`), or the model's type where it has none.
+    Where the checkpoint's exact bytes are known and its own format runs, they set the total.
+
+    Raises NotModelled where the parallel sizes cannot divide the model.
+    """
+    check_parallel(model, args)
+    format_of = quantization or model.quantization
+    stages = [_stage(model, format_of, args, stage) for stage in range(args.pipeline_parallel_size)]
+    fullest = max(stages, key=lambda weights: weights.bytes)
+    exact = model.checkpoint_bytes if quantization is None or quantization == model.quantization else None
+    return _scaled(fullest, exact / _whole_bytes(model, format_of)) if exact else fullest
+
+
+def check_parallel(model: Model, args: EngineArgs) -> None:
+    """Raises NotModelled, in one line, where vLLM would refuse the parallel sizes."""
+    tp, pp = args.tensor_parallel_size, args.pipeline_parallel_size
+    for layer in model.layers:
+        heads = getattr(layer.mixer, "heads", None) or getattr(layer.mixer, "key_heads", None)
+        if heads and heads % tp:
+            raise NotModelled(f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads")
+        kv_heads = getattr(layer.mixer, "kv_heads", None)
+        if kv_heads and kv_heads % tp and tp % kv_heads:
+            raise NotModelled(
+                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them"
+            )
+    if pp > len(model.layers):
+        raise NotModelled(f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers")
+
+
+def stage_of_layer(layers: int, stages: int) -> list[int]:
+    """The pipeline stage of each layer: as even as it goes, what is left over to the stages before the last, from the back.
+
+    Source: vLLM vllm/distributed/utils.py, get_pp_indices, read November 2026.
+
+    >>> stage_of_layer(6, 4)
+    [0, 1, 1, 2, 2, 3]
+    """
+    sizes = [layers // stages] * stages
+    for extra in range(layers % stages):
+        sizes[-(extra + 2)] += 1
+    return [stage for stage, size in enumerate(sizes) for _ in range(size)]
+
+
+def on_one_gpu(tensor: Tensor, args: EngineArgs) -> float:
+    """Parameters of a tensor that one GPU of its pipeline stage holds, padding and replication included."""
+    tp = args.tensor_parallel_size
+    match tensor.split:
+        case "replicated":
+            return float(tensor.parameters)
+        case "tensor":
+            return tensor.parameters / tp
+        case "kv_heads":
+            return tensor.parameters * max(1.0, tensor.units / tp) / tensor.units
+        case "vocabulary":
+            padded = -(-tensor.units // VOCABULARY_PADDING) * VOCABULARY_PADDING
+            return tensor.parameters / tensor.units * padded / tp
+        case "experts":
+            ranks = tp * args.data_parallel_size
+            held = -(-tensor.units // ranks) if args.enable_expert_parallel else tensor.units / ranks
+            return tensor.parameters / tensor.units * held
+
+
+def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, stage: int) -> Weights:
+    stages = args.pipeline_parallel_size
+    owner = stage_of_layer(len(model.layers), stages)
+    by_format: dict[str, float] = {}
+    by_group: dict[str, float] = {}
+    for tensor in tensors(model):
+        if not _is_here(tensor, model, owner, stage, stages):
+            continue
+        name, bytes_each = _stored(model, quantization, tensor)
+        amount = on_one_gpu(tensor, args) * bytes_each
+        by_format[name] = by_format.get(name, 0.0) + amount
+        by_group[tensor.group] = by_group.get(tensor.group, 0.0) + amount
+    if model.rope_cache_elements:
+        by_format["rope-cache"] = by_group["rope-cache"] = float(model.rope_cache_elements * BYTES[model.dtype])
+    return Weights(sum(by_format.values()), by_format, by_group, stage)
+
+
+def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages: int) -> bool:
+    match tensor.place:
+        case "layer":
+            return tensor.layer is not None and owner[tensor.layer] == stage
+        case "first":
+            return stage == 0 or (tensor.group == "embedding" and model.tied_embeddings and stage == stages - 1)
+        case "last":
+            return stage == stages - 1
+        case "every":
+            return True
+        case "draft":
+            return False
+
+
+def _stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
+    group: TensorGroup = tensor.group
+    stored: WeightFormat | None = quantization.format(group, tensor.layer) if quantization else None
+    return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES[model.dtype]))
+
+
+def _whole_bytes(model: Model, quantization: Quantization | None) -> float:
+    return sum(tensor.parameters * _stored(model, quantization, tensor)[1] for tensor in tensors(model))
+
+
+def _scaled(weights: Weights, factor: float) -> Weights:
+    def scale(parts: dict[str, float]) -> dict[str, float]:
+        return {name: amount * (1.0 if name == "rope-cache" else factor) for name, amount in parts.items()}
+
+    by_format, by_group = scale(weights.by_format), scale(weights.by_group)
+    return Weights(sum(by_format.values()), by_format, by_group, weights.stage)
