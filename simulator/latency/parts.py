@@ -146,7 +146,21 @@ def _mixer_gemms(r: Rank, layer: Layer, index: int) -> Seconds:
         query = heads * m.head_dim * (2 if m.gated else 1)
         keys = 0 if m.shares_kv else kv * (m.head_dim + (0 if m.key_is_value else m.value_head_dim))
         return r.gemm("attention", index, query + keys, h) + r.gemm("attention", index, h, heads * m.value_head_dim)
+    if isinstance(m, LatentAttention):
+        return _latent_gemms(r, m, index)
     raise NotModelled(f"{m.kind} layers are not modelled yet")
+
+
+def _latent_gemms(r: Rank, m: LatentAttention, index: int) -> Seconds:
+    """Projections of MLA: down to the latents on every rank, up to the heads, and products with the absorbed weights."""
+    h, heads = r.model.hidden, m.heads / r.tp
+    query = heads * (m.nope_dim + m.rope_dim)
+    down = r.gemm("attention", index, (m.q_lora_rank or query) + m.kv_lora_rank + m.rope_dim, h)
+    up = r.gemm("attention", index, query, m.q_lora_rank) if m.q_lora_rank else 0.0
+    absorbed = rates(None, "gemm", r.gpu, r.kernels)
+    keys = physics.gemm(r.tokens, heads * m.nope_dim, m.kv_lora_rank, absorbed)
+    values = physics.gemm(r.tokens, heads * m.value_head_dim, m.kv_lora_rank, absorbed)
+    return np.asarray(down + up + keys + values + r.gemm("attention", index, h, heads * m.value_head_dim))
 
 
 def _mlp_gemms(r: Rank, m: Mlp | None, index: int) -> Seconds:
@@ -204,7 +218,9 @@ def _attention_rates(r: Rank, m: GroupedQueryAttention | LatentAttention) -> tup
         context = physics.context_read(kv, read)
         pair = physics.pair_compute(2 * m.heads / r.tp * (m.head_dim + m.value_head_dim), matmul)
     else:
-        raise NotModelled("mla layers are not modelled yet")
+        latent, heads = m.kv_lora_rank + m.rope_dim, m.heads / r.tp
+        context = physics.context_read(latent * r.kv_bytes, read, 2 * heads * (latent + m.kv_lora_rank), 0.5 * r.sixteen_flops)
+        pair = physics.pair_compute(2 * heads * (m.nope_dim + m.rope_dim + m.value_head_dim), matmul)
     return r.overheads.decode * context, r.overheads.prefill * pair
 
 
@@ -224,6 +240,8 @@ def _elementwise_bytes(r: Rank, layer: Layer) -> Tokens:
     m, heads = layer.mlp, 0.0
     if isinstance(layer.mixer, GroupedQueryAttention):
         heads = layer.mixer.heads * layer.mixer.head_dim / r.tp
+    elif isinstance(layer.mixer, LatentAttention):
+        heads = layer.mixer.heads * (layer.mixer.nope_dim + layer.mixer.rope_dim) / r.tp
     width = m.width * (m.experts_per_token if isinstance(m, MoeMlp) else 1) / r.tp if m else 0.0
     return r.tokens * (16.0 * r.model.hidden + 6.0 * width + 8.0 * heads)
 
