@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from simulator.catalog import stanzas
+from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.spec import Count, Positive, spec
+from simulator.units import GB, GIB, TFLOPS
 
 Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx", "cdna3"]
 ComputeType = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
@@ -14,7 +21,7 @@ ComputeType = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
 @spec
 class Gpu:
-    """One GPU. Memory as the driver reports it (torch's total), dense FLOP/s without sparsity.
+    """One GPU. Memory as the driver reports it (torch's total); dense FLOP/s, without sparsity and with FP32 accumulation.
 
     `link_bytes_per_s` is the one-direction bandwidth to a peer GPU over `link`; for PCIe cards it is what the
     slot allows and a server's topology may give less, so a deployment can override it.
@@ -41,7 +48,11 @@ class Gpu:
 
 
 def gpu(name: str | Gpu) -> Gpu:
-    """A GPU by any of its names. Raises UnknownName with the nearest ones."""
+    """A GPU by any of its names. Raises UnknownName with the nearest ones.
+
+    >>> gpu("NVIDIA H100 80GB HBM3").name
+    'h100-sxm'
+    """
     return name if isinstance(name, Gpu) else _build(stanzas.find("gpus", name, "GPU"))
 
 
@@ -50,17 +61,54 @@ def gpus() -> tuple[Gpu, ...]:
     return tuple(_build(name) for name in stanzas.stanzas("gpus"))
 
 
+def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
+    """A GPU of one's own, in the units of the catalog file: GiB, GB/s, TFLOP/s, watts.
+
+    `name`, `architecture`, `memory_gib`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and `tdp_watts` are required.
+    Raises ScenarioError naming the field that is missing, unknown or impossible.
+    """
+    known = {f.name for f in dataclasses.fields(Gpu)} - set(_UNITS) - {"flops"} | {unit for unit, _ in _UNITS.values()} | {"tflops"}
+    name = fields.get("name", "of your own")
+    if unknown := [field for field in fields if field not in known]:
+        raise ScenarioError(f"GPU {name}: unknown field '{unknown[0]}'{did_you_mean(nearest_names(unknown[0], known))}")
+    if missing := [field for field in _REQUIRED if field not in fields]:
+        raise ScenarioError(f"GPU {name}: {', '.join(missing)} missing (units: memory_gib GiB, *_gb_per_s GB/s, tflops TFLOP/s by type)")
+    _refuse_non_numbers(str(name), fields)
+    try:
+        return Gpu(**_si({"source": "given by the user", "checked": "", **fields}))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ScenarioError(f"GPU {name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+
+
+_REQUIRED = ("name", "architecture", "memory_gib", "memory_gb_per_s", "tflops", "link", "link_gb_per_s", "tdp_watts")
+_UNITS: Mapping[str, tuple[str, float]] = {
+    "memory_bytes": ("memory_gib", GIB),
+    "memory_bytes_per_s": ("memory_gb_per_s", GB),
+    "link_bytes_per_s": ("link_gb_per_s", GB),
+}
+
+
+def _refuse_non_numbers(name: str, fields: Mapping[str, Any]) -> None:
+    if not isinstance(fields["tflops"], Mapping) or not fields["tflops"]:
+        raise ScenarioError(f"GPU {name}: tflops must give dense TFLOP/s by type, such as {{fp16: 989, fp8: 1979}}")
+    numbers = {**{unit: fields[unit] for unit, _ in _UNITS.values()}, **{f"tflops.{k}": v for k, v in fields["tflops"].items()}}
+    for field, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ScenarioError(f"GPU {name}: {field} must be a number above 0, not {value!r}")
+
+
 @cache
 def _build(name: str) -> Gpu:
     return Gpu(name=name, **_si(stanzas.load("gpus", name)))
 
 
-def _si(fields: dict[str, Any]) -> dict[str, Any]:
+def _si(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Datasheet units (GiB, GB/s, TFLOP/s) to SI."""
     f = dict(fields)
-    f["memory_bytes"] = round(f.pop("memory_gib") * 2**30)
-    f["memory_bytes_per_s"] = f.pop("memory_gb_per_s") * 1e9
-    f["link_bytes_per_s"] = f.pop("link_gb_per_s") * 1e9
-    f["flops"] = {dtype: tera * 1e12 for dtype, tera in f.pop("tflops").items()}
+    for field, (written, unit) in _UNITS.items():
+        f[field] = f.pop(written) * unit
+    f["memory_bytes"] = round(f["memory_bytes"])
+    f["flops"] = {dtype: tera * TFLOPS for dtype, tera in f.pop("tflops").items()}
     f["checked"] = str(f["checked"])
     return f

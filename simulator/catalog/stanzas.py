@@ -16,15 +16,24 @@ _VENDOR = re.compile(r"^(nvidia|amd|geforce|instinct|tesla|quadro)-")
 
 
 def normal(name: str) -> str:
-    """A name as it is compared: no organization, no vendor, lower case, words joined by dashes.
+    """A name as it is shown: no organization, no vendor, lower case, words joined by dashes.
 
     >>> normal("NVIDIA H100 80GB HBM3"), normal("meta-llama/Llama-3.1-8B-Instruct")
     ('h100-80gb-hbm3', 'llama-3.1-8b-instruct')
     """
-    plain = re.sub(r"[\s_/]+", "-", name.strip().rsplit("/", 1)[-1].lower())
+    plain = re.sub(r"[\s_(),]+", "-", name.strip().rsplit("/", 1)[-1].lower()).strip("-")
     while (shorter := _VENDOR.sub("", plain)) != plain:
         plain = shorter
     return plain
+
+
+def key(name: str) -> str:
+    """A name as it is compared: as `normal`, and dashes do not count.
+
+    >>> key("rtx4090") == key("RTX 4090") == key("NVIDIA GeForce RTX 4090")
+    True
+    """
+    return normal(name).replace("-", "")
 
 
 @cache
@@ -39,22 +48,23 @@ def stanzas(kind: str) -> Mapping[str, str]:
 @cache
 def _index(kind: str) -> Mapping[str, str]:
     index: dict[str, str] = {}
-    for name, body in stanzas(kind).items():
-        listed = _ALIASES.search(body)
-        aliases = listed["names"].split(",") if listed else []
-        for spelling in (name, *aliases):
-            key = normal(spelling.strip().strip("'\""))
-            if index.setdefault(key, name) != name:
-                raise SimulatorError(f"catalog/{kind}: '{key}' names both {index[key]} and {name}")
+    for name in stanzas(kind):
+        for spelling in (name, *_aliases(kind, name)):
+            if index.setdefault(key(spelling), name) != name:
+                raise SimulatorError(f"catalog/{kind}: '{spelling}' names both {index[key(spelling)]} and {name}")
     return index
+
+
+def _aliases(kind: str, name: str) -> list[str]:
+    listed = _ALIASES.search(stanzas(kind)[name])
+    return [alias.strip().strip("'\"") for alias in listed["names"].split(",")] if listed else []
 
 
 def find(kind: str, name: str, label: str) -> str:
     """The entry's own name for any spelling of it. Raises UnknownName with the nearest ones."""
-    index = _index(kind)
-    if (key := normal(name)) not in index:
-        raise UnknownName(label, name, index)
-    return index[key]
+    if (found := _index(kind).get(key(name))) is None:
+        raise UnknownName(label, normal(name), [normal(s) for entry in stanzas(kind) for s in (entry, *_aliases(kind, entry))])
+    return found
 
 
 @cache
