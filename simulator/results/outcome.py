@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import InstanceOf
+
 from simulator.engine.recorder import Trace
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
@@ -18,11 +20,11 @@ VERDICTS: tuple[Verdict, ...] = ("stable", "saturated", "overloaded", "does not 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and the interval it is known to."""
+    """A number and the interval it is known to. `high` is None where the search found no upper end."""
 
     value: float
     low: float
-    high: float
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class DeploymentResult:
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0
-    trace: Trace | None = None
+    trace: InstanceOf[Trace] | None = None
 
     @property
     def runs(self) -> bool:

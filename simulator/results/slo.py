@@ -42,7 +42,7 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class SloCheck:
-    """One term and what came out. `term`: "p99 TTFT"; `unit`: "s", or "" for a share; `measured`: None where nothing was steady."""
+    """One term and what came out. `term`: "p99 TTFT"; `unit`: "s", or "" for a share; `measured`: None if nothing was steady."""
 
     term: str
     limit: float

@@ -1,0 +1,130 @@
+"""Files: a run as a folder that is either complete or not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import SimulatorError
+from simulator.results.outcome import RunResult
+from simulator.results.summary import from_summary, to_summary
+from simulator.results.tables import requests_table, stretches_table, trace_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUMMARY, REQUESTS, STEPS, SCENARIO = "summary.json", "requests.parquet", "steps.parquet", "scenario.yaml"
+
+
+def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *, force: bool = False) -> Path:
+    """Write a run and its pages (file name -> content) to a folder, replacing an earlier run there.
+
+    All or nothing: files are written to a hidden folder beside it, which is renamed at the end. Raises SimulatorError when the
+    folder cannot be written, or holds something that is not a run and `force` is not given.
+    """
+    _check_replaceable(folder, force)
+    draft = folder.parent / f".{folder.name}.{os.getpid()}.draft"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        _write_tables(run, draft)
+        (draft / SCENARIO).write_text(run.scenario_yaml, "utf-8")
+        (draft / SUMMARY).write_text(json.dumps(to_summary(run), indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+        for name, content in pages.items():
+            (draft / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        _swap(draft, folder)
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {folder}: {problem.strerror or problem}; choose another place with --out") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def read_run(folder: Path) -> RunResult:
+    """A run with its traces, as `write_run` left it. Raises SimulatorError saying what is missing and how to make it again."""
+    missing = [name for name in (SUMMARY, REQUESTS, STEPS) if not (folder / name).is_file()]
+    if missing:
+        what = "no such folder" if not folder.is_dir() else f"{' and '.join(missing)} missing"
+        raise SimulatorError(f"{folder}: {what}; run the scenario again with `sim run` to make it")
+    run = read_summary(folder / SUMMARY)
+    try:
+        requests, steps = _read_parquet(folder / REQUESTS), _read_parquet(folder / STEPS)
+    except Exception as problem:
+        raise SimulatorError(
+            f"{folder}: the tables cannot be read: {str(problem).splitlines()[0]}; run the scenario again"
+        ) from None
+    return dataclasses.replace(run, deployments=tuple(_with_trace(d, requests, steps) for d in run.deployments))
+
+
+def read_summary(path: Path) -> RunResult:
+    """A run without its traces, from summary.json or the folder that holds it."""
+    path = path / SUMMARY if path.is_dir() else path
+    try:
+        summary: Any = json.loads(path.read_text("utf-8"))
+    except OSError as problem:
+        raise SimulatorError(f"{path}: {(problem.strerror or str(problem)).lower()}") from None
+    except ValueError as problem:
+        raise SimulatorError(f"{path}: not JSON: {problem}") from None
+    if not isinstance(summary, dict):
+        raise SimulatorError(f"{path}: expected one JSON object")
+    try:
+        return from_summary(summary)
+    except SimulatorError as problem:
+        raise SimulatorError(f"{path}: {problem}") from None
+
+
+def _check_replaceable(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise SimulatorError(f"cannot write {folder}: it is a file; choose another place with --out")
+    if not force and folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
+        raise SimulatorError(
+            f"{folder} holds something that is not a run; choose another place with --out, or --force to replace it"
+        )
+
+
+def _write_tables(run: RunResult, folder: Path) -> None:
+    import polars as pl
+
+    traced = [(d, d.trace) for d in run.deployments if d.trace is not None]
+    named = pl.lit("").alias("deployment")
+    requests = [requests_table(trace).select(pl.lit(d.name).alias("deployment"), pl.all()) for d, trace in traced]
+    steps = [stretches_table(trace).select(pl.lit(d.name).alias("deployment"), pl.all()) for d, trace in traced]
+    for frames, name in ((requests, REQUESTS), (steps, STEPS)):
+        frame = pl.concat(frames) if frames else pl.DataFrame().select(named).clear()
+        frame.write_parquet(folder / name)
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_parquet(path)
+
+
+def _with_trace(deployment: Any, requests: pl.DataFrame, steps: pl.DataFrame) -> Any:
+    import polars as pl
+
+    mine = requests.filter(pl.col("deployment") == deployment.name).drop("deployment")
+    if mine.is_empty():
+        return deployment
+    return dataclasses.replace(
+        deployment, trace=trace_of(mine, steps.filter(pl.col("deployment") == deployment.name).drop("deployment"))
+    )
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put the draft in the folder's place; the earlier one goes only after."""
+    old = draft.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        draft.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,284 @@
+"""Metrics: what the numbers of a run mean, and their values. To add one, add an entry to METRICS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace
+from simulator.results.slo import Slo, good
+from simulator.results.steadiness import last_arrival
+from simulator.results.tables import latencies
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A trace and the window of it that is measured, seconds from the start, with what the functions of METRICS share.
+
+    `kv_blocks` are one replica's. `columns` are the latencies of all requests, shape (n,), NaN where undefined.
+    """
+
+    trace: Trace
+    gpus: int
+    replicas: int
+    kv_blocks: int
+    slo: Slo | None
+    start_s: float
+    end_s: float
+    columns: dict[str, Floats]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.end_s - self.start_s
+
+    @cached_property
+    def arrived(self) -> NDArray[np.bool_]:
+        """Requests that arrived in the window."""
+        return self.within("arrival_s")
+
+    @cached_property
+    def overlap_s(self) -> Floats:
+        """Seconds of each stretch that lie in the window."""
+        s = self.trace.stretches
+        inside: Floats = np.minimum(s["end_s"], self.end_s) - np.maximum(s["start_s"], self.start_s)
+        return np.clip(inside, 0.0, None)
+
+    def within(self, event: str) -> NDArray[np.bool_]:
+        """Requests whose event, a column of seconds, falls in the window."""
+        at = self.trace.requests[event]
+        return (at >= self.start_s) & (at <= self.end_s)
+
+    def latency(self, name: str) -> Floats:
+        """A latency of the requests that arrived in the window, where it is defined."""
+        column = self.columns[name][self.arrived]
+        return column[np.isfinite(column)]
+
+    def time_average(self, column: Floats) -> float | None:
+        """A quantity of the stretches, summed over replicas, averaged over the window; idle time counts as zero."""
+        return float((column * self.overlap_s).sum() / self.seconds) if self.seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number: name, unit, definition in words, function. `steady`: it means nothing, and is None, where the backlog grows."""
+
+    name: str
+    unit: str
+    definition: str
+    value: Callable[[Sample], float | None]
+    steady: bool = False
+
+
+def sample(
+    trace: Trace,
+    *,
+    gpus: int = 1,
+    replicas: int = 1,
+    kv_blocks: int = 0,
+    slo: Slo | None = None,
+    warmup_s: float = 0.0,
+) -> Sample:
+    """The measured window of a trace: from the end of warm-up to the last arrival, so that draining is not measured.
+
+    Where less than half of the requests had finished by then (a burst, a batch, a heavy overload) it extends to the last finish.
+    """
+    finish = trace.requests["finish_s"]
+    finished = np.isfinite(finish)
+    end = last_arrival(trace)
+    if finished.any() and (end <= warmup_s or (finish[finished] <= end).sum() < finished.sum() / 2):
+        end = float(finish[finished].max())
+    return Sample(trace, gpus, replicas, kv_blocks, slo, warmup_s, end, latencies(trace))
+
+
+def measure(s: Sample, *, steady: bool = True) -> dict[str, float | None]:
+    """Every metric by name. None where it is undefined (nothing finished, one token each), and where the run is not steady."""
+    return {m.name: None if m.steady and not steady else m.value(s) for m in METRICS}
+
+
+def window_latencies(s: Sample) -> dict[str, Floats]:
+    """Latency columns of the requests that arrived in the window, NaN where refused or abandoned: what an SLO is held against."""
+    return {name: column[s.arrived] for name, column in s.columns.items()}
+
+
+def _finished_per_s(s: Sample) -> float | None:
+    return float(s.within("finish_s")[s.trace.requests["status"] == FINISHED].sum() / s.seconds) if s.seconds > 0 else None
+
+
+def _output_per_s(s: Sample) -> float | None:
+    t = s.trace.stretches
+    length = t["end_s"] - t["start_s"]
+    share = np.divide(s.overlap_s, length, out=np.zeros_like(length), where=length > 0)
+    return float((t["sampled"] * t["steps"] * share).sum() / s.seconds) if s.seconds > 0 else None
+
+
+def _total_per_s(s: Sample) -> float | None:
+    output = _output_per_s(s)
+    if output is None:
+        return None
+    return output + float(s.trace.requests["prompt_tokens"][s.within("first_token_s")].sum() / s.seconds)
+
+
+def _per_gpu(value: Callable[[Sample], float | None], s: Sample) -> float | None:
+    total = value(s)
+    return None if total is None else total / s.gpus
+
+
+def _per_user(s: Sample) -> float | None:
+    tpot = s.latency("tpot_s")
+    return float(1 / tpot.mean()) if len(tpot) and tpot.mean() > 0 else None
+
+
+def _bench(column: str | None, s: Sample) -> float | None:
+    r = s.trace.requests
+    finished = r["status"] == FINISHED
+    span = float(r["finish_s"][finished].max() - np.nanmin(r["arrival_s"])) if finished.any() else 0.0
+    amount = finished.sum() if column is None else r[column][finished].sum()
+    return float(amount / span) if span > 0 else None
+
+
+def _mean(name: str, s: Sample) -> float | None:
+    values = s.latency(name)
+    return float(values.mean()) if len(values) else None
+
+
+def _percentile(name: str, q: float, s: Sample) -> float | None:
+    values = s.latency(name)
+    return float(np.percentile(values, q)) if len(values) else None
+
+
+def _goodput(s: Sample) -> float | None:
+    return float((good(s.slo, s.columns) & s.within("finish_s")).sum() / s.seconds) if s.slo and s.seconds > 0 else None
+
+
+def _goodput_share(s: Sample) -> float | None:
+    return float(good(s.slo, s.columns)[s.arrived].mean()) if s.slo and s.arrived.any() else None
+
+
+def _average(column: str, s: Sample) -> float | None:
+    return s.time_average(s.trace.stretches[column].astype(np.float64))
+
+
+def _peak(column: str, s: Sample) -> float | None:
+    """Largest sum over the replicas at any moment of the window."""
+    t, seen = s.trace.stretches, s.overlap_s > 0
+    if not seen.any():
+        return None
+    amounts = t[column][seen].astype(np.int64)
+    times = np.concatenate([t["end_s"][seen], t["start_s"][seen]])
+    changes = np.concatenate([-amounts, amounts])
+    return float(np.cumsum(changes[np.argsort(times, kind="stable")]).max())
+
+
+def _kv_mean(s: Sample) -> float | None:
+    used = _average("kv_blocks", s)
+    return used / (s.kv_blocks * s.replicas) if used is not None and s.kv_blocks else None
+
+
+def _kv_peak(s: Sample) -> float | None:
+    used = s.trace.stretches["kv_blocks"][s.overlap_s > 0]
+    return float(used.max() / s.kv_blocks) if len(used) and s.kv_blocks else None
+
+
+def _hit_rate(s: Sample) -> float | None:
+    r = s.trace.requests
+    served = s.arrived & (r["status"] == FINISHED)
+    return float(r["cached_tokens"][served].sum() / r["prompt_tokens"][served].sum()) if served.any() else None
+
+
+def _count(statuses: tuple[np.int8, ...], s: Sample) -> float | None:
+    return float(np.isin(s.trace.requests["status"], statuses).sum())
+
+
+def _duration(s: Sample) -> float | None:
+    leaves = s.trace.requests["finish_s"][np.isfinite(s.trace.requests["finish_s"])]
+    return float(leaves.max()) if len(leaves) else None
+
+
+_LATENCIES = {
+    "ttft": ("TTFT", "arrival to first token, queueing and front end included, as a client sees it"),
+    "tpot": ("TPOT", "(last token - first token) / (output tokens - 1) of each request; undefined for one token, and left out"),
+    "e2e": ("E2E", "arrival to last token"),
+    "queue": ("Queueing time", "arrival to the step in which the request is first scheduled"),
+}
+
+
+def _latency_metrics() -> tuple[Metric, ...]:
+    found = []
+    for key, (title, words) in _LATENCIES.items():
+        name = f"{key}_s"
+        found.append(Metric(f"{key}_mean_s", "s", f"Mean {title}: {words}.", partial(_mean, name), steady=True))
+        for q in (50, 90, 99):
+            text = f"{title} that {q} % of the requests do not exceed."
+            found.append(Metric(f"{key}_p{q}_s", "s", text, partial(_percentile, name, q), steady=True))
+    return tuple(found)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("requests_per_s", "requests/s", "Requests finished in the measured window, per second of it.", _finished_per_s),
+    Metric("output_tokens_per_s", "tokens/s", "Tokens generated in the measured window, per second of it.", _output_per_s),
+    Metric(
+        "total_tokens_per_s",
+        "tokens/s",
+        "The same, with the prompt tokens of requests whose first token came in it.",
+        _total_per_s,
+    ),
+    Metric(
+        "output_tokens_per_s_per_gpu", "tokens/s", "Output tokens/s over the number of GPUs.", partial(_per_gpu, _output_per_s)
+    ),
+    Metric(
+        "total_tokens_per_s_per_gpu",
+        "tokens/s",
+        "Prompt and output tokens/s over the number of GPUs.",
+        partial(_per_gpu, _total_per_s),
+    ),
+    Metric(
+        "output_tokens_per_s_per_user", "tokens/s", "How fast one reader's text comes: 1 / mean TPOT.", _per_user, steady=True
+    ),
+    Metric("goodput_per_s", "requests/s", "Requests that met every limit of the SLO, per second.", _goodput, steady=True),
+    Metric("goodput_share", "", "Share of the requests that met every limit of the SLO.", _goodput_share, steady=True),
+    *_latency_metrics(),
+    Metric(
+        "running_mean",
+        "requests",
+        "Requests in the running batch, all replicas, averaged over time.",
+        partial(_average, "sequences"),
+    ),
+    Metric("running_peak", "requests", "The most of them at any moment.", partial(_peak, "sequences")),
+    Metric(
+        "waiting_mean", "requests", "Requests waiting for a place, averaged over time.", partial(_average, "waiting"), steady=True
+    ),
+    Metric("waiting_peak", "requests", "The most of them at any moment.", partial(_peak, "waiting"), steady=True),
+    Metric("kv_use_mean", "", "Share of the KV blocks in use, averaged over time.", _kv_mean),
+    Metric("kv_use_peak", "", "The largest share on any replica.", _kv_peak),
+    Metric(
+        "preemptions",
+        "",
+        "Times a running request lost its KV blocks and had to be recomputed, in the whole run.",
+        lambda s: float(s.trace.requests["preemptions"].sum()),
+    ),
+    Metric("prefix_hit_rate", "", "Share of prompt tokens found in the prefix cache when first admitted.", _hit_rate),
+    Metric("finished", "requests", "Requests that got all their tokens, in the whole run.", partial(_count, (FINISHED,))),
+    Metric("refused", "requests", "Requests refused at the door because they could never fit.", partial(_count, (REFUSED,))),
+    Metric("abandoned", "requests", "Requests that timed out or were cancelled.", partial(_count, (TIMED_OUT, CANCELLED))),
+    Metric("duration_s", "s", "From the start to the last finish.", _duration),
+    Metric("measured_s", "s", "Length of the measured window: from the end of warm-up to the last arrival.", lambda s: s.seconds),
+    Metric(
+        "bench_requests_per_s",
+        "requests/s",
+        "As `vllm bench serve` prints it: finished requests over the whole run, filling and draining included.",
+        partial(_bench, None),
+    ),
+    Metric(
+        "bench_output_tokens_per_s",
+        "tokens/s",
+        "As `vllm bench serve` prints it: output tokens over the whole run.",
+        partial(_bench, "output_tokens"),
+    ),
+)

@@ -1,0 +1,86 @@
+"""Tables: the trace of a simulation as latency columns and polars frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.recorder import FINISHED, Trace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Floats = NDArray[np.float64]
+LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
+STATUSES = ("finished", "refused", "timed out", "cancelled")
+
+
+def with_frontend(trace: Trace, frontend_s: Floats) -> Trace:
+    """The trace as clients see it: each first token later by what the HTTP front end and the tokenizer take, shape (n,), seconds."""
+    return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
+
+
+def latencies(trace: Trace) -> dict[str, Floats]:
+    """Seconds each request waited and ran: `queue_s`, `ttft_s`, `tpot_s`, `e2e_s`, each of shape (n,), NaN where undefined.
+
+    TTFT and E2E include `frontend_s` where the trace has it. TPOT is NaN for a request of one token; all are NaN for a
+    request that did not finish.
+    """
+    r = trace.requests
+    finished = r["status"] == FINISHED
+    gaps = np.where(r["output_tokens"] > 1, r["output_tokens"] - 1, np.nan)
+    frontend = r.get("frontend_s", 0.0)
+    columns = {
+        "queue_s": r["scheduled_s"] - r["arrival_s"],
+        "ttft_s": r["first_token_s"] - r["arrival_s"] + frontend,
+        "tpot_s": (r["finish_s"] - r["first_token_s"]) / gaps,
+        "e2e_s": r["finish_s"] - r["arrival_s"] + frontend,
+    }
+    return {name: np.where(finished, column, np.nan) for name, column in columns.items()}
+
+
+def requests_table(trace: Trace) -> pl.DataFrame:
+    """One row a request, in order of arrival: the engine's columns, `status` and `refusal` in words, latencies, null if undefined."""
+    import polars as pl
+
+    columns: dict[str, Any] = {name: column for name, column in trace.requests.items() if name != "status"}
+    status = pl.Series("status", np.asarray(STATUSES)[trace.requests["status"]], dtype=pl.String)
+    refusal = pl.Series(
+        "refusal", [trace.refusals.get(i) for i in range(len(trace))] if trace.refusals else None, dtype=pl.String
+    )
+    frame = pl.DataFrame({**columns, **latencies(trace)}).with_columns(pl.col(pl.Float64).fill_nan(None), status)
+    return frame.with_columns(refusal if trace.refusals else pl.lit(None, dtype=pl.String).alias("refusal"))
+
+
+def stretches_table(trace: Trace) -> pl.DataFrame:
+    """One row a run of equal steps, in order of start: the engine's columns as they are."""
+    import polars as pl
+
+    return pl.DataFrame(dict(trace.stretches))
+
+
+def trace_of(requests: pl.DataFrame, stretches: pl.DataFrame) -> Trace:
+    """The trace that `requests_table` and `stretches_table` were made from."""
+    import polars as pl
+
+    codes = requests["status"].replace_strict(dict(zip(STATUSES, range(len(STATUSES)), strict=True)), return_dtype=pl.Int8)
+    derived = {"status", "refusal", *LATENCIES}
+    columns = {name: _numpy(requests[name]) for name in requests.columns if name not in derived}
+    refusals = {i: reason for i, reason in enumerate(requests["refusal"]) if reason is not None}
+    return Trace({**columns, "status": codes.to_numpy()}, {name: _numpy(stretches[name]) for name in stretches.columns}, refusals)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """A frame of one row a mapping, its column types read from all of them."""
+    import polars as pl
+
+    return pl.DataFrame(list(rows), infer_schema_length=None)
+
+
+def _numpy(series: pl.Series) -> NDArray[Any]:
+    filled = series.fill_null(float("nan")) if series.dtype.is_float() else series
+    return filled.to_numpy()
