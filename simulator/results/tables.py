@@ -20,7 +20,7 @@ STATUSES = ("finished", "refused", "timed out", "cancelled")
 
 
 def with_frontend(trace: Trace, frontend_s: Floats) -> Trace:
-    """The trace as clients see it: each first token later by what the HTTP front end and the tokenizer take, shape (n,), seconds."""
+    """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
     return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
 
 
@@ -44,7 +44,7 @@ def latencies(trace: Trace) -> dict[str, Floats]:
 
 
 def requests_table(trace: Trace) -> pl.DataFrame:
-    """One row a request, in order of arrival: the engine's columns, `status` and `refusal` in words, latencies, null if undefined."""
+    """One row a request, in order of arrival: the engine's columns, `status` and `refusal` in words, and the latencies."""
     import polars as pl
 
     columns: dict[str, Any] = {name: column for name, column in trace.requests.items() if name != "status"}
