@@ -1,26 +1,20 @@
-"""Arrivals: when requests come.
-
-Every random process here is one idea: gaps of mean one are summed into epochs, and the epochs are carried through the
-inverse of the expected number of arrivals. A constant rate only divides; a varying rate bends the time axis. Gaps are drawn
-in order, so a longer run begins with the very arrivals of a shorter one, and the same seed at another rate gives the same
-pattern, stretched.
-"""
+"""Arrivals: when requests come. `rate` is always requests per second in the long run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from simulator.spec import Count, Positive, spec
+from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.workload.gaps import Draw, epochs, gamma_gaps, weibull_gaps, weibull_shape
 from simulator.workload.quantities import Pause, Rate
 from simulator.workload.requests import Floats
-
-_PIECE = 4096
+from simulator.workload.varying import Bursts, Diurnal, Ramp, Stages
 
 
 @spec
@@ -37,7 +31,7 @@ class Poisson:
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
-        return _steady(_gamma_gaps(rng, 1.0), self.rate, requests, duration_s)
+        return _steady(gamma_gaps(rng, 1.0), self.rate, requests, duration_s)
 
 
 @spec
@@ -70,7 +64,37 @@ class Gamma:
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
-        return _steady(_gamma_gaps(rng, self.gap_cv()), self.rate, requests, duration_s)
+        return _steady(gamma_gaps(rng, self.gap_cv()), self.rate, requests, duration_s)
+
+
+@spec
+class Weibull:
+    """Weibull-distributed gaps at `rate` per second, by their coefficient of variation `cv` or by `shape` (below 1 is bursty)."""
+
+    kind: Literal["weibull"] = "weibull"
+    rate: Rate
+    cv: Positive | None = None
+    shape: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Weibull:
+        if (self.cv is None) == (self.shape is None):
+            raise ValueError("give either cv or shape, not both and not neither")
+        self.gap_shape()
+        return self
+
+    def gap_shape(self) -> float:
+        """The Weibull shape of the gaps."""
+        return self.shape if self.shape is not None else weibull_shape(self.cv or 1.0)
+
+    def mean_rate(self) -> float:
+        return self.rate
+
+    def scaled(self, factor: float) -> Weibull:
+        return replace(self, rate=self.rate * factor)
+
+    def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        return _steady(weibull_gaps(rng, self.gap_shape()), self.rate, requests, duration_s)
 
 
 @spec
@@ -87,7 +111,52 @@ class Constant:
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
-        return _steady(_gamma_gaps(rng, 0.0), self.rate, requests, duration_s)
+        return _steady(gamma_gaps(rng, 0.0), self.rate, requests, duration_s)
+
+
+@spec
+class Users:
+    """`users` people, each asking `each` times a second on average (`each: 12/h`), on their own: together a Poisson process."""
+
+    kind: Literal["users"] = "users"
+    users: Count
+    each: Rate
+
+    def mean_rate(self) -> float:
+        return self.users * self.each
+
+    def scaled(self, factor: float) -> Users:
+        return replace(self, each=self.each * factor)
+
+    def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        return _steady(gamma_gaps(rng, 1.0), self.mean_rate(), requests, duration_s)
+
+
+@spec
+class Recorded:
+    """The very times (seconds) that are listed, or those of a trace."""
+
+    kind: Literal["recorded"] = "recorded"
+    times_s: tuple[NonNegative, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Recorded:
+        for i, (before, after) in enumerate(pairwise(self.times_s)):
+            if after < before:
+                raise ValueError(f"times_s runs backwards: entry {i + 1} is {after:g}, after {before:g}; sort it")
+        return self
+
+    def mean_rate(self) -> float:
+        """Requests per second from the first to the last; infinite when they all come at once."""
+        span = self.times_s[-1] - self.times_s[0]
+        return (len(self.times_s) - 1) / span if span > 0 else math.inf
+
+    def scaled(self, factor: float) -> Recorded:
+        return replace(self, times_s=tuple(t / factor for t in self.times_s))
+
+    def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        times = np.array(self.times_s)
+        return times[: None if duration_s is None else np.searchsorted(times, duration_s, side="right")][:requests]
 
 
 @spec
@@ -137,33 +206,15 @@ def _shorthand(value: Any) -> Any:
     return {"kind": "poisson", "rate": value} if isinstance(value, int | float | str) and not isinstance(value, bool) else value
 
 
+Steady = Poisson | Gamma | Weibull | Constant | Users
+Varying = Stages | Ramp | Diurnal | Bursts
 Arrivals = Annotated[
-    Annotated[Poisson | Gamma | Constant | AllAtOnce | ClosedLoop, Field(discriminator="kind")], BeforeValidator(_shorthand)
+    Annotated[Steady | Varying | Recorded | AllAtOnce | ClosedLoop, Field(discriminator="kind")],
+    BeforeValidator(_shorthand),
 ]
-Draw = Callable[[int], Floats]
-
-
-def _gamma_gaps(rng: np.random.Generator, cv: float) -> Draw:
-    """Gaps of mean one with coefficient of variation `cv`: all ones at 0, exponential at 1."""
-    if cv == 0:
-        return np.ones
-    if cv == 1:
-        return lambda n: rng.exponential(size=n)
-    return lambda n: rng.gamma(cv**-2, cv**2, size=n)
-
-
-def _epochs(draw: Draw, at_most: int | None, until: float) -> Floats:
-    """Sums of gaps, shape (m,): the first `at_most`, none later than `until`."""
-    pieces, count, last = [np.empty(0)], 0, 0.0
-    while last <= until and (at_most is None or count < at_most):
-        piece = last + np.cumsum(draw(_PIECE))
-        pieces.append(piece)
-        count, last = count + _PIECE, float(piece[-1])
-    epochs = np.concatenate(pieces)
-    return epochs[: np.searchsorted(epochs, until, side="right")][:at_most]
 
 
 def _steady(draw: Draw, rate: float, requests: int | None, duration_s: float | None) -> Floats:
     until = math.inf if duration_s is None else duration_s * rate
-    times: Floats = _epochs(draw, requests, until) / rate
+    times: Floats = epochs(draw, requests, until) / rate
     return times

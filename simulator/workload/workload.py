@@ -15,7 +15,7 @@ from simulator.workload.quantities import Duration
 
 @spec
 class Workload:
-    """Requests of `prompt` tokens in and `output` tokens out, arriving as `arrivals` says until `requests` or `duration` is reached."""
+    """Requests of `prompt` tokens in and `output` out, arriving as `arrivals` says until `requests` or `duration` is reached."""
 
     arrivals: Arrivals
     prompt: Lengths
