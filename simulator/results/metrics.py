@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace
+from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
 from simulator.results.slo import Slo, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
@@ -49,6 +50,11 @@ class Sample:
         s = self.trace.stretches
         inside: Floats = np.minimum(s["end_s"], self.end_s) - np.maximum(s["start_s"], self.start_s)
         return np.clip(inside, 0.0, None)
+
+    @cached_property
+    def gaps(self) -> tuple[Floats, Floats]:
+        """Inter-token latencies of the window, increasing, with how often each occurred."""
+        return _gaps(self)
 
     def within(self, event: str) -> NDArray[np.bool_]:
         """Requests whose event, a column of seconds, falls in the window."""
@@ -153,6 +159,30 @@ def _percentile(name: str, q: float, s: Sample) -> float | None:
     return float(np.percentile(values, q)) if len(values) else None
 
 
+def _gaps(s: Sample) -> tuple[Floats, Floats]:
+    """Inter-token latencies of the steps that start in the window, with how often each occurred, sorted by value."""
+    rows = s.trace.stretches
+    seen = (rows["start_s"] >= s.start_s) & (rows["start_s"] <= s.end_s)
+    kept = {name: column[seen] for name, column in rows.items()}
+    values, weights = inter_token_latencies(dataclasses.replace(s.trace, stretches=kept))
+    order = np.argsort(values, kind="stable")
+    return values[order], weights[order].astype(np.float64)
+
+
+def _itl_mean(s: Sample) -> float | None:
+    values, weights = s.gaps
+    return float(np.average(values, weights=weights)) if len(values) else None
+
+
+def _itl_percentile(q: float, s: Sample) -> float | None:
+    """The smallest gap that at least q % of the gaps do not exceed."""
+    values, weights = s.gaps
+    if not len(values):
+        return None
+    upto = np.cumsum(weights)
+    return float(values[min(np.searchsorted(upto, q / 100 * upto[-1]), len(values) - 1)])
+
+
 def _goodput(s: Sample) -> float | None:
     return float((good(s.slo, s.columns) & s.within("finish_s")).sum() / s.seconds) if s.slo and s.seconds > 0 else None
 
@@ -217,6 +247,12 @@ def _latency_metrics() -> tuple[Metric, ...]:
         for q in (50, 90, 99):
             text = f"{title} that {q} % of the requests do not exceed."
             found.append(Metric(f"{key}_p{q}_s", "s", text, partial(_percentile, name, q), steady=True))
+    words = "every gap between two tokens of a request, each counted once"
+    found.append(Metric("itl_mean_s", "s", f"Mean ITL: {words}.", _itl_mean, steady=True))
+    found += [
+        Metric(f"itl_p{q}_s", "s", f"ITL that {q} % of the gaps do not exceed.", partial(_itl_percentile, q), steady=True)
+        for q in (50, 90, 99)
+    ]
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.recorder import REFUSED, Trace
 
 Floats = NDArray[np.float64]
 Steady = Literal["stable", "saturated", "overloaded"]
@@ -79,7 +79,7 @@ def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> St
         verdict: Steady = "saturated" if waiting > _MOSTLY else "stable"
         note = "all requests arrive at once: this is a batch, not traffic" if open_loop else ""
         return Steadiness(verdict, warm, until, 0.0, 0.0, 0.0, waiting, note)
-    drift, note = _drift(trace, warm, until, "finish_s"), _shortness(trace, warm, until)
+    drift, note = _drift(trace, warm, until, "left_s"), _shortness(trace, warm, until)
     overloaded = drift.grows and (not note or _drift(trace, warm, until, "scheduled_s").grows)
     verdict = "overloaded" if overloaded else "saturated" if drift.may_grow or waiting > _MOSTLY else "stable"
     half = _T_GROWS * drift.error
@@ -89,12 +89,12 @@ def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> St
 def warmup_end(trace: Trace) -> float:
     """Seconds until the system has filled: the first 5 % of the requests, at least 20, have left; at most half the arrivals."""
     r = trace.requests
-    served = np.flatnonzero(np.isfinite(r["finish_s"]))
+    served = np.flatnonzero((r["status"] != REFUSED) & np.isfinite(r["left_s"]))
     if len(served) == 0:
         return 0.0
     leaders = served[np.argsort(r["arrival_s"][served], kind="stable")][: max(20, int(_LEADERS * len(served)))]
     start = float(np.nanmin(r["arrival_s"]))
-    return min(float(r["finish_s"][leaders].max()), start + (last_arrival(trace) - start) / 2)
+    return min(float(r["left_s"][leaders].max()), start + (last_arrival(trace) - start) / 2)
 
 
 def last_arrival(trace: Trace) -> float:
@@ -103,15 +103,15 @@ def last_arrival(trace: Trace) -> float:
     return float(np.nanmax(arrivals)) if np.isfinite(arrivals).any() else 0.0
 
 
-def backlog(trace: Trace, times: Floats, until: Literal["finish_s", "scheduled_s"] = "finish_s") -> NDArray[np.int64]:
+def backlog(trace: Trace, times: Floats, until: Literal["left_s", "scheduled_s"] = "left_s") -> NDArray[np.int64]:
     """Requests that have arrived and not yet left (or not yet been scheduled) at each of `times`; the refused never were."""
     r = trace.requests
-    inside = np.isfinite(r["finish_s"])
+    inside = r["status"] != REFUSED
     came, left = np.sort(r["arrival_s"][inside]), np.sort(r[until][inside & np.isfinite(r[until])])
     return np.searchsorted(came, times, side="right") - np.searchsorted(left, times, side="right")
 
 
-def _drift(trace: Trace, start: float, end: float, until: Literal["finish_s", "scheduled_s"]) -> _Drift:
+def _drift(trace: Trace, start: float, end: float, until: Literal["left_s", "scheduled_s"]) -> _Drift:
     """Growth of the backlog, requests/s, and its standard error from batches."""
     edges = np.linspace(start, end, BATCHES + 1)
     growth = np.diff(backlog(trace, edges, until).astype(np.float64)) / (edges[1] - edges[0])
@@ -129,7 +129,7 @@ def _waiting_share(trace: Trace, start: float, end: float) -> float:
 
 def _shortness(trace: Trace, warm: float, until: float) -> str:
     r = trace.requests
-    stay = r["finish_s"] - r["arrival_s"]
+    stay = r["left_s"] - r["arrival_s"]
     typical = float(np.nanmean(stay)) if np.isfinite(stay).any() else 0.0
     if until - warm >= 2 * typical:
         return ""

@@ -57,13 +57,19 @@ def requests_table(trace: Trace) -> pl.DataFrame:
 
 
 def stretches_table(trace: Trace) -> pl.DataFrame:
-    """One row a run of equal steps, in order of start: the engine's columns as they are."""
+    """One row a run of equal steps, in order of start: the engine's columns, and the replica's `block_size`.
+
+    After them, with replica -1, one row an inter-token latency that a preemption stretched: its seconds are `base_s`.
+    """
     import polars as pl
 
-    return pl.DataFrame(dict(trace.stretches))
+    sizes = np.asarray(trace.block_size, dtype=np.int64)[trace.stretches["replica"]]
+    steps = pl.DataFrame({**trace.stretches, "block_size": sizes})
+    gaps = pl.DataFrame({"base_s": trace.gaps_s}).with_columns(replica=pl.lit(-1, dtype=steps.schema["replica"]))
+    return pl.concat([steps, gaps], how="diagonal")
 
 
-def trace_of(requests: pl.DataFrame, stretches: pl.DataFrame) -> Trace:
+def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> Trace:
     """The trace that `requests_table` and `stretches_table` were made from."""
     import polars as pl
 
@@ -71,7 +77,16 @@ def trace_of(requests: pl.DataFrame, stretches: pl.DataFrame) -> Trace:
     derived = {"status", "refusal", *LATENCIES}
     columns = {name: _numpy(requests[name]) for name in requests.columns if name not in derived}
     refusals = {i: reason for i, reason in enumerate(requests["refusal"]) if reason is not None}
-    return Trace({**columns, "status": codes.to_numpy()}, {name: _numpy(stretches[name]) for name in stretches.columns}, refusals)
+    stretches = steps.filter(pl.col("replica") >= 0)
+    sizes = dict(stretches.select("replica", "block_size").unique().iter_rows())
+    replicas = max(sizes, default=0) + 1
+    return Trace(
+        {**columns, "status": codes.to_numpy()},
+        {name: _numpy(stretches[name]) for name in stretches.columns if name != "block_size"},
+        refusals,
+        steps.filter(pl.col("replica") < 0)["base_s"].to_numpy(),
+        tuple(sizes.get(replica, next(iter(sizes.values()), 16)) for replica in range(replicas)),
+    )
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
