@@ -1,0 +1,81 @@
+"""Recommendation: the cheapest deployment that does what was asked, or how far the nearest one is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simulator.results.outcome import DeploymentResult, Recommendation
+from simulator.results.slo import SloCheck
+
+
+def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> Recommendation:
+    """The cheapest of the deployments that are stable and meet the SLO: by dollars an hour where all have a price, else by GPUs."""
+    fitting = [d for d in deployments if d.steady and d.slo_met is not False and _served(d)]
+    stable = [d for d in fitting if d.verdict == "stable"] or fitting
+    if not stable:
+        return Recommendation(None, _none_will_do(deployments, rate_per_s))
+    priced = all(d.cost for d in stable)
+    best = min(stable, key=lambda d: (d.cost.usd_per_hour if priced and d.cost else float(d.gpus), d.gpus))
+    room = headroom(best, rate_per_s)
+    return Recommendation(
+        best.name, _sentence(best, len(stable), priced, room), best.cost.usd_per_hour if best.cost else None, room
+    )
+
+
+def headroom(deployment: DeploymentResult, rate_per_s: float | None) -> float | None:
+    """How much more traffic it takes: capacity within the SLO (without one, the queueing point) over demand, less one."""
+    capacity = deployment.slo_capacity or deployment.queueing_point
+    return capacity.value / rate_per_s - 1 if capacity and rate_per_s else None
+
+
+def _served(deployment: DeploymentResult) -> bool:
+    return bool(deployment.metrics and deployment.metrics.get("finished"))
+
+
+def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | None) -> str:
+    rank = "the only one" if choices == 1 else f"the {'cheapest' if priced else 'smallest'} of {choices}"
+    one = "s" if choices == 1 else ""
+    parts = [f"{best.title}: {rank} that {f'meet{one} the SLO' if best.slo else f'keep{one} up with the traffic'}"]
+    if best.cost:
+        parts.append(f"at ${best.cost.usd_per_hour:.2f} an hour")
+    if room is not None:
+        parts.append(f"with room for {room:.0%} more traffic" if room > 0 else "with no room for more traffic")
+    return ", ".join(parts) + "."
+
+
+def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> str:
+    running = [d for d in deployments if d.runs]
+    demand = f"at {rate_per_s:g} requests/s" if rate_per_s else "at this load"
+    if not running:
+        return (
+            f"Nothing here starts. The nearest way out is to {_remedy(deployments[0])}." if deployments else "Nothing to compare."
+        )
+    if not any(_served(d) for d in running):
+        return "Nothing here completed a request; see the reasons below."
+    steady = [d for d in running if d.steady and d.slo]
+    if not steady:
+        most = max(running, key=lambda d: d.queueing_point.value if d.queueing_point else 0.0)
+        reach = f"; the most, {most.title}, sustains {most.queueing_point.value:.3g} requests/s" if most.queueing_point else ""
+        return f"Nothing here keeps up {demand}{reach}."
+    closest = min(steady, key=lambda d: max(_excess(check) for check in d.slo))
+    worst = max(closest.slo, key=_excess)
+    return f"Nothing here meets the SLO {demand}. The nearest is {closest.title}: {_miss(worst)}."
+
+
+def _remedy(deployment: DeploymentResult) -> str:
+    return deployment.remedies[0] if deployment.remedies else deployment.reason
+
+
+def _excess(check: SloCheck) -> float:
+    """How many times over its limit a term is; a share that should be high counts the other way round."""
+    if check.measured is None:
+        return float("inf")
+    ratio = check.measured / check.limit
+    return ratio if check.unit else 1 / ratio if ratio else float("inf")
+
+
+def _miss(check: SloCheck) -> str:
+    if check.measured is None:
+        return f"{check.term} has no steady value"
+    unit = f" {check.unit}" if check.unit else ""
+    return f"{check.term} is {check.measured:.3g}{unit} against {check.limit:g}{unit}"
