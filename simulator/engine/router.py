@@ -49,6 +49,6 @@ class PrefixAffinity:
 
 Router = Annotated[
     RoundRobin | LeastOutstanding | LeastKvUse | PowerOfTwoChoices | PrefixAffinity,
-    BeforeValidator(lambda written: {"kind": written} if isinstance(written, str) else written),
     Field(discriminator="kind"),
+    BeforeValidator(lambda written: {"kind": written} if isinstance(written, str) else written),
 ]
