@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.errors import NotModelled
+from simulator.memory.kvcache import KvLayout, at_least, kv_layout
+from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
+from simulator.memory.remedies import Remedy as Remedy
+from simulator.memory.remedies import remedies_for
+from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
+from simulator.units import GIB
 
 Outcome = Literal["starts", "weights_do_not_fit", "no_kv_blocks", "max_model_len_exceeds_kv"]
-
-
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """One change that would make a deployment start, and what it would give."""
-
-    change: str
-    gives: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,10 @@ class MemoryPlan:
     """The account of the fullest GPU of one replica. Bytes; tokens and blocks are the replica's.
 
     total = what the driver reports; reserved = total * gpu_memory_utilization; kv_cache = reserved - weights - activation - non_torch
-    - (cuda_graph where the version deducts it). `max_concurrency` is at `max_model_len`, as vLLM prints it.
-    `weights_by_format` maps a format name ("bf16", "int4-g128") to its bytes on the GPU. `low`/`high` bound kv_cache where an overhead is a guess.
+    - (cuda_graph where the version deducts it). `max_concurrency` is at `max_model_len`, as vLLM prints it; so are `num_gpu_blocks`
+    and `kv_tokens`, 0 where the engine does not start. `weights_by_format` maps a format name ("bf16", "int4-g128") to its bytes on
+    the GPU. `low`/`high` bound kv_cache where an overhead is a guess. `args` are resolved, with the block size that results.
+    `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
     """
 
     model: Model
@@ -52,14 +53,196 @@ class MemoryPlan:
     max_concurrency: float
     outcome: Outcome
     reason: str
+    layout: KvLayout
+    longest_sequence: int
     remedies: tuple[Remedy, ...] = ()
     notes: tuple[str, ...] = ()
 
     def concurrency_at(self, context_tokens: int) -> float:
-        """How many sequences of this many tokens the KV cache holds at once."""
-        raise NotImplementedError
+        """How many sequences of this many tokens the KV cache of one replica holds at once."""
+        return self.num_gpu_blocks / self.layout.blocks_for(context_tokens)
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that share one copy of the KV cache's tokens: tensor times pipeline ranks."""
+        return self.args.tensor_parallel_size * self.args.pipeline_parallel_size
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of the whole deployment, data-parallel replicas included."""
+        return self.gpus_per_replica * self.args.data_parallel_size
+
+    @property
+    def kv_needed_bytes(self) -> int:
+        """KV cache on one GPU that one sequence of max_model_len needs."""
+        return self.layout.bytes_for(self.args.max_model_len or 1)
+
+    @property
+    def used_bytes(self) -> float:
+        """Everything the engine needs before the KV cache, inside what it reserves."""
+        graphs = self.cuda_graph_bytes if self.cuda_graph_deducted else 0.0
+        return self.weights_bytes + self.activation_bytes + self.non_torch_bytes + graphs
+
+    @property
+    def scheduler_blocks(self) -> int:
+        """Blocks of `args.block_size` tokens that a scheduler with one kind of block would have for the same concurrency at max_model_len."""
+        if len(self.layout.groups) == 1:
+            return self.num_gpu_blocks * self.layout.shards
+        assert self.args.max_model_len is not None
+        return int(self.max_concurrency * self.args.max_model_len) // self.layout.block_size
 
 
 def plan_memory(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> MemoryPlan:
-    """The memory plan of one replica. Never raises for lack of room: the outcome says so, with remedies."""
-    raise NotImplementedError
+    """The memory plan of one replica. Never raises for lack of room: the outcome says so, with remedies.
+
+    `quantization` replaces the checkpoint's own; None keeps it. Raises NotModelled for sizes that vLLM refuses or we have no model of.
+    """
+    plan = plan_without_remedies(model, quantization, gpu, args, engine)
+    if plan.outcome == "starts":
+        return plan
+
+    def replan(changed_quantization: Quantization | None, changed_gpu: Gpu, changed_args: EngineArgs) -> MemoryPlan:
+        return plan_without_remedies(model, changed_quantization, changed_gpu, changed_args, engine)
+
+    return replace(plan, remedies=remedies_for(plan, args, replan))
+
+
+def plan_without_remedies(
+    model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+) -> MemoryPlan:
+    """The same plan without what would help; quick enough for a search over thousands of configurations."""
+    if engine.family != "vllm":
+        raise NotModelled(f"memory of {engine.name}: only vLLM's accounting is modelled; choose a vllm version")
+    resolved = engine.resolve(args, gpu, model)
+    if args.block_size is None:
+        resolved = replace(resolved, block_size=None)
+    stages = _stages(model, quantization or model.quantization, gpu, resolved, engine)
+    tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
+    return _account(tightest, model, quantization or model.quantization, gpu, resolved, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One GPU of one pipeline stage."""
+
+    weights: Weights
+    overhead: Overhead
+    layout: KvLayout
+    kv_cache_bytes: float
+
+
+def _stages(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> list[_Stage]:
+    owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
+    weights = weight_bytes(model, quantization, args)
+    stages = []
+    for stage in range(args.pipeline_parallel_size):
+        layers = [layer for layer, at in zip(model.layers, owner, strict=True) if at == stage]
+        last = stage == args.pipeline_parallel_size - 1
+        used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last)
+        layout = kv_layout(layers, model, quantization, args, engine, gpu)
+        stages.append(_Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
+    return stages
+
+
+def deducts_cuda_graphs(args: EngineArgs, engine: Engine) -> bool:
+    """Whether the KV cache is what is left after an estimate of the CUDA graphs (from 0.20, where graphs are captured)."""
+    return at_least(engine, "0.20") and not args.enforce_eager
+
+
+def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
+    if args.kv_cache_memory_bytes is not None:
+        return args.kv_cache_memory_bytes
+    assert args.gpu_memory_utilization is not None
+    graphs = used.cuda_graph if deducts_cuda_graphs(args, engine) else 0.0
+    return gpu.memory_bytes * args.gpu_memory_utilization - weights.bytes - used.activation - used.non_torch - graphs
+
+
+def _account(
+    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+) -> MemoryPlan:
+    layout, kv = stage.layout, stage.kv_cache_bytes
+    assert args.max_model_len is not None and args.gpu_memory_utilization is not None
+    blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
+    available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
+    longest = layout.longest_in(available, args.max_model_len)
+    outcome, reason = _outcome(stage, gpu, args, engine, available, longest)
+    blocks = 0 if outcome in ("weights_do_not_fit", "no_kv_blocks") else blocks
+    concurrency = blocks / layout.blocks_for(args.max_model_len)
+    spread = 0.0 if args.kv_cache_memory_bytes is not None else stage.overhead.uncertainty
+    return MemoryPlan(
+        model=model,
+        quantization=quantization,
+        gpu=gpu,
+        engine=engine,
+        args=replace(args, block_size=layout.block_size),
+        total_bytes=gpu.memory_bytes,
+        reserved_bytes=gpu.memory_bytes * args.gpu_memory_utilization,
+        weights_bytes=stage.weights.bytes,
+        weights_by_format=stage.weights.by_format,
+        activation_bytes=stage.overhead.activation,
+        non_torch_bytes=stage.overhead.non_torch,
+        cuda_graph_bytes=0.0 if args.enforce_eager else stage.overhead.cuda_graph,
+        cuda_graph_deducted=deducts_cuda_graphs(args, engine),
+        kv_cache_bytes=kv,
+        kv_cache_low_bytes=kv - spread,
+        kv_cache_high_bytes=kv + spread,
+        kv_bytes_per_token=layout.block_bytes * len(layout.groups) / (layout.block_size * layout.shards),
+        num_gpu_blocks=blocks,
+        kv_tokens=_kv_tokens(layout, blocks, concurrency, args.max_model_len, engine),
+        max_concurrency=concurrency,
+        outcome=outcome,
+        reason=reason,
+        layout=layout,
+        longest_sequence=longest,
+        notes=_notes(model, quantization, gpu, args),
+    )
+
+
+def _kv_tokens(layout: KvLayout, blocks: int, concurrency: float, max_model_len: int, engine: Engine) -> int:
+    """ "GPU KV cache size": blocks shared out over the groups, or from 0.21 on the concurrency times max_model_len."""
+    if at_least(engine, "0.21"):
+        return int(concurrency * max_model_len)
+    return blocks // len(layout.groups) * layout.block_size * layout.shards
+
+
+def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, available: float, longest: int) -> tuple[Outcome, str]:
+    needed = stage.layout.bytes_for(args.max_model_len or 1)
+    at_peak = stage.weights.bytes + stage.overhead.activation + stage.overhead.non_torch + CONTEXT_BYTES
+    if at_peak > gpu.memory_bytes:
+        what = "weights" if stage.weights.bytes + CONTEXT_BYTES > gpu.memory_bytes else "weights and the profiling run"
+        return "weights_do_not_fit", (
+            f"CUDA out of memory: {what} need {at_peak / GIB:.2f} GiB per GPU, {gpu.name} has {gpu.memory_bytes / GIB:.2f} GiB"
+        )
+    if available < stage.layout.block_bytes:
+        return "no_kv_blocks", (
+            f"No available memory for the cache blocks: {available / GIB:.2f} GiB are left. Try increasing `gpu_memory_utilization`"
+        )
+    if needed <= available:
+        return "starts", ""
+    if engine.generation == "v0":
+        tokens = stage.layout.blocks_in(available) * stage.layout.block_size
+        return "max_model_len_exceeds_kv", (
+            f"The model's max seq len ({args.max_model_len}) is larger than the maximum number of tokens that can be stored in KV cache ({tokens})"
+        )
+    estimate = f" Based on the available memory, the estimated maximum model length is {longest}." if longest else ""
+    return "max_model_len_exceeds_kv", (
+        f"To serve at least one request with the models's max seq len ({args.max_model_len}), {needed / GIB:.2f} GiB KV cache is needed, "
+        f"which is larger than the available KV cache memory ({available / GIB:.2f} GiB).{estimate}"
+    )
+
+
+def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs) -> tuple[str, ...]:
+    notes = list(model.approximations)
+    if model.dtype == "bf16" and not gpu.computes("bf16"):
+        notes.append(f"{gpu.name} has no bfloat16: vLLM falls back to float16, of the same size")
+    formats = {f.name: f for f in quantization.formats.values()} if quantization else {}
+    for weight in formats.values():
+        if not gpu.computes(weight.compute):
+            notes.append(
+                f"{gpu.name} has no {weight.compute} tensor cores: {weight.name} weights are kept as stored and unpacked to 16 bits"
+            )
+    if args.data_parallel_size > 1:
+        notes.append(
+            f"per data-parallel replica; {args.data_parallel_size} replicas hold {args.data_parallel_size} times the tokens"
+        )
+    return tuple(notes)
