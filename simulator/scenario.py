@@ -15,6 +15,7 @@ from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.models import Model
+from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
 from simulator.document import Document, Location, read_document
 from simulator.engine.router import RoundRobin, Router
@@ -82,12 +83,28 @@ class Deployment(EngineArgs):
 
 
 @spec
+class Owned:
+    """Hardware of one's own: dollars of one GPU with its share of the server, years it serves, dollars per kWh, and the PUE of the
+    room. `watts_per_gpu` where it is not the TDP, such as with the server's own power added.
+    """
+
+    usd_per_gpu: Positive
+    years: Positive
+    usd_per_kwh: NonNegative
+    pue: Annotated[float, Field(ge=1, le=5)] = 1.3
+    watts_per_gpu: Positive | None = None
+
+
+@spec
 class Prices:
-    """Where prices come from: a provider of the catalog, a commitment, or dollars per GPU-hour of one's own by GPU name."""
+    """Where prices come from: a provider of the catalog and a commitment, dollars per GPU-hour of one's own by GPU name, or hardware
+    that is owned.
+    """
 
     provider: str | None = None
-    commitment: str = "on-demand"
+    commitment: Commitment = "on-demand"
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    owned: Owned | None = None
 
 
 @spec

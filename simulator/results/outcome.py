@@ -71,12 +71,18 @@ class OomPoint:
     """Where the KV cache runs out.
 
     `longest_context_tokens`: the longest single request that fits. `concurrency`: sequences of `typical_context_tokens`, the
-    workload's own, that fit at once on all replicas together; beyond it requests wait or are preempted.
+    workload's own, that fit at once on all replicas together; beyond it requests wait or are preempted. Rates, requests/s, are the
+    lowest simulated ones at which KV blocks ran out, requests were preempted, and most requests were; None where none did.
+    `next_limit`: what would bind if KV memory, or whatever binds first, did not.
     """
 
     longest_context_tokens: int
     concurrency: float
     typical_context_tokens: float
+    full_at_per_s: float | None = None
+    preempts_at_per_s: float | None = None
+    preempts_most_at_per_s: float | None = None
+    next_limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,9 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Dollars. `usd_per_hour` is the whole deployment's; per-token figures are at this run's own throughput."""
+    """Dollars. `usd_per_hour` is the whole deployment's; per-token figures are at this run's own throughput, `_at_slo` at the SLO
+    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work.
+    """
 
     usd_per_hour: float
     usd_per_gpu_hour: float
@@ -111,6 +119,11 @@ class Cost:
     price_date: str
     usd_per_million_output_tokens: float | None = None
     usd_per_million_total_tokens: float | None = None
+    usd_per_month: float | None = None
+    usd_per_thousand_good_requests: float | None = None
+    usd_per_million_output_tokens_at_slo: float | None = None
+    usd_per_million_total_tokens_at_slo: float | None = None
+    watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
