@@ -84,8 +84,9 @@ class Deployment(EngineArgs):
 
 @spec
 class Owned:
-    """Hardware of one's own: dollars of one GPU with its share of the server, years it serves, dollars per kWh, and the PUE of the
-    room. `watts_per_gpu` where it is not the TDP, such as with the server's own power added.
+    """Hardware of one's own: dollars of one GPU with its share of the server, years it serves, dollars per kWh, PUE of the room.
+
+    `watts_per_gpu` where it is not the TDP, such as with the server's own power added.
     """
 
     usd_per_gpu: Positive
@@ -97,9 +98,7 @@ class Owned:
 
 @spec
 class Prices:
-    """Where prices come from: a provider of the catalog and a commitment, dollars per GPU-hour of one's own by GPU name, or hardware
-    that is owned.
-    """
+    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or else a provider and commitment of the catalog."""
 
     provider: str | None = None
     commitment: Commitment = "on-demand"

@@ -71,8 +71,8 @@ class OomPoint:
     """Where the KV cache runs out.
 
     `longest_context_tokens`: the longest single request that fits. `concurrency`: sequences of `typical_context_tokens`, the
-    workload's own, that fit at once on all replicas together; beyond it requests wait or are preempted. Rates, requests/s, are the
-    lowest simulated ones at which KV blocks ran out, requests were preempted, and most requests were; None where none did.
+    workload's own, that fit at once on all replicas together; beyond it requests wait or are preempted. Rates, requests/s, are
+    the lowest simulated ones at which KV blocks ran out, requests were preempted, and most requests were; None where none did.
     `next_limit`: what would bind if KV memory, or whatever binds first, did not.
     """
 
