@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+import re
+from functools import cache
+from typing import Any, Literal
 
+from simulator.catalog import stanzas
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
+from simulator.errors import SimulatorError, UnknownName
 from simulator.spec import Count, Fraction, Natural, NonNegative, spec
+from simulator.units import GIB
 
 KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
+Family = Literal["vllm", "sglang", "tensorrt-llm"]
 
 
 @spec
@@ -43,20 +50,224 @@ class EngineArgs:
 
 
 @spec
+class BatchDefaults:
+    """Batch limits for the GPUs it is meant for: by memory, and by parts of the name.
+
+    `reserved_gib`: what the engine keeps free of weights and KV cache; it then sets the memory fraction (SGLang).
+    """
+
+    min_memory_gib: NonNegative = 0.0
+    named: tuple[str, ...] = ()
+    except_named: tuple[str, ...] = ()
+    max_num_batched_tokens: Count
+    max_num_seqs: Count
+    reserved_gib: NonNegative | None = None
+
+    def fits(self, gpu: Gpu) -> bool:
+        """Whether these are the limits for a GPU."""
+        named = not self.named or any(part in gpu.name.lower() for part in self.named)
+        excepted = any(part in gpu.name.lower() for part in self.except_named)
+        return named and not excepted and gpu.memory_bytes >= self.min_memory_gib * GIB
+
+
+@spec
 class Engine:
-    """One engine version. Fields state facts; `resolve` fills the arguments a user left open."""
+    """One engine version. Fields state facts; `resolve` fills the arguments a user left open.
+
+    `memory_fraction_of`: gpu_memory_utilization is a share of the card's total, or of what is free once the weights are loaded.
+    `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
+    `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
+    recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
+    recurrent layers make of it. `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    """
 
     name: str
-    family: Literal["vllm", "sglang", "tensorrt-llm"]
+    family: Family
     version: str
     generation: Literal["v0", "v1"]
     source: str
+    checked: str = ""
+    note: str = ""
+    extrapolated: bool = False
+    gpu_memory_utilization: Fraction = 0.9
+    memory_fraction_of: Literal["total", "free"] = "total"
+    cuda_graphs_deducted: bool = False
+    batch_defaults: tuple[BatchDefaults, ...] = (BatchDefaults(max_num_batched_tokens=2048, max_num_seqs=256),)
+    block_size: Count = 16
+    enable_prefix_caching: bool = True
+    hybrid_prefix_caching: bool = False
+    enable_chunked_prefill: bool = True
+    chunked_prefill_above: Count | None = None
+    chunked_prefill_tokens: Count = 2048
+    chunked_prefill_forced: bool = False
+    scheduler_reserve_full_isl: bool = False
+    async_scheduling: bool = False
+    async_with_pipeline: bool = False
+    max_cudagraph_capture_size: Count = 512
+    cudagraphs_follow_max_num_seqs: bool = False
 
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> EngineArgs:
-        """The arguments as the engine would run with them: every None replaced by its default."""
-        raise NotImplementedError
+        """The arguments as the engine would run with them: every None replaced by its default.
+
+        Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
+        without chunked prefill. Source: vllm/engine/arg_utils.py and vllm/config/scheduler.py (verify_max_model_len).
+        """
+        length = args.max_model_len or model.max_position
+        chunked = self._chunks(args, length)
+        tokens, sequences = self._batch(args, gpu, length, chunked)
+        pipelined = args.pipeline_parallel_size > 1
+        caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not _is_hybrid(model))
+        return dataclasses.replace(
+            args,
+            gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
+            max_model_len=length,
+            max_num_seqs=sequences,
+            max_num_batched_tokens=tokens,
+            block_size=args.block_size or self.block_size,
+            enable_prefix_caching=_given(args.enable_prefix_caching, caching),
+            enable_chunked_prefill=chunked,
+            async_scheduling=_given(args.async_scheduling, self.async_scheduling and (self.async_with_pipeline or not pipelined)),
+            scheduler_reserve_full_isl=_given(args.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl),
+        )
+
+    def largest_cudagraph(self, args: EngineArgs) -> int:
+        """The largest batch for which the engine captures a CUDA graph, from resolved arguments; 0 with enforce_eager."""
+        if args.enforce_eager:
+            return 0
+        largest = self.max_cudagraph_capture_size
+        return min(2 * args.max_num_seqs, largest) if self.cudagraphs_follow_max_num_seqs and args.max_num_seqs else largest
+
+    def _defaults(self, gpu: Gpu) -> BatchDefaults:
+        return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))
+
+    def _memory_fraction(self, args: EngineArgs, gpu: Gpu) -> float:
+        reserved = self._defaults(gpu).reserved_gib
+        if reserved is None:
+            return self.gpu_memory_utilization
+        parallel = args.tensor_parallel_size * args.pipeline_parallel_size
+        return round(max(0.1, 1 - (reserved + parallel / 8) * GIB / gpu.memory_bytes), 3)
+
+    def _chunks(self, args: EngineArgs, length: int) -> bool:
+        if self.chunked_prefill_forced:
+            return True
+        by_length = self.chunked_prefill_above is not None and length > self.chunked_prefill_above
+        return _given(args.enable_chunked_prefill, self.enable_chunked_prefill or by_length)
+
+    def _batch(self, args: EngineArgs, gpu: Gpu, length: int, chunked: bool) -> tuple[int, int]:
+        """(max_num_batched_tokens, max_num_seqs): what was given, else the defaults, fitted to each other and to the length."""
+        defaults = self._defaults(gpu)
+        sequences = args.max_num_seqs or defaults.max_num_seqs
+        if (tokens := args.max_num_batched_tokens) is None:
+            usual = self.chunked_prefill_tokens if chunked and self.generation == "v0" else defaults.max_num_batched_tokens
+            tokens = min(usual if chunked else max(usual, length), sequences * length)
+        if args.max_num_seqs is None:
+            sequences = min(sequences, tokens)
+        if tokens < sequences:
+            raise SimulatorError(
+                f"{self.name} does not start: max_num_batched_tokens {tokens} is below max_num_seqs {sequences}; "
+                f"raise the first to {sequences} or lower the second to {tokens}"
+            )
+        if not chunked and tokens < length:
+            raise SimulatorError(
+                f"{self.name} does not start: without chunked prefill max_num_batched_tokens {tokens} must not be below max_model_len "
+                f"{length}; set it to {length}, lower max_model_len, or set enable_chunked_prefill"
+            )
+        return tokens, sequences
+
+
+def _given(value: bool | None, default: bool) -> bool:
+    return default if value is None else value
+
+
+def _is_hybrid(model: Model) -> bool:
+    """Whether any layer keeps a recurrent state instead of keys and values."""
+    return any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
 
 
 def engine(name: str | Engine = "vllm") -> Engine:
-    """An engine by name and version (`vllm-0.19.0`, `vllm 0.19`, `0.19.0`); `vllm` alone is the newest we know."""
-    raise NotImplementedError
+    """An engine by name and version (`vllm-0.19.0`, `vllm 0.19`, `0.19.0`); a family alone is its newest release we know.
+
+    A release we do not know takes the defaults of the nearest one, and its note says so. A build of the main branch
+    (`0.20.2rc1.dev249`) is taken for the release that followed it. ` V0` or ` V1` behind the version picks the other generation.
+    Raises UnknownName for another family, or a version far from all we know.
+
+    >>> engine("0.6.3.post1").generation, engine("vllm").version, engine("vllm 0.19").gpu_memory_utilization
+    ('v0', '0.30.0', 0.9)
+    """
+    return name if isinstance(name, Engine) else _resolve(name)
+
+
+def engines() -> tuple[Engine, ...]:
+    """One engine for every change of defaults, in file order; each holds until the next of its family."""
+    return tuple(_build(name) for name in stanzas.stanzas("engines"))
+
+
+_FAMILIES: dict[str, Family] = {"vllm": "vllm", "sglang": "sglang", "sgl": "sglang"}
+_FAMILIES |= dict.fromkeys(("tensorrtllm", "trtllm", "trt"), "tensorrt-llm")
+_WRITTEN = re.compile(
+    r"^(?P<family>vllm|sglang|sgl|(?:tensorrt|trt)[ -]?llm|trt)?[\s=@:-]*v?(?P<release>\d+(?:\.\d+){1,2})?"
+    r"(?P<suffix>(?:\.?(?:post|rc|dev|a|b)\d*)*)(?:\+[^()]*?)?(?:\s*\(.*\))?(?:\s+(?P<generation>v[01]))?$"
+)
+_FUTURE_MINORS = 20
+
+
+@cache
+def _resolve(name: str) -> Engine:
+    written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
+    if not written or not (written["family"] or written["release"]):
+        raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])
+    family = _FAMILIES[re.sub(r"[\s-]", "", written["family"] or "vllm")]
+    known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
+    newest = _merged(known[-1])["last"]
+    asked = _release(written["release"] or newest)
+    if re.search(r"rc\d*\.dev", written["suffix"]):
+        asked = (asked[0], asked[1] + 1, 0)
+    note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
+    reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]
+    if written["generation"]:
+        reached = [entry for entry in reached if _merged(entry)["generation"] == written["generation"]] or reached
+    entry = _build(reached[-1])
+    version = ".".join(map(str, asked))
+    notes = " ".join(text for text in (entry.note, note) if text)
+    return dataclasses.replace(entry, name=f"{family}-{_as_written(written) or version}", version=version, note=notes)
+
+
+def _as_written(written: re.Match[str]) -> str:
+    generation = f" {written['generation'].upper()}" if written["generation"] else ""
+    return f"{written['release']}{written['suffix']}{generation}" if written["release"] else ""
+
+
+def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest: tuple[int, ...]) -> str:
+    """What to say of a release outside those we know. Raises UnknownName for one that cannot be."""
+    if asked[0] != newest[0] or asked[1] > newest[1] + _FUTURE_MINORS or asked < (0, 1):
+        raise UnknownName("engine", name, stanzas.stanzas("engines"))
+    if asked > newest:
+        return f"Newer than {'.'.join(map(str, newest))}, the newest release known here, whose defaults are assumed."
+    if asked < oldest:
+        return f"Older than {'.'.join(map(str, oldest))}, the oldest release known here, whose defaults are assumed."
+    return ""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in version.split(".")]
+    return tuple(numbers + [0] * (3 - len(numbers)))
+
+
+@cache
+def _build(name: str) -> Engine:
+    fields = {key: value for key, value in _merged(name).items() if key != "last"}
+    return Engine(name=name, **fields)
+
+
+@cache
+def _merged(name: str) -> dict[str, Any]:
+    """The fields of a stanza over those of the stanzas before it of the same family; a note is its own."""
+    own = dict(stanzas.load("engines", name))
+    fields: dict[str, Any] = {}
+    for earlier in stanzas.stanzas("engines"):
+        if earlier == name:
+            break
+        if (before := stanzas.load("engines", earlier))["family"] == own["family"]:
+            fields |= before
+    fields.pop("note", None)
+    return {**fields, **own, "checked": str(own["checked"])}

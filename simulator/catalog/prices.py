@@ -39,7 +39,7 @@ def prices(gpu_name: str | Gpu | None = None) -> tuple[Price, ...]:
     return tuple(sorted((p for p in _all() if p.gpu == name), key=lambda p: p.usd_per_gpu_hour))
 
 
-def price(gpu_name: str | Gpu, provider: str | None = None, commitment: Commitment = "on-demand") -> Price | None:
+def price(gpu_name: str | Gpu, provider: str | None = None, commitment: str = "on-demand") -> Price | None:
     """The cheapest price of a GPU for a commitment, from one provider or from any; None where we know none.
 
     Without a provider this is the cheapest listing of that commitment, on-demand unless said otherwise, so community and spot
