@@ -164,13 +164,13 @@ class Engine:
             sequences = min(sequences, tokens)
         if tokens < sequences:
             raise SimulatorError(
-                f"{self.name} does not start: max_num_batched_tokens {tokens} is below max_num_seqs {sequences}; "
+                f"max_num_batched_tokens {tokens} is below max_num_seqs {sequences}, and {self.name} does not start so; "
                 f"raise the first to {sequences} or lower the second to {tokens}"
             )
         if not chunked and tokens < length:
             raise SimulatorError(
-                f"{self.name} does not start: without chunked prefill max_num_batched_tokens {tokens} must not be below max_model_len "
-                f"{length}; set it to {length}, lower max_model_len, or set enable_chunked_prefill"
+                f"max_num_batched_tokens {tokens} is below max_model_len {length}, and {self.name} does not start so; "
+                f"raise the first to {length}, lower the second, or set enable_chunked_prefill"
             )
         return tokens, sequences
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -67,12 +66,11 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     `name`, `architecture`, `memory_gib`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and `tdp_watts` are required.
     Raises ScenarioError naming the field that is missing, unknown or impossible.
     """
-    known = {f.name for f in dataclasses.fields(Gpu)} - set(_UNITS) - {"flops"} | {unit for unit, _ in _UNITS.values()} | {"tflops"}
     name = fields.get("name", "of your own")
-    if unknown := [field for field in fields if field not in known]:
-        raise ScenarioError(f"GPU {name}: unknown field '{unknown[0]}'{did_you_mean(nearest_names(unknown[0], known))}")
+    if unknown := [field for field in fields if field not in _FIELDS]:
+        raise ScenarioError(f"GPU {name}: unknown field '{unknown[0]}'{did_you_mean(nearest_names(unknown[0], _FIELDS))}")
     if missing := [field for field in _REQUIRED if field not in fields]:
-        raise ScenarioError(f"GPU {name}: {', '.join(missing)} missing (units: memory_gib GiB, *_gb_per_s GB/s, tflops TFLOP/s by type)")
+        raise ScenarioError(f"GPU {name}: {', '.join(missing)} missing (memory_gib in GiB, *_gb_per_s in GB/s, tflops by type)")
     _refuse_non_numbers(str(name), fields)
     try:
         return Gpu(**_si({"source": "given by the user", "checked": "", **fields}))
@@ -82,6 +80,7 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
 
 
 _REQUIRED = ("name", "architecture", "memory_gib", "memory_gb_per_s", "tflops", "link", "link_gb_per_s", "tdp_watts")
+_FIELDS = (*_REQUIRED, "aliases", "vendor", "compute_capability", "source", "checked", "note")
 _UNITS: Mapping[str, tuple[str, float]] = {
     "memory_bytes": ("memory_gib", GIB),
     "memory_bytes_per_s": ("memory_gb_per_s", GB),
