@@ -177,18 +177,21 @@ class AllAtOnce:
 
 @spec
 class ClosedLoop:
-    """`concurrency` users, each with one request under way; the next one follows `think` seconds after the last one finished.
+    """`concurrency` users, each with one request under way; the next follows `think` seconds, on average, after the last
+    finished.
 
-    The engine decides when a request comes, so the times drawn here are all zero.
+    `think_cv` is the coefficient of variation of the think time, 0 for always the same. The engine decides when a request
+    comes, so the times drawn here are all zero.
     """
 
     kind: Literal["closed_loop"] = "closed_loop"
     concurrency: Count
     think: Pause = 0.0
+    think_cv: NonNegative = 0.0
 
     @property
     def think_s(self) -> float:
-        """Seconds between a finish and the same user's next request."""
+        """Mean seconds between a finish and the same user's next request."""
         return self.think
 
     def mean_rate(self) -> float:

@@ -28,9 +28,9 @@ class BlockHashes:
 class Requests:
     """One column an attribute, shape (n,), in order of arrival.
 
-    `arrival_s` seconds, not decreasing (ignored by a closed loop). `prompt_tokens`, `output_tokens` >= 1. Smaller `priority` goes first.
-    `label` indexes `labels`, the workload classes. A request with `previous[i]` >= 0 is a later turn: it arrives `think_s[i]` after that
-    request finished, and its `arrival_s` is not used.
+    `arrival_s` seconds, not decreasing (ignored by a closed loop). `prompt_tokens`, `output_tokens` >= 1. Smaller `priority`
+    goes first. `label` indexes `labels`, the workload classes. A request with `previous[i]` >= 0 is a later turn: it arrives
+    `think_s[i]` after that request finished, and its `arrival_s` is not used.
     """
 
     arrival_s: Floats

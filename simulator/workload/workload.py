@@ -4,48 +4,111 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 from pydantic import model_validator
 
 from simulator.spec import Count, spec
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Poisson
-from simulator.workload.lengths import Lengths
+from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Poisson, Recorded
 from simulator.workload.quantities import Duration
+from simulator.workload.tracefile import Trace
+from simulator.workload.traces import trace_rate
+from simulator.workload.traffic import Traffic, TrafficClass
+from simulator.workload.varying import Ramp, Stages
+
+_NO_RATE = AllAtOnce | ClosedLoop
+_ENDS_BY_ITSELF = Recorded | Stages | Ramp
 
 
 @spec
-class Workload:
-    """Requests of `prompt` tokens in and `output` out, arriving as `arrivals` says until `requests` or `duration` is reached."""
+class Workload(Traffic):
+    """What is asked of a deployment.
 
-    arrivals: Arrivals
-    prompt: Lengths
-    output: Lengths
+    Either drawn: `arrivals`, with the traffic written here or as a mixture of `classes`. Or replayed: a `trace`, at its own
+    times unless `arrivals` give others. It ends when `requests` or `duration` is reached, whichever is first.
+
+    A rate is always of requests: sessions begin at that rate divided by their mean number of turns.
+    """
+
+    arrivals: Arrivals | None = None
+    classes: tuple[TrafficClass, ...] = ()
+    trace: Trace | None = None
     requests: Count | None = None
     duration: Duration | None = None
 
     @model_validator(mode="after")
-    def _ends(self) -> Workload:
-        if isinstance(self.arrivals, AllAtOnce | ClosedLoop) and self.requests is None:
+    def _one_kind_of_traffic(self) -> Workload:
+        inline = [name for name in ("dataset", "prompt", "output", "prefix", "sessions") if getattr(self, name) is not None]
+        if self.trace is not None and (inline or self.classes):
+            raise ValueError(f"a trace brings its own requests; leave out {' and '.join(inline or ['classes'])}")
+        if self.classes and inline:
+            raise ValueError(f"write {' and '.join(inline)} inside the classes")
+        if self.trace is None and not self.classes and not self.is_complete():
+            raise ValueError("say what is asked: prompt and output, a dataset, classes, or a trace")
+        if len({c.name for c in self.classes}) < len(self.classes):
+            raise ValueError("two classes have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _begins_and_ends(self) -> Workload:
+        if self.arrivals is None and self.trace is None:
+            raise ValueError("say when requests arrive, such as arrivals: 4/s")
+        if isinstance(self.arrivals, _NO_RATE) and self.requests is None and self.trace is None:
             raise ValueError(f"{self.arrivals.kind} arrivals need a number of requests, such as requests: 1000")
-        if self.requests is None and self.duration is None:
+        if isinstance(self.arrivals, ClosedLoop) and any(c.sessions for c in self.mix()):
+            raise ValueError("sessions in a closed loop are not modelled; give the sessions a rate of arrivals")
+        ends = self.trace is not None or isinstance(self.arrivals, _ENDS_BY_ITSELF)
+        if not ends and self.requests is None and self.duration is None:
             raise ValueError("say how long: requests: 2000, or duration: 10min, or both (the first to be reached ends it)")
         return self
+
+    def mix(self) -> tuple[TrafficClass, ...]:
+        """The classes; what is written without classes is one called `all`. Empty for a trace."""
+        if self.classes or self.trace is not None:
+            return self.classes
+        fields = ("dataset", "prompt", "output", "correlation", "prefix", "sessions", "priority")
+        return (TrafficClass(name="all", **{name: getattr(self, name) for name in fields}),)
 
     @property
     def closed_loop(self) -> ClosedLoop | None:
         """The users of a closed loop, or None when requests come by the clock."""
         return self.arrivals if isinstance(self.arrivals, ClosedLoop) else None
 
+    def mean_turns(self) -> float:
+        """Requests that one arrival brings, on average over the classes by their shares of requests."""
+        mix = self.mix()
+        return sum(c.share for c in mix) / sum(c.share / c.mean_turns() for c in mix) if mix else 1.0
+
     def mean_rate(self) -> float | None:
-        """Requests per second in the long run; None for a closed loop and for all at once, which have no rate of their own."""
-        rate = self.arrivals.mean_rate()
+        """Requests per second in the long run; None for a closed loop and for all at once, which have no rate of their own.
+
+        Sessions that end early for `max_context` bring fewer. Reads the trace, if there is one.
+        """
+        if isinstance(self.arrivals, _NO_RATE):
+            return None
+        if self.arrivals is None:
+            rate = trace_rate(self.trace) if self.trace is not None else math.inf
+        elif isinstance(self.arrivals, Recorded):
+            rate = self.arrivals.mean_rate() * self.mean_turns()
+        else:
+            rate = self.arrivals.mean_rate()
         return rate if math.isfinite(rate) else None
 
     def scaled(self, factor: float) -> Workload:
-        """The same traffic `factor` times as fast; in a closed loop, with that many times the users."""
-        return replace(self, arrivals=self.arrivals.scaled(factor))
+        """The same traffic `factor` times as fast; a trace or recorded times are squeezed, a closed loop gets that many times
+        the users."""
+        if self.arrivals is not None:
+            return replace(self, arrivals=self.arrivals.scaled(factor))
+        assert self.trace is not None
+        return replace(self, trace=replace(self.trace, scale=self.trace.scale * factor))
 
     def at_rate(self, rate: float) -> Workload:
         """The same requests at `rate` a second, the pattern of arrivals kept; Poisson where they had no rate of their own."""
         now = self.mean_rate()
         return replace(self, arrivals=Poisson(rate=rate)) if now is None else self.scaled(rate / now)
+
+    def located(self, folder: Path) -> Workload:
+        """This workload with the path of its trace, where it is relative, taken from `folder`."""
+        if self.trace is None:
+            return self
+        return replace(self, trace=replace(self.trace, path=str(folder / self.trace.path)))
