@@ -1,0 +1,157 @@
+"""Capacity: the highest rate a deployment sustains, and the highest at which it keeps its SLO, found by search over simulations.
+
+The searches see a deployment as a function of the rate, so a test can put a queue with a known answer in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.errors import SimulatorError
+from simulator.results.outcome import Estimate
+
+TOLERANCE = 0.02
+MOST_SIMULATIONS = 25
+_OVERLOAD = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What came of one rate: requests/s that arrived and that were completed, with the interval from the batches of the run."""
+
+    offered_per_s: float
+    completed_per_s: float
+    low_per_s: float
+    high_per_s: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether the backlog surely grows: fewer requests leave than come, beyond the noise."""
+        return self.high_per_s < self.offered_per_s
+
+    def keeps_up(self, tolerance: float) -> bool:
+        """Whether growth by more than `tolerance` of the rate can be excluded."""
+        return self.low_per_s > self.offered_per_s * (1 - tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether one rate meets the SLO, and whether that is beyond the noise of the run."""
+
+    rate_per_s: float
+    met: bool
+    surely_met: bool
+    surely_missed: bool
+
+
+def queueing_point(
+    flow: Callable[[float], Flow], guess_per_s: float, *, tolerance: float = TOLERANCE, most: int = MOST_SIMULATIONS
+) -> Estimate:
+    """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most` simulations.
+
+    A queue that is never empty completes at its capacity whatever is offered, so one overloaded run, found from `guess_per_s`
+    upwards, measures it. Then the rates a tolerance below and above must bear it out: the one below may not grow, and the one
+    above may not be seen to keep up. Where one does (recomputation after preemptions can make an overloaded server slower than a
+    busy one), bisection between the rates that kept up and those that grew; it stops at the tolerance, or when the noise of a run
+    no longer tells which of the two it is.
+
+    Raises SimulatorError when no rate overloads it.
+    """
+    search = _Search(flow, tolerance, most)
+    crowded = search.overload(guess_per_s)
+    capacity = crowded.completed_per_s
+    step = 1 + max(tolerance, (crowded.high_per_s - crowded.low_per_s) / 2 / capacity)
+    search.refute(capacity / step, capacity * step)
+    search.bisect(step)
+    return search.answer(crowded)
+
+
+class _Search:
+    """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known to keep up."""
+
+    def __init__(self, flow: Callable[[float], Flow], tolerance: float, most: int) -> None:
+        self.flow, self.tolerance, self.left = flow, tolerance, most
+        self.low, self.high = 0.0, math.inf
+
+    def try_(self, rate: float) -> Flow:
+        self.left -= 1
+        return self.flow(rate)
+
+    def overload(self, guess: float) -> Flow:
+        """A run that surely grows, not by more than twice its capacity."""
+        rate = _OVERLOAD * guess
+        while self.left > 0:
+            seen = self.try_(rate)
+            if not seen.grows:
+                self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
+                rate *= 1.6
+            elif rate > 2 * seen.completed_per_s > 0:
+                self.high, rate = rate, max(_OVERLOAD * seen.completed_per_s, 1.05 * self.low)
+            else:
+                self.high = rate
+                return seen
+        raise SimulatorError(f"no rate up to {rate:.4g} requests/s overloads it; is a step free of cost?")
+
+    def refute(self, below: float, above: float) -> None:
+        """Try the rates just below and above the estimate; each moves the bracket where the run contradicts it."""
+        if self.low < below and self.left > 0:
+            if self.try_(below).grows:
+                self.high = below
+                return
+            self.low = below
+        if self.low < above < self.high and self.left > 0:
+            if self.try_(above).keeps_up(above / below - 1):
+                self.low = above
+            else:
+                self.high = above
+
+    def bisect(self, step: float) -> None:
+        while self.left > 0 and self.high > self.low * step * step * 1.001:
+            middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
+            seen = self.try_(middle)
+            if seen.grows:
+                self.high = middle
+            elif seen.keeps_up(self.tolerance):
+                self.low = middle
+            else:
+                return
+
+    def answer(self, crowded: Flow) -> Estimate:
+        """The overloaded run's completions where the bracket agrees with them, otherwise the middle of the bracket."""
+        if self.low <= crowded.completed_per_s <= self.high:
+            low, high = max(self.low, crowded.low_per_s), min(self.high, crowded.high_per_s)
+            return Estimate(crowded.completed_per_s, low, high)
+        return Estimate(math.sqrt(self.low * self.high), self.low, self.high)
+
+
+def slo_capacity(
+    standing: Callable[[float], Standing], highest_per_s: float, *, tried: tuple[float, ...] = (), tolerance: float = 0.03
+) -> Estimate | None:
+    """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
+
+    `highest_per_s`, the queueing point, bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
+    goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it.
+    """
+    seen = {rate: standing(rate) for rate in sorted({*tried, highest_per_s / 50, highest_per_s})}
+    low, high = _bracket(seen)
+    if low is None:
+        return None
+    while high is not None and high > low * (1 + tolerance):
+        middle = (low + high) / 2
+        seen[middle] = standing(middle)
+        low, high = (middle, high) if seen[middle].met else (low, middle)
+    surely = [rate for rate, s in seen.items() if s.surely_met and rate <= low]
+    never = [rate for rate, s in seen.items() if s.surely_missed and rate > low]
+    return Estimate(low, max(surely, default=0.0), min(never, default=max(low, highest_per_s)))
+
+
+def _bracket(seen: dict[float, Standing]) -> tuple[float | None, float | None]:
+    """The last rate that meets the SLO before the first that misses it, and that first one."""
+    low: float | None = None
+    for rate in sorted(seen):
+        if not seen[rate].met:
+            return low, rate
+        low = rate
+    return low, None

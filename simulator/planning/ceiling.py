@@ -1,0 +1,71 @@
+"""The ceiling in closed form: what a replica completes when it is always full, without simulating it.
+
+It ignores recomputation after preemptions and the token budget's granularity, so it is where a search starts and what its answer
+is held against, not the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.limits import Limits
+from simulator.latency.step import StepTime
+from simulator.workload.requests import Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """One replica, always full: requests/s, the sequences that run at once, seconds of a step that only decodes."""
+
+    requests_per_s: float
+    sequences: float
+    decode_step_s: float
+
+
+def ceiling(step_time: StepTime, limits: Limits, requests: Requests) -> Ceiling:
+    """What one replica completes of such requests when one is always waiting.
+
+    B sequences run: as many as max_num_seqs and the KV cache allow. A request that runs at a random moment is a long one, so the
+    context is weighted with the output length. Each of its output tokens costs a B-th of a decode step, and its prompt costs what
+    a full prefill step adds to a decode step, shared among the prompts in it: requests/s = B / (out * decode step + B * prefill).
+    """
+    context = running_context(requests)
+    held = limits.block_size / 2 + context
+    batch = max(
+        1.0, min(float(limits.max_num_seqs), limits.kv_blocks * limits.block_size / held, limits.max_num_batched_tokens - 1)
+    )
+    decode = decode_step(step_time, batch, context)
+    output = float(requests.output_tokens.mean())
+    return Ceiling(batch / (output * decode + batch * _prefill(step_time, limits, requests, batch)), batch, decode)
+
+
+def running_context(requests: Requests) -> float:
+    """Mean context, tokens, of the sequences that run at a random moment: prompt and half the output, weighted by output."""
+    output = requests.output_tokens.astype(np.float64)
+    return float((output * (requests.prompt_tokens + output / 2)).sum() / output.sum())
+
+
+def decode_step(t: StepTime, batch: float, context: float) -> float:
+    """Seconds of a step in which `batch` sequences of `context` tokens each compute one token."""
+    seen = t.per_context * context + sum(w.per_context * min(context, w.size) for w in t.windows)
+    return _at(t.tokens, batch) + _at(t.sampled, batch) + t.constant + batch * (t.per_sequence + seen)
+
+
+def _prefill(t: StepTime, limits: Limits, requests: Requests, batch: float) -> float:
+    """Seconds that one prompt of mean length adds to the steps it is computed in."""
+    budget = max(1.0, limits.max_num_batched_tokens - batch)
+    prompt = float(requests.prompt_tokens.mean())
+    square = float((requests.prompt_tokens.astype(np.float64) ** 2).mean())
+    extra = _at(t.tokens, batch + budget) - _at(t.tokens, batch)
+    windows = sum(w.per_pair * min(square / 2, prompt * w.size) for w in t.windows)
+    chunks = math.ceil(prompt / budget)
+    return extra * prompt / budget + chunks * t.per_sequence + t.per_pair * square / 2 + windows
+
+
+def _at(table: NDArray[np.float64], index: float) -> float:
+    """A table of seconds at an index between two entries; the last one beyond its end."""
+    return float(np.interp(index, np.arange(len(table)), table))

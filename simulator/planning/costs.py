@@ -1,0 +1,104 @@
+"""Costs: dollars and energy of a deployment. Never a price without its source and date."""
+
+from __future__ import annotations
+
+from simulator import catalog
+from simulator.catalog.gpus import Gpu
+from simulator.results.outcome import Cost
+from simulator.scenario import Deployment, Owned, Prices
+from simulator.units import HOUR, HOURS_PER_MONTH
+
+_YOURS = "given in the scenario"
+_HOURS_PER_YEAR = 8766.0
+
+
+def cost(
+    deployment: Deployment,
+    prices: Prices,
+    *,
+    output_tokens_per_s: float | None = None,
+    total_tokens_per_s: float | None = None,
+    good_per_s: float | None = None,
+    busy: float | None = None,
+) -> Cost | None:
+    """What a deployment costs, and a token or a good request of it at this throughput; None where nobody told a price.
+
+    `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time and IDLE_SHARE of it otherwise.
+    """
+    found = price_of(deployment, prices)
+    if found is None:
+        return None
+    usd_per_gpu_hour, source, date = found
+    per_hour = usd_per_gpu_hour * deployment.gpus
+    return Cost(
+        usd_per_hour=per_hour,
+        usd_per_gpu_hour=usd_per_gpu_hour,
+        price_source=source,
+        price_date=date,
+        usd_per_million_output_tokens=usd_per(1e6, per_hour, output_tokens_per_s),
+        usd_per_million_total_tokens=usd_per(1e6, per_hour, total_tokens_per_s),
+        usd_per_month=per_hour * HOURS_PER_MONTH,
+        usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
+        watts=None if busy is None else watts(deployment.gpu, busy) * deployment.gpus,
+    )
+
+
+IDLE_SHARE = 0.15
+"""Power of an idle GPU over its TDP: a guess; datasheets do not state it."""
+
+
+def watts(gpu: Gpu, busy: float) -> float:
+    """Estimated power of one GPU, watts: TDP while it works, IDLE_SHARE of it while it does not. Real servers stay below TDP."""
+    return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
+
+
+def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | None:
+    """Dollars for `amount` of something that comes at `per_s`; None where it does not come.
+
+    >>> usd_per(1e6, 3.6, 1000.0)
+    1.0
+    """
+    return usd_per_hour / HOUR / per_s * amount if per_s else None
+
+
+def price_of(deployment: Deployment, prices: Prices) -> tuple[float, str, str] | None:
+    """Dollars per GPU-hour, where from, and as of when.
+
+    The first of: the deployment's own, the scenario's for this GPU, hardware that is owned, the catalog's cheapest listing.
+    """
+    gpu = deployment.gpu
+    if deployment.usd_per_gpu_hour is not None:
+        return deployment.usd_per_gpu_hour, _YOURS, ""
+    own = {_canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
+    if gpu.name in own:
+        return own[gpu.name], _YOURS, ""
+    if prices.owned is not None:
+        return owned_usd_per_gpu_hour(prices.owned, gpu), f"owned hardware, {_YOURS}", ""
+    return _listed(gpu, prices)
+
+
+def _canonical(name: str) -> str:
+    return catalog.gpu(name).name
+
+
+def _listed(gpu: Gpu, prices: Prices) -> tuple[float, str, str] | None:
+    from simulator.catalog.prices import price
+    from simulator.errors import UnknownName
+
+    try:
+        listed = price(gpu.name, prices.provider, prices.commitment)
+    except UnknownName as unknown:
+        if unknown.kind == "GPU":
+            return None
+        raise
+    if listed is None:
+        return None
+    seen = "" if listed.source_kind == "primary" else ", read in a price table"
+    return listed.usd_per_gpu_hour, f"{listed.provider} {listed.commitment}{seen}: {listed.source}", listed.checked
+
+
+def owned_usd_per_gpu_hour(owned: Owned, gpu: Gpu) -> float:
+    """Dollars per GPU-hour of hardware one owns: its price spread over its years, and power at TDP around the clock."""
+    hours = owned.years * _HOURS_PER_YEAR
+    kilowatts = (owned.watts_per_gpu or gpu.tdp_watts) / 1000
+    return owned.usd_per_gpu / hours + kilowatts * owned.pue * owned.usd_per_kwh

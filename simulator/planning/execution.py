@@ -1,0 +1,224 @@
+"""Execution: one function over many items, in this process, on the cores of this machine, or on a Dask cluster.
+
+`each` gives the outcomes as they come, with the index of their item; what is computed is the same on each machine. An item that
+raises, or whose worker dies again and again, is an outcome that says so, and the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from simulator.errors import SimulatorError
+
+T = TypeVar("T")
+R = TypeVar("R")
+TRIES = 3
+CONNECT_S = 10.0
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """What became of one item: its result, or the exception in its place."""
+
+    result: R | None = None
+    error: Exception | None = None
+
+    def value(self) -> R:
+        """The result. Raises the error where there is none."""
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """One item after another, here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """joblib's loky processes, one a core of this machine unless `workers` says otherwise; never more than `at_most`."""
+
+    workers: int | None = None
+    at_most: int | None = None
+
+    def count(self) -> int:
+        """How many processes to use."""
+        import joblib
+
+        wanted = self.workers or joblib.cpu_count()
+        return max(1, min(wanted, self.at_most or wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The workers of a Dask scheduler at an address such as `tcp://host:8786`, which must have this version installed."""
+
+    address: str
+
+
+Machine = InProcess | Processes | Cluster
+
+
+def each(function: Callable[[T], R], items: Sequence[T], machine: Machine) -> Iterator[tuple[int, Outcome[R]]]:
+    """Apply a function of a module to every item; yields (index, outcome) in the order in which they are done.
+
+    Raises SimulatorError when a cluster does not answer within CONNECT_S seconds.
+    """
+    if isinstance(machine, Cluster):
+        return _on_cluster(function, items, machine.address)
+    if isinstance(machine, InProcess) or machine.count() == 1:
+        return ((index, _try(function, item)) for index, item in enumerate(items))
+    return _Pool(function, items, machine.count()).outcomes()
+
+
+def _try(function: Callable[[T], R], item: T) -> Outcome[R]:
+    try:
+        return Outcome(function(item))
+    except Exception as error:
+        return Outcome(error=error)
+
+
+class _Pool(Generic[T, R]):
+    """Items on worker processes. When a worker dies the items it could have been working on are tried again, one at a time,
+    so that the one that kills its worker is told from its neighbors; it is given up after TRIES.
+    """
+
+    def __init__(self, function: Callable[[T], R], items: Sequence[T], workers: int) -> None:
+        self.function, self.items, self.workers = function, items, workers
+        self.queue, self.suspects = deque(range(len(items))), deque[int]()
+        self.deaths: Counter[int] = Counter()
+        self.running: dict[Future[Outcome[R]], int] = {}
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome[R]]]:
+        done = False
+        try:
+            while self.queue or self.suspects or self.running:
+                self._submit()
+                finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+                broken = []
+                for future in finished:
+                    index = self.running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        broken.append(index)
+                    else:
+                        yield index, _settled(future)
+                if broken:
+                    yield from self._bury(broken)
+            done = True
+        finally:
+            if not done:
+                self._executor().shutdown(wait=False, kill_workers=True)
+
+    def _executor(self) -> Any:
+        from joblib.externals.loky import get_reusable_executor
+
+        return get_reusable_executor(max_workers=self.workers, timeout=60, env=_ONE_THREAD)
+
+    def _submit(self) -> None:
+        """Keep two items a worker under way; a suspect goes alone."""
+        if self.suspects:
+            waiting, room = self.suspects, 1 - len(self.running)
+        else:
+            waiting, room = self.queue, 2 * self.workers - len(self.running)
+        for _ in range(min(room, len(waiting))):
+            index = waiting.popleft()
+            self.running[self._executor().submit(_try, self.function, self.items[index])] = index
+
+    def _bury(self, broken: list[int]) -> Iterator[tuple[int, Outcome[R]]]:
+        """After a death: every item under way is a suspect, and one that was suspect TRIES times is given up."""
+        wait(self.running)
+        for future, index in self.running.items():
+            if future.exception() is None:
+                yield index, _settled(future)
+            else:
+                broken.append(index)
+        self.running.clear()
+        for index in sorted(broken):
+            self.deaths[index] += 1
+            if self.deaths[index] >= TRIES:
+                yield index, Outcome(error=SimulatorError(f"its worker process died {TRIES} times, out of memory or killed"))
+            else:
+                self.suspects.append(index)
+
+
+def _settled(future: Future[Outcome[R]]) -> Outcome[R]:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return Outcome(error=error if isinstance(error, Exception) else SimulatorError(str(error)))
+
+
+def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, Outcome[R]]]:
+    """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies."""
+    client = connect(address)
+    try:
+        from distributed import as_completed
+
+        futures = {client.submit(_try, function, item, pure=False): index for index, item in enumerate(items)}
+        for future in as_completed(list(futures)):
+            index = futures.pop(future)
+            error = future.exception()
+            yield index, future.result() if error is None else Outcome(error=_lost(error))
+            future.release()
+    finally:
+        client.close()
+
+
+def _lost(error: BaseException) -> Exception:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return SimulatorError("its worker died again and again, out of memory or killed")
+    return error if isinstance(error, Exception) else SimulatorError(str(error))
+
+
+def connect(address: str) -> Any:
+    """A client of the Dask scheduler at an address, every worker of which runs the same code as this process.
+
+    Raises SimulatorError when Dask is not installed, nothing answers, or a worker has another version.
+    """
+    from simulator.planning.fingerprint import package_digest
+
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SimulatorError("a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'") from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as problem:
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise SimulatorError(f"no Dask scheduler answers at {address} within {CONNECT_S:g} s: {reason}") from None
+    others = _others(client, package_digest())
+    if others:
+        client.close()
+        raise SimulatorError(
+            f"workers of {address} run another version of the simulator, install this one there: {', '.join(others)}"
+        )
+    return client
+
+
+def _others(client: Any, digest: str) -> list[str]:
+    """Addresses of the workers whose package differs from ours, or is missing."""
+    from simulator.planning.fingerprint import package_digest
+
+    answers: dict[str, Any] = client.run(package_digest, on_error="return")
+    return [worker for worker, answer in answers.items() if answer != digest]
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(outcomes: Iterable[tuple[int, Outcome[R]]]) -> list[R]:
+    """The results in the order of their items. Raises the first error."""
+    found = dict(outcomes)
+    return [found[index].value() for index in range(len(found))]

@@ -1,0 +1,102 @@
+"""A deployment under one load: simulated, judged and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.recorder import Trace
+from simulator.engine.source import Source
+from simulator.planning.capacity import Standing
+from simulator.results import metrics
+from simulator.results.metrics import Sample
+from simulator.results.outcome import CurvePoint
+from simulator.results.slo import Slo, SloCheck, check_slo, good
+from simulator.results.steadiness import Steadiness, judge
+from simulator.simulation import Bound, simulate
+from simulator.workload.requests import Requests
+
+_BATCHES = 20
+_T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
+
+    trace: Trace
+    steadiness: Steadiness
+    sample: Sample
+    metrics: dict[str, float | None]
+    slo: tuple[SloCheck, ...]
+
+
+def measured(bound: Bound, requests: Requests, slo: Slo | None, *, source: Source | None = None, seed: int = 0) -> Measured:
+    """Serve the requests on a deployment that starts, and say what came of it."""
+    trace = simulate(bound, requests, source=source, seed=seed)
+    steadiness = judge(trace, open_loop=source is None)
+    steady = steadiness.verdict != "overloaded"
+    copies = bound.deployment.replicas * bound.deployment.data_parallel_size
+    sample = metrics.sample(
+        trace,
+        gpus=bound.deployment.gpus,
+        replicas=copies,
+        kv_blocks=bound.plan.num_gpu_blocks,
+        slo=slo,
+        warmup_s=steadiness.warmup_s,
+    )
+    checks = check_slo(slo, metrics.window_latencies(sample) if steady else None)
+    return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
+
+
+def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
+    """The measured run as a point of the latency-throughput curve."""
+    always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
+    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
+    values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
+    steady = m.steadiness.verdict != "overloaded"
+    met = steady and all(check.met for check in m.slo) if m.slo else None
+    return CurvePoint(rate_per_s=rate_per_s, verdict=m.steadiness.verdict, slo_met=met, **values)
+
+
+def standing(rate_per_s: float, m: Measured, slo: Slo) -> Standing:
+    """Whether the run meets the SLO, and whether a longer one surely would or surely would not."""
+    if m.steadiness.verdict == "overloaded":
+        return Standing(rate_per_s, met=False, surely_met=False, surely_missed=True)
+    margins = [_share_interval(column, need) for column, need in _terms(slo, metrics.window_latencies(m.sample))]
+    return Standing(
+        rate_per_s,
+        met=all(check.met for check in m.slo),
+        surely_met=all(low >= need for low, _, need in margins),
+        surely_missed=any(high < need for _, high, need in margins),
+    )
+
+
+def _terms(slo: Slo, columns: Mapping[str, NDArray[np.float64]]) -> list[tuple[NDArray[np.bool_], float]]:
+    """Each term of the SLO as which requests keep it, and the share that must."""
+    terms = []
+    for name in slo.limits():
+        others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
+        one_limit = dataclasses.replace(slo, **others)
+        terms.append((good(one_limit, columns), slo.percentile / 100))
+    return [*terms, *([(good(slo, columns), slo.goodput)] if slo.goodput else [])]
+
+
+def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:
+    """The 95 % interval of a share from batches in order of arrival, and what it is held against.
+
+    Batches see that late requests come in crowds. Where no request (or every one) missed, three misses could have gone unseen.
+    """
+    if len(kept) < _BATCHES:
+        return 0.0, 1.0, need
+    share = float(kept.mean())
+    if share in (0.0, 1.0):
+        return max(0.0, share - 3 / len(kept)), min(1.0, share + 3 / len(kept)), need
+    means = [float(batch.mean()) for batch in np.array_split(kept, _BATCHES)]
+    half = _T_95 * float(np.std(means, ddof=1)) / _BATCHES**0.5
+    return share - half, share + half, need

@@ -1,0 +1,111 @@
+"""Wording: a deployment in words, the command that serves it, and what was filled in for the reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.catalog.engines import EngineArgs
+from simulator.scenario import Deployment, Scenario
+from simulator.simulation import Bound
+from simulator.workload.requests import Requests
+
+_HUB = "https://huggingface.co/"
+_AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes", "bnb-int8": "bitsandbytes"}
+_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+NOT_MODELLED = (
+    "the network between client and server, and clients that disconnect",
+    "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
+    "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
+    "start-up, failures and autoscaling of replicas",
+    "other programs on the same GPUs, and clocks lowered by heat or power limits",
+)
+
+
+def title(deployment: Deployment, quantization: str) -> str:
+    """A deployment by what it runs on: `2 x h100-sxm, fp8`."""
+    return f"{deployment.gpus} x {deployment.gpu.name}, {quantization}"
+
+
+def wording(deployment: Deployment) -> str:
+    """How the GPUs are used, never a bare number: `40 GPUs = 5 replicas x TP 8`."""
+    d = deployment
+    sizes = {"TP": d.tensor_parallel_size, "PP": d.pipeline_parallel_size, "DP": d.data_parallel_size}
+    split = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "1 GPU"
+    total = "1 GPU" if d.gpus == 1 else f"{d.gpus} GPUs"
+    return f"{total} = {d.replicas} replica{'s' if d.replicas > 1 else ''} x {split}"
+
+
+def demand(scenario: Scenario, requests: Requests) -> str:
+    """What is asked, in a sentence."""
+    loop, rate = scenario.workload.closed_loop, scenario.workload.mean_rate()
+    if loop is not None:
+        pace = f"{loop.concurrency} users, one request each at a time"
+    else:
+        arrivals = scenario.workload.arrivals
+        kind = "as recorded" if arrivals is None else arrivals.kind.replace("_", " ")
+        pace = "all at once" if rate is None else f"{rate:.3g} requests/s ({kind})"
+    lengths = f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} output tokens on average"
+    return f"{len(requests):,} requests, {pace}, {lengths}"
+
+
+def serve_command(scenario: Scenario, bound: Bound) -> str:
+    """The `vllm serve` command of one replica with every argument that decides the result; empty for another engine."""
+    if scenario.engine.family != "vllm":
+        return ""
+    words = ["vllm", "serve", _checkpoint(bound), *_quantization_flags(bound)]
+    for name, value in _flags(bound.plan.args):
+        flag = name.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def _checkpoint(bound: Bound) -> str:
+    name = bound.model.source.split()[0].removeprefix(_HUB) if bound.model.source.startswith(_HUB) else bound.model.name
+    quantization = bound.deployment.quantization
+    if quantization is None or quantization == bound.model.quantization or quantization.name in {*_AT_LOAD, *_DTYPES}:
+        return name
+    return f"<a {quantization.name} checkpoint of {name}>"
+
+
+def _quantization_flags(bound: Bound) -> list[str]:
+    chosen = bound.deployment.quantization
+    if chosen is None or chosen == bound.model.quantization:
+        return []
+    if chosen.name in _DTYPES:
+        return ["--dtype", _DTYPES[chosen.name]]
+    return ["--quantization", _AT_LOAD[chosen.name]] if chosen.name in _AT_LOAD else []
+
+
+def _flags(args: EngineArgs) -> list[tuple[str, object]]:
+    """Arguments in the order of EngineArgs: those that differ from the class's default, and those that an engine decides."""
+    kv = {"bf16": "bfloat16", "fp16": "float16"}
+    pairs: list[tuple[str, object]] = []
+    for f in dataclasses.fields(args):
+        value = getattr(args, f.name)
+        if value != f.default and value is not None:
+            pairs.append((f.name, kv.get(value, value) if f.name == "kv_cache_dtype" else value))
+    return pairs
+
+
+def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the engine's own defaults filled in: `max_num_seqs = 256 (vllm-0.19.0)`, by deployment where they differ.
+
+    `resolved`: the arguments each deployment runs with, by its name.
+    """
+    asked = {d.name: d.engine_args() for d in scenario.deployments}
+    lines = []
+    for f in dataclasses.fields(EngineArgs):
+        filled = {
+            n: args[f.name] for n, args in resolved.items() if getattr(asked[n], f.name) is None and args[f.name] is not None
+        }
+        values = set(filled.values())
+        if len(values) == 1 and len(filled) == len(resolved):
+            lines.append(f"{f.name} = {values.pop()} ({scenario.engine.name})")
+        elif filled:
+            each = ", ".join(f"{value} for {name}" for name, value in filled.items())
+            lines.append(f"{f.name}: {each} ({scenario.engine.name})")
+    return tuple(lines)
