@@ -1,35 +1,57 @@
 """Overheads: what the engine uses of a GPU besides weights and KV cache, as its profiling run measures it.
 
-Causes come from vLLM's source (named beside each); the coefficients were fitted on start-up logs that others published, by November 2026.
+The causes are read off vLLM's source, releases 0.4.1 to 0.30.0; the coefficients are fitted on start-up logs published before
+December 2026. Where a comment says (n = 1), a single log stands behind the figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
-from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp
+from simulator.catalog.models import DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
 from simulator.memory.kvcache import at_least
 from simulator.units import GIB
 
+ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+# The CUDA context and loaded kernels: 78.57 of 79.18 GiB free on H100, 78.84 of 79.25 on A100, 23.21 of 23.65 on RTX 4090.
 CONTEXT_BYTES = 0.5 * GIB
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+# Copies of the logits alive at once in the sampler, in float32. Sorting for top-k and top-p: 9.5 (eight logs of V0, 0.11 and 0.13 on
+# H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, their float32 copy, probabilities,
+# noise (30 logs of 0.19 on H100). Model runner V2 skips top-k and top-p: logits, their float32 copy, and token counts for penalties.
+_SORTED, _FILTERED, _COUNTED = 9.5, 3.5, 2.5
+
+# GiB outside torch on one GPU alone: kernels, cuBLAS. Hopper 0.17 (three logs of 0.11 to 0.15), others 0.02 to 0.08 (eight logs).
+_ALONE = {"hopper": 0.17, "blackwell": 0.17}
+_ALONE_ELSEWHERE = 0.05
+# V0 before 0.6.4 counted the context too (six logs of 0.4.1 on RTX A6000: 0.69 to 0.83); then 0.16 on H100, 0.35 on RTX 3090.
+_ALONE_V0_OLD, _ALONE_V0 = 0.75, 0.25
+# Unified memory counts what the system allocates meanwhile (GB10, 0.13; n = 1).
+_UNIFIED = 1.3
+# NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
+_PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
+# On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
+# behind (17 logs of 0.19 on H100, TP 2 and 4: 1.72 to 1.98).
+_PEERS_FUSED = 1.85
+# What profiling the graphs leaves behind, 0.18 to 0.26: H100 0.11 (13 logs), A100 0.25 (n = 1), RTX 4090 0.55 (n = 1).
+_GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5, "blackwell-rtx": 0.5}
+# Encoder of Qwen's vision models, profiled at 16,384 image tokens (Qwen3-VL-30B-A3B, 0.12, TP 2: two logs).
+_QWEN_VISION = 2.6
 
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Bytes on one GPU. `uncertainty`: how far their sum may lie off, either way."""
+    """Bytes on one GPU; `uncertainty` is how far the part that the KV cache pays for may lie off, either way."""
 
     activation: float
     non_torch: float
     cuda_graph: float
     uncertainty: float
-
-    def __post_init__(self) -> None:
-        assert min(self.activation, self.non_torch, self.cuda_graph, self.uncertainty) >= 0
 
 
 def overhead(
@@ -42,35 +64,144 @@ def overhead(
     *,
     last_stage: bool,
 ) -> Overhead:
-    """The overheads of one GPU that holds these layers. `args` are resolved; the sampler runs on the last pipeline stage."""
-    tokens = token_peak(model, layers, args)
-    sampler = sampler_peak(model, args, engine) if last_stage else 0.0
-    return Overhead(max(tokens, sampler), non_torch(args, gpu), 0.5 * GIB, 0.3 * GIB)
+    """The overheads of one GPU that holds these layers. `args` are resolved; the sampler runs on the last pipeline stage.
+
+    Activation is the higher of the forward pass over a full batch of tokens and of sampling for every sequence at once, above
+    what stays allocated: buffers of the experts, and the encoder's of a vision model.
+    """
+    passing = forward_peak(model, layers, quantization, args, engine)
+    sampling = sampler_peak(model, args, engine, gpu) if last_stage else 0.0
+    buffers = expert_buffers(model, layers, args)
+    kept = buffers if at_least(engine, "0.13") else 0.0
+    activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model)
+    graphs = graph_bytes(model, layers, args, engine)
+    outside = non_torch(model, args, engine, gpu)
+    return Overhead(activation, outside, graphs, _uncertainty(activation, outside, graphs, args, engine))
 
 
-def token_peak(model: Model, layers: Sequence[Layer], args: EngineArgs) -> float:
-    """Peak of the forward pass over a full batch of tokens."""
+def forward_peak(
+    model: Model, layers: Sequence[Layer], quantization: Quantization | None, args: EngineArgs, engine: Engine
+) -> float:
+    """Peak of one layer over max_num_batched_tokens: hidden states, and the widest dense block in, out and quantized.
+
+    Source: slope of 108 KiB a token for Llama-3.1-8B in V0 (vllm-project/vllm#10517, RTX 3090), 114 KiB in 0.19 (H100).
+    """
     assert args.max_num_batched_tokens is not None
-    widest = max((_width(layer) for layer in layers), default=0)
-    per_token = (3 * widest / args.tensor_parallel_size + 4 * model.hidden) * _BYTES[model.dtype]
-    return args.max_num_batched_tokens * per_token
+    held = 3 if engine.generation == "v0" else 4
+    width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
+    per_token = (held * model.hidden + 3 * width) * ELEMENT_BYTES[model.dtype]
+    form = quantization.format("mlp") if quantization else None
+    if form is not None and form.activation_bits <= 8:
+        per_token += width + model.hidden
+    return args.max_num_batched_tokens * per_token + _latent_prefill(model, layers, args)
 
 
-def _width(layer: Layer) -> int:
+def _dense_width(layer: Layer) -> int:
     if isinstance(layer.mlp, DenseMlp):
         return layer.mlp.width
-    return layer.mlp.width * layer.mlp.experts_per_token if isinstance(layer.mlp, MoeMlp) else 0
+    return max(layer.mlp.shared_width, layer.mlp.dense_width) if isinstance(layer.mlp, MoeMlp) else 0
 
 
-def sampler_peak(model: Model, args: EngineArgs, engine: Engine) -> float:
-    """Peak of sampling for every sequence at once: copies of the logits, in units of max_num_seqs * vocabulary * 4 bytes."""
+def _latent_prefill(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+    """Keys and values of cached context that latent attention unpacks at once: at most 65,536 tokens.
+
+    Source: determine_chunked_prefill_workspace_size in vllm/model_executor/layers/attention/mla_attention.py (0.19.0).
+    """
+    latent = next((layer.mixer for layer in layers if isinstance(layer.mixer, LatentAttention)), None)
+    if latent is None or latent.index_top_k:
+        return 0.0
+    assert args.max_model_len is not None and args.max_num_seqs is not None
+    tokens = min(max(8 * args.max_model_len, 64 * args.max_num_seqs), 65536)
+    heads = latent.heads / args.tensor_parallel_size
+    return tokens * heads * (latent.nope_dim + latent.value_head_dim) * ELEMENT_BYTES[model.dtype]
+
+
+def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+    """Two buffers for what experts take in and give out, allocated once for all layers.
+
+    Tokens * experts per token * (max(width, hidden) + max(2 * width, hidden)). Source: workspace_shapes in
+    vllm/model_executor/layers/fused_moe/fused_moe.py (0.19.0); agrees within 0.03 GiB with five logs.
+    """
+    assert args.max_num_batched_tokens is not None
+    experts = next((layer.mlp for layer in layers if isinstance(layer.mlp, MoeMlp)), None)
+    if experts is None:
+        return 0.0
+    split = 1 if args.enable_expert_parallel else args.tensor_parallel_size
+    width, hidden = experts.width / split, experts.latent or model.hidden
+    row = max(width, hidden) + max((2 if experts.gated else 1) * width, hidden)
+    return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
+
+
+def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+    """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
-    copies = 3.5 if at_least(engine, "0.17") else 9.5
-    return copies * args.max_num_seqs * model.vocabulary * 4 + args.max_num_batched_tokens * model.hidden * _BYTES[model.dtype]
+    copies, buffer_rows = _logit_copies(model, args, engine)
+    logits = model.vocabulary * 4
+    hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
+    return (copies * args.max_num_seqs + buffer_rows) * logits + hidden
 
 
-def non_torch(args: EngineArgs, gpu: Gpu) -> float:
-    """Memory outside torch: communication buffers and kernels."""
-    alone = args.tensor_parallel_size * args.pipeline_parallel_size == 1
-    base = 0.28 if gpu.architecture == "hopper" else 0.05
-    return (base if alone else base + (1.55 if gpu.link == "nvlink" else 0.25)) * GIB
+def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float, int]:
+    """(copies of the float32 logits, rows of the Triton kernel's own buffer: one a multiprocessor, 128 or so)."""
+    assert args.max_num_seqs is not None
+    if runs_v2(model, engine):
+        return _COUNTED, 0
+    if not at_least(engine, "0.17") or args.max_num_seqs < 8:
+        return _SORTED, 0
+    return _FILTERED, 0 if at_least(engine, "0.21") else min(128, args.max_num_seqs)
+
+
+def runs_v2(model: Model, engine: Engine) -> bool:
+    """Whether the release runs this model on model runner V2: dense models from 0.25, every model from 0.28.
+
+    Source: use_v2_model_runner in vllm/config/vllm.py, 0.22.1 to 0.30.0.
+    """
+    recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
+    dense = not model.is_moe and not recurrent
+    return at_least(engine, "0.28") or (dense and at_least(engine, "0.25"))
+
+
+def _encoder_peak(model: Model) -> float:
+    """What profiling the image encoder adds. Others than Qwen's showed less than the sampler hides (Mistral-Small-3.1, Llama 4)."""
+    return _QWEN_VISION * GIB if model.vision_parameters and "VL" in model.architecture else 0.0
+
+
+def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+    """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
+    gib = _alone(engine, gpu)
+    leaves_residue = at_least(engine, "0.18") and not args.enforce_eager
+    if leaves_residue:
+        gib += _GRAPH_RESIDUE.get(gpu.architecture, 0.0)
+    if args.tensor_parallel_size > 1:
+        fused = leaves_residue and gpu.link == "nvlink" and gpu.architecture in ("hopper", "blackwell")
+        gib += _PEERS_FUSED if fused else _PEERS[gpu.link]
+    return gib * GIB
+
+
+def _alone(engine: Engine, gpu: Gpu) -> float:
+    if "gb10" in gpu.name:
+        return _UNIFIED
+    if engine.generation == "v0":
+        return _ALONE_V0 if at_least(engine, "0.6.4") else _ALONE_V0_OLD
+    return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
+
+
+def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine) -> float:
+    """CUDA graphs that the engine captures, or its own estimate of them where that is deducted.
+
+    Captured: 0.35 GiB and 15 MiB a layer for the graphs of batches up to 512 (40 logs of 0.19 on H100: median off by 0.1 GiB).
+    """
+    largest = engine.largest_cudagraph(args)
+    if not largest:
+        return 0.0
+    share = largest / 512
+    return (0.1 + share * (0.25 + 0.015 * len(layers) + (0.3 if model.is_moe else 0.0))) * GIB
+
+
+def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:
+    """A tenth of the activation, a third of what is outside torch, and the whole estimate of the graphs where it is deducted.
+
+    Estimates of graphs in logs since 0.21 were 0.13 to 6.8 GiB, and off by up to four times from what was captured.
+    """
+    deducted = graphs if engine.cuda_graphs_deducted and not args.enforce_eager else 0.0
+    return 0.1 * activation + outside / 3 + deducted + 0.05 * GIB

@@ -145,8 +145,8 @@ def _stages(model: Model, quantization: Quantization | None, gpu: Gpu, args: Eng
 
 
 def deducts_cuda_graphs(args: EngineArgs, engine: Engine) -> bool:
-    """Whether the KV cache is what is left after an estimate of the CUDA graphs (from 0.20, where graphs are captured)."""
-    return at_least(engine, "0.20") and not args.enforce_eager
+    """Whether the KV cache is what is left after an estimate of the CUDA graphs."""
+    return engine.cuda_graphs_deducted and not args.enforce_eager
 
 
 def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
