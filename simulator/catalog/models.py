@@ -190,6 +190,7 @@ class Model:
     `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the
     checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
+    `draft_other_parameters` are the projections, norms and tables of the draft layers.
     `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
     """
 
@@ -203,6 +204,7 @@ class Model:
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     quantization: Quantization | None = None
     draft_layers: tuple[Layer, ...] = ()
+    draft_other_parameters: Natural = 0
     vision_parameters: Natural = 0
     other_parameters: Natural = 0
     rope_cache_elements: Natural = 0

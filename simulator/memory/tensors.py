@@ -211,8 +211,9 @@ def _dense(group: TensorGroup, prefix: str, width: int, gated: bool, hidden: int
 def _experts(m: MoeMlp, hidden: int, layer: int | None) -> Iterator[Tensor]:
     inside = m.latent or hidden
     matrices = 3 if m.gated else 2
-    one = matrices * inside * m.width
-    yield Tensor("experts", "experts", m.experts * one, "experts", m.experts, layer, active=m.experts_per_token * one)
+    for module, count in (("experts_up", matrices - 1), ("experts_down", 1)):
+        one = count * inside * m.width
+        yield Tensor("experts", module, m.experts * one, "experts", m.experts, layer, active=m.experts_per_token * one)
     if m.bias:
         one_bias = (matrices - 1) * m.width + inside
         total = m.experts * one_bias

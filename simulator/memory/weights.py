@@ -28,13 +28,13 @@ class Weights:
 
 
 def parameters(model: Model) -> int:
-    """Parameters of the whole model, without draft layers: the number in its name.
+    """Parameters of the language model, without draft layers and vision tower: the number in its name.
 
     >>> from simulator.catalog.models import model
     >>> parameters(model("llama-3.1-8b"))
     8030261248
     """
-    return sum(tensor.parameters for tensor in tensors(model) if tensor.place != "draft")
+    return sum(tensor.parameters for tensor in tensors(model) if tensor.group not in ("draft", "vision"))
 
 
 def active_parameters(model: Model) -> int:
@@ -141,7 +141,7 @@ def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages:
 
 def _stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
     group: TensorGroup = tensor.group
-    stored: WeightFormat | None = quantization.format(group, tensor.layer) if quantization else None
+    stored: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
     return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES[model.dtype]))
 
 

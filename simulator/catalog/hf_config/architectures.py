@@ -3,69 +3,146 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Switch = bool | str
 """Whether the architecture has a thing: always, never, or where the field of that name is true."""
+
+Body = Literal["uniform", "nemotron_h", "deepseek_v4", "jamba", "granite_hybrid", "mllama"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """One architecture. `norms`: vectors of hidden size per layer; a LayerNorm with bias has two. `tied`: its class's default.
 
-    `sliding`: which layers use `sliding_window` when no list of layer types is given. `defaults`: fields that the model's
-    configuration class fills in and published files leave out. `shared_gate`: the shared expert's output is gated by a
-    projection to one value. `final_norm`: vectors of the norm before the lm_head.
+    `body`: how its layers are put together. `sliding`: which layers use `sliding_window` when no list of layer types is given.
+    `defaults`: fields that the model's configuration class fills in and published files leave out. `shared_gate`: the shared
+    expert's output is gated by a projection to one value. `wide_norm`: query and key norms span all heads. `final_norm`: vectors
+    of the norm before the lm_head. `head_bias`: the lm_head has a bias. `rotary` is False where attention has no positions, or
+    has learned ones. `multimodal` names the part that goes with a language model; its configuration must be there to be counted.
     """
 
+    body: Body = "uniform"
     qkv_bias: Switch = False
     output_bias: Switch = False
     query_key_norm: Switch = False
+    wide_norm: bool = False
+    output_gate: Switch = False
+    sinks: bool = False
     mlp_bias: Switch = False
     gated: bool = True
-    norms: int = 2
-    final_norm: int = 1
-    tied: bool = False
-    sliding: Literal["never", "all", "even", "switched"] = "never"
-    sinks: bool = False
-    output_gate: Switch = False
     expert_bias: bool = False
     router_bias: Switch = False
     shared_gate: bool = False
-    special: str = ""
+    norms: int = 2
+    final_norm: int = 1
+    tied: bool = False
+    head_bias: bool = False
+    rotary: bool = True
+    sliding: Literal["never", "all", "even", "switched"] = "never"
+    multimodal: Literal[
+        "", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "siglip", "gemma4", "pixtral", "llama4", "moonvit", "mllama"
+    ] = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()
 
 
 _LLAMA = Traits(qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias")
+_MISTRAL = Traits(sliding="all", defaults={"num_key_value_heads": 8})
+_QWEN2 = Traits(qkv_bias=True, sliding="switched")
 _QWEN3 = Traits(qkv_bias="attention_bias", output_bias="attention_bias", query_key_norm=True, sliding="switched")
-_QWEN3_MOE = _QWEN3
 _QWEN_HYBRID = Traits(query_key_norm=True, output_gate=True, shared_gate=True, defaults={"full_attention_interval": 4})
 _DEEPSEEK = Traits(router_bias=True)
-_GEMMA3 = {"sliding_window_pattern": 6, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
+_GLM = Traits(qkv_bias="attention_bias", query_key_norm="use_qk_norm", router_bias=True)
+_GEMMA2 = Traits(norms=4, tied=True, sliding="even")
+_GEMMA3 = replace(
+    _GEMMA2,
+    query_key_norm=True,
+    defaults={
+        "sliding_window_pattern": 6,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "max_position_embeddings": 131072,
+        "rope_local_base_freq": 10000.0,
+    },
+)
+_GEMMA4 = Traits(norms=4, tied=True, query_key_norm=True)
+_GPT_OSS = Traits(
+    qkv_bias="attention_bias", output_bias="attention_bias", sinks=True, sliding="even", expert_bias=True, router_bias=True
+)
+_MINIMAX = Traits(query_key_norm="use_qk_norm", wide_norm=True, router_bias="use_routing_bias")
+_GRANITE = replace(_LLAMA, tied=True)
+_LAYER_NORM = Traits(norms=4, final_norm=2, gated=False)
+_LLAMA4 = Traits(defaults={"n_shared_experts": 1, "interleave_moe_layer_step": 1})
+_MTP_UNSEEN = ("its draft layers are not in config.json and are not counted",)
 
 TRAITS: Mapping[str, Traits] = {
     "LlamaForCausalLM": _LLAMA,
-    "MistralForCausalLM": Traits(sliding="all", defaults={"num_key_value_heads": 8}),
-    "MixtralForCausalLM": Traits(sliding="all", defaults={"num_key_value_heads": 8}),
-    "Qwen2ForCausalLM": Traits(qkv_bias=True, sliding="switched"),
-    "Qwen2MoeForCausalLM": Traits(qkv_bias=True, sliding="switched", shared_gate=True),
+    "MistralForCausalLM": _MISTRAL,
+    "MixtralForCausalLM": _MISTRAL,
+    "Qwen2ForCausalLM": _QWEN2,
+    "Qwen2MoeForCausalLM": replace(_QWEN2, shared_gate=True),
     "Qwen3ForCausalLM": _QWEN3,
-    "Qwen3MoeForCausalLM": _QWEN3_MOE,
+    "Qwen3MoeForCausalLM": _QWEN3,
     "Qwen3NextForCausalLM": _QWEN_HYBRID,
     "Qwen3_5ForCausalLM": _QWEN_HYBRID,
     "Qwen3_5MoeForCausalLM": _QWEN_HYBRID,
+    "Qwen2VLForConditionalGeneration": replace(_QWEN2, multimodal="qwen2_vl"),
+    "Qwen2_5_VLForConditionalGeneration": replace(_QWEN2, multimodal="qwen2_5_vl"),
+    "Qwen3VLForConditionalGeneration": replace(_QWEN3, multimodal="qwen3_vl"),
+    "Qwen3VLMoeForConditionalGeneration": replace(_QWEN3, multimodal="qwen3_vl"),
+    "Qwen3_5ForConditionalGeneration": replace(_QWEN_HYBRID, multimodal="qwen3_vl"),
+    "Qwen3_5MoeForConditionalGeneration": replace(_QWEN_HYBRID, multimodal="qwen3_vl"),
     "DeepseekV2ForCausalLM": Traits(),
     "DeepseekV3ForCausalLM": _DEEPSEEK,
     "DeepseekV32ForCausalLM": _DEEPSEEK,
     "GlmMoeDsaForCausalLM": _DEEPSEEK,
+    "Glm4MoeLiteForCausalLM": _DEEPSEEK,
+    "DeepseekV4ForCausalLM": Traits(body="deepseek_v4", router_bias=True),
+    "KimiK25ForConditionalGeneration": replace(_DEEPSEEK, multimodal="moonvit"),
+    "Glm4MoeForCausalLM": _GLM,
+    "Glm4ForCausalLM": Traits(qkv_bias="attention_bias", norms=4),
     "Phi3ForCausalLM": Traits(sliding="all"),
-    "GraniteForCausalLM": _LLAMA,
-    "Gemma2ForCausalLM": Traits(norms=4, tied=True, sliding="even"),
-    "Gemma3ForCausalLM": Traits(norms=4, tied=True, query_key_norm=True, defaults={**_GEMMA3, "vocab_size": 262208}),
-    "GptOssForCausalLM": Traits(
-        qkv_bias="attention_bias", output_bias="attention_bias", sinks=True, sliding="even", expert_bias=True, router_bias=True
+    "PhiForCausalLM": replace(_LAYER_NORM, qkv_bias=True, output_bias=True, mlp_bias=True, norms=2, head_bias=True),
+    "OPTForCausalLM": replace(
+        _LAYER_NORM,
+        qkv_bias="enable_bias",
+        output_bias="enable_bias",
+        mlp_bias="enable_bias",
+        tied=True,
+        rotary=False,
+        defaults={"enable_bias": True},
     ),
-    "MiniMaxM2ForCausalLM": Traits(query_key_norm="use_qk_norm", router_bias="use_routing_bias"),
+    "FalconForCausalLM": replace(_LAYER_NORM, qkv_bias="bias", output_bias="bias", mlp_bias="bias", norms=2, tied=True),
+    "Starcoder2ForCausalLM": replace(_LAYER_NORM, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
+    "CohereForCausalLM": Traits(norms=1, tied=True),
+    "Cohere2ForCausalLM": Traits(norms=1, tied=True, defaults={"sliding_window_pattern": 4}),
+    "OlmoForCausalLM": Traits(norms=0, final_norm=0),
+    "Olmo2ForCausalLM": Traits(query_key_norm=True, wide_norm=True),
+    "Olmo3ForCausalLM": Traits(query_key_norm=True, wide_norm=True),
+    "OlmoeForCausalLM": Traits(query_key_norm=True, wide_norm=True),
+    "GraniteForCausalLM": _GRANITE,
+    "GraniteMoeForCausalLM": _GRANITE,
+    "GraniteMoeHybridForCausalLM": replace(_GRANITE, body="granite_hybrid"),
+    "LlavaNextForConditionalGeneration": replace(_GRANITE, multimodal="siglip"),
+    "SeedOssForCausalLM": Traits(qkv_bias="attention_bias", output_bias="attention_out_bias", mlp_bias="mlp_bias"),
+    "SmolLM3ForCausalLM": replace(_LLAMA, tied=True),
+    "Gemma2ForCausalLM": _GEMMA2,
+    "Gemma3ForCausalLM": _GEMMA3,
+    "Gemma3ForConditionalGeneration": replace(_GEMMA3, multimodal="siglip"),
+    "Gemma4ForCausalLM": _GEMMA4,
+    "Gemma4ForConditionalGeneration": replace(_GEMMA4, multimodal="gemma4"),
+    "GptOssForCausalLM": _GPT_OSS,
+    "MiniMaxM2ForCausalLM": _MINIMAX,
+    "MiniMaxM3ForCausalLM": replace(_MINIMAX, wide_norm=False),
+    "MiMoV2FlashForCausalLM": Traits(router_bias=True, approximations=_MTP_UNSEEN),
+    "Mistral3ForConditionalGeneration": replace(_MISTRAL, multimodal="pixtral"),
+    "Llama4ForCausalLM": _LLAMA4,
+    "Llama4ForConditionalGeneration": replace(_LLAMA4, multimodal="llama4"),
+    "MllamaForConditionalGeneration": Traits(body="mllama", multimodal="mllama"),
+    "NemotronHForCausalLM": Traits(body="nemotron_h", gated=False, norms=1, rotary=False, router_bias=True),
+    "JambaForCausalLM": Traits(body="jamba", rotary=False),
 }

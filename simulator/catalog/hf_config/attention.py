@@ -6,7 +6,15 @@ from typing import Literal
 
 from simulator.catalog.hf_config.architectures import Switch, Traits
 from simulator.catalog.hf_config.fields import Fields
-from simulator.catalog.models import GatedDeltaNet, GroupedQueryAttention, LatentAttention, Mixer
+from simulator.catalog.models import (
+    CompressedAttention,
+    GatedDeltaNet,
+    GroupedQueryAttention,
+    LatentAttention,
+    Mamba1,
+    Mamba2,
+    Mixer,
+)
 from simulator.errors import ConfigError
 
 Kind = Literal["full", "sliding", "chunked", "linear"]
@@ -19,6 +27,8 @@ _KINDS: dict[str, Kind] = {
     "chunked_attention": "chunked",
     "linear_attention": "linear",
 }
+_HEADS = ("num_attention_heads", "n_head")
+_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 
 
 def switched(fields: Fields, switch: Switch) -> bool:
@@ -26,22 +36,30 @@ def switched(fields: Fields, switch: Switch) -> bool:
     return switch if isinstance(switch, bool) else fields.flag(switch)
 
 
+def layer_count(fields: Fields) -> int:
+    """How many layers the model has."""
+    return fields.positive("num_hidden_layers", "n_layer", "num_layers")
+
+
 def mixers(fields: Fields, traits: Traits) -> list[Mixer]:
     """The mixer of each layer, in order."""
     kinds = layer_kinds(fields, traits)
     if fields.has("kv_lora_rank"):
-        return [_latent(fields, layer) for layer in range(len(kinds))]
+        return [latent(fields, layer) for layer in range(len(kinds))]
     shared_from = len(kinds) - fields.count("num_kv_shared_layers", default=0)
-    return [_mixer(fields, traits, kind, layer >= shared_from) for layer, kind in enumerate(kinds)]
+    return [
+        gated_delta_net(fields) if kind == "linear" else grouped_query(fields, traits, kind, layer, layer >= shared_from)
+        for layer, kind in enumerate(kinds)
+    ]
 
 
 def layer_kinds(fields: Fields, traits: Traits) -> list[Kind]:
     """Which tokens each layer sees, from the list of layer types or the rule that stands for one."""
-    layers = fields.positive("num_hidden_layers", "n_layer")
+    layers = layer_count(fields)
     if listed := fields.items("layer_types"):
         return _listed(fields, listed, layers)
     if pattern := fields.items("hybrid_layer_pattern"):
-        return _same_length(fields, "hybrid_layer_pattern", ["sliding" if slides else "full" for slides in pattern], layers)
+        return _of_length(fields, "hybrid_layer_pattern", ["sliding" if slides else "full" for slides in pattern], layers)
     if interval := fields.count("full_attention_interval", default=0):
         return ["full" if (layer + 1) % interval == 0 else "linear" for layer in range(layers)]
     if fields.has("attention_chunk_size"):
@@ -58,10 +76,10 @@ def _listed(fields: Fields, listed: list[str], layers: int) -> list[Kind]:
     unknown = next((kind for kind in listed if kind not in _KINDS), None)
     if unknown is not None:
         raise ConfigError(f"{fields.where}: layer_types has {unknown!r}; we know {', '.join(_KINDS)}")
-    return _same_length(fields, "layer_types", [_KINDS[kind] for kind in listed], layers)
+    return _of_length(fields, "layer_types", [_KINDS[kind] for kind in listed], layers)
 
 
-def _same_length(fields: Fields, name: str, kinds: list[Kind], layers: int) -> list[Kind]:
+def _of_length(fields: Fields, name: str, kinds: list[Kind], layers: int) -> list[Kind]:
     if len(kinds) < layers:
         raise ConfigError(f"{fields.where}: {name} lists {len(kinds)} layers; num_hidden_layers is {layers}")
     return kinds[:layers]
@@ -75,38 +93,37 @@ def _by_rule(fields: Fields, traits: Traits, layer: int) -> Kind:
     return "full"
 
 
-def _mixer(fields: Fields, traits: Traits, kind: Kind, shares_kv: bool) -> Mixer:
-    return gated_delta_net(fields) if kind == "linear" else grouped_query(fields, traits, kind, shares_kv)
-
-
-def grouped_query(fields: Fields, traits: Traits, kind: Kind = "full", shares_kv: bool = False) -> GroupedQueryAttention:
+def grouped_query(
+    fields: Fields, traits: Traits, kind: Kind = "full", layer: int = 0, shares_kv: bool = False
+) -> GroupedQueryAttention:
     """Softmax attention of one layer; sliding layers (MiMo) and global layers (Gemma 4) may have head sizes of their own."""
-    prefix = ("swa_",) if kind == "sliding" else ("global_",) if kind == "full" else ()
-    heads = fields.positive(*(f"{p}num_attention_heads" for p in prefix), "num_attention_heads", "n_head")
-    head_dim = _head_dim(fields, prefix, heads)
-    kv_names = {"sliding": ("swa_num_key_value_heads",), "full": ("num_global_key_value_heads",)}.get(kind, ())
-    kv_heads = fields.positive(*kv_names, "num_key_value_heads", "num_kv_heads", default=heads)
-    if heads % kv_heads:
-        raise ConfigError(f"{fields.where}: num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
+    own = {"sliding": "swa_", "full": "global_"}.get(kind, "")
+    heads = fields.positive(f"{own}num_attention_heads", *_HEADS)
+    head_dim = _head_dim(fields, own, heads)
+    kv_heads = _kv_heads(fields, kind, heads)
+    index_heads, index_dim, index_top_k = _indexer(fields, layer)
     return GroupedQueryAttention(
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        value_head_dim=fields.positive(*(f"{p}v_head_dim" for p in prefix), "v_head_dim", default=head_dim),
+        value_head_dim=fields.positive(f"{own}v_head_dim", "v_head_dim", default=head_dim),
         window=fields.positive("sliding_window") if kind == "sliding" and fields.has("sliding_window") else None,
         chunk=fields.positive("attention_chunk_size") if kind == "chunked" else None,
         qkv_bias=switched(fields, traits.qkv_bias),
         output_bias=switched(fields, traits.output_bias),
         query_key_norm=switched(fields, traits.query_key_norm),
         gated=switched(fields, traits.output_gate),
-        sinks=traits.sinks,
+        sinks=traits.sinks or fields.flag(f"add_{'swa' if kind == 'sliding' else 'full'}_attention_sink_bias"),
         shares_kv=shares_kv,
         key_is_value=kind == "full" and fields.flag("attention_k_eq_v"),
+        index_heads=index_heads,
+        index_dim=index_dim,
+        index_top_k=index_top_k,
     )
 
 
-def _head_dim(fields: Fields, prefix: tuple[str, ...], heads: int) -> int:
-    if size := fields.count(*(f"{p}head_dim" for p in prefix), "head_dim", "attention_head_dim", default=0):
+def _head_dim(fields: Fields, own: str, heads: int) -> int:
+    if size := fields.count(f"{own}head_dim", "head_dim", "attention_head_dim", default=0):
         return size
     hidden = fields.positive("hidden_size", "n_embd")
     if hidden % heads:
@@ -114,10 +131,33 @@ def _head_dim(fields: Fields, prefix: tuple[str, ...], heads: int) -> int:
     return hidden // heads
 
 
-def _latent(fields: Fields, layer: int) -> LatentAttention:
-    shares_index = layer < len(types := fields.items("indexer_types")) and types[layer] == "shared"
+def _kv_heads(fields: Fields, kind: Kind, heads: int) -> int:
+    own = {"sliding": "swa_num_key_value_heads", "full": "num_global_key_value_heads"}.get(kind, _KV_HEADS[0])
+    grouped = fields.flag("new_decoder_architecture") or not fields.flag("multi_query")
+    kv_heads = fields.positive(own, *_KV_HEADS, default=heads) if grouped else 1
+    if heads % kv_heads:
+        raise ConfigError(f"{fields.where}: num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
+    return kv_heads
+
+
+def _indexer(fields: Fields, layer: int) -> tuple[int, int, int]:
+    """Heads, width and tokens of MiniMax-M3's block-sparse indexer in one layer, zeros without one."""
+    sparse = fields.inner("sparse_attention_config")
+    if sparse is None or not sparse.flag("use_sparse_attention"):
+        return 0, 0, 0
+    listed = sparse.items("sparse_attention_freq")
+    if layer < len(listed) and not listed[layer]:
+        return 0, 0, 0
+    top_k = sparse.positive("sparse_topk_blocks") * sparse.positive("sparse_block_size")
+    return sparse.positive("sparse_num_index_heads"), sparse.positive("sparse_index_dim"), top_k
+
+
+def latent(fields: Fields, layer: int) -> LatentAttention:
+    """Multi-head latent attention, with the sparse indexer where there is one."""
+    types = fields.items("indexer_types")
+    shares_index = layer < len(types) and types[layer] == "shared"
     return LatentAttention(
-        heads=fields.positive("num_attention_heads"),
+        heads=fields.positive(*_HEADS),
         q_lora_rank=fields.count("q_lora_rank", default=0),
         kv_lora_rank=fields.positive("kv_lora_rank"),
         nope_dim=fields.positive("qk_nope_head_dim"),
@@ -129,6 +169,24 @@ def _latent(fields: Fields, layer: int) -> LatentAttention:
     )
 
 
+def compressed(fields: Fields, ratio: int) -> CompressedAttention:
+    """DeepSeek-V4 attention of one layer; only layers of ratio 4 have an indexer."""
+    indexed = ratio == 4
+    return CompressedAttention(
+        heads=fields.positive(*_HEADS),
+        head_dim=fields.positive("head_dim"),
+        rope_dim=fields.positive("qk_rope_head_dim"),
+        q_lora_rank=fields.positive("q_lora_rank"),
+        o_lora_rank=fields.positive("o_lora_rank"),
+        o_groups=fields.positive("o_groups"),
+        window=fields.positive("sliding_window"),
+        ratio=ratio,
+        index_heads=fields.positive("index_n_heads") if indexed else 0,
+        index_dim=fields.positive("index_head_dim") if indexed else 0,
+        index_top_k=fields.positive("index_topk") if indexed else 0,
+    )
+
+
 def gated_delta_net(fields: Fields) -> GatedDeltaNet:
     """Linear attention of Qwen3-Next and Qwen3.5."""
     return GatedDeltaNet(
@@ -137,5 +195,38 @@ def gated_delta_net(fields: Fields) -> GatedDeltaNet:
         key_head_dim=fields.positive("linear_key_head_dim"),
         value_head_dim=fields.positive("linear_value_head_dim"),
         conv_kernel=fields.positive("linear_conv_kernel_dim"),
-        state_dtype="fp32" if fields.get("mamba_ssm_dtype") == "float32" else "bf16",
+        state_dtype=_state_dtype(fields),
     )
+
+
+def mamba2(fields: Fields) -> Mamba2:
+    """A Mamba-2 block (Nemotron-H, Granite 4, Bamba)."""
+    return Mamba2(
+        heads=fields.positive("mamba_num_heads", "mamba_n_heads"),
+        head_dim=fields.positive("mamba_head_dim", "mamba_d_head"),
+        state_size=fields.positive("ssm_state_size", "mamba_d_state"),
+        groups=fields.positive("n_groups", "mamba_n_groups"),
+        conv_kernel=fields.positive("conv_kernel", "mamba_d_conv"),
+        conv_bias=fields.flag("use_conv_bias", "mamba_conv_bias", default=True),
+        bias=fields.flag("use_bias", "mamba_proj_bias"),
+        state_dtype=_state_dtype(fields),
+    )
+
+
+def mamba1(fields: Fields) -> Mamba1:
+    """A Mamba-1 block (Jamba)."""
+    hidden = fields.positive("hidden_size")
+    return Mamba1(
+        inner=fields.positive("mamba_expand") * hidden,
+        state_size=fields.positive("mamba_d_state"),
+        conv_kernel=fields.positive("mamba_d_conv"),
+        time_step_rank=fields.positive("mamba_dt_rank", default=-(-hidden // 16)),
+        inner_norms=True,
+        conv_bias=fields.flag("mamba_conv_bias", default=True),
+        bias=fields.flag("mamba_proj_bias"),
+        state_dtype=_state_dtype(fields),
+    )
+
+
+def _state_dtype(fields: Fields) -> Literal["fp32", "bf16"]:
+    return "fp32" if fields.get("mamba_ssm_dtype", "mamba_ssm_cache_dtype") == "float32" else "bf16"
