@@ -5,54 +5,110 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
+from pydantic import Field
+
 from simulator.catalog import stanzas
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
-from simulator.errors import UnknownName
+from simulator.errors import NotModelled, UnknownName
 from simulator.spec import NonNegative, Positive, spec
 
 RunningKernel = Literal[
-    "bf16", "fp8", "fp8_block", "fp8_wo", "int8", "int8_wo", "int4_wo", "nvfp4", "nvfp4_wo", "mxfp4", "mxfp4_wo", "nf4"
+    "fp32",
+    "bf16",
+    "fp8",
+    "fp8_block",
+    "fp8_wo",
+    "int8",
+    "int8_wo",
+    "int4_wo",
+    "int4_exllama",
+    "nvfp4",
+    "nvfp4_wo",
+    "mxfp4",
+    "mxfp4_wo",
+    "nf4",
 ]
+Family = Literal["vllm", "sglang", "tensorrt-llm"]
 
 
 @spec
-class Efficiency:
-    """Fractions of the datasheet's bandwidth and FLOP/s that a matmul kernel reaches; `sharpness` as in physics.Rates.
+class Matmul:
+    """Fractions of the datasheet that a matmul kernel reaches, and what it costs besides.
 
-    `extrapolated` names where the numbers were taken from when nothing was measured on this GPU.
+    seconds = fixed + depth * k + p-norm(bytes / (bandwidth * BW), FLOPs / (compute * PEAK)) + quantize * 3 * tokens * k / BW,
+    with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
+    over 16-bit activations that 8- and 4-bit kernels need. `taken_from` says where the numbers of an unmeasured kernel are from.
     """
 
     bandwidth: Positive
     compute: Positive
     sharpness: Positive = 1.0
-    extrapolated: str = ""
+    fixed_us: NonNegative = 0.0
+    depth_ns: NonNegative = 0.0
+    quantize: NonNegative = 0.0
+    taken_from: str = ""
 
 
 @spec
-class Collective:
-    """An all-reduce: microseconds before the first byte, and the fraction of the link's bandwidth it reaches."""
+class Experts:
+    """Fractions of the datasheet that a grouped matmul over experts reaches.
 
-    custom_latency_us: NonNegative
-    custom_bandwidth: Positive
-    nccl_latency_us: NonNegative
-    nccl_bandwidth: Positive
+    seconds = fixed + p-norm(weights of touched experts / (bandwidth * BW), FLOPs / (compute * PEAK)) + routing passes over the
+    routed tokens' 16-bit activations.
+    """
+
+    bandwidth: Positive
+    compute: Positive
+    sharpness: Positive = 1.0
+    fixed_us: NonNegative = 0.0
+    routing: NonNegative = 2.0
+    taken_from: str = ""
+
+
+@spec
+class Attention:
+    """Softmax attention over a paged cache of one element width.
+
+    Decode: decode_us a call, `decode_bandwidth` of BW for the cache, `sequence` passes over each sequence's 16-bit queries and
+    outputs. Prefill: prefill_us a call, `prefill_compute` of the 16-bit FLOP/s, `query` passes over all of q, k, v and outputs.
+    """
+
+    decode_us: NonNegative
+    decode_bandwidth: Positive
+    sequence: NonNegative
+    prefill_us: NonNegative
+    prefill_compute: Positive
+    query: NonNegative
+
+
+@spec
+class AllReduce:
+    """An all-reduce of one number of ranks: microseconds before the first byte and fraction of the link, one-shot and NCCL."""
+
+    custom_us: NonNegative
+    custom_link: Positive
+    nccl_us: NonNegative
+    nccl_link: Positive
 
 
 @spec
 class Kernels:
-    """Efficiencies of one GPU, or of an architecture where the GPU itself was not measured.
+    """Efficiencies of one GPU, or of the architecture it stands for where the GPU itself was not measured.
 
-    `decode_bandwidth` by bytes of a KV element ("16", "8"); `prefill_compute` is of the 16-bit FLOP/s.
+    `attention` by bits of a cache element; `latent` the same for MLA.
+    `extrapolated` says in words what was not measured on this GPU.
     """
 
     name: str
-    gemm: dict[RunningKernel, Efficiency]
-    moe: dict[RunningKernel, Efficiency]
-    decode_bandwidth: Positive
-    prefill_compute: Positive
+    gemm: dict[RunningKernel, Matmul]
+    experts: dict[RunningKernel, Experts]
+    experts_by_engine: dict[Family, dict[RunningKernel, Experts]] = Field(default_factory=dict)
+    attention: dict[Literal[16, 8], Attention]
+    latent: dict[Literal[16, 8], Attention]
+    all_reduce: dict[int, AllReduce]
     elementwise_bandwidth: Positive = 0.75
     sampling_bandwidth: Positive = 0.70
-    all_reduce: dict[int, Collective]
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str
@@ -60,52 +116,56 @@ class Kernels:
 
 @spec
 class Overheads:
-    """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own."""
+    """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
+
+    `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
+    `sequence_us` are the engine's own work between steps; `eager_kernel_us` is a launch on the CPU where no CUDA graph covers it.
+    `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
+    """
 
     name: str
     gemm: Positive = 1.0
-    moe_memory: Positive = 1.0
-    moe_compute: Positive = 1.0
+    experts: Positive = 1.0
     all_reduce: Positive = 1.0
-    elementwise: Positive = 1.0
-    prefill: Positive = 1.0
-    decode: Positive = 1.0
-    layer_us: NonNegative
-    moe_layer_us: NonNegative
+    attention: Positive = 1.0
+    quantize: NonNegative = 1.0
+    expert_skew: NonNegative = 0.0
+    kernel_us: NonNegative
     step_us: NonNegative
     sequence_us: NonNegative
+    eager_kernel_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str
 
 
 def kernels(gpu: Gpu) -> Kernels:
-    """The efficiencies of a GPU: its own, or those of its architecture."""
-    for name in (gpu.name, *gpu.aliases, gpu.architecture):
+    """The efficiencies of a GPU: its own, or those of its architecture. Raises NotModelled when there are neither."""
+    for name in (gpu.name, gpu.architecture):
         try:
-            return _build(stanzas.find("kernels", name, "kernels"))
+            return _kernels(stanzas.find("kernels", name, "kernels"))
         except UnknownName:
             continue
-    raise UnknownName("kernels", gpu.name, stanzas.stanzas("kernels"))
+    raise NotModelled(f"no kernel efficiencies are known for {gpu.name} or its architecture {gpu.architecture}")
 
 
-def overheads(engine_family: str, generation: str) -> Overheads:
-    """The overheads of an engine, `vllm-v1` and so on."""
-    name = stanzas.find("overheads", f"{engine_family}-{generation}", "engine overheads")
+def overheads(engine: Engine) -> Overheads:
+    """The overheads of an engine: of its own family and generation."""
+    name = stanzas.find("overheads", f"{engine.family}-{engine.generation}", "engine overheads")
     return Overheads(name=name, **_dated(stanzas.load("overheads", name)))
 
 
 @cache
-def _build(name: str) -> Kernels:
+def _kernels(name: str) -> Kernels:
     return Kernels(name=name, **_merged(name))
 
 
 def _merged(name: str) -> dict[str, Any]:
-    """The stanza of a name over the one it is `like`; what is taken from there by kernel stays."""
+    """The stanza of a name over the one it is `like`, table by table."""
     own = _dated(stanzas.load("kernels", name))
     parent = own.pop("like", None)
     base = _merged(parent) if parent else {}
-    tables = {key: {**base.get(key, {}), **own.get(key, {})} for key in ("gemm", "moe", "all_reduce")}
+    tables = {key: {**base.get(key, {}), **own.get(key, {})} for key in ("gemm", "experts", "attention", "latent", "all_reduce")}
     return {**base, **own, **tables}
 
 

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
-from simulator.catalog.kernels import kernels, overheads
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.latency.parts import add, parts, rank
+from simulator.latency.parts import add, parts
+from simulator.latency.rank import rank
 from simulator.latency.step import StepTime
 from simulator.spec import NonNegative, Positive, spec
 from simulator.units import MS, US
@@ -77,8 +77,7 @@ class Roofline:
         link_bytes_per_s: float | None = None,
     ) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel or layer has no model."""
-        one = rank(model, quantization, gpu, args, kernels(gpu), overheads(engine.family, engine.generation), link_bytes_per_s)
-        return add(parts(one).values())
+        return add(parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s)).values())
 
 
 LatencySpec = Annotated[Constant | Linear | Roofline, Field(discriminator="kind")]

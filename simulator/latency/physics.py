@@ -1,10 +1,10 @@
 """Seconds of matmuls, experts, attention and collectives: plain functions of shapes and of effective rates.
 
-Symbols: tokens may be an array; n x k is a weight as this GPU holds it (after any split). Rates are effective: the
-datasheet's times the fraction that measured kernels reach (`catalog/data/kernels.yaml`).
+Symbols: tokens may be an array; n x k is a weight as this GPU holds it, after any split. Rates are effective: the datasheet's
+times the fraction that measured kernels reach (`catalog/data/kernels.yaml`).
 
-Sources: roofline of Williams et al., CACM 52(4), 2009; expected experts touched as balls in bins; ring all-reduce volume of
-Patarasuk and Yuan, JPDC 69(2), 2009; weight absorption in MLA of DeepSeek-V2, arXiv:2405.04434.
+Sources: roofline of Williams et al., CACM 52(4), 2009; ring all-reduce volume of Patarasuk and Yuan, JPDC 69(2), 2009; weight
+absorption in MLA of DeepSeek-V2, arXiv:2405.04434.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Seconds = NDArray[np.float64]
-Tokens = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast one kernel runs on one GPU: bytes/s and FLOP/s it reaches, and bytes of a weight and of an activation.
+    """How fast one kernel runs on one GPU: bytes/s and FLOP/s it reaches, bytes of a weight and of an activation.
 
-    `sharpness` is p in (memory^p + compute^p)^(1/p): 1 adds the two, infinity takes the larger. `fixed_s` is paid by every call.
+    `sharpness` is p in (memory^p + compute^p)^(1/p): 1 adds the two, infinity takes the larger. Every call pays `fixed_s`, and
+    `depth_s` for each element along k; `pass_s` is paid for each activation element quantized or routed.
     """
 
     bytes_per_s: float
@@ -31,61 +31,58 @@ class Rates:
     activation_bytes: float = 2.0
     sharpness: float = 2.0
     fixed_s: float = 0.0
+    depth_s: float = 0.0
+    pass_s: float = 0.0
 
 
-def overlap(memory: Seconds, compute: Seconds, sharpness: float) -> Seconds:
+def overlap(memory: Array, compute: Array, sharpness: float) -> Array:
     """The p-norm of two times: between their sum (p = 1) and the larger one (p large)."""
-    largest = np.maximum(memory, compute)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(largest > 0, np.minimum(memory, compute) / largest, 0.0)
+    largest, smallest = np.maximum(memory, compute), np.minimum(memory, compute)
+    ratio = np.divide(smallest, largest, out=np.zeros_like(largest), where=largest > 0)
     return np.asarray(largest * (1 + ratio**sharpness) ** (1 / sharpness))
 
 
-def gemm(tokens: Tokens, n: float, k: float, rates: Rates) -> Seconds:
+def gemm(tokens: Array, n: float, k: float, rates: Rates) -> Array:
     """Seconds of (tokens x k) @ (k x n): weights and activations moved against 2 * tokens * n * k operations."""
     moved = n * k * rates.weight_bytes + tokens * (k * rates.activation_bytes + n * 2.0)
-    used = np.where(tokens > 0, 1.0, 0.0)
-    return np.asarray(
-        used * (rates.fixed_s + overlap(moved / rates.bytes_per_s, 2 * tokens * n * k / rates.flops_per_s, rates.sharpness))
-    )
+    body = overlap(moved / rates.bytes_per_s, 2 * tokens * n * k / rates.flops_per_s, rates.sharpness)
+    return np.where(tokens > 0, rates.fixed_s + rates.depth_s * k + body + rates.pass_s * tokens * k, 0.0)
 
 
-def touched_experts(tokens: Tokens, experts: float, per_token: float) -> Tokens:
-    """Expected number of experts that at least one token visits, when each token picks `per_token` of them evenly.
+def touched_experts(tokens: Array, experts: float, per_token: float, skew: float = 0.0) -> Array:
+    """Expected number of experts that at least one token visits.
 
-    >>> float(touched_experts(np.array(1.0), 8, 2))
-    2.0
+    Each token picks `per_token` distinct ones, the i-th most popular with weight i^-skew: an expert is picked with
+    probability p = 1 - (1 - w)^m, where m is set so that the p sum to `per_token`. skew 0 is an even choice.
+
+    >>> [float(touched_experts(np.array([t]), 8, 2)[0]) for t in (0.0, 1.0, 2.0)]
+    [0.0, 2.0, 3.5]
     """
-    return np.asarray(experts * (1 - (1 - per_token / experts) ** tokens))
+    chosen = _chance(round(experts), per_token, skew)
+    return np.asarray((1 - (1 - chosen[:, None]) ** np.ravel(tokens)[None, :]).sum(axis=0).reshape(np.shape(tokens)))
 
 
-def moe_bytes(tokens: Tokens, experts: float, per_token: float, expert_weights: float, hidden: float, rates: Rates) -> Tokens:
-    """Bytes the experts of one GPU move: the weights of those touched, and each routed token in and out.
-
-    `experts` and `per_token` are this GPU's share of them; `expert_weights` the weights of one expert as held here.
-    """
-    routed = tokens * per_token
-    return np.asarray(touched_experts(tokens, experts, per_token) * expert_weights * rates.weight_bytes + routed * hidden * 4.0)
-
-
-def moe(tokens: Tokens, experts: float, per_token: float, expert_weights: float, hidden: float, rates: Rates) -> Seconds:
-    """Seconds of a grouped matmul over experts."""
-    memory = moe_bytes(tokens, experts, per_token, expert_weights, hidden, rates) / rates.bytes_per_s
-    compute = 2 * tokens * per_token * expert_weights / rates.flops_per_s
-    used = np.where(tokens > 0, 1.0, 0.0)
-    return np.asarray(used * (rates.fixed_s + overlap(memory, compute, rates.sharpness)))
+def _chance(experts: int, per_token: float, skew: float) -> Array:
+    """Probability that one token picks each expert; they sum to `per_token`."""
+    if skew == 0 or per_token >= experts:
+        return np.full(experts, min(1.0, per_token / experts))
+    weights = np.arange(1, experts + 1, dtype=np.float64) ** -skew
+    weights /= weights.sum()
+    low, high = 0.0, 1e6
+    for _ in range(60):
+        middle = (low + high) / 2
+        picked = 1 - (1 - weights) ** middle
+        low, high = (middle, high) if picked.sum() < per_token else (low, middle)
+    return np.asarray(1 - (1 - weights) ** high)
 
 
-def all_reduce(message_bytes: Tokens, ranks: int, latency_s: float, bytes_per_s: float) -> Seconds:
+def expert_matmul(tokens: Array, touched: Array, routed: Array, weights: float, hidden: float, rates: Rates) -> Array:
+    """Seconds of a grouped matmul: `touched` experts of `weights` weights each are read, `routed` token visits computed."""
+    memory = touched * weights * rates.weight_bytes / rates.bytes_per_s
+    body = overlap(memory, 2 * routed * weights / rates.flops_per_s, rates.sharpness)
+    return np.where(tokens > 0, rates.fixed_s + body + rates.pass_s * routed * hidden, 0.0)
+
+
+def all_reduce(message_bytes: Array, ranks: int, latency_s: float, bytes_per_s: float) -> Array:
     """Seconds of a ring all-reduce: 2 (r - 1) / r of the message passes each link."""
-    return np.asarray(np.where(message_bytes > 0, latency_s, 0.0) + message_bytes * 2 * (ranks - 1) / ranks / bytes_per_s)
-
-
-def context_read(kv_bytes: float, bytes_per_s: float, flops: float = 0.0, flops_per_s: float = 1.0) -> float:
-    """Seconds that decode attention of one layer takes per token of context."""
-    return float(np.hypot(kv_bytes / bytes_per_s, flops / flops_per_s))
-
-
-def pair_compute(flops: float, flops_per_s: float) -> float:
-    """Seconds that prefill attention of one layer takes per (query, key) pair."""
-    return flops / flops_per_s
+    return np.where(message_bytes > 0, latency_s + message_bytes * 2 * (ranks - 1) / ranks / bytes_per_s, 0.0)

@@ -1,0 +1,152 @@
+"""One GPU of a deployment: its share of the model, and how fast its kernels run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import ComputeType, Gpu
+from simulator.catalog.kernels import Attention, Experts, Kernels, Matmul, Overheads, RunningKernel, kernels, overheads
+from simulator.catalog.models import Layer, Model
+from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat, runs_as
+from simulator.errors import NotModelled
+from simulator.latency import physics
+from simulator.latency.physics import Array, Rates
+from simulator.units import US
+
+_CACHE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "int8": 1.0, "nvfp4": 0.5625}
+_UNPACKED: dict[str, RunningKernel] = {"fp8": "fp8_wo", "fp8_block": "fp8_wo", "nvfp4": "nvfp4_wo", "mxfp4": "mxfp4_wo"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One GPU of a deployment, with the token and sequence counts that its tables run over.
+
+    `tp` splits attention and dense layers; experts are split over `expert_ranks`, whole where enable_expert_parallel is set and
+    along their width otherwise. `dp` ranks bring their tokens together in front of the experts.
+    """
+
+    model: Model
+    quantization: Quantization | None
+    gpu: Gpu
+    engine: Engine
+    kernels: Kernels
+    overheads: Overheads
+    tp: int
+    dp: int
+    whole_experts: bool
+    cache_bytes: float
+    link_bytes_per_s: float
+    tokens: Array
+    sequences: Array
+    largest_graph: int
+
+    @property
+    def sixteen_flops(self) -> float:
+        """FLOP/s of 16-bit matmuls."""
+        return self.gpu.flops["bf16" if self.gpu.computes("bf16") else "fp16"]
+
+    @property
+    def attention(self) -> Attention:
+        """Softmax attention over this cache's element width."""
+        return self.kernels.attention[16 if self.cache_bytes > 1 else 8]
+
+    @property
+    def latent(self) -> Attention:
+        """Latent attention over this cache's element width."""
+        return self.kernels.latent[16 if self.cache_bytes > 1 else 8]
+
+    def format(self, group: TensorGroup, layer: int | None = None) -> WeightFormat | None:
+        """The format of a tensor group, None where it stays in 16 bits."""
+        return self.quantization.format(group, layer) if self.quantization else None
+
+    def gemm(self, group: TensorGroup, layer: int, n: float, k: float) -> Array:
+        """Seconds of one linear layer over the table of tokens."""
+        return physics.gemm(self.tokens, n, k, self.gemm_rates(self.format(group, layer)))
+
+    def plain_gemm(self, n: float, k: float) -> Array:
+        """Seconds of a linear layer whose weights are 16-bit whatever the quantization."""
+        return physics.gemm(self.tokens, n, k, self.gemm_rates(None))
+
+    def gemm_rates(self, form: WeightFormat | None) -> Rates:
+        """Rates of a dense matmul over weights of a format."""
+        kernel, compute = running_kernel(form, self.gpu)
+        reached = _reached(self.kernels.gemm, kernel, self.gpu)
+        return self._rates(form, reached, compute, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
+
+    def expert_rates(self, form: WeightFormat | None) -> Rates:
+        """Rates of a grouped matmul over weights of a format."""
+        kernel, compute = running_kernel(form, self.gpu)
+        own = self.kernels.experts_by_engine.get(self.engine.family, {})
+        reached = own[kernel] if kernel in own else _reached(self.kernels.experts, kernel, self.gpu)
+        return self._rates(form, reached, compute, 2 * reached.routing, 0.0)
+
+    def _rates(
+        self, form: WeightFormat | None, reached: Matmul | Experts, compute: ComputeType, passes: float, depth: float
+    ) -> Rates:
+        narrow = form is not None and compute == form.compute
+        return Rates(
+            bytes_per_s=reached.bandwidth * self.gpu.memory_bytes_per_s,
+            flops_per_s=reached.compute * self.gpu.flops[compute],
+            weight_bytes=form.bytes if form is not None else 2.0,
+            activation_bytes=form.activation_bits / 8 if form is not None and narrow else 2.0,
+            sharpness=reached.sharpness,
+            fixed_s=reached.fixed_us * US,
+            depth_s=depth,
+            pass_s=passes / self.gpu.memory_bytes_per_s,
+        )
+
+
+def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, link: float | None) -> Rank:
+    """One rank of a deployment whose engine arguments are resolved."""
+    if args.max_num_batched_tokens is None or args.max_num_seqs is None:
+        raise ValueError("engine arguments must be resolved before a deployment is bound")
+    asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
+    return Rank(
+        model=model,
+        quantization=quantization,
+        gpu=gpu,
+        engine=engine,
+        kernels=kernels(gpu),
+        overheads=overheads(engine),
+        tp=args.tensor_parallel_size,
+        dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
+        whole_experts=args.enable_expert_parallel,
+        cache_bytes=_CACHE_BYTES[asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype],
+        link_bytes_per_s=link or gpu.link_bytes_per_s,
+        tokens=np.arange(args.max_num_batched_tokens + 1, dtype=np.float64),
+        sequences=np.arange(args.max_num_seqs + 1, dtype=np.float64),
+        largest_graph=engine.largest_cudagraph(args),
+    )
+
+
+def running_kernel(form: WeightFormat | None, gpu: Gpu) -> tuple[RunningKernel, ComputeType]:
+    """The kernel a format runs on and the type its matmul computes in; None is a 16-bit weight. Raises NotModelled."""
+    runs = runs_as(form, gpu)
+    if form is None:
+        return "bf16", runs.compute
+    return (_UNPACKED.get(form.kernel, form.kernel) if runs.weight_only else form.kernel), runs.compute
+
+
+def distinct_layers(r: Rank) -> list[tuple[Layer, int, int]]:
+    """Layers that differ in shape or format: (layer, the first index that has it, how many there are)."""
+    q = r.quantization
+    special: dict[int, set[object]] = {}
+    for index, group in q.exceptions if q else ():
+        special.setdefault(index, set()).add(group)
+    for (index, name), form in q.overrides.items() if q else ():
+        special.setdefault(index, set()).add((name, form.name if form else None))
+    keys = [(layer, frozenset(special.get(index, ()))) for index, layer in enumerate(r.model.layers)]
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    return [(key[0], first[key], count) for key, count in Counter(keys).items()]
+
+
+def _reached(
+    table: dict[RunningKernel, Matmul] | dict[RunningKernel, Experts], kernel: RunningKernel, gpu: Gpu
+) -> Matmul | Experts:
+    if kernel not in table:
+        raise NotModelled(f"no {kernel} kernel is modelled on {gpu.name}; known there: {', '.join(table)}")
+    return table[kernel]
