@@ -136,6 +136,8 @@ def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> fl
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine)
+    if args.tensor_parallel_size > 1 and copies == _SORTED:
+        copies += 0.5
     logits = model.vocabulary * 4
     hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden

@@ -1,1 +1,1 @@
-"""Against real runs: readers of measurements, comparison, calibration."""
+"""Against real runs: files of published measurements, what we predict for each row, and how far off that is."""

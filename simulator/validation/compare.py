@@ -1,0 +1,76 @@
+"""Comparison: reads files of measurements with the reader each needs, and sums up how far off the predictions are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import MeasurementError
+from simulator.validation import startup
+from simulator.validation.measurements import Comparison, Findings, Reader, Skipped, choose_reader, read_tables
+
+READERS: tuple[Reader, ...] = (startup.READER,)
+
+
+def validate(path: Path) -> Findings:
+    """Everything that a file, or the files of a folder, let us compare.
+
+    A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
+    """
+    findings = Findings()
+    for table in read_tables(path):
+        try:
+            findings.add(choose_reader(table, READERS).compare(table))
+        except MeasurementError as problem:
+            findings.skipped.append(Skipped(table.source, 0, str(problem)))
+    if not findings.comparisons:
+        reasons = "; ".join(dict.fromkeys(skip.reason for skip in findings.skipped[:3])) or "there are no rows"
+        raise MeasurementError(f"{path}: nothing to compare: {reasons}")
+    return findings
+
+
+def groups(findings: Findings) -> list[dict[str, Any]]:
+    """Error of every metric, over all rows, over those that state everything, and by file: n, median, mean and p90 in percent.
+
+    The errors are absolute. `outcome` has the share that is right instead.
+    """
+    members: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
+    for comparison in findings.comparisons:
+        members["all", comparison.metric].append(comparison)
+        if comparison.stated:
+            members["fully stated", comparison.metric].append(comparison)
+        members[comparison.source, comparison.metric].append(comparison)
+    return [_summary(group, metric, found) for (group, metric), found in members.items()]
+
+
+def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]:
+    errors = np.abs([comparison.error_percent for comparison in found])
+    head = {"group": group, "metric": metric, "n": len(found)}
+    if isinstance(found[0].measured, str):
+        return {**head, "right_percent": float(100.0 - errors.mean())}
+    return {
+        **head,
+        "median_percent": float(np.median(errors)),
+        "mean_percent": float(errors.mean()),
+        "p90_percent": float(np.percentile(errors, 90)),
+    }
+
+
+def report(findings: Findings) -> dict[str, Any]:
+    """The findings as plain data for JSON: `groups`, `rows` and `skipped`, and `notes` on the files."""
+    rows = [
+        {
+            "source": c.source,
+            "row": c.row,
+            "metric": c.metric,
+            "measured": c.measured,
+            "predicted": c.predicted,
+            "error_percent": c.error_percent,
+        }
+        for c in findings.comparisons
+    ]
+    skipped = [{"source": s.source, "row": s.row, "reason": s.reason} for s in findings.skipped]
+    return {"groups": groups(findings), "rows": rows, "skipped": skipped, "notes": findings.notes}

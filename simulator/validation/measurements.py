@@ -1,0 +1,151 @@
+"""Measurements: CSV files of real runs, and the readers that know some set of columns.
+
+A reader turns a table into comparisons and skipped rows; `compare.READERS` lists them, and the first whose columns are all there is taken.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.errors import MeasurementError
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One CSV file: its path, its columns in order, and its rows by column; every value stripped text, "" where absent."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def source(self) -> str:
+        """The file's name, as reports give it."""
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One measured value beside ours. `row` counts from 1. `stated`: the row states everything the prediction rests on."""
+
+    source: str
+    row: int
+    metric: str
+    measured: float | str
+    predicted: float | str
+    stated: bool = True
+
+    @property
+    def error_percent(self) -> float:
+        """(predicted - measured) / measured in percent; for words 0 where they agree and 100 where not."""
+        if isinstance(self.measured, str) or isinstance(self.predicted, str):
+            return 0.0 if self.measured == self.predicted else 100.0
+        return 100.0 * (self.predicted - self.measured) / self.measured
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row we could not predict, and why; row 0 is the whole file."""
+
+    source: str
+    row: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What reading files came to. `notes` are one-liners about a file: columns that were not understood."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, other: Findings) -> None:
+        """Take in what another file came to."""
+        self.comparisons += other.comparisons
+        self.skipped += other.skipped
+        self.notes += other.notes
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads one kind of file: the columns that tell it, and the function that compares its rows.
+
+    Each of `required` is a column's name, or several spellings of it joined by "|".
+    """
+
+    name: str
+    required: tuple[str, ...]
+    compare: Callable[[Table], Findings]
+
+    def missing(self, table: Table) -> list[str]:
+        """The required columns that the table lacks."""
+        present = set(table.columns)
+        return [names for names in self.required if present.isdisjoint(names.split("|"))]
+
+
+def read_tables(path: Path) -> list[Table]:
+    """The CSV files at a path: the file itself, or every one in a folder and below, by name.
+
+    Raises MeasurementError where there is none, or one cannot be read.
+    """
+    if path.is_dir():
+        files = sorted(path.rglob("*.csv"))
+        if not files:
+            raise MeasurementError(f"{path}: no CSV file in this folder")
+        return [read_table(file) for file in files]
+    return [read_table(path)]
+
+
+def read_table(path: Path) -> Table:
+    """One CSV file with a header line. Raises MeasurementError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            rows = tuple(_stripped(row) for row in reader)
+            columns = tuple(reader.fieldnames or ())
+    except FileNotFoundError:
+        raise MeasurementError(f"{path}: no such file or folder") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise MeasurementError(f"{path}: cannot be read as CSV: {problem}") from None
+    if not columns:
+        raise MeasurementError(f"{path}: the file is empty; its first line must name the columns")
+    return Table(path, tuple(name.strip() for name in columns), rows)
+
+
+def _stripped(row: Mapping[str | None, str | list[str] | None]) -> Row:
+    return {name.strip(): value.strip() for name, value in row.items() if name is not None and isinstance(value, str)}
+
+
+def choose_reader(table: Table, readers: Iterable[Reader]) -> Reader:
+    """The first reader whose columns are all there. Raises MeasurementError naming what the nearest one misses."""
+    nearest: tuple[int, str] | None = None
+    for reader in readers:
+        missing = reader.missing(table)
+        if not missing:
+            return reader
+        share = len(missing) * 100 // len(reader.required)
+        if nearest is None or share < nearest[0]:
+            nearest = share, f"read as {reader.name} it lacks {', '.join(name.replace('|', ' or ') for name in missing)}"
+    raise MeasurementError(f"{table.source}: no reader for its columns; {nearest[1] if nearest else 'there are no readers'}")
+
+
+def number(row: Row, *names: str) -> float | None:
+    """The first of some columns that holds a number, None where all are blank. Raises MeasurementError for other text."""
+    for name in names:
+        if text := row.get(name, ""):
+            try:
+                return float(text.replace(",", ""))
+            except ValueError:
+                raise MeasurementError(f"column {name}: {text!r} is not a number") from None
+    return None
+
+
+def text(row: Row, *names: str) -> str:
+    """The first of some columns that is not blank, "" where all are."""
+    return next((row[name] for name in names if row.get(name)), "")
