@@ -26,13 +26,25 @@ class Document:
         data: dict[str, Any] = _plain(self.root)
         return data
 
+    def written(self, location: Location) -> Location:
+        """The parts of a location that stand in the document, without the tags that validation puts between."""
+        node: Any = self.root
+        kept: list[str | int] = []
+        for part in location:
+            if (isinstance(node, dict) and part in node) or (
+                isinstance(node, list) and isinstance(part, int) and part < len(node)
+            ):
+                node = node[part]
+                kept.append(part)
+        return tuple(kept)
+
     def where(self, location: Location) -> str:
         """`file:line:column` of a location, or of its nearest ancestor that is written; a set value names its setting."""
         dotted = ".".join(map(str, location))
         for path, text in self.settings.items():
             if dotted == path or dotted.startswith(path + "."):
                 return f"--set {path}={text}"
-        line, column = _position(self.root, location)
+        line, column = _position(self.root, self.written(location))
         return f"{self.path}:{line + 1}:{column + 1}"
 
     def error(self, location: Location, message: str) -> ScenarioError:
@@ -118,17 +130,13 @@ def _plain(node: Any) -> Any:
     return node if node is None else str(node)
 
 
-def _position(root: Any, location: Location) -> tuple[int, int]:
-    """Line and column, from 0, of the last part of the location that is written down."""
+def _position(root: Any, written: Location) -> tuple[int, int]:
+    """Line and column, from 0, of a location that is written down."""
     node, position = root, (0, 0)
-    for part in location:
-        is_key = isinstance(node, Mapping) and part in node
-        is_index = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if not (is_key or is_index):
-            continue
+    for part in written:
         marks = getattr(node, "lc", None)
         if marks is not None and part in (marks.data or {}):
-            position = marks.key(part) if is_key else marks.item(part)
+            position = marks.key(part) if isinstance(node, dict) else marks.item(part)
         node = node[part]
     return position
 

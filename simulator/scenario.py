@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import Gpu, gpu_from_fields
+from simulator.catalog.gpus import Gpu, gpu_from_fields, gpu_to_fields
 from simulator.catalog.models import Model
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
@@ -43,6 +43,8 @@ def _named(look_up: Any, from_fields: Any = None) -> BeforeValidator:
 def _quantization(name: str) -> Quantization | None:
     return None if name == "auto" else catalog.quantization(name)
 
+
+UNKNOWN_FIELD = {"unexpected_keyword_argument", "extra_forbidden"}
 
 GpuName = Annotated[Gpu, _named(catalog.gpu, gpu_from_fields)]
 ModelName = Annotated[Model, _named(catalog.model)]
@@ -98,7 +100,7 @@ class Owned:
 
 @spec
 class Prices:
-    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or else a provider and commitment of the catalog."""
+    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog."""
 
     provider: str | None = None
     commitment: Commitment = "on-demand"
@@ -151,7 +153,7 @@ def scenario_of(document: Document) -> Scenario:
 
 
 def _take_engine_arguments(data: dict[str, Any], document: Document) -> dict[str, Any]:
-    """Split `engine: {version: ..., max_num_seqs: ...}` into the engine's name, left in `data`, and arguments for every deployment."""
+    """Split `engine: {version: ..., max_num_seqs: ...}` into a name, left in `data`, and arguments for all deployments."""
     written = data.get("engine")
     if not isinstance(written, dict):
         return {}
@@ -186,27 +188,15 @@ def _beside_file(key: str, value: Any, folder: Path) -> Any:
 
 
 def _explain(document: Document, problem: ValidationError, within: Location = ()) -> ScenarioError:
-    """The first mistake of a failed validation as one line."""
-    first, *others = problem.errors()
-    location = within + tuple(first["loc"])
-    data: Any = document.plain()
-    field = _dotted(data, location, keep_last=first["type"] == "missing")
+    """The first mistake of a failed validation as one line; a misspelt field before the field it was meant for."""
+    errors = sorted(problem.errors(), key=lambda error: error["type"] not in UNKNOWN_FIELD)
+    first, others = errors[0], errors[1:]
+    location = document.written((*within, *first["loc"]))
+    if first["type"] == "missing":
+        location = (*location, str(first["loc"][-1]))
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     more = f" (and {len(others)} more)" if others else ""
-    return document.error(location, f"{field}: {_say(first, location)}{more}")
-
-
-def _dotted(data: Any, location: Location, *, keep_last: bool) -> str:
-    """A location as written, `deployments[0].gpu`, without the tags that validation puts between."""
-    text = ""
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if isinstance(part, int):
-            text += f"[{part}]"
-            data = data[part] if isinstance(data, list) and part < len(data) else None
-        elif (isinstance(data, dict) and part in data) or (last and keep_last):
-            text += f".{part}"
-            data = data.get(part) if isinstance(data, dict) else None
-    return text.lstrip(".") or ".".join(map(str, location))
+    return document.error(location, f"{field or 'scenario'}: {_say(first, location)}{more}")
 
 
 def _say(error: Any, location: Location) -> str:
@@ -214,12 +204,14 @@ def _say(error: Any, location: Location) -> str:
     kind, value = error["type"], error["input"]
     if kind == "missing":
         return "is missing"
-    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
+    if kind in UNKNOWN_FIELD:
         known = _fields_at(location[:-1])
         offered = did_you_mean(nearest_names(str(location[-1]), known)) or f"; known: {', '.join(known)}"
         return f"unknown field{offered}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    shown = "" if isinstance(value, dict | list) or dataclasses.is_dataclass(value) or str(value) in message else f", not {value!r}"
+    shown = (
+        "" if isinstance(value, dict | list) or dataclasses.is_dataclass(value) or str(value) in message else f", not {value!r}"
+    )
     return message[0].lower() + message[1:] + shown if kind != "value_error" else message
 
 
@@ -231,6 +223,8 @@ def schema() -> dict[str, Any]:
 
 def _fields_at(location: Location) -> list[str]:
     """The names of the fields that may stand at a location."""
+    if location == ("engine",):
+        return sorted(["version", *(f.name for f in dataclasses.fields(EngineArgs))])
     return sorted({name for node in _schemas_at(location) for name in node.get("properties", {}) if name != "kind"})
 
 
@@ -285,4 +279,4 @@ def _name_or_fields(entry: Gpu | Model | Quantization | Engine) -> Any:
             return entry.name
     except SimulatorError:
         pass
-    return entry.to_fields() if isinstance(entry, Gpu) else entry.source
+    return _written(gpu_to_fields(entry)) if isinstance(entry, Gpu) else entry.source

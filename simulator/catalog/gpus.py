@@ -79,6 +79,14 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
         raise ScenarioError(f"GPU {name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
 
 
+def gpu_to_fields(card: Gpu) -> dict[str, Any]:
+    """The fields that `gpu_from_fields` reads back to an equal GPU."""
+    units = {written: getattr(card, field) / unit for field, (written, unit) in _UNITS.items()}
+    same = {field: getattr(card, field) for field in _FIELDS if field in Gpu.__dataclass_fields__}
+    tera = {dtype: rate / TFLOPS for dtype, rate in card.flops.items()}
+    return {k: v for k, v in {**same, **units, "tflops": tera}.items() if v is not None}
+
+
 _REQUIRED = ("name", "architecture", "memory_gib", "memory_gb_per_s", "tflops", "link", "link_gb_per_s", "tdp_watts")
 _FIELDS = (*_REQUIRED, "aliases", "vendor", "compute_capability", "source", "checked", "note")
 _UNITS: Mapping[str, tuple[str, float]] = {

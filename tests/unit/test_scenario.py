@@ -1,0 +1,139 @@
+"""Scenarios: what is written, what it means, and how mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from simulator.errors import ScenarioError
+from simulator.scenario import Scenario, dump, load
+
+SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
+
+TEXT = """\
+model: llama-3.1-8b
+engine: {version: vllm-0.19.0, max_model_len: 8192, max_num_seqs: 64}
+workload:
+  arrivals: {kind: poisson, rate: 4/s}
+  prompt: 512
+  output: 128
+  requests: 100
+slo: {ttft_s: 1.0}
+deployments:
+  - name: small
+    gpu: l4
+  - name: large
+    gpu: h100_sxm
+    max_num_seqs: 512
+    quantization: fp8
+"""
+
+
+def read(tmp_path: Path, text: str, *settings: tuple[str, str]) -> Scenario:
+    path = tmp_path / "case.yaml"
+    path.write_text(text)
+    return load(path, settings)
+
+
+def test_the_file_names_the_scenario(tmp_path: Path) -> None:
+    assert read(tmp_path, TEXT).name == "case"
+
+
+def test_engine_arguments_hold_for_every_deployment_and_a_deployments_own_win(tmp_path: Path) -> None:
+    small, large = read(tmp_path, TEXT).deployments
+    assert (small.max_model_len, small.max_num_seqs) == (8192, 64)
+    assert (large.max_model_len, large.max_num_seqs) == (8192, 512)
+
+
+def test_a_quantization_left_open_is_the_checkpoints_own(tmp_path: Path) -> None:
+    small, large = read(tmp_path, TEXT).deployments
+    assert small.quantization is None
+    assert large.quantization is not None
+    assert large.quantization.name == "fp8"
+
+
+def test_a_deployment_counts_its_gpus(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT, ("deployments.large.replicas", "3"), ("deployments.large.tensor_parallel_size", "4"))
+    assert scenario.deployments[1].gpus == 12
+
+
+def test_settings_reach_any_field(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT, ("workload.arrivals.rate", "90/min"), ("slo.tpot_s", "0.05"))
+    assert scenario.workload.mean_rate() == pytest.approx(1.5)
+    assert scenario.slo is not None
+    assert scenario.slo.tpot_s == 0.05
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_dumped_scenario_reads_back_equal(path: Path, tmp_path: Path) -> None:
+    scenario = load(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(scenario))
+    assert load(again) == scenario
+
+
+MISTAKES = [
+    ("gpu: l4", "gpu: l44", r"case.yaml:11:5: deployments\[0\].gpu: unknown GPU 'l44'; did you mean 'l4"),
+    ("llama-3.1-8b", "llama-3.1-8x", r"case.yaml:1:1: model: unknown model 'llama-3.1-8x'; did you mean '[^']*llama-3.1-8b"),
+    (
+        "quantization: fp8",
+        "quantization: fp9",
+        r"case.yaml:15:5: deployments\[1\].quantization: unknown quantization 'fp9'; did you",
+    ),
+    ("version: vllm-0.19.0", "version: vlm", r"case.yaml:2:1: engine: unknown engine 'vlm'; did you mean"),
+    ("max_num_seqs: 64", "max_num_seq: 64", r"case.yaml:2:53: engine.max_num_seq: unknown field; did you mean 'max_num_seqs'"),
+    (
+        "max_num_seqs: 512",
+        "max_nm_seqs: 5",
+        r"case.yaml:14:5: deployments\[1\].max_nm_seqs: unknown field; did you mean 'max_num_seqs'",
+    ),
+    ("kind: poisson", "kind: poison", r"case.yaml:4:3: workload.arrivals: .*'poisson'"),
+    ("rate: 4/s", "rate: -4/s", r"case.yaml:4:29: workload.arrivals.rate: "),
+    ("rate: 4/s", "rate: 4/parsec", r"case.yaml:4:29: workload.arrivals.rate: .*/s"),
+    ("rate: 4/s", "ratte: 4/s", r"case.yaml:4:29: workload.arrivals.ratte: unknown field; did you mean 'rate'"),
+    ("requests: 100", "requests: 0", r"case.yaml:7:3: workload.requests: .*greater than or equal to 1, not 0"),
+    ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: .*integer"),
+    ("prompt: 512", "prompt: 0", r"case.yaml:5:3: workload.prompt"),
+    ("ttft_s: 1.0", "ttft: 1.0", r"case.yaml:8:7: slo.ttft: unknown field; did you mean 'ttft_s'"),
+    ("ttft_s: 1.0", "ttft_s: -1.0", r"case.yaml:8:7: slo.ttft_s: .*greater than 0"),
+    ("    gpu: l4\n", "", r"case.yaml:10:5: deployments\[0\].gpu: is missing"),
+    ("model: llama-3.1-8b\n", "", r"case.yaml:1:1: model: is missing"),
+    ("requests: 100", "requests: 100\n  requests: 200", r"case.yaml:8:3: found duplicate key"),
+]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"), MISTAKES, ids=[wrong.strip()[:30] or "left out" for _, wrong, _ in MISTAKES]
+)
+def test_a_mistake_is_one_line_with_its_place_and_the_way_out(right: str, wrong: str, message: str, tmp_path: Path) -> None:
+    assert right in TEXT
+    with pytest.raises(ScenarioError, match=message) as problem:
+        read(tmp_path, TEXT.replace(right, wrong, 1))
+    assert "\n" not in str(problem.value)
+
+
+def test_no_deployments_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"case.yaml:9:1: deployments: .*at least 1"):
+        read(tmp_path, TEXT[: TEXT.index("deployments:")] + "deployments: []\n")
+
+
+def test_a_setting_that_leads_nowhere_offers_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"--set workload.arrivals.rat=3: .*did you mean 'rate'"):
+        read(tmp_path, TEXT, ("workload.arrivals.rat", "3"))
+
+
+def test_a_config_json_beside_the_scenario_is_a_model(tmp_path: Path) -> None:
+    config = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
+        "num_hidden_layers": 8, "num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": 32000,
+        "max_position_embeddings": 8192, "tie_word_embeddings": false, "torch_dtype": "bfloat16"}"""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text(config)
+    scenario = read(tmp_path, TEXT.replace("llama-3.1-8b", "mine/config.json"))
+    assert scenario.model.hidden == 1024
+
+
+def test_a_gpu_of_ones_own_is_read_and_written_back(tmp_path: Path) -> None:
+    own = """{name: prototype, architecture: hopper, memory_gib: 96.5, memory_gb_per_s: 4000, tflops: {bf16: 800},
+          link: pcie, link_gb_per_s: 64, tdp_watts: 500}"""
+    scenario = read(tmp_path, TEXT.replace("gpu: l4", f"gpu: {own}"))
+    assert scenario.deployments[0].gpu.memory_bytes == round(96.5 * 2**30)
+    assert read(tmp_path, dump(scenario)) == scenario
