@@ -31,9 +31,8 @@ class Document:
         node: Any = self.root
         kept: list[str | int] = []
         for part in location:
-            if (isinstance(node, dict) and part in node) or (
-                isinstance(node, list) and isinstance(part, int) and part < len(node)
-            ):
+            inside = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
+            if inside:
                 node = node[part]
                 kept.append(part)
         return tuple(kept)
