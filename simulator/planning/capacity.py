@@ -102,7 +102,8 @@ class _Search:
                 return
             self.low = below
         if self.low < above < self.high and self.left > 0:
-            if self.try_(above).keeps_up(above / below - 1):
+            seen = self.try_(above)
+            if not seen.grows and seen.keeps_up(math.sqrt(above / below) - 1):
                 self.low = above
             else:
                 self.high = above

@@ -19,28 +19,34 @@ from simulator.workload.requests import Requests
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One replica, always full: requests/s, the sequences that run at once, seconds of a step that only decodes."""
+    """One replica, always full: requests/s, sequences that run at once, and the seconds that a prompt and an output token take."""
 
     requests_per_s: float
     sequences: float
-    decode_step_s: float
+    prompt_token_s: float
+    output_token_s: float
+
+    def work_s(self, requests: Requests) -> NDArray[np.float64]:
+        """Seconds of the full server that each request takes, shape (n,)."""
+        return self.prompt_token_s * requests.prompt_tokens + self.output_token_s * requests.output_tokens
 
 
 def ceiling(step_time: StepTime, limits: Limits, requests: Requests) -> Ceiling:
     """What one replica completes of such requests when one is always waiting.
 
     B sequences run: as many as max_num_seqs and the KV cache allow. A request that runs at a random moment is a long one, so the
-    context is weighted with the output length. Each of its output tokens costs a B-th of a decode step, and its prompt costs what
-    a full prefill step adds to a decode step, shared among the prompts in it: requests/s = B / (out * decode step + B * prefill).
+    context is weighted with the output length. Each of its output tokens costs a B-th of a decode step, and its prompt costs
+    what a full prefill step adds to a decode step, shared among the prompts in it: requests/s = 1 / (out * decode / B + prefill).
     """
     context = running_context(requests)
     held = limits.block_size / 2 + context
     batch = max(
         1.0, min(float(limits.max_num_seqs), limits.kv_blocks * limits.block_size / held, limits.max_num_batched_tokens - 1)
     )
-    decode = decode_step(step_time, batch, context)
-    output = float(requests.output_tokens.mean())
-    return Ceiling(batch / (output * decode + batch * _prefill(step_time, limits, requests, batch)), batch, decode)
+    per_output = decode_step(step_time, batch, context) / batch
+    per_prompt = _prefill(step_time, limits, requests, batch) / float(requests.prompt_tokens.mean())
+    seconds = per_output * float(requests.output_tokens.mean()) + per_prompt * float(requests.prompt_tokens.mean())
+    return Ceiling(1 / seconds, batch, per_prompt, per_output)
 
 
 def running_context(requests: Requests) -> float:

@@ -67,8 +67,9 @@ def _described(scenario: Scenario, bound: Bound, requests: Requests) -> Deployme
 
 
 def _oom_point(bound: Bound, requests: Requests) -> OomPoint:
-    context = running_context(requests)
-    return OomPoint(bound.plan.longest_sequence, _kv_sequences(bound, context), context)
+    context, plan = running_context(requests), bound.plan
+    longest = plan.layout.longest_in(plan.num_gpu_blocks * plan.layout.block_bytes, bound.model.max_position)
+    return OomPoint(longest, _kv_sequences(bound, context), context)
 
 
 def _kv_sequences(bound: Bound, context: float) -> float:
@@ -147,7 +148,7 @@ def _with_limits(
     assert bound.step_time is not None and bound.limits is not None
     copies = _copies(bound)
     full = ceiling(bound.step_time, bound.limits, requests)
-    one = queueing_point(flows(bound, scenario.workload, enough_requests(full), scenario.seed), full.requests_per_s)
+    one = queueing_point(flows(bound, scenario.workload, full, scenario.seed), full.requests_per_s)
     queueing = Estimate(one.value * copies, one.low * copies, None if one.high is None else one.high * copies)
     demand = scenario.workload.mean_rate()
     rates = _Rates(

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from simulator.engine.recorder import Trace
 from simulator.planning.capacity import Flow
 from simulator.planning.ceiling import Ceiling
-from simulator.results.steadiness import judge
+from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
-from simulator.workload.requests import Requests
+from simulator.workload.requests import Floats, Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "constant"})
-_FEWEST, _MOST = 4_000, 40_000
+_FEWEST, _MOST = 10_000, 40_000
 _FILLINGS = 20
+_BATCHES = 20
+_T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
 def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
@@ -34,18 +37,19 @@ def enough_requests(full: Ceiling, copies: int = 1) -> int:
     return int(np.clip(_FILLINGS * full.sequences * copies, _FEWEST, _MOST))
 
 
-def flows(bound: Bound, workload: Workload, requests: int, seed: int) -> Callable[[float], Flow]:
+def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int) -> Callable[[float], Flow]:
     """What one replica completes at each rate, as a function of the rate, always of the same requests.
 
     They come at even distances: whether a queue grows depends on its mean rate alone, and bursts would only blur the answer.
     Conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    drawn = at_rate(workload, workload.mean_rate() or 1.0, requests, seed)
+    wanted = enough_requests(full)
+    drawn = at_rate(workload, workload.mean_rate() or 1.0, wanted, seed)
     if drawn.previous is not None:
-        return lambda rate: _flow(one, at_rate(workload, rate, requests, seed))
-    many = _repeated(drawn, requests)
-    return lambda rate: _flow(one, replace(many, arrival_s=np.arange(len(many)) / rate))
+        return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
+    many = _repeated(drawn, wanted)
+    return lambda rate: _flow(one, replace(many, arrival_s=np.arange(len(many)) / rate), full)
 
 
 def _repeated(requests: Requests, at_least: int) -> Requests:
@@ -57,13 +61,39 @@ def _repeated(requests: Requests, at_least: int) -> Requests:
     return replace(requests, **longer)
 
 
-def _flow(bound: Bound, requests: Requests) -> Flow:
-    """Arrivals and completions of a run, counting as a share those that are refused at the door."""
+def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
+    """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
+
+    Both are counted by work, in units of the mean request: the work that a full server gets done in a second hardly varies, while
+    the number of requests it finishes does with every long one. What is refused at the door counts as a share of the arrivals.
+    """
     trace = simulate(bound, requests)
-    seen = judge(trace, open_loop=True)
-    came = trace.requests["arrival_s"]
-    measured = (came >= seen.warmup_s) & (came <= seen.measured_until_s)
-    offered = float(measured.sum()) / max(seen.measured_until_s - seen.warmup_s, 1e-12)
-    accepted = max(float(np.isfinite(trace.requests["finish_s"]).mean()), 1 / len(requests))
-    drifts = (seen.drift_per_s, seen.drift_high_per_s, seen.drift_low_per_s)
-    return Flow(offered, *(max(0.0, offered - drift / accepted) for drift in drifts))
+    start, end = warmup_end(trace), last_arrival(trace)
+    r, work = trace.requests, full.work_s(requests)
+    accepted = np.isfinite(r["finish_s"])
+    if end <= start or not accepted.any():
+        return Flow(0.0, 0.0, 0.0, 0.0)
+    edges: Floats = np.linspace(start, end, _BATCHES + 1)
+    unit = float(work[accepted].sum()) / len(requests) * (edges[1] - edges[0])
+    came = _sums(r["arrival_s"][accepted], work[accepted], edges) / unit
+    prompts = _sums(r["first_token_s"][accepted], requests.prompt_tokens[accepted] * full.prompt_token_s, edges)
+    done = (prompts + np.diff(_emitted_by(trace, edges)) * full.output_token_s) / unit
+    half = _T_99 * float(done.std(ddof=1)) / _BATCHES**0.5
+    mean = float(done.mean())
+    return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
+
+
+def _sums(at_s: Floats, amounts: Floats, edges: Floats) -> Floats:
+    """Amounts that fall into each part of a window, shape (parts,)."""
+    sums: Floats = np.histogram(at_s, bins=edges, weights=amounts)[0]
+    return sums
+
+
+def _emitted_by(trace: Trace, times: Floats) -> Floats:
+    """Output tokens that one replica has emitted by each time, shape of `times`."""
+    s = trace.stretches
+    after = np.cumsum(s["steps"] * s["sampled"])
+    knots = np.stack([s["start_s"], s["end_s"]], axis=1).ravel()
+    emitted = np.stack([after - s["steps"] * s["sampled"], after], axis=1).ravel()
+    tokens: Floats = np.interp(times, knots, emitted)
+    return tokens

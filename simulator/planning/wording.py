@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ def serve_command(scenario: Scenario, bound: Bound) -> str:
     if scenario.engine.family != "vllm":
         return ""
     words = ["vllm", "serve", _checkpoint(bound), *_quantization_flags(bound)]
-    for name, value in _flags(bound.plan.args):
+    for name, value in _flags(bound):
         flag = name.replace("_", "-")
         words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return shlex.join(words)
@@ -80,12 +81,13 @@ def _quantization_flags(bound: Bound) -> list[str]:
     return ["--quantization", _AT_LOAD[chosen.name]] if chosen.name in _AT_LOAD else []
 
 
-def _flags(args: EngineArgs) -> list[tuple[str, object]]:
-    """Arguments in the order of EngineArgs: those that differ from the class's default, and those that an engine decides."""
+def _flags(bound: Bound) -> list[tuple[str, object]]:
+    """What the scenario gives, and the four that decide memory and batching even where they are the engine's defaults."""
     kv = {"bf16": "bfloat16", "fp16": "float16"}
+    decisive = {"gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens"}
     pairs: list[tuple[str, object]] = []
-    for f in dataclasses.fields(args):
-        value = getattr(args, f.name)
+    for f in dataclasses.fields(EngineArgs):
+        value = getattr(bound.plan.args if f.name in decisive else bound.deployment, f.name)
         if value != f.default and value is not None:
             pairs.append((f.name, kv.get(value, value) if f.name == "kv_cache_dtype" else value))
     return pairs
@@ -102,10 +104,14 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
         filled = {
             n: args[f.name] for n, args in resolved.items() if getattr(asked[n], f.name) is None and args[f.name] is not None
         }
-        values = set(filled.values())
-        if len(values) == 1 and len(filled) == len(resolved):
-            lines.append(f"{f.name} = {values.pop()} ({scenario.engine.name})")
-        elif filled:
-            each = ", ".join(f"{value} for {name}" for name, value in filled.items())
-            lines.append(f"{f.name}: {each} ({scenario.engine.name})")
+        if filled:
+            lines.append(f"{f.name} = {_by_value(filled, len(resolved))} ({scenario.engine.name})")
     return tuple(lines)
+
+
+def _by_value(filled: Mapping[str, Any], everyone: int) -> str:
+    """`256`, or `256 and 1024 (H100)` where it is not the same for all: the most frequent without names."""
+    common, *others = Counter(filled.values()).most_common()
+    names = {value: [name for name, its in filled.items() if its == value] for value in filled.values()}
+    whose = "" if len(filled) == everyone or others else f" ({', '.join(names[common[0]])})"
+    return " and ".join([f"{common[0]}{whose}", *(f"{value} ({', '.join(names[value])})" for value, _ in others)])
