@@ -259,8 +259,8 @@ def _with_equal_pages(caches: Sequence[LayerCache]) -> list[LayerCache]:
 
 
 def at_least(engine: Engine, version: str) -> bool:
-    """Whether the engine is this release or a later one; a release candidate counts as its release."""
-    return _release(engine.version) >= _release(version)
+    """Whether the engine is this release of vLLM or a later one; other engines count as the newest."""
+    return engine.family != "vllm" or _release(engine.version) >= _release(version)
 
 
 def _release(version: str) -> tuple[int, ...]:

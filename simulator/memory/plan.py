@@ -8,8 +8,7 @@ from typing import Literal
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
-from simulator.catalog.quantizations import Quantization
-from simulator.errors import NotModelled
+from simulator.catalog.quantizations import Quantization, runs_as
 from simulator.memory.kvcache import KvLayout, at_least, kv_layout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
@@ -111,8 +110,6 @@ def plan_without_remedies(
     model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
 ) -> MemoryPlan:
     """The same plan without what would help; quick enough for a search over thousands of configurations."""
-    if engine.family != "vllm":
-        raise NotModelled(f"memory of {engine.name}: only vLLM's accounting is modelled; choose a vllm version")
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None:
         resolved = replace(resolved, block_size=None)
@@ -150,11 +147,19 @@ def deducts_cuda_graphs(args: EngineArgs, engine: Engine) -> bool:
 
 
 def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
+    """What is left for the KV cache: of a share of the card after everything else (vLLM), or only after the weights (SGLang, which
+    keeps the rest of the card for it), or a share of what is left (TensorRT-LLM).
+    """
     if args.kv_cache_memory_bytes is not None:
         return args.kv_cache_memory_bytes
     assert args.gpu_memory_utilization is not None
     graphs = used.cuda_graph if deducts_cuda_graphs(args, engine) else 0.0
-    return gpu.memory_bytes * args.gpu_memory_utilization - weights.bytes - used.activation - used.non_torch - graphs
+    beside_weights = used.activation + used.non_torch + graphs
+    if engine.memory_fraction_of == "free":
+        return args.gpu_memory_utilization * (gpu.memory_bytes - weights.bytes - beside_weights)
+    if engine.family == "sglang":
+        return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes
+    return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes - beside_weights
 
 
 def _account(
@@ -194,7 +199,7 @@ def _account(
         reason=reason,
         layout=layout,
         longest_sequence=longest,
-        notes=_notes(model, quantization, gpu, args),
+        notes=_notes(model, quantization, gpu, args, engine),
     )
 
 
@@ -209,9 +214,10 @@ def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, availabl
     needed = stage.layout.bytes_for(args.max_model_len or 1)
     at_peak = stage.weights.bytes + stage.overhead.activation + stage.overhead.non_torch + CONTEXT_BYTES
     if at_peak > gpu.memory_bytes:
-        what = "weights" if stage.weights.bytes + CONTEXT_BYTES > gpu.memory_bytes else "weights and the profiling run"
+        beside = (at_peak - stage.weights.bytes) / GIB
         return "weights_do_not_fit", (
-            f"CUDA out of memory: {what} need {at_peak / GIB:.2f} GiB per GPU, {gpu.name} has {gpu.memory_bytes / GIB:.2f} GiB"
+            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the first forward pass {beside:.2f} GiB; "
+            f"{gpu.name} has {gpu.memory_bytes / GIB:.2f} GiB"
         )
     if available < stage.layout.block_bytes:
         return "no_kv_blocks", (
@@ -231,18 +237,13 @@ def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, availabl
     )
 
 
-def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs) -> tuple[str, ...]:
-    notes = list(model.approximations)
-    if model.dtype == "bf16" and not gpu.computes("bf16"):
-        notes.append(f"{gpu.name} has no bfloat16: vLLM falls back to float16, of the same size")
-    formats = {f.name: f for f in quantization.formats.values()} if quantization else {}
-    for weight in formats.values():
-        if not gpu.computes(weight.compute):
-            notes.append(
-                f"{gpu.name} has no {weight.compute} tensor cores: {weight.name} weights are kept as stored and unpacked to 16 bits"
-            )
+def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[str, ...]:
+    """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU."""
+    formats = {form.name: form for form in quantization.formats.values()} if quantization else {}
+    runs = [runs_as(form, gpu).note for form in (formats.values() or [None])]
+    notes = [*model.approximations, *filter(None, runs)]
+    if engine.extrapolated:
+        notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:
-        notes.append(
-            f"per data-parallel replica; {args.data_parallel_size} replicas hold {args.data_parallel_size} times the tokens"
-        )
-    return tuple(notes)
+        notes.append(f"figures are one replica's; all {args.data_parallel_size} data-parallel replicas hold as many tokens each")
+    return tuple(dict.fromkeys(notes))

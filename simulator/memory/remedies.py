@@ -7,14 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import Gpu, gpus
+from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
     from simulator.memory.plan import MemoryPlan
 
+# Cards that are commonly rented, by memory.
+_LADDER = {
+    "nvidia": ("l4", "rtx-4090", "rtx-5090", "l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm"),
+    "amd": ("mi300x", "mi325x"),
+}
+_USEFUL_CONTEXT = 2048  # a shorter context than this is no remedy worth naming
 Replan = Callable[[Quantization | None, Gpu, EngineArgs], "MemoryPlan"]
+
+
+_Change = tuple[Quantization | None, Gpu, EngineArgs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +35,28 @@ class Remedy:
 
 
 def remedies_for(plan: MemoryPlan, args: EngineArgs, replan: Replan) -> tuple[Remedy, ...]:
-    """The smallest change of each kind that lets the deployment start, cheapest kind first; `args` are as the user gave them."""
+    """The smallest change of each kind that lets the deployment start, cheapest kind first; `args` are as the user gave them.
+
+    Where only together with a shorter max_model_len a change suffices, and that alone does not, it is named with the longest.
+    """
     kinds = (_shorter_context, _fewer_sequences, _more_utilization, _smaller_kv, _smaller_weights, _more_gpus, _bigger_gpu)
-    found = []
-    for kind in kinds:
-        for change, changed in kind(plan, args):
-            better = _try(replan, changed)
-            if better is not None and better.outcome == "starts":
-                found.append(Remedy(change, _gives(better)))
-                break
-    return tuple(found)
+    may_shorten = plan.longest_sequence < _USEFUL_CONTEXT
+    return tuple(remedy for kind in kinds if (remedy := _first_that_starts(kind(plan, args), replan, may_shorten)))
 
 
-_Change = tuple[Quantization | None, Gpu, EngineArgs]
+def _first_that_starts(changes: Iterator[tuple[str, _Change]], replan: Replan, may_shorten: bool) -> Remedy | None:
+    nearest: tuple[str, _Change] | None = None
+    longest = _USEFUL_CONTEXT - 1
+    for words, change in changes:
+        better = _try(replan, change)
+        if better is not None and better.outcome == "starts":
+            return Remedy(words, _gives(better))
+        if better is not None and may_shorten and better.longest_sequence > longest:
+            longest = better.longest_sequence
+            form, card, args = change
+            nearest = f"{words} with max_model_len {longest:,}", (form, card, replace(args, max_model_len=longest))
+    shorter = _try(replan, nearest[1]) if nearest else None
+    return Remedy(nearest[0], _gives(shorter)) if nearest and shorter and shorter.outcome == "starts" else None
 
 
 def _try(replan: Replan, change: _Change) -> MemoryPlan | None:
@@ -50,12 +68,11 @@ def _try(replan: Replan, change: _Change) -> MemoryPlan | None:
 
 
 def _gives(plan: MemoryPlan) -> str:
-    return f"{plan.kv_tokens:,} KV tokens, {plan.max_concurrency:.2f} sequences of {plan.args.max_model_len:,} tokens"
+    return f"{plan.kv_tokens:,} KV tokens, {plan.max_concurrency:.2f} sequences of {plan.args.max_model_len:,}"
 
 
 def _shorter_context(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    if plan.outcome == "max_model_len_exceeds_kv" and plan.longest_sequence:
-        length = plan.longest_sequence
+    if length := plan.longest_sequence:
         yield f"max_model_len {length:,}", (plan.quantization, plan.gpu, replace(args, max_model_len=length))
 
 
@@ -80,7 +97,8 @@ def _smaller_kv(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Chan
 
 
 def _smaller_weights(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    if plan.quantization is None:
+    stored = {form.bits for form in plan.quantization.formats.values()} if plan.quantization else {16.0}
+    if min(stored) >= 16:
         for name in ("fp8", "gptq-int4"):
             yield f"quantization {name}", (quantization(name), plan.gpu, args)
 
@@ -92,6 +110,7 @@ def _more_gpus(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Chang
 
 
 def _bigger_gpu(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    larger = [g for g in gpus() if g.memory_bytes > plan.gpu.memory_bytes and g.vendor == plan.gpu.vendor]
-    for gpu in sorted(larger, key=lambda g: g.memory_bytes):
-        yield gpu.name, (plan.quantization, gpu, args)
+    for name in _LADDER[plan.gpu.vendor]:
+        card = gpu(name)
+        if card.memory_bytes > plan.gpu.memory_bytes:
+            yield f"gpu {name}", (plan.quantization, card, args)

@@ -1,0 +1,122 @@
+"""`sim memory`: does a model fit, where does every GiB go, and how many sequences run at once; or the same question for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from simulator.cli.options import Json
+
+if TYPE_CHECKING:
+    from simulator.catalog.engines import EngineArgs
+    from simulator.catalog.quantizations import Quantization
+    from simulator.memory.plan import MemoryPlan
+    from simulator.memory.training import TrainingPlan
+
+T = TypeVar("T")
+_SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
+
+
+def memory(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, or a config.json.")],
+    gpu: Annotated[list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare.")],
+    quantization: Annotated[
+        list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")
+    ] = [],  # noqa: B006
+    engine: Annotated[str, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0.")] = "vllm",
+    max_model_len: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=_SERVING)] = None,
+    kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
+    block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=_SERVING)] = False,
+    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "-tp", min=1, rich_help_panel=_PARALLEL)] = 1,
+    pipeline_parallel_size: Annotated[int, typer.Option("--pipeline-parallel-size", "-pp", min=1, rich_help_panel=_PARALLEL)] = 1,
+    data_parallel_size: Annotated[int, typer.Option("--data-parallel-size", "-dp", min=1, rich_help_panel=_PARALLEL)] = 1,
+    decode_context_parallel_size: Annotated[int, typer.Option(min=1, rich_help_panel=_PARALLEL)] = 1,
+    enable_expert_parallel: Annotated[bool, typer.Option("--enable-expert-parallel", rich_help_panel=_PARALLEL)] = False,
+    context: Annotated[list[int], typer.Option("--context", "-c", min=1, help="Context to count sequences at; repeatable.")] = [],  # noqa: B006
+    train: Annotated[bool, typer.Option("--train", help="Plan a training run.", rich_help_panel=_TRAINING)] = False,
+    lora: Annotated[bool, typer.Option("--lora", help="LoRA adapters beside frozen weights.", rich_help_panel=_TRAINING)] = False,
+    qlora: Annotated[bool, typer.Option("--qlora", help="LoRA beside weights in NF4.", rich_help_panel=_TRAINING)] = False,
+    optimizer: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "adamw",
+    micro_batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
+    sequence_length: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 2048,
+    gradient_accumulation_steps: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
+    activation_checkpointing: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "none",
+    zero_stage: Annotated[int, typer.Option(min=0, max=3, rich_help_panel=_TRAINING)] = 0,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Of the run, for time and cost.", rich_help_panel=_TRAINING)] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once."""
+    from simulator.cli import memory_output as output
+
+    parallel = {
+        "tensor_parallel_size": tensor_parallel_size,
+        "pipeline_parallel_size": pipeline_parallel_size,
+        "data_parallel_size": data_parallel_size,
+    }
+    if train or lora or qlora:
+        training = {
+            **parallel,
+            "method": "qlora" if qlora else "lora" if lora else "full",
+            "optimizer": optimizer,
+            "micro_batch_size": micro_batch_size,
+            "sequence_length": sequence_length,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "activation_checkpointing": activation_checkpointing,
+            "zero_stage": zero_stage,
+            "tokens": tokens,
+        }
+        output.print_training(_training_plans(model, gpu, training), as_json)
+        return
+    serving = {
+        **parallel,
+        "decode_context_parallel_size": decode_context_parallel_size,
+        "enable_expert_parallel": enable_expert_parallel,
+        "max_model_len": max_model_len,
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": max_num_batched_tokens,
+        "gpu_memory_utilization": gpu_memory_utilization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "block_size": block_size,
+        "enforce_eager": enforce_eager,
+    }
+    output.print_plans(_plans(model, gpu, quantization, engine, serving), tuple(context), as_json)
+
+
+def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, arguments: dict[str, Any]) -> list[MemoryPlan]:
+    """One plan for every GPU and quantization."""
+    from simulator import catalog
+    from simulator.catalog.engines import EngineArgs
+    from simulator.memory.plan import plan_memory
+
+    args: EngineArgs = _specified(EngineArgs, arguments)
+    serving, planned = catalog.engine(engine), catalog.model(model)
+    formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations] or [None]
+    return [plan_memory(planned, form, catalog.gpu(name), args, serving) for name in gpus for form in formats]
+
+
+def _training_plans(model: str, gpus: list[str], arguments: dict[str, Any]) -> list[TrainingPlan]:
+    from simulator import catalog
+    from simulator.memory.training import Training, plan_training
+
+    training = _specified(Training, arguments)
+    return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]
+
+
+def _specified(spec: Callable[..., T], arguments: dict[str, Any]) -> T:
+    """The spec of some arguments. Raises SimulatorError naming the first option that is wrong."""
+    from pydantic import ValidationError
+
+    from simulator.errors import SimulatorError
+
+    try:
+        return spec(**arguments)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
+        raise SimulatorError(f"--{name} {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None

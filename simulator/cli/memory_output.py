@@ -1,0 +1,235 @@
+"""How memory plans look: a table, a bar of where every GiB goes, and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from simulator.memory.plan import MemoryPlan
+from simulator.memory.training import TrainingPlan
+from simulator.units import GIB
+
+_CONTEXTS = (1024, 4096, 16384, 65536, 131072)
+_BAR = 52
+_PARTS = (
+    ("weights", "weights", "#4c78a8"),
+    ("activation", "activation peak", "#f58518"),
+    ("non_torch", "outside torch", "#b279a2"),
+    ("cuda_graph", "CUDA graphs", "#eeca3b"),
+    ("kv_cache", "KV cache", "#54a24b"),
+    ("free", "free", "grey50"),
+)
+
+
+def print_plans(plans: Sequence[MemoryPlan], contexts: tuple[int, ...], as_json: bool) -> None:
+    """All plans: one table, then a bar each with the reason and what would help."""
+    if as_json:
+        print(json.dumps({"plans": [plan_data(plan, _at(plan, contexts)) for plan in plans]}, indent=2))
+        return
+    console = Console()
+    console.print(_table(plans, contexts))
+    for plan in plans:
+        console.print(_bars(plan), *_words(plan), sep="\n")
+        console.print()
+
+
+def plan_data(plan: MemoryPlan, contexts: Sequence[int]) -> dict[str, Any]:
+    """A plan as plain data: GiB on one GPU, tokens of one replica, and the whole deployment."""
+    replicas = plan.args.data_parallel_size
+    return {
+        "model": plan.model.name,
+        "gpu": plan.gpu.name,
+        "quantization": _format(plan),
+        "engine": plan.engine.name,
+        "args": dataclasses.asdict(plan.args),
+        "outcome": plan.outcome,
+        "reason": plan.reason,
+        "per_gpu_gib": {
+            "total": plan.total_bytes / GIB,
+            "reserved": plan.reserved_bytes / GIB,
+            "weights": plan.weights_bytes / GIB,
+            "activation": plan.activation_bytes / GIB,
+            "non_torch": plan.non_torch_bytes / GIB,
+            "cuda_graph": plan.cuda_graph_bytes / GIB,
+            "kv_cache": plan.kv_cache_bytes / GIB,
+            "kv_cache_low": plan.kv_cache_low_bytes / GIB,
+            "kv_cache_high": plan.kv_cache_high_bytes / GIB,
+            "kv_needed_at_max_model_len": plan.kv_needed_bytes / GIB,
+        },
+        "cuda_graph_deducted": plan.cuda_graph_deducted,
+        "weights_gib_by_format": {name: size / GIB for name, size in plan.weights_by_format.items()},
+        "kv_bytes_per_token": plan.kv_bytes_per_token,
+        "block_size": plan.args.block_size,
+        "num_gpu_blocks": plan.num_gpu_blocks,
+        "kv_tokens": plan.kv_tokens,
+        "max_concurrency": plan.max_concurrency,
+        "concurrency": {str(context): plan.concurrency_at(context) for context in contexts},
+        "estimated_max_model_len": plan.longest_sequence,
+        "deployment": {
+            "gpus": plan.gpu_count,
+            "replicas": replicas,
+            "memory_gib": plan.gpu_count * plan.total_bytes / GIB,
+            "kv_tokens": replicas * plan.kv_tokens,
+            "max_concurrency": replicas * plan.max_concurrency,
+        },
+        "remedies": [dataclasses.asdict(remedy) for remedy in plan.remedies],
+        "notes": list(plan.notes),
+    }
+
+
+def _at(plan: MemoryPlan, contexts: Sequence[int]) -> tuple[int, ...]:
+    """The contexts to count sequences at: those asked for, else the usual ones up to max_model_len, and that."""
+    longest = plan.args.max_model_len or 1
+    return tuple(contexts) or (*(c for c in _CONTEXTS if c < longest), longest)
+
+
+def _format(plan: MemoryPlan) -> str:
+    return plan.quantization.name if plan.quantization else plan.model.dtype
+
+
+def _table(plans: Sequence[MemoryPlan], contexts: Sequence[int]) -> Table:
+    """One column a plan, so that rows can be compared across GPUs and quantizations."""
+    first = plans[0]
+    table = Table(title=f"{first.model.name} on {first.engine.name}", title_justify="left", header_style="bold")
+    table.add_column("GiB on one GPU", no_wrap=True)
+    for plan in plans:
+        table.add_column(f"{plan.gpu.name}\n{_format(plan)}", justify="right")
+    rows = [
+        ("total", [_gib(p.total_bytes) for p in plans]),
+        ("reserved", [_gib(p.reserved_bytes) for p in plans]),
+        ("weights", [_gib(p.weights_bytes) for p in plans]),
+        ("activation peak", [_gib(p.activation_bytes) for p in plans]),
+        ("outside torch", [_gib(p.non_torch_bytes) for p in plans]),
+        ("CUDA graphs", [_gib(p.cuda_graph_bytes) for p in plans]),
+        ("KV cache", [_gib(p.kv_cache_bytes) if p.kv_cache_bytes > 0 else "none" for p in plans]),
+    ]
+    rows += [("KV cache, from", [_gib(max(0.0, p.kv_cache_low_bytes)) for p in plans])]
+    rows += [("KV cache, to", [_gib(max(0.0, p.kv_cache_high_bytes)) for p in plans])]
+    rows += [("needed at max_model_len", [_gib(p.kv_needed_bytes) for p in plans])]
+    rows += [("KV cache size, tokens", [f"{p.kv_tokens:,}" for p in plans])]
+    every = sorted({context for plan in plans for context in _at(plan, contexts)})
+    rows += [(f"sequences of {context:,}", [_sequences(plan, context) for plan in plans]) for context in every]
+    if any(plan.gpu_count > 1 for plan in plans):
+        rows += [("whole deployment", [_deployment(plan) for plan in plans])]
+    rows += [("starts", ["yes" if p.outcome == "starts" else "no" for p in plans])]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    return table
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}"
+
+
+def _sequences(plan: MemoryPlan, context: int) -> str:
+    if context > (plan.args.max_model_len or context):
+        return "-"
+    return f"{plan.concurrency_at(context):,.2f}"
+
+
+def _deployment(plan: MemoryPlan) -> str:
+    replicas = plan.args.data_parallel_size
+    split = f" = {replicas} x {plan.gpus_per_replica}" if replicas > 1 else ""
+    return f"{plan.gpu_count} GPUs{split}\n{replicas * plan.kv_tokens:,} KV tokens"
+
+
+def _bars(plan: MemoryPlan) -> Group:
+    """Two bars on the scale of the card: what the engine reserves and how it is used, and what one longest sequence needs."""
+    graphs = plan.cuda_graph_bytes if plan.cuda_graph_deducted else 0.0
+    used = {
+        "weights": plan.weights_bytes,
+        "activation": plan.activation_bytes,
+        "non_torch": plan.non_torch_bytes,
+        "cuda_graph": graphs,
+    }
+    reserved = {**used, "kv_cache": max(0.0, plan.kv_cache_bytes)}
+    reserved["free"] = max(0.0, plan.total_bytes - sum(reserved.values()))
+    needed = {**used, "kv_cache": float(plan.kv_needed_bytes)}
+    scale = max(plan.total_bytes, sum(needed.values()), sum(reserved.values()))
+    title = Text(f"{plan.gpu.name}, {_format(plan)}", style="bold")
+    legend = Text("  ").join(
+        Text(f"■ {label} {reserved[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if reserved[part] > 0
+    )
+    return Group(title, _bar("reserved", reserved, scale), _bar("needed", needed, scale), legend)
+
+
+def _bar(name: str, sizes: dict[str, float], scale: float) -> Text:
+    bar = Text(f"{name:>9} ")
+    drawn, position = 0, 0.0
+    for part, _, color in _PARTS:
+        position += sizes.get(part, 0.0)
+        end = round(position / scale * _BAR)
+        bar.append("█" * (end - drawn) if part != "free" else "·" * (end - drawn), style=color)
+        drawn = end
+    shown = sum(size for part, size in sizes.items() if part != "free")
+    return bar.append(f" {shown / GIB:.1f} GiB")
+
+
+def _words(plan: MemoryPlan) -> list[Text]:
+    lines = []
+    if plan.outcome != "starts":
+        lines.append(Text(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
+    if plan.remedies:
+        lines.append(Text("What would help:"))
+        width = max(len(remedy.change) for remedy in plan.remedies)
+        lines += [Text(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
+    return lines + [Text(f"Note: {note}") for note in plan.notes]
+
+
+def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
+    """Training plans: a table with one column a GPU, then whether each fits, what would help, and what it costs."""
+    if as_json:
+        print(json.dumps({"plans": [_training_data(plan) for plan in plans]}, indent=2))
+        return
+    first = plans[0]
+    table = Table(title=f"Training {first.model.name}, {first.training.method}", title_justify="left", header_style="bold")
+    table.add_column("GiB on one GPU")
+    for plan in plans:
+        table.add_column(plan.gpu.name, justify="right")
+    for field in dataclasses.fields(first.bytes):
+        sizes = [getattr(plan.bytes, field.name) for plan in plans]
+        if any(sizes):
+            table.add_row(field.name.replace("_", " "), *(f"{size / GIB:.2f}" for size in sizes))
+    table.add_section()
+    table.add_row("needed", *(f"{plan.bytes.total / GIB:.2f}" for plan in plans))
+    table.add_row("of", *(f"{plan.gpu.memory_bytes / GIB:.2f}" for plan in plans))
+    table.add_row("fits", *("yes" if plan.fits else "no" for plan in plans))
+    console = Console()
+    console.print(table)
+    for plan in plans:
+        console.print(*_training_words(plan), sep="\n")
+
+
+def _training_words(plan: TrainingPlan) -> list[Text]:
+    lines = [Text(f"{plan.gpu.name} {plan.reason}", style="" if plan.fits else "red")]
+    lines += [Text(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
+    if plan.cost:
+        usd = "" if plan.cost.usd is None else f", {plan.cost.usd:,.0f} USD"
+        lines.append(
+            Text(f"{plan.cost.gpu_hours:,.0f} GPU-hours, {plan.cost.hours:,.1f} hours on {plan.training.gpus} GPUs{usd}")
+        )
+    return lines + [Text(f"Note: {note}") for note in plan.notes]
+
+
+def _training_data(plan: TrainingPlan) -> dict[str, Any]:
+    return {
+        "model": plan.model.name,
+        "gpu": plan.gpu.name,
+        "training": dataclasses.asdict(plan.training),
+        "parameters": plan.parameters,
+        "trainable_parameters": plan.trainable_parameters,
+        "per_gpu_gib": {name: size / GIB for name, size in dataclasses.asdict(plan.bytes).items()},
+        "needed_gib": plan.bytes.total / GIB,
+        "gpu_gib": plan.gpu.memory_bytes / GIB,
+        "fits": plan.fits,
+        "reason": plan.reason,
+        "remedies": [dataclasses.asdict(remedy) for remedy in plan.remedies],
+        "cost": None if plan.cost is None else {k: v for k, v in dataclasses.asdict(plan.cost).items() if k != "price"},
+        "notes": list(plan.notes),
+    }

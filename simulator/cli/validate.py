@@ -1,0 +1,73 @@
+"""`sim validate`: how far our predictions are from published measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simulator.validation.measurements import Findings
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file of measurements, or a folder of them.")],
+    worst: Annotated[int, typer.Option("--worst", min=0, help="List this many of the largest errors.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped."""
+    from simulator.validation.compare import report
+    from simulator.validation.compare import validate as compare
+
+    findings = compare(path)
+    if as_json:
+        import json
+
+        print(json.dumps(report(findings), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_groups(report(findings)["groups"]))
+    if worst:
+        console.print(_worst(findings, worst))
+    for skip in findings.skipped:
+        where = f"{skip.source} row {skip.row}" if skip.row else skip.source
+        console.print(f"skipped {where}: {skip.reason}", highlight=False, markup=False)
+    for note in findings.notes:
+        console.print(note, highlight=False, markup=False)
+
+
+def _groups(groups: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Absolute error of the predictions, percent", title_justify="left", header_style="bold")
+    for name in ("rows", "metric", "n", "median", "mean", "p90", "right"):
+        table.add_column(name, justify="left" if name in ("rows", "metric") else "right")
+    for group in groups:
+        figures = (f"{group[key]:.2f}" if key in group else "" for key in ("median_percent", "mean_percent", "p90_percent"))
+        right = f"{group['right_percent']:.1f} %" if "right_percent" in group else ""
+        table.add_row(group["group"], group["metric"], str(group["n"]), *figures, right)
+    return table
+
+
+def _worst(findings: Findings, most: int) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Largest errors", title_justify="left", header_style="bold")
+    for name in ("file", "row", "metric", "measured", "predicted", "error %"):
+        table.add_column(name, justify="left" if name in ("file", "metric") else "right")
+    ranked = sorted(findings.comparisons, key=lambda c: -abs(c.error_percent))
+    for c in ranked[:most]:
+        if c.error_percent:
+            table.add_row(c.source, str(c.row), c.metric, _value(c.measured), _value(c.predicted), f"{c.error_percent:+.1f}")
+    return table
+
+
+def _value(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.2f}"
