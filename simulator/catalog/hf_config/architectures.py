@@ -9,7 +9,7 @@ from typing import Any, Literal
 Switch = bool | str
 """Whether the architecture has a thing: always, never, or where the field of that name is true."""
 
-Body = Literal["uniform", "nemotron_h", "deepseek_v4", "jamba", "granite_hybrid", "mllama"]
+Body = Literal["uniform", "nemotron_h", "deepseek_v4", "jamba", "granite_hybrid", "mllama", "decilm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,13 @@ TRAITS: Mapping[str, Traits] = {
     "GptOssForCausalLM": _GPT_OSS,
     "MiniMaxM2ForCausalLM": _MINIMAX,
     "MiniMaxM3ForCausalLM": replace(_MINIMAX, wide_norm=False),
+    "MiniMaxM3SparseForConditionalGeneration": replace(
+        _MINIMAX, wide_norm=False, approximations=("the vision tower is not counted",)
+    ),
+    "MiMoForCausalLM": replace(_QWEN2, qkv_bias="attention_bias"),
+    "Mistral4ForCausalLM": _DEEPSEEK,
+    "Ministral3ForCausalLM": _MISTRAL,
+    "DeciLMForCausalLM": replace(_LLAMA, body="decilm"),
     "MiMoV2FlashForCausalLM": Traits(router_bias=True, approximations=_MTP_UNSEEN),
     "Mistral3ForConditionalGeneration": replace(_MISTRAL, multimodal="pixtral"),
     "Llama4ForCausalLM": _LLAMA4,

@@ -65,8 +65,12 @@ def layer_kinds(fields: Fields, traits: Traits) -> list[Kind]:
     if fields.has("attention_chunk_size"):
         every = fields.positive("no_rope_layer_interval", default=4)
         return ["full" if (layer + 1) % every == 0 else "chunked" for layer in range(layers)]
-    if not fields.has("sliding_window"):
-        return ["full"] * layers
+    if fields.count("sliding_window", default=0) in range(1, fields.count("max_position_embeddings", default=0)):
+        return _sliding(fields, traits, layers)
+    return ["full"] * layers
+
+
+def _sliding(fields: Fields, traits: Traits, layers: int) -> list[Kind]:
     if every := fields.count("sliding_window_pattern", "_sliding_window_pattern", default=0):
         return ["full" if (layer + 1) % every == 0 else "sliding" for layer in range(layers)]
     return [_by_rule(fields, traits, layer) for layer in range(layers)]
@@ -154,8 +158,7 @@ def _indexer(fields: Fields, layer: int) -> tuple[int, int, int]:
 
 def latent(fields: Fields, layer: int) -> LatentAttention:
     """Multi-head latent attention, with the sparse indexer where there is one."""
-    types = fields.items("indexer_types")
-    shares_index = layer < len(types) and types[layer] == "shared"
+    shares_index = _shares_index(fields, layer)
     return LatentAttention(
         heads=fields.positive(*_HEADS),
         q_lora_rank=fields.count("q_lora_rank", default=0),
@@ -167,6 +170,15 @@ def latent(fields: Fields, layer: int) -> LatentAttention:
         index_dim=0 if shares_index else fields.count("index_head_dim", default=0),
         index_top_k=fields.count("index_topk", default=0),
     )
+
+
+def _shares_index(fields: Fields, layer: int) -> bool:
+    """Whether a layer reuses the tokens that an earlier layer's indexer chose (GLM-5.2: all but every fourth)."""
+    if types := fields.items("indexer_types"):
+        return layer < len(types) and types[layer] == "shared"
+    every = fields.count("index_topk_freq", default=1)
+    first = fields.count("index_skip_topk_offset", default=every - 1)
+    return every > 1 and layer >= first and (layer - first + 1) % every != 0
 
 
 def compressed(fields: Fields, ratio: int) -> CompressedAttention:

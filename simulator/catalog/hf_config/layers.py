@@ -27,6 +27,8 @@ def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
             return _granite_hybrid(fields, traits)
         case "mllama":
             return _mllama(fields, traits)
+        case "decilm":
+            return _decilm(fields, traits)
 
 
 def draft_layers(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -124,3 +126,27 @@ def _mllama(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     crossing = set(fields.items("cross_attention_layers"))
     mixer, mlp = attention.grouped_query(fields, traits), feedforward.dense(fields, traits)
     return tuple(Layer(mixer=None if layer in crossing else mixer, mlp=mlp) for layer in range(attention.layer_count(fields)))
+
+
+def _decilm(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
+    """Llama-Nemotron: every block has its own KV heads and width, or leaves a half out."""
+    return tuple(_decilm_block(fields, traits, Fields(block, fields.where)) for block in fields.items("block_configs"))
+
+
+def _decilm_block(fields: Fields, traits: Traits, block: Fields) -> Layer:
+    mixer, mlp = block.inner("attention"), block.inner("ffn")
+    if mixer is None or mlp is None:
+        raise block.missing("attention" if mixer is None else "ffn")
+    for half in (mixer, mlp):
+        if half.flag("replace_with_linear"):
+            raise half.refused("replace_with_linear", "puts a linear layer in place of a block; we have no model of that")
+    heads = fields.positive("num_attention_heads")
+    own = Fields({**fields.values, "num_key_value_heads": heads // mixer.positive("n_heads_in_group", default=1)}, fields.where)
+    multiplier = mlp.get("ffn_mult")
+    width = -(-int(2 * float(multiplier) * fields.positive("hidden_size") / 3) // 256) * 256 if multiplier else 0
+    absent = int(mixer.flag("no_op")) + int(mlp.flag("no_op"))
+    return Layer(
+        mixer=None if mixer.flag("no_op") else attention.grouped_query(own, traits),
+        mlp=None if mlp.flag("no_op") else DenseMlp(width=width or mlp.positive("intermediate_size")),
+        norms=2 - absent,
+    )

@@ -68,7 +68,8 @@ _MIXERS: dict[type, tuple[TensorGroup, tuple[str, ...], dict[str, tuple[str, ...
         },
     ),
 }
-_UP, _DOWN = ("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "fc1"), ("down_proj", "w2", "fc2")
+_UP: tuple[str, ...] = ("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "fc1")
+_DOWN: tuple[str, ...] = ("down_proj", "w2", "fc2")
 _BLOCKS = {"MixtralForCausalLM": "block_sparse_moe", "MiniMaxM2ForCausalLM": "block_sparse_moe", "DeepseekV4ForCausalLM": "ffn"}
 
 
@@ -123,8 +124,8 @@ def _of_experts(mlp: MoeMlp, architecture: str, index: int, alone: bool) -> Iter
     if mlp.dense_width:
         yield from _of_mlp("mlp", "", [block], index)
     if mlp.latent:
-        names = ("fc1_latent_proj", "fc2_latent_proj")
-        yield Site(index, "mlp", "latent_proj", tuple(f"layers.{index}.{block}.{name}" for name in names))
+        paths = tuple(f"layers.{index}.{block}.{name}" for name in ("fc1_latent_proj", "fc2_latent_proj"))
+        yield Site(index, "mlp", "latent_proj", paths)
 
 
 class Patterns:
@@ -133,19 +134,27 @@ class Patterns:
     def __init__(self, patterns: Iterable[str]) -> None:
         plain = [_ROOT.sub("", pattern) for pattern in patterns if not pattern.startswith("re:")]
         self.names = frozenset(pattern for pattern in plain if not _GLOB.search(pattern))
+        self.first_words = frozenset(name.split(".", 1)[0] for name in self.names)
         globs = [fnmatch.translate(form) for p in plain if _GLOB.search(p) for form in (p, f"{p}.*")]
         self.globs = re.compile("|".join(globs)) if globs else None
         self.expressions = [re.compile(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
 
     def match(self, path: str) -> bool:
         """Whether a module is named: in full, as one of the modules around it, by its last words, by glob or expression."""
-        words = path.split(".")
-        spans = (".".join(words[first:last]) for first in range(len(words)) for last in range(first + 1, len(words) + 1))
-        if self.names and any(span in self.names for span in spans):
+        if self._named(path.split(".")):
             return True
         if self.globs is not None and self.globs.match(path):
             return True
         return any(e.match(path) or e.match(f"model.{path}") for e in self.expressions)
+
+    def _named(self, words: list[str]) -> bool:
+        """Whether a run of the words is one of the names."""
+        return any(
+            ".".join(words[first:last]) in self.names
+            for first, word in enumerate(words)
+            if word in self.first_words
+            for last in range(first + 1, len(words) + 1)
+        )
 
     def match_any(self, paths: Iterable[str]) -> bool:
         """Whether any of a module's names is matched; fused modules count as named when a part of them is."""

@@ -8,53 +8,74 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from simulator.catalog.hf_config.fields import Fields
-from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Layer
+from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, LatentAttention, Layer
 from simulator.errors import ConfigError
 
-_PLAIN = (None, "default", "llama3", "mrope", "su", "ntk", "proportional")
+_PLAIN = ("default", "llama3", "mrope", "su", "ntk", "proportional")
+_OWN_BASE = ("rope_local_base_freq", "swa_rope_theta")
 
 
 def cache_elements(fields: Fields, layers: Iterable[Layer]) -> int:
     """Values in the rotary tables: a row of `rotary dimensions` values for every position, a table for each kind of layer."""
-    sizes = {_rotary(fields, layer) for layer in layers if layer.mixer is not None}
-    return sum(rows(fields, local) * rotary for local, rotary in sizes if rotary)
+    tables = {table for layer in layers if (table := _table(fields, layer)) is not None}
+    return sum(rows(fields, local) * width for local, width in tables)
 
 
-def _rotary(fields: Fields, layer: Layer) -> tuple[bool, int]:
-    """Whether the layer has a rotary base of its own, and the dimensions it rotates."""
-    mixer = layer.mixer
-    if isinstance(mixer, GroupedQueryAttention):
-        local = mixer.window is not None and fields.has("rope_local_base_freq", "swa_rope_theta", "global_head_dim")
-        return local, int(mixer.head_dim * _partial(fields)) if not fields.has("rotary_dim") else fields.count("rotary_dim")
-    if isinstance(mixer, CompressedAttention):
-        return mixer.ratio == 0, mixer.rope_dim
-    return False, fields.count("qk_rope_head_dim", default=0)
+def _table(fields: Fields, layer: Layer) -> tuple[bool, int] | None:
+    """Whether a layer rotates by a base of its own kind (sliding layers of Gemma 3), and the dimensions it rotates."""
+    match layer.mixer:
+        case GroupedQueryAttention() as attention:
+            local = attention.window is not None and (fields.has(*_OWN_BASE) or _by_layer_type(fields))
+            return local, _width(fields, attention.head_dim, local)
+        case CompressedAttention() as attention:
+            return attention.ratio == 0, attention.rope_dim
+        case LatentAttention() as attention:
+            return False, attention.rope_dim
+    return None
 
 
-def _partial(fields: Fields) -> float:
+def _width(fields: Fields, head_dim: int, local: bool) -> int:
+    if fields.has("rotary_dim"):
+        return fields.count("rotary_dim")
+    scaling = _scaling(fields, local)
+    if scaling is not None and scaling.get("rope_type") == "proportional":
+        return head_dim
+    share = scaling.get("partial_rotary_factor") if scaling else None
+    return int(head_dim * float(share or fields.get("partial_rotary_factor", "rotary_pct") or 1.0))
+
+
+def _by_layer_type(fields: Fields) -> bool:
     nested = fields.inner("rope_parameters")
-    share = fields.get("partial_rotary_factor", "rotary_pct") or (nested.get("partial_rotary_factor") if nested else None)
-    return float(share or 1.0)
+    return nested is not None and nested.has("full_attention")
+
+
+def _scaling(fields: Fields, local: bool) -> Fields | None:
+    """The scaling of one kind of layer; what is not nested by layer type belongs to the global layers."""
+    if _by_layer_type(fields):
+        nested = fields.inner("rope_parameters")
+        return nested.inner("sliding_attention" if local else "full_attention") if nested else None
+    return None if local else fields.inner("rope_scaling", "rope_parameters")
 
 
 def rows(fields: Fields, local: bool = False) -> int:
-    """Positions a table covers; scaling stretches the global table only."""
+    """Positions that a table covers.
+
+    YaRN tables cover original_max_position_embeddings * factor, linear and dynamic ones max_position_embeddings * factor,
+    multimodal ones four times max_position_embeddings, LongRoPE both its lengths.
+    """
     longest = fields.positive("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length")
-    scaling = fields.inner("rope_scaling", "rope_parameters")
-    if scaling is None or local:
+    scaling = _scaling(fields, local)
+    if scaling is None:
         return longest
-    kind = scaling.get("rope_type", "type")
+    kind = scaling.get("rope_type", "type") or "default"
     factor = float(scaling.get("factor") or 1.0)
     if kind in ("yarn", "deepseek_yarn"):
         return int(scaling.positive("original_max_position_embeddings", default=longest) * factor)
     if kind in ("linear", "dynamic"):
         return int(longest * factor)
     if kind == "longrope":
-        return longest + scaling.positive("original_max_position_embeddings", default=_original(fields))
+        original = scaling.count("original_max_position_embeddings", default=0)
+        return longest + (original or fields.positive("original_max_position_embeddings"))
     if kind not in _PLAIN:
-        raise ConfigError(f"{fields.where}: rope type {kind!r} is not known; known: {', '.join(str(k) for k in _PLAIN if k)}")
+        raise ConfigError(f"{fields.where}: rope type {kind!r} is not known; known: {', '.join(_PLAIN)}, yarn, linear, longrope")
     return longest * (4 if scaling.has("mrope_section") else 1)
-
-
-def _original(fields: Fields) -> int:
-    return fields.positive("original_max_position_embeddings")

@@ -15,7 +15,9 @@ Counter = Callable[[Fields, Fields], int]
 def parameters(kind: str, fields: Fields) -> int:
     """Parameters of the part named by `kind`, projector included; 0 where the config.json leaves it out."""
     vision = fields.inner("vision_config")
-    return 0 if vision is None else _KINDS[kind](vision, fields)
+    if vision is None:
+        return 0
+    return _KINDS[kind](Fields(vision.values, vision.where, _DEFAULTS.get(kind)), fields)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> int:
@@ -110,7 +112,7 @@ def _mllama(v: Fields, text: Fields) -> int:
     hidden, patch = v.positive("hidden_size"), v.positive("patch_size")
     patches = (v.positive("image_size") // patch) ** 2 + 1
     tiles = v.positive("max_num_tiles")
-    ratios = len(v.items("supported_aspect_ratios")) + 1
+    ratios = (len(v.items("supported_aspect_ratios")) or v.positive("num_aspect_ratios")) + 1
     tower = 3 * patch * patch * hidden + hidden + patches * hidden + 4 * hidden
     tower += ratios * tiles * patches * hidden + 2 * ratios * tiles * hidden
     layers = v.positive("num_hidden_layers") + v.positive("num_global_layers")
@@ -122,6 +124,11 @@ def _mllama(v: Fields, text: Fields) -> int:
     return tower + _linear(v.positive("vision_output_dim"), out) + len(text.items("cross_attention_layers")) * crossing
 
 
+_VIT = {"depth": 32, "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2}
+_DEFAULTS: dict[str, dict[str, int]] = {
+    "qwen2_vl": {**_VIT, "embed_dim": 1280, "mlp_ratio": 4},
+    "qwen2_5_vl": {**_VIT, "intermediate_size": 3420, "out_hidden_size": 3584},
+}
 _KINDS: dict[str, Counter] = {
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
