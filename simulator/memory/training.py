@@ -62,8 +62,9 @@ def plan_training(model: Model, gpu: Gpu, training: Training | None = None) -> T
     """
     training = training or Training()
     needed = training_bytes(model, training)
+    cost = training_cost(model, gpu, training) if training.tokens else None
     fits = needed.total <= gpu.memory_bytes
-    reason = f"needs {needed.total / GIB:.1f} GiB of {gpu.memory_bytes / GIB:.2f} GiB on each {gpu.name}"
+    reason = f"needs {needed.total / GIB:.1f} of {gpu.memory_bytes / GIB:.2f} GiB on each GPU"
     return TrainingPlan(
         model=model,
         gpu=gpu,
@@ -72,10 +73,10 @@ def plan_training(model: Model, gpu: Gpu, training: Training | None = None) -> T
         parameters=parameters(model),
         trainable_parameters=trainable_parameters(model, training),
         fits=fits,
-        reason=("fits, " if fits else "does not fit, ") + reason,
+        reason=("fits: " if fits else "does not fit: ") + reason,
         remedies=() if fits else tuple(_remedies(model, gpu, training)),
-        cost=training_cost(model, gpu, training) if training.tokens else None,
-        notes=tuple(_notes(model, gpu, training)),
+        cost=cost,
+        notes=tuple(_notes(model, gpu, training, cost)),
     )
 
 
@@ -186,12 +187,20 @@ def _remedy(change: str, needed: float) -> Remedy:
     return Remedy(change, f"{needed / GIB:.1f} GiB per GPU")
 
 
-def _notes(model: Model, gpu: Gpu, training: Training) -> Iterator[str]:
+def _notes(model: Model, gpu: Gpu, training: Training, cost: TrainingCost | None) -> Iterator[str]:
     yield "Runtime (CUDA context, workspaces, fragmentation) is a guess; gradients of activations in flight are not counted."
-    if training.tokens:
-        peak = f"{training.utilization:.0%} of the {compute_type(gpu, training)} peak of a {gpu.name}"
+    if cost is not None:
+        peak = f"{training.utilization:.0%} of the {compute_type(gpu, training)} peak of {gpu.name}"
         yield f"The time assumes {peak}; recomputation, communication and input come out of that."
+        yield _priced(cost)
     if 1 < training.pipeline_parallel_size > training.gradient_accumulation_steps:
         yield "Fewer micro-batches than pipeline stages: some stages always idle."
     if model.is_moe:
         yield "Tokens are taken to spread evenly over the experts; a busy expert needs more."
+
+
+def _priced(cost: TrainingCost) -> str:
+    if cost.price is not None:
+        listing = f"{cost.price.provider}, {cost.price.commitment}, seen {cost.price.checked} ({cost.price.source_kind} source)"
+        return f"Price: ${cost.usd_per_gpu_hour:.2f} per GPU-hour, {listing}."
+    return "No price known." if cost.usd_per_gpu_hour is None else f"Price: ${cost.usd_per_gpu_hour:.2f} per GPU-hour, as given."

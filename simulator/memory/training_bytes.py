@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.models import Model
+from simulator.catalog.models import Layer, Model
 from simulator.catalog.quantizations import LINEAR
 from simulator.memory.tensors import Tensor, tensors
-from simulator.memory.training_activations import Checkpointing, Kept, LoraTargets, adapter_parameters, layer_activations
+from simulator.memory.training_activations import Checkpointing, LoraTargets, adapter_parameters, layer_activations
 from simulator.memory.weights import check_parallel, on_one_gpu, parameters, stage_of_layer
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
@@ -212,25 +212,30 @@ def _factored(tensor: Tensor, hidden: int, held: float) -> float:
 def _activation_bytes(model: Model, training: Training, owner: list[int], stage: int) -> tuple[float, float]:
     """(activations, logits) of one stage; of a one-forward-one-backward pipeline, stage i of p holds p - i micro-batches.
 
-    With full checkpointing a layer keeps its input, and one layer at a time everything. Logits, on the last stage, are there in
-    the model's type, in FP32, and as a gradient.
+    With checkpointing a layer keeps its input (`full`) or all but its scores (`selective`), and one layer at a time everything.
+    Logits, on the last stage, are there in the model's type, in FP32, and as a gradient.
     """
-    value, tp = _value_bytes(training), training.tensor_parallel_size
-    tokens = training.micro_batch_size * training.sequence_length
-    scores = not training.flash_attention and training.activation_checkpointing != "selective"
+    value, tp, length = _value_bytes(training), training.tensor_parallel_size, training.sequence_length
+    tokens = training.micro_batch_size * length
     spread = tp if training.sequence_parallel else 1
 
-    def on_rank(kept: Kept) -> float:
+    def whole(layer: Layer, scores: bool) -> float:
+        kept = layer_activations(layer, model, length, value, scores, training.dropout)
         return tokens * (kept.whole / spread + kept.divided / tp)
 
     layers = [layer for layer, at in zip(model.layers, owner, strict=True) if at == stage]
-    each = [on_rank(layer_activations(one, model, training.sequence_length, value, scores, training.dropout)) for one in layers]
+    at_work = [whole(layer, not training.flash_attention) for layer in layers]
     inputs = tokens * value * model.hidden / spread
+    match training.activation_checkpointing:
+        case "none":
+            kept = at_work
+        case "selective":
+            kept = [whole(layer, scores=False) for layer in layers]
+        case "full":
+            kept = [min(inputs, all_of_it) for all_of_it in at_work]
     in_flight = min(training.pipeline_parallel_size - stage, training.gradient_accumulation_steps)
-    if training.activation_checkpointing == "full":
-        activations = in_flight * inputs * len(layers) + max((kept - inputs for kept in each if kept > inputs), default=0.0)
-    else:
-        activations = in_flight * sum(each)
+    recomputed = max((all_of_it - part for all_of_it, part in zip(at_work, kept, strict=True)), default=0.0)
+    activations = in_flight * sum(kept) + recomputed
     if stage < training.pipeline_parallel_size - 1:
         return activations, 0.0
     logits = 0.0 if training.fused_loss else tokens * (value + 8) * model.vocabulary / tp

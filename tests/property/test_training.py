@@ -1,6 +1,7 @@
 """What holds for any training run: more work needs no less memory, and dividing it needs no more."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,11 +48,15 @@ runs = st.builds(
     lora_rank=st.integers(1, 128),
     lora_targets=st.sampled_from(["query-value", "attention", "all-linear"]),
 )
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 def total(model: Model, training: Training) -> float:
     return training_bytes(model, training).total
+
+
+def never_rises(needed: list[float]) -> bool:
+    return all(later <= earlier * (1 + 1e-12) for earlier, later in pairwise(needed))
 
 
 @few
@@ -66,26 +71,27 @@ def test_a_second_sequence_or_token_needs_more(model: Model, training: Training)
 @given(models, runs)
 def test_recomputing_more_and_storing_less_never_needs_more(model: Model, training: Training) -> None:
     kinds = [total(model, replace(training, activation_checkpointing=kind)) for kind in ("none", "selective", "full")]
-    assert kinds[0] >= kinds[1] >= kinds[2] * (1 - 1e-12)
-    assert total(model, replace(training, flash_attention=True)) <= total(model, replace(training, flash_attention=False))
-    assert total(model, replace(training, fused_loss=True)) <= total(model, replace(training, fused_loss=False))
+    assert never_rises(kinds)
+    assert never_rises([total(model, replace(training, flash_attention=wanted)) for wanted in (False, True)])
+    assert never_rises([total(model, replace(training, fused_loss=wanted)) for wanted in (False, True)])
 
 
 @few
 @given(models, runs)
 def test_each_zero_stage_and_each_rank_helps_or_does_nothing(model: Model, training: Training) -> None:
     stages = [total(model, replace(training, zero_stage=stage)) for stage in range(4)]
-    assert stages == sorted(stages, reverse=True)
+    assert never_rises(stages)
     if training.data_parallel_size > 1:
-        assert total(model, replace(training, data_parallel_size=2 * training.data_parallel_size)) <= total(model, training)
+        twice = replace(training, data_parallel_size=2 * training.data_parallel_size)
+        assert never_rises([total(model, training), total(model, twice)])
 
 
 @few
 @given(models, runs)
 def test_tensor_and_sequence_parallelism_never_need_more(model: Model, training: Training) -> None:
     split = [total(model, replace(training, tensor_parallel_size=size)) for size in (1, 2, 4)]
-    assert split == sorted(split, reverse=True)
-    assert total(model, replace(training, sequence_parallel=True)) <= total(model, replace(training, sequence_parallel=False))
+    assert never_rises(split)
+    assert never_rises([total(model, replace(training, sequence_parallel=wanted)) for wanted in (False, True)])
 
 
 @few

@@ -98,6 +98,17 @@ def test_full_checkpointing_keeps_the_input_of_each_layer_and_one_layer_whole() 
     assert needed.activations == pytest.approx((layers - 1 + 2) * s * 2 * h + s * (one.whole + one.divided))
 
 
+def test_selective_checkpointing_keeps_the_scores_of_one_layer() -> None:
+    s, a = 2048, 32
+    without, selective, none = (
+        training_bytes(LLAMA_7B, Training(activation_checkpointing=kind, flash_attention=flash)).activations  # type: ignore[arg-type]
+        for kind, flash in (("none", True), ("selective", False), ("none", False))
+    )
+    scores = s * a * (2 * s - 4)
+    assert selective == pytest.approx(without + scores)
+    assert none == pytest.approx(without + 32 * scores)
+
+
 def test_an_expert_layer_keeps_a_token_once_for_each_expert_it_visits() -> None:
     def layer(visited: int) -> float:
         mlp = MoeMlp(experts=8, experts_per_token=visited, width=1000)
@@ -212,7 +223,7 @@ def test_a_price_comes_with_its_date_or_not_at_all() -> None:
 def test_each_remedy_makes_it_fit_and_says_what_is_needed_then() -> None:
     plan = plan_training(LLAMA_8B, gpu("rtx-4090"), Training(method="lora", micro_batch_size=2))
     assert not plan.fits
-    assert "does not fit, needs" in plan.reason
+    assert "does not fit: needs" in plan.reason
     changes = {remedy.change: remedy.gives for remedy in plan.remedies}
     assert "activation_checkpointing full" in changes
     assert "tensor_parallel_size 2" not in changes, "not enough with two sequences"
