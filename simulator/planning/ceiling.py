@@ -19,7 +19,7 @@ from simulator.workload.requests import Requests
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One replica, always full: requests/s, sequences that run at once, and the seconds that a prompt and an output token take."""
+    """One replica, always full: requests/s, sequences at once, and its seconds that a prompt token and an output token take."""
 
     requests_per_s: float
     sequences: float

@@ -23,6 +23,10 @@ CONNECT_S = 10.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 
 
+class WorkerLost(SimulatorError):
+    """The process that computed an item died, more than once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[R]):
     """What became of one item: its result, or the exception in its place."""
@@ -144,7 +148,7 @@ class _Pool(Generic[T, R]):
         for index in sorted(broken):
             self.deaths[index] += 1
             if self.deaths[index] >= TRIES:
-                yield index, Outcome(error=SimulatorError(f"its worker process died {TRIES} times, out of memory or killed"))
+                yield index, Outcome(error=WorkerLost(f"its worker process died {TRIES} times, out of memory or killed"))
             else:
                 self.suspects.append(index)
 
@@ -176,7 +180,7 @@ def _lost(error: BaseException) -> Exception:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return SimulatorError("its worker died again and again, out of memory or killed")
+        return WorkerLost("its worker died again and again, out of memory or killed")
     return error if isinstance(error, Exception) else SimulatorError(str(error))
 
 

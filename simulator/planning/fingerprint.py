@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,29 +21,32 @@ def package_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(question: Mapping[str, Any]) -> str:
-    """A digest of a question in plain data, of the files that it names, and of the package that answers it."""
+def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
+    """A digest of a question in plain data, of the files that it names, from `folder` or here, and of the package that answers."""
     digest = hashlib.sha256(package_digest().encode())
     digest.update(json.dumps(question, sort_keys=True, default=str).encode())
-    for path in sorted(_files(question)):
+    for path in sorted({found for name in _texts(question) for found in _files(name, folder)}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 
 
-def _files(node: Any) -> set[Path]:
-    """Files named anywhere in the data: traces, model configurations, calibrations."""
+def _texts(node: Any) -> Iterator[str]:
+    """Every text in the data that could be the name of a file."""
     if isinstance(node, Mapping):
-        return {path for value in node.values() for path in _files(value)}
-    if isinstance(node, list | tuple):
-        return {path for value in node for path in _files(value)}
-    if isinstance(node, Path) or (isinstance(node, str) and ("/" in node or "." in node) and len(node) < 1024):
-        path = Path(node)
-        return {path} if _is_file(path) else set()
-    return set()
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _texts(value)
+    elif isinstance(node, str | Path) and 0 < len(str(node)) < 1024 and "\n" not in str(node):
+        yield str(node)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+def _files(name: str, folder: Path) -> list[Path]:
+    """The file of that name, or the JSON files of a folder of that name, such as a model's."""
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return [path]
+        if "/" in name and path.is_dir():
+            return list(path.glob("*.json"))
+    return []

@@ -73,10 +73,10 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     accepted = np.isfinite(r["finish_s"])
     if end <= start or not accepted.any():
         return Flow(0.0, 0.0, 0.0, 0.0)
-    edges: Floats = np.linspace(start, end, _BATCHES + 1)
+    edges: Floats = np.linspace(start, end, _BATCHES + 1, dtype=np.float64)
     unit = float(work[accepted].sum()) / len(requests) * (edges[1] - edges[0])
-    came = _sums(r["arrival_s"][accepted], work[accepted], edges) / unit
-    prompts = _sums(r["first_token_s"][accepted], requests.prompt_tokens[accepted] * full.prompt_token_s, edges)
+    came = _sums(r["arrival_s"][accepted], np.asarray(work[accepted]), edges) / unit
+    prompts = _sums(r["first_token_s"][accepted], np.asarray(full.prompt_token_s * requests.prompt_tokens[accepted]), edges)
     done = (prompts + np.diff(_emitted_by(trace, edges)) * full.output_token_s) / unit
     half = _T_99 * float(done.std(ddof=1)) / _BATCHES**0.5
     mean = float(done.mean())
