@@ -36,7 +36,7 @@ Family = Literal["vllm", "sglang", "tensorrt-llm"]
 class Matmul:
     """Fractions of the datasheet that a matmul kernel reaches, and what it costs besides.
 
-    seconds = fixed + depth * k + p-norm(bytes / (bandwidth * BW), FLOPs / (compute * PEAK)) + quantize * 3 * tokens * k / BW,
+    seconds = fixed + p-norm(bytes / (bandwidth * BW), FLOPs / (compute * PEAK), depth * k) + quantize * 3 * tokens * k / BW,
     with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
     over 16-bit activations that 8- and 4-bit kernels need. `taken_from` says where the numbers of an unmeasured kernel are from.
     """

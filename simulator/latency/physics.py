@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 class Rates:
     """How fast one kernel runs on one GPU: bytes/s and FLOP/s it reaches, bytes of a weight and of an activation.
 
-    `sharpness` is p in (memory^p + compute^p)^(1/p): 1 adds the two, infinity takes the larger. Every call pays `fixed_s`, and
-    `depth_s` for each element along k; `pass_s` is paid for each activation element quantized or routed.
+    `sharpness` is the p of `overlap`. Every call pays `fixed_s`; `depth_s` is the latency of each element along k, which more
+    tokens do not add to; `pass_s` is paid for each activation element quantized or routed.
     """
 
     bytes_per_s: float
@@ -35,18 +35,17 @@ class Rates:
     pass_s: float = 0.0
 
 
-def overlap(memory: Array, compute: Array, sharpness: float) -> Array:
-    """The p-norm of two times: between their sum (p = 1) and the larger one (p large)."""
-    largest, smallest = np.maximum(memory, compute), np.minimum(memory, compute)
-    ratio = np.divide(smallest, largest, out=np.zeros_like(largest), where=largest > 0)
-    return np.asarray(largest * (1 + ratio**sharpness) ** (1 / sharpness))
+def overlap(sharpness: float, *seconds: Array | float) -> Array:
+    """The p-norm of times that overlap: between their sum (sharpness 1) and the largest (infinity)."""
+    return np.asarray(sum(np.asarray(s, dtype=np.float64) ** sharpness for s in seconds) ** (1 / sharpness))
 
 
 def gemm(tokens: Array, n: float, k: float, rates: Rates) -> Array:
-    """Seconds of (tokens x k) @ (k x n): weights and activations moved against 2 * tokens * n * k operations."""
+    """Seconds of (tokens x k) @ (k x n): weights and activations moved, 2 * tokens * n * k operations, and the walk along k."""
     moved = n * k * rates.weight_bytes + tokens * (k * rates.activation_bytes + n * 2.0)
-    body = overlap(moved / rates.bytes_per_s, 2 * tokens * n * k / rates.flops_per_s, rates.sharpness)
-    return np.where(tokens > 0, rates.fixed_s + rates.depth_s * k + body + rates.pass_s * tokens * k, 0.0)
+    compute = 2 * tokens * n * k / rates.flops_per_s
+    body = overlap(rates.sharpness, moved / rates.bytes_per_s, compute, rates.depth_s * k)
+    return np.where(tokens > 0, rates.fixed_s + body + rates.pass_s * tokens * k, 0.0)
 
 
 def touched_experts(tokens: Array, experts: float, per_token: float, skew: float = 0.0) -> Array:
@@ -79,7 +78,7 @@ def _chance(experts: int, per_token: float, skew: float) -> Array:
 def expert_matmul(tokens: Array, touched: Array, routed: Array, weights: float, hidden: float, rates: Rates) -> Array:
     """Seconds of a grouped matmul: `touched` experts of `weights` weights each are read, `routed` token visits computed."""
     memory = touched * weights * rates.weight_bytes / rates.bytes_per_s
-    body = overlap(memory, 2 * routed * weights / rates.flops_per_s, rates.sharpness)
+    body = overlap(rates.sharpness, memory, 2 * routed * weights / rates.flops_per_s)
     return np.where(tokens > 0, rates.fixed_s + body + rates.pass_s * routed * hidden, 0.0)
 
 
