@@ -22,7 +22,7 @@ def package_digest() -> str:
 
 
 def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
-    """A digest of a question in plain data, of the files that it names, from `folder` or here, and of the package that answers."""
+    """A digest of a question in plain data, of the files that it names (from `folder` or here), and of the package."""
     digest = hashlib.sha256(package_digest().encode())
     digest.update(json.dumps(question, sort_keys=True, default=str).encode())
     for path in sorted({found for name in _texts(question) for found in _files(name, folder)}):

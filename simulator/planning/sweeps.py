@@ -41,15 +41,9 @@ class Point:
 
     def key(self) -> str:
         """What the row depends on; equal keys, equal rows."""
-        data = self.document.plain()
+        data = {"name": self.document.path.stem, **self.document.plain()}
         data["deployments"] = [data["deployments"][self.deployment]]
-        question = {
-            "scenario": data,
-            "seed": self.seed,
-            "limits": self.limits,
-            "folder": str(self.document.path.parent.resolve()),
-        }
-        return fingerprint(question)
+        return fingerprint({"scenario": data, "seed": self.seed, "limits": self.limits}, self.document.path.parent)
 
 
 def sweep(
