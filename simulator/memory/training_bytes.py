@@ -97,7 +97,7 @@ class TrainingBytes:
     @property
     def total(self) -> float:
         """All of it."""
-        return sum(getattr(self, field.name) for field in dataclasses.fields(self))
+        return sum(float(getattr(self, field.name)) for field in dataclasses.fields(self))
 
 
 def trainable_parameters(model: Model, training: Training) -> int:
