@@ -20,7 +20,8 @@ from simulator.workload.requests import Requests
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS = 3_000
+_CURVE_REQUESTS = 2_500
+_CURVE_FILLINGS = 5
 _KV_FULL = 0.98
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
@@ -152,7 +153,10 @@ def _with_limits(
     queueing = Estimate(one.value * copies, one.low * copies, None if one.high is None else one.high * copies)
     demand = scenario.workload.mean_rate()
     rates = _Rates(
-        scenario, bound, max(_CURVE_REQUESTS, enough_requests(full, copies) // 2), {} if demand is None else {demand: run}
+        scenario,
+        bound,
+        max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies)),
+        {} if demand is None else {demand: run},
     )
     grid = tuple(share * queueing.value for share in CURVE)
     for rate in grid:

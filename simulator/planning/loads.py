@@ -18,7 +18,7 @@ from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "constant"})
-_FEWEST, _MOST = 10_000, 40_000
+_FEWEST, _MOST = 8_000, 40_000
 _FILLINGS = 20
 _BATCHES = 20
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
