@@ -67,7 +67,7 @@ def draw_sessions(mix: Mix, streams: Streams, n: int) -> Sessions:
 
 
 def draw_rows(mix: Mix, sessions: Sessions, streams: Streams, at_most: int | None) -> Rows:
-    """The first `at_most` requests of the sessions, without those that would exceed a `max_context`; a first turn always stays."""
+    """The first `at_most` requests of the sessions; a session ends before a later turn that would exceed its `max_context`."""
     most = np.array([_max_context(traffic) for traffic in mix])
     turns = sessions.turns
     if at_most is not None and np.isinf(most).all():

@@ -10,7 +10,7 @@ from simulator.spec import Count, Fraction, spec
 from simulator.workload.quantities import Duration, Pause
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
-Format = Literal["azure", "mooncake", "bailian", "burstgpt", "sharegpt", "servegen", "llmservingsim", "columns"]
+Format = Literal["azure", "mooncake", "bailian", "burstgpt", "llmservingsim", "columns"]
 
 
 def _times(value: Any) -> Any:
