@@ -97,6 +97,8 @@ MISTAKES = [
     ("ttft_s: 1.0", "ttft_s: -1.0", r"case.yaml:8:7: slo.ttft_s: .*greater than 0"),
     ("    gpu: l4\n", "", r"case.yaml:10:5: deployments\[0\].gpu: is missing"),
     ("model: llama-3.1-8b\n", "", r"case.yaml:1:1: model: is missing"),
+    ("prompt: 512", "prompt: 8192", r"case.yaml:10:5: deployments\[0\]: prompts of 8,192 tokens exceed max_model_len 8,192"),
+    ("max_num_seqs: 512", "tensor_parallel_size: 3", r"case.yaml:12:5: deployments\[1\]: .*tensor_parallel_size.*3"),
     ("requests: 100", "requests: 100\n  requests: 200", r"case.yaml:8:3: found duplicate key"),
 ]
 

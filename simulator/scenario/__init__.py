@@ -1,0 +1,8 @@
+"""Scenarios: what someone writes in YAML, validated, with the place of every mistake."""
+
+from simulator.scenario.explaining import schema
+from simulator.scenario.reading import load, scenario_of
+from simulator.scenario.specs import Deployment, Owned, Prices, Scenario
+from simulator.scenario.writing import dump
+
+__all__ = ["Deployment", "Owned", "Prices", "Scenario", "dump", "load", "scenario_of", "schema"]

@@ -1,0 +1,91 @@
+"""From a YAML file to a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from simulator.catalog.engines import EngineArgs
+from simulator.document import Document, read_document
+from simulator.errors import ScenarioError, SimulatorError
+from simulator.memory.plan import plan_memory
+from simulator.scenario.explaining import explained
+from simulator.scenario.specs import Deployment, Scenario
+
+
+def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
+    """The scenario of a YAML file, with values set over it by dotted path.
+
+    Raises ScenarioError: one line with file, line, column, field, what is wrong and what would be right.
+    """
+    document = read_document(Path(path))
+    for dotted, text in settings:
+        document = document.with_value(dotted, text)
+    return scenario_of(document)
+
+
+def scenario_of(document: Document) -> Scenario:
+    """Validate a document as a scenario."""
+    data = _beside(document.plain(), document.path.parent)
+    data.setdefault("name", document.path.stem)
+    arguments = _take_engine_arguments(data, document)
+    try:
+        scenario = TypeAdapter(Scenario).validate_python(_with_defaults(data, arguments))
+    except ValidationError as problem:
+        raise explained(document, problem) from None
+    for index, deployment in enumerate(scenario.deployments):
+        try:
+            _refuse_impossible(scenario, deployment)
+        except SimulatorError as problem:
+            raise document.error(("deployments", index), f"deployments[{index}]: {problem}") from None
+    return scenario
+
+
+def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
+    """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
+    model = scenario.model_of(deployment)
+    quantization = deployment.quantization or model.quantization
+    plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
+    scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine)
+    longest = plan.args.max_model_len or model.max_position
+    prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
+    if (prompt := max(prompts, default=0.0)) >= longest:
+        raise ScenarioError(f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it")
+
+
+def _take_engine_arguments(data: dict[str, Any], document: Document) -> dict[str, Any]:
+    """Split `engine: {version: ..., max_num_seqs: ...}` into a name, left in `data`, and arguments for all deployments."""
+    written = data.get("engine")
+    if not isinstance(written, dict):
+        return {}
+    arguments = {key: value for key, value in written.items() if key != "version"}
+    data["engine"] = written.get("version", "vllm")
+    try:
+        TypeAdapter(EngineArgs).validate_python(arguments)
+    except ValidationError as problem:
+        raise explained(document, problem, within=("engine",)) from None
+    return arguments
+
+
+def _with_defaults(data: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    deployments = data.get("deployments")
+    if not isinstance(deployments, list):
+        return data
+    filled = [{**arguments, **d} if isinstance(d, dict) else d for d in deployments]
+    return {**data, "deployments": filled}
+
+
+def _beside(node: Any, folder: Path) -> Any:
+    """Make file names that exist beside the scenario absolute, so that a scenario can be run from anywhere."""
+    if isinstance(node, dict):
+        return {key: _beside_file(key, value, folder) for key, value in node.items()}
+    return [_beside(item, folder) for item in node] if isinstance(node, list) else node
+
+
+def _beside_file(key: str, value: Any, folder: Path) -> Any:
+    if key in {"model", "path", "trace", "calibration"} and isinstance(value, str) and not Path(value).exists():
+        return str((folder / value).resolve()) if (folder / value).exists() else value
+    return _beside(value, folder)

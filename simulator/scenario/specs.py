@@ -1,0 +1,125 @@
+"""What a scenario is made of: deployments to compare, prices, and the question they answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from simulator import catalog
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import Gpu, gpu_from_fields
+from simulator.catalog.models import Model
+from simulator.catalog.prices import Commitment
+from simulator.catalog.quantizations import Quantization
+from simulator.engine.router import RoundRobin, Router
+from simulator.errors import SimulatorError
+from simulator.latency.models import LatencySpec, Roofline
+from simulator.results.slo import Slo
+from simulator.spec import Count, Natural, NonNegative, Positive, spec
+from simulator.workload.workload import Workload
+
+
+def _named(look_up: Any, from_fields: Any = None) -> BeforeValidator:
+    """Turn a written name into the catalog's entry; a mapping is a custom entry where one is allowed."""
+
+    def read(value: Any) -> Any:
+        try:
+            if isinstance(value, Mapping) and from_fields is not None:
+                return from_fields(dict(value))
+            return look_up(value) if isinstance(value, str | Path) else value
+        except SimulatorError as problem:
+            raise ValueError(str(problem)) from None
+
+    return BeforeValidator(read)
+
+
+def _quantization(name: str) -> Quantization | None:
+    return None if name == "auto" else catalog.quantization(name)
+
+
+GpuName = Annotated[Gpu, _named(catalog.gpu, gpu_from_fields)]
+ModelName = Annotated[Model, _named(catalog.model)]
+QuantizationName = Annotated[Quantization | None, _named(_quantization)]
+EngineName = Annotated[Engine, _named(catalog.engine)]
+
+
+@spec
+class Deployment(EngineArgs):
+    """One configuration under comparison: `replicas` copies of the model, each on tensor * pipeline * data parallel GPUs.
+
+    `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
+    differs from the datasheet. `usd_per_gpu_hour` replaces the catalog's price.
+    """
+
+    name: str = ""
+    gpu: GpuName
+    model: ModelName | None = None
+    quantization: QuantizationName = None
+    replicas: Count = 1
+    router: Router = Field(default_factory=RoundRobin)
+    link_gb_per_s: Positive | None = None
+    usd_per_gpu_hour: NonNegative | None = None
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that one replica occupies."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the whole deployment."""
+        return self.replicas * self.gpus_per_replica
+
+    def engine_args(self) -> EngineArgs:
+        """The engine's own arguments, without what stands around the engine."""
+        return EngineArgs(**{f.name: getattr(self, f.name) for f in dataclasses.fields(EngineArgs)})
+
+
+@spec
+class Owned:
+    """Hardware of one's own: dollars of one GPU with its share of the server, years it serves, dollars per kWh, PUE of the room.
+
+    `watts_per_gpu` where it is not the TDP, such as with the server's own power added.
+    """
+
+    usd_per_gpu: Positive
+    years: Positive
+    usd_per_kwh: NonNegative
+    pue: Annotated[float, Field(ge=1, le=5)] = 1.3
+    watts_per_gpu: Positive | None = None
+
+
+@spec
+class Prices:
+    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog."""
+
+    provider: str | None = None
+    commitment: Commitment = "on-demand"
+    usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    owned: Owned | None = None
+
+
+@spec
+class Scenario:
+    """A question: one model, one workload, one engine version, and the deployments to compare under an SLO."""
+
+    name: str
+    description: str = ""
+    model: ModelName
+    engine: EngineName = Field(default_factory=catalog.engine)
+    workload: Workload
+    slo: Slo | None = None
+    latency: LatencySpec = Field(default_factory=Roofline)
+    calibration: Path | None = None
+    measured_at: str = Field(default="client", pattern="^(client|engine)$")
+    prices: Prices = Field(default_factory=Prices)
+    deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
+    seed: Natural = 0
+
+    def model_of(self, deployment: Deployment) -> Model:
+        """The model a deployment serves: its own, or the scenario's."""
+        return deployment.model or self.model

@@ -1,0 +1,52 @@
+"""A scenario back to YAML, with every default filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simulator import catalog
+from simulator.catalog.engines import Engine
+from simulator.catalog.gpus import Gpu, gpu_to_fields
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization
+from simulator.errors import SimulatorError
+from simulator.scenario.specs import Scenario
+
+
+def dump(scenario: Scenario) -> str:
+    """The scenario as YAML with every default filled in; `load` reads it back to an equal scenario."""
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.width = 120
+    yaml.dump(_written(scenario), text)
+    return text.getvalue()
+
+
+def _written(value: Any) -> Any:
+    """A spec as plain data: catalog entries by name, absent values left out."""
+    if isinstance(value, Gpu | Model | Quantization | Engine):
+        return _name_or_fields(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: _written(item) for name, item in pairs if item is not None}
+    if isinstance(value, Mapping):
+        return {key: _written(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [_written(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _name_or_fields(entry: Gpu | Model | Quantization | Engine) -> Any:
+    look_up = {Gpu: catalog.gpu, Model: catalog.model, Quantization: catalog.quantization, Engine: catalog.engine}[type(entry)]
+    try:
+        if look_up(entry.name) == entry:
+            return entry.name
+    except SimulatorError:
+        pass
+    return _written(gpu_to_fields(entry)) if isinstance(entry, Gpu) else entry.source
