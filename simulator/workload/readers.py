@@ -1,7 +1,7 @@
 """Readers: a file's columns as a frame of what is needed, with the line that each row stands on.
 
 CSV (plain or .gz) and JSON lines are read by polars; JSON lines that polars refuses are read again one by one, so that the
-broken ones can be named. A value that cannot be read is null here; what that means is decided in `recordings`.
+broken ones can be named. A value that cannot be read is null here; what that means is decided in `cleaning`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 from simulator.errors import MeasurementError, ScenarioError
 from simulator.workload.arrivals import Arrivals
 from simulator.workload.blocks import gathered, in_blocks
-from simulator.workload.recordings import Recording, record
+from simulator.workload.recordings import Recording
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.servegen import servegen_requests
 from simulator.workload.streams import Streams
@@ -38,6 +38,8 @@ def recording(trace: TraceFile, streams: Streams) -> Recording:
 
 @lru_cache(maxsize=_KEPT)
 def _kept(trace: TraceFile, version: tuple[int, int]) -> Recording:
+    from simulator.workload.cleaning import record
+
     return record(trace)
 
 
