@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -188,7 +189,8 @@ class Model:
     """A decoder-only language model as its checkpoint defines it.
 
     `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the
-    checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language model.
+    checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language
+    model; `vision_replicated`: vLLM does not divide it (Mistral's own format; converted and quantized checkpoints are divided).
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
     `draft_other_parameters` are the projections, norms and tables of the draft layers.
     `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
@@ -206,6 +208,7 @@ class Model:
     draft_layers: tuple[Layer, ...] = ()
     draft_other_parameters: Natural = 0
     vision_parameters: Natural = 0
+    vision_replicated: bool = False
     other_parameters: Natural = 0
     rope_cache_elements: Natural = 0
     checkpoint_bytes: Count | None = None
@@ -221,7 +224,11 @@ class Model:
 def model(name: str | Path | Model) -> Model:
     """A model by any of its names, or read from a config.json (the file, or the folder that holds it).
 
+    A repository's name may say how the weights are stored (`Qwen/Qwen3-8B-FP8`): that is then the model's quantization.
     Raises UnknownName with the nearest names; ConfigError where a config.json cannot be understood.
+
+    >>> model("meta-llama/Llama-3.1-8B-Instruct").name, model("Qwen/Qwen3-8B-AWQ").quantization.name
+    ('llama-3.1-8b', 'awq-int4')
     """
     if isinstance(name, Model):
         return name
@@ -229,7 +236,15 @@ def model(name: str | Path | Model) -> Model:
         from simulator.catalog import hf_config
 
         return hf_config.read(name)
-    return _build(stanzas.find("models", str(name), "model"))
+    from simulator.catalog.checkpoints import checkpoint
+
+    found, stored = checkpoint(str(name))
+    return found if stored is None else replace(found, quantization=stored)
+
+
+def catalog_model(name: str) -> Model:
+    """The catalog's entry for a name. Raises UnknownName with the nearest ones."""
+    return _build(stanzas.find("models", name, "model"))
 
 
 def is_path(name: str | Path) -> bool:

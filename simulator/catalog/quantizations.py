@@ -28,7 +28,12 @@ TensorGroup = Literal[
 Kernel = Literal["fp32", "bf16", "fp8", "fp8_block", "int8", "int8_wo", "int4_wo", "nvfp4", "mxfp4", "nf4"]
 
 LINEAR: tuple[TensorGroup, ...] = ("attention", "mlp", "experts", "shared_experts", "mamba", "draft")
-_GROUPS: dict[str, tuple[TensorGroup, ...]] = {"linear": LINEAR, "all": get_args(TensorGroup), "experts": ("experts",)}
+_GROUPS: dict[str, tuple[TensorGroup, ...]] = {
+    "linear": LINEAR,
+    "tables": (*LINEAR, "embedding", "lm_head"),
+    "experts": ("experts",),
+    "all": get_args(TensorGroup),
+}
 
 
 @spec

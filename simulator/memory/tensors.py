@@ -65,12 +65,15 @@ def tensors(model: Model) -> Iterator[Tensor]:
     if model.other_parameters:
         yield Tensor("other", "other", model.other_parameters, "replicated", place="every", active=0)
     if model.vision_parameters:
-        yield Tensor("vision", "vision", model.vision_parameters, "tensor", place="first", active=0)
+        split: Split = "replicated" if model.vision_replicated else "tensor"
+        yield Tensor("vision", "vision", model.vision_parameters, split, place="first", active=0)
     for index, layer in enumerate(model.layers):
         yield from layer_tensors(layer, model.hidden, index)
     for index, layer in enumerate(model.draft_layers):
         for tensor in layer_tensors(layer, model.hidden, index):
             yield Tensor("draft", tensor.module, tensor.parameters, tensor.split, tensor.units, index, "draft", 0)
+    if model.draft_other_parameters:
+        yield Tensor("other", "draft_other", model.draft_other_parameters, "replicated", place="draft", active=0)
 
 
 def layer_tensors(layer: Layer, hidden: int, index: int | None = None) -> Iterator[Tensor]:

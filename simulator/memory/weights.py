@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.models import Model
+from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
 from simulator.memory.tensors import Tensor, tensors
 
-BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+BYTES = {"bf16": 2, "fp16": 2}
 VOCABULARY_PADDING = 64
+MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def parameters(model: Model) -> int:
     >>> parameters(model("llama-3.1-8b"))
     8030261248
     """
-    return sum(tensor.parameters for tensor in tensors(model) if tensor.group not in ("draft", "vision"))
+    return sum(tensor.parameters for tensor in tensors(model) if tensor.place != "draft" and tensor.group != "vision")
 
 
 def active_parameters(model: Model) -> int:
@@ -109,20 +111,89 @@ def on_one_gpu(tensor: Tensor, args: EngineArgs) -> float:
 
 
 def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, stage: int) -> Weights:
-    stages = args.pipeline_parallel_size
-    owner = stage_of_layer(len(model.layers), stages)
-    by_format: dict[str, float] = {}
-    by_group: dict[str, float] = {}
+    owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
+    account = _Account()
+    if model.vision_replicated and _is_quantized(quantization):
+        model = replace(model, vision_replicated=False)
     for tensor in tensors(model):
-        if not _is_here(tensor, model, owner, stage, stages):
-            continue
-        name, bytes_each = _stored(model, quantization, tensor)
-        amount = on_one_gpu(tensor, args) * bytes_each
-        by_format[name] = by_format.get(name, 0.0) + amount
-        by_group[tensor.group] = by_group.get(tensor.group, 0.0) + amount
-    if model.rope_cache_elements:
-        by_format["rope-cache"] = by_group["rope-cache"] = float(model.rope_cache_elements * BYTES[model.dtype])
-    return Weights(sum(by_format.values()), by_format, by_group, stage)
+        if _is_here(tensor, model, owner, stage, args.pipeline_parallel_size):
+            name, bytes_each = _stored(model, quantization, tensor)
+            account.add(tensor, name, on_one_gpu(tensor, args) * bytes_each * _padding(model, tensor, name, args))
+    for index, layer in enumerate(model.layers):
+        if owner[index] == stage and isinstance(layer.mixer, LatentAttention):
+            account.add_absorbed(layer.mixer, model, args)
+    account.add_tables(model, quantization)
+    return account.weights(stage)
+
+
+def _is_quantized(quantization: Quantization | None) -> bool:
+    return quantization is not None and any(form.bits < 16 for form in quantization.formats.values())
+
+
+@dataclass(slots=True)
+class _Account:
+    """Bytes by format and by group, and by allocation: what a module's tensors take together is one block of memory."""
+
+    by_format: dict[str, float] = field(default_factory=dict)
+    by_group: dict[str, float] = field(default_factory=dict)
+    blocks: dict[tuple[int | None, str], float] = field(default_factory=dict)
+
+    def add(self, tensor: Tensor, name: str, amount: float) -> None:
+        self._count(name, tensor.group, amount)
+        if tensor.group not in ("norm", "vision"):
+            block = (tensor.layer, tensor.module)
+            self.blocks[block] = self.blocks.get(block, 0.0) + amount
+
+    def add_absorbed(self, mixer: LatentAttention, model: Model, args: EngineArgs) -> None:
+        """vLLM keeps kv_b_proj a second time in 16 bits, as the two matrices that MLA's decode absorbs."""
+        size = mixer.kv_lora_rank * mixer.heads * (mixer.nope_dim + mixer.value_head_dim)
+        self._count(model.dtype, "attention", size * BYTES[model.dtype] / args.tensor_parallel_size)
+
+    def add_tables(self, model: Model, quantization: Quantization | None) -> None:
+        """Rotary tables, in the type of the unquantized tensors, whole on every GPU."""
+        if model.rope_cache_elements:
+            vectors = quantization.format("norm") if quantization else None
+            each = vectors.bytes if vectors else BYTES[model.dtype]
+            self._count("rope-cache", "rope-cache", model.rope_cache_elements * each)
+
+    def _count(self, name: str, group: str, amount: float) -> None:
+        self.by_format[name] = self.by_format.get(name, 0.0) + amount
+        self.by_group[group] = self.by_group.get(group, 0.0) + amount
+
+    def weights(self, stage: int) -> Weights:
+        unused = sum(allocated(amount) - amount for amount in self.blocks.values())
+        if unused:
+            self._count("allocator", "allocator", unused)
+        return Weights(sum(self.by_format.values()), self.by_format, self.by_group, stage)
+
+
+def allocated(amount: float) -> float:
+    """Bytes that PyTorch's caching allocator counts for a tensor.
+
+    From 10 MiB on it takes whole 2 MiB pages and gives back what is left over only if that is more than 1 MiB.
+    Source: PyTorch c10/cuda/CUDACachingAllocator.cpp (kMinLargeAlloc, kRoundLarge, kSmallSize), read November 2026.
+
+    >>> allocated(31.5 * 2**20) / 2**20, allocated(24.5 * 2**20) / 2**20
+    (32.0, 24.5)
+    """
+    whole = math.ceil(amount / (2 * MIB)) * 2 * MIB
+    return float(whole) if amount >= 10 * MIB and whole - amount <= MIB else amount
+
+
+def _padding(model: Model, tensor: Tensor, name: str, args: EngineArgs) -> float:
+    """How much larger vLLM stores MXFP4 experts: the Marlin kernel wants hidden in 256s and the expert's width in 128s.
+
+    Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py, read November 2026.
+    """
+    mlp = model.layers[tensor.layer].mlp if tensor.layer is not None and tensor.group == "experts" else None
+    if name != "mxfp4" or not isinstance(mlp, MoeMlp):
+        return 1.0
+    width = mlp.width / (1 if args.enable_expert_parallel else args.tensor_parallel_size * args.data_parallel_size)
+    return _up(model.hidden, 256) / model.hidden * _up(width, 128) / width
+
+
+def _up(size: float, multiple: int) -> float:
+    return math.ceil(size / multiple) * multiple
 
 
 def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages: int) -> bool:
@@ -150,8 +221,11 @@ def _whole_bytes(model: Model, quantization: Quantization | None) -> float:
 
 
 def _scaled(weights: Weights, factor: float) -> Weights:
+    """The same account with its tensors scaled to the checkpoint's exact bytes."""
+    own = ("rope-cache", "allocator")
+
     def scale(parts: dict[str, float]) -> dict[str, float]:
-        return {name: amount * (1.0 if name == "rope-cache" else factor) for name, amount in parts.items()}
+        return {name: amount * (1.0 if name in own else factor) for name, amount in parts.items()}
 
     by_format, by_group = scale(weights.by_format), scale(weights.by_group)
     return Weights(sum(by_format.values()), by_format, by_group, weights.stage)

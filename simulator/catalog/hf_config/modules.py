@@ -129,11 +129,15 @@ def _of_experts(mlp: MoeMlp, architecture: str, index: int, alone: bool) -> Iter
 
 
 class Patterns:
-    """Names, globs and `re:` expressions, as quantization configs list modules; matches a module or anything inside it."""
+    """Names, globs and `re:` expressions, as quantization configs list modules; matches a module or anything inside it.
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    `by_layer`: whether some of them single out layers by their number.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
         plain = [_ROOT.sub("", pattern) for pattern in patterns if not pattern.startswith("re:")]
         self.names = frozenset(pattern for pattern in plain if not _GLOB.search(pattern))
+        self.by_layer = any("layers" in p.replace("layers.*.", "") for p in patterns)
         self.first_words = frozenset(name.split(".", 1)[0] for name in self.names)
         globs = [fnmatch.translate(form) for p in plain if _GLOB.search(p) for form in (p, f"{p}.*")]
         self.globs = re.compile("|".join(globs)) if globs else None

@@ -31,8 +31,23 @@ def read_quantization(
     if stated is None:
         return None
     plan = scheme(stated, fields)
-    places = {(site.layer, site.module): (site, _stored(plan, site)) for site in sites(layers, architecture)}
+    alike = _alike(plan, layers)
+    known: dict[tuple[int, str], Stored] = {}
+    places = {}
+    for site in sites(layers, architecture):
+        key = (alike[site.layer], site.module)
+        if key not in known:
+            known[key] = _stored(plan, site)
+        places[site.layer, site.module] = (site, known[key])
     return _summed_up(plan, places, fields, len(layers))
+
+
+def _alike(plan: Scheme, layers: Sequence[Layer]) -> list[int]:
+    """For each layer the first one with the same modules in the same formats."""
+    if any(patterns.by_layer for patterns, _ in plan.rules):
+        return list(range(len(layers)))
+    first: dict[Layer, int] = {}
+    return [first.setdefault(layer, index) for index, layer in enumerate(layers)]
 
 
 def _stored(plan: Scheme, site: Site) -> Stored:

@@ -83,8 +83,9 @@ def build(
         dtype=dtype_of(fields),
         quantization=read_quantization(fields, quantization, main, architecture),
         draft_layers=drafts,
-        draft_other_parameters=len(drafts) * (2 * hidden * hidden + 3 * hidden),
+        draft_other_parameters=_draft_other(fields, len(drafts), hidden, vocabulary),
         vision_parameters=vision.parameters(traits.multimodal, fields) if traits.multimodal else 0,
+        vision_replicated=traits.multimodal == "pixtral" and not fields.has("quantization_config"),
         other_parameters=_other(fields, traits, main, hidden, vocabulary),
         rope_cache_elements=rope.cache_elements(fields, main) if traits.rotary else 0,
         checkpoint_bytes=total_size(index, source) if index is not None else None,
@@ -132,6 +133,12 @@ def total_size(index: Mapping[str, Any], source: str) -> int:
             "that field, the checkpoint's bytes, would settle it (or remove the file: bytes are then counted from config.json)"
         )
     return int(total)
+
+
+def _draft_other(fields: Fields, drafts: int, hidden: int, vocabulary: int) -> int:
+    """A projection of two hidden states to one and three norms each; DeepSeek's carry their own embedding and lm_head too."""
+    tables = 2 * vocabulary * hidden if fields.has("kv_lora_rank") else 0
+    return drafts * (2 * hidden * hidden + 3 * hidden + tables)
 
 
 def _other(fields: Fields, traits: Traits, main: tuple[Layer, ...], hidden: int, vocabulary: int) -> int:
