@@ -77,7 +77,19 @@ class Roofline:
         link_bytes_per_s: float | None = None,
     ) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel or layer has no model."""
-        return add(parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s)).values())
+        return add(self.parts(model, quantization, gpu, args, engine, link_bytes_per_s).values())
+
+    def parts(
+        self,
+        model: Model,
+        quantization: Quantization | None,
+        gpu: Gpu,
+        args: EngineArgs,
+        engine: Engine,
+        link_bytes_per_s: float | None = None,
+    ) -> dict[str, StepTime]:
+        """The step time by part (gemm, experts, attention, all-reduce, small kernels, head, engine, launches), in that order."""
+        return parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
 
 
 LatencySpec = Annotated[Constant | Linear | Roofline, Field(discriminator="kind")]

@@ -8,39 +8,53 @@ import numpy as np
 
 from simulator.errors import NotModelled
 from simulator.latency import physics
-from simulator.latency.costs import Cost, mixer_cost, mlp_cost
+from simulator.latency.costs import Cost
+from simulator.latency.mixers import mixer_cost
+from simulator.latency.mlps import mlp_cost
 from simulator.latency.physics import Array
 from simulator.latency.rank import Rank, distinct_layers
 from simulator.latency.step import StepTime, Window
 from simulator.units import US
 
+Costs = list[tuple[Cost, int]]
+# Kernels that one layer launches when no CUDA graph covers it: matmuls, attention, norms, activations, collectives.
+_LAUNCHES = 14
+
 
 def parts(r: Rank) -> dict[str, StepTime]:
-    """The step time of each part: gemm, experts, attention, all-reduce, small kernels, head, engine."""
+    """The step time of each part: gemm, experts, attention, all-reduce, small kernels, head, engine, launches."""
     costs = layer_costs(r)
     o, nothing = r.overheads, np.zeros_like(r.tokens)
     moved = sum((n * c.moved for c, n in costs), nothing) / (r.kernels.elementwise_bandwidth * r.gpu.memory_bytes_per_s)
     small = sum(n * c.small for c, n in costs)
-    return {
-        "gemm": _step(r, tokens=o.gemm * sum((n * c.gemm for c, n in costs), nothing)),
-        "experts": _step(r, tokens=o.experts * sum((n * c.experts for c, n in costs), nothing)),
+    gpu = {
+        "gemm": step(r, tokens=o.gemm * sum((n * c.gemm for c, n in costs), nothing)),
+        "experts": step(r, tokens=o.experts * sum((n * c.experts for c, n in costs), nothing)),
         "attention": _attention(r, costs),
-        "all-reduce": _step(r, tokens=_all_reduces(r)),
-        "small kernels": _step(r, tokens=moved, constant=small * o.kernel_us * US),
-        "head": _step(r, sampled=_head(r)),
-        "engine": _step(r, constant=o.step_us * US, per_sequence=o.sequence_us * US),
+        "all-reduce": step(r, tokens=_all_reduces(r, costs)),
+        "small kernels": step(r, tokens=moved, constant=small * o.kernel_us * US),
+        "head": step(r, sampled=_head(r)),
     }
+    engine = step(r, constant=o.step_us * US, per_sequence=o.sequence_us * US)
+    return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, add(gpu.values())))}
 
 
-def layer_costs(r: Rank) -> list[tuple[Cost, int]]:
+def layer_costs(r: Rank) -> Costs:
     """The cost of every half layer that differs from the others, and how many there are of it."""
-    halves = [(half(r, layer, index), count) for layer, index, count in distinct_layers(r) for half in (mixer_cost, mlp_cost)]
-    return [(cost, count) for cost, count in halves if cost is not None]
+    found: Costs = []
+    for layer, index, count in distinct_layers(r):
+        if layer.mixer is not None:
+            found.append((mixer_cost(r, layer.mixer, index), count))
+        if layer.mlp is not None:
+            found.append((mlp_cost(r, layer.mlp, index), count))
+    return found
 
 
 def add(steps: Iterable[StepTime]) -> StepTime:
     """The sum of step times over the same tables."""
     every = tuple(steps)
+    sizes = sorted({w.size for s in every for w in s.windows})
+    windows = [[w for s in every for w in s.windows if w.size == size] for size in sizes]
     return StepTime(
         tokens=np.sum([s.tokens for s in every], axis=0),
         sampled=np.sum([s.sampled for s in every], axis=0),
@@ -48,31 +62,44 @@ def add(steps: Iterable[StepTime]) -> StepTime:
         per_context=sum(s.per_context for s in every),
         per_pair=sum(s.per_pair for s in every),
         constant=sum(s.constant for s in every),
-        windows=tuple(w for s in every for w in s.windows),
+        windows=tuple(Window(w[0].size, sum(x.per_context for x in w), sum(x.per_pair for x in w)) for w in windows),
     )
 
 
-def _attention(r: Rank, costs: list[tuple[Cost, int]]) -> StepTime:
-    o = r.overheads.attention
-    sizes = sorted({c.window for c, _ in costs if c.window})
-    every = [(c, n * o) for c, n in costs]
-    return _step(
-        r,
-        tokens=sum((n * c.prefill for c, n in every), np.zeros_like(r.tokens)),
-        constant=sum(n * c.fixed for c, n in every),
-        per_sequence=sum(n * c.per_sequence for c, n in every),
-        per_context=sum(n * c.per_context for c, n in every if not c.window),
-        per_pair=sum(n * c.per_pair for c, n in every if not c.window),
-        windows=tuple(_window(size, every) for size in sizes),
+def step(
+    r: Rank,
+    *,
+    tokens: Array | None = None,
+    sampled: Array | None = None,
+    constant: float = 0.0,
+    per_sequence: float = 0.0,
+) -> StepTime:
+    """A StepTime over a rank's tables, zero but for what is given."""
+    by_token = np.zeros_like(r.tokens) if tokens is None else tokens
+    by_sample = np.zeros_like(r.sequences) if sampled is None else sampled
+    return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant)
+
+
+def _attention(r: Rank, costs: Costs) -> StepTime:
+    scale = r.overheads.attention
+    reaches = [(reach, n * scale) for c, n in costs for reach in c.reaches]
+    windows = sorted({reach.window for reach, _ in reaches if reach.window})
+    by_size = [(size, [(reach, n) for reach, n in reaches if reach.window == size]) for size in (None, *windows)]
+    sums = [
+        Window(size or 0, sum(n * x.per_context for x, n in some), sum(n * x.per_pair for x, n in some)) for size, some in by_size
+    ]
+    return StepTime(
+        tokens=sum((n * scale * c.recurrent for c, n in costs), np.zeros_like(r.tokens)),
+        sampled=np.zeros_like(r.sequences),
+        per_sequence=sum(n * scale * c.per_sequence for c, n in costs),
+        per_context=sums[0].per_context,
+        per_pair=sums[0].per_pair,
+        constant=sum(n * scale * c.fixed for c, n in costs),
+        windows=tuple(sums[1:]),
     )
 
 
-def _window(size: int, costs: list[tuple[Cost, float]]) -> Window:
-    seen = [(c, n) for c, n in costs if c.window == size]
-    return Window(size, sum(n * c.per_context for c, n in seen), sum(n * c.per_pair for c, n in seen))
-
-
-def _all_reduces(r: Rank) -> Array:
+def _all_reduces(r: Rank, costs: Costs) -> Array:
     if r.tp == 1:
         return np.zeros_like(r.tokens)
     if r.tp not in r.kernels.all_reduce:
@@ -81,8 +108,9 @@ def _all_reduces(r: Rank) -> Array:
     message = r.tokens * r.model.hidden * 2.0
     custom = physics.all_reduce(message, r.tp, c.custom_us * US, c.custom_link * r.link_bytes_per_s)
     nccl = physics.all_reduce(message, r.tp, c.nccl_us * US, c.nccl_link * r.link_bytes_per_s)
-    halves = sum((layer.mixer is not None) + (layer.mlp is not None) for layer in r.model.layers)
-    return np.asarray(r.overheads.all_reduce * halves * np.minimum(custom, nccl))
+    halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
+    latency = np.where(r.tokens > 0, c.custom_us * US, 0.0)
+    return np.asarray(r.overheads.all_reduce * (halves * np.minimum(custom, nccl) + tiny * latency))
 
 
 def _head(r: Rank) -> Array:
@@ -92,8 +120,7 @@ def _head(r: Rank) -> Array:
     return logits + r.sequences * vocabulary * 16.0 / (r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s)
 
 
-def _step(r: Rank, **given: object) -> StepTime:
-    """A StepTime of zeros but for what is given."""
-    absent = {"tokens": np.zeros_like(r.tokens), "sampled": np.zeros_like(r.sequences), "constant": 0.0}
-    rates = {"per_sequence": 0.0, "per_context": 0.0, "per_pair": 0.0}
-    return StepTime(**{**absent, **rates, **given})  # type: ignore[arg-type]
+def _launch_gaps(r: Rank, gpu: StepTime) -> Array:
+    """Seconds that the GPU waits for the CPU's launches in steps larger than any CUDA graph."""
+    launching = _LAUNCHES * len(r.model.layers) * r.overheads.eager_kernel_us * US
+    return np.where(r.tokens > r.largest_graph, np.maximum(launching - gpu.tokens - gpu.constant, 0.0), 0.0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import ComputeType, Gpu
+from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import Attention, Experts, Kernels, Matmul, Overheads, RunningKernel, kernels, overheads
 from simulator.catalog.models import Layer, Model
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat, runs_as
@@ -72,30 +73,30 @@ class Rank:
         return physics.gemm(self.tokens, n, k, self.gemm_rates(None))
 
     def gemm_rates(self, form: WeightFormat | None) -> Rates:
-        """Rates of a dense matmul over weights of a format."""
-        kernel, compute = running_kernel(form, self.gpu)
-        reached = _reached(self.kernels.gemm, kernel, self.gpu)
-        return self._rates(form, reached, compute, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
+        """Rates of a dense matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
+        kernel = running_kernel(form, self.gpu)
+        if (reached := self.kernels.gemm.get(kernel)) is None:
+            raise _unknown(kernel, self.gpu, self.kernels.gemm)
+        return self._rates(form, reached, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
 
     def expert_rates(self, form: WeightFormat | None) -> Rates:
-        """Rates of a grouped matmul over weights of a format."""
-        kernel, compute = running_kernel(form, self.gpu)
+        """Rates of a grouped matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
+        kernel = running_kernel(form, self.gpu)
         own = self.kernels.experts_by_engine.get(self.engine.family, {})
-        reached = own[kernel] if kernel in own else _reached(self.kernels.experts, kernel, self.gpu)
-        return self._rates(form, reached, compute, 2 * reached.routing, 0.0)
+        if (reached := own.get(kernel, self.kernels.experts.get(kernel))) is None:
+            raise _unknown(kernel, self.gpu, self.kernels.experts)
+        return self._rates(form, reached, 2 * reached.routing, 0.0)
 
-    def _rates(
-        self, form: WeightFormat | None, reached: Matmul | Experts, compute: ComputeType, passes: float, depth: float
-    ) -> Rates:
-        narrow = form is not None and compute == form.compute
+    def _rates(self, form: WeightFormat | None, reached: Matmul | Experts, passes: float, depth_s: float) -> Rates:
+        runs = runs_as(form, self.gpu)
         return Rates(
             bytes_per_s=reached.bandwidth * self.gpu.memory_bytes_per_s,
-            flops_per_s=reached.compute * self.gpu.flops[compute],
+            flops_per_s=reached.compute * self.gpu.flops[runs.compute],
             weight_bytes=form.bytes if form is not None else 2.0,
-            activation_bytes=form.activation_bits / 8 if form is not None and narrow else 2.0,
+            activation_bytes=form.activation_bits / 8 if form is not None and not runs.weight_only else 2.0,
             sharpness=reached.sharpness,
             fixed_s=reached.fixed_us * US,
-            depth_s=depth,
+            depth_s=depth_s,
             pass_s=passes / self.gpu.memory_bytes_per_s,
         )
 
@@ -123,12 +124,12 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
     )
 
 
-def running_kernel(form: WeightFormat | None, gpu: Gpu) -> tuple[RunningKernel, ComputeType]:
-    """The kernel a format runs on and the type its matmul computes in; None is a 16-bit weight. Raises NotModelled."""
-    runs = runs_as(form, gpu)
+def running_kernel(form: WeightFormat | None, gpu: Gpu) -> RunningKernel:
+    """The kernel that a weight format runs on; None is a 16-bit weight. Raises NotModelled where the GPU cannot run it."""
+    weight_only = runs_as(form, gpu).weight_only
     if form is None:
-        return "bf16", runs.compute
-    return (_UNPACKED.get(form.kernel, form.kernel) if runs.weight_only else form.kernel), runs.compute
+        return "bf16"
+    return _UNPACKED.get(form.kernel, form.kernel) if weight_only else form.kernel
 
 
 def distinct_layers(r: Rank) -> list[tuple[Layer, int, int]]:
@@ -144,9 +145,5 @@ def distinct_layers(r: Rank) -> list[tuple[Layer, int, int]]:
     return [(key[0], first[key], count) for key, count in Counter(keys).items()]
 
 
-def _reached(
-    table: dict[RunningKernel, Matmul] | dict[RunningKernel, Experts], kernel: RunningKernel, gpu: Gpu
-) -> Matmul | Experts:
-    if kernel not in table:
-        raise NotModelled(f"no {kernel} kernel is modelled on {gpu.name}; known there: {', '.join(table)}")
-    return table[kernel]
+def _unknown(kernel: RunningKernel, gpu: Gpu, known: Iterable[str]) -> NotModelled:
+    return NotModelled(f"no {kernel} kernel is modelled on {gpu.name}; known there: {', '.join(known)}")

@@ -17,6 +17,17 @@ class Window:
     per_pair: float
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the scheduler put into a step: the context of every decoding sequence, and the prefill chunks.
+
+    A chunk is (tokens computed before it, tokens in it, whether it ends its prompt, so that a token is sampled).
+    """
+
+    contexts: tuple[int, ...] = ()
+    chunks: tuple[tuple[int, int, bool], ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StepTime:
     """Seconds of a step from what the scheduler put into it.
@@ -37,3 +48,16 @@ class StepTime:
     per_pair: float
     constant: float
     windows: tuple[Window, ...] = ()
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of one step, term by term as defined above: what an engine's shortcuts must agree with."""
+        tokens = len(step.contexts) + sum(chunk for _, chunk, _ in step.chunks)
+        sampled = len(step.contexts) + sum(ends for _, _, ends in step.chunks)
+        pairs = [(chunk * (before + chunk / 2), chunk) for before, chunk, _ in step.chunks]
+        total = float(self.tokens[tokens] + self.sampled[sampled]) + self.constant
+        total += self.per_sequence * (len(step.contexts) + len(step.chunks))
+        total += self.per_context * sum(step.contexts) + self.per_pair * sum(pair for pair, _ in pairs)
+        for window in self.windows:
+            total += window.per_context * sum(min(context, window.size) for context in step.contexts)
+            total += window.per_pair * sum(min(pair, chunk * window.size) for pair, chunk in pairs)
+        return total
