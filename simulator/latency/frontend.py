@@ -1,4 +1,4 @@
-"""What a client sees besides the engine: HTTP, tokenizing, detokenizing and the way back, added to the time to the first token."""
+"""What a client sees besides the engine: HTTP, tokenizing and the way back, added to the time to the first token."""
 
 from __future__ import annotations
 
