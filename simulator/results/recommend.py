@@ -9,7 +9,7 @@ from simulator.results.slo import SloCheck
 
 
 def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> Recommendation:
-    """The cheapest of the deployments that are stable and meet the SLO: by dollars an hour where all have a price, else by GPUs."""
+    """The cheapest deployment that is stable and meets the SLO: by dollars an hour where all have a price, else by GPUs."""
     fitting = [d for d in deployments if d.steady and d.slo_met is not False and _served(d)]
     stable = [d for d in fitting if d.verdict == "stable"] or fitting
     if not stable:
@@ -28,6 +28,12 @@ def headroom(deployment: DeploymentResult, rate_per_s: float | None) -> float | 
     return capacity.value / rate_per_s - 1 if capacity and rate_per_s else None
 
 
+def called(deployment: DeploymentResult) -> str:
+    """A deployment by its name, with its hardware where the name does not say it."""
+    name, title = deployment.name, deployment.title
+    return name if title in name else f"{name} ({title})"
+
+
 def _served(deployment: DeploymentResult) -> bool:
     return bool(deployment.metrics and deployment.metrics.get("finished"))
 
@@ -35,7 +41,7 @@ def _served(deployment: DeploymentResult) -> bool:
 def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | None) -> str:
     rank = "the only one" if choices == 1 else f"the {'cheapest' if priced else 'smallest'} of {choices}"
     one = "s" if choices == 1 else ""
-    parts = [f"{best.title}: {rank} that {f'meet{one} the SLO' if best.slo else f'keep{one} up with the traffic'}"]
+    parts = [f"{called(best)}: {rank} that {f'meet{one} the SLO' if best.slo else f'keep{one} up with the traffic'}"]
     if best.cost:
         parts.append(f"at ${best.cost.usd_per_hour:.2f} an hour")
     if room is not None:
@@ -47,19 +53,17 @@ def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | N
     running = [d for d in deployments if d.runs]
     demand = f"at {rate_per_s:g} requests/s" if rate_per_s else "at this load"
     if not running:
-        return (
-            f"Nothing here starts. The nearest way out is to {_remedy(deployments[0])}." if deployments else "Nothing to compare."
-        )
+        return f"Nothing here starts. Nearest way out: {_remedy(deployments[0])}." if deployments else "Nothing to compare."
     if not any(_served(d) for d in running):
         return "Nothing here completed a request; see the reasons below."
     steady = [d for d in running if d.steady and d.slo]
     if not steady:
         most = max(running, key=lambda d: d.queueing_point.value if d.queueing_point else 0.0)
-        reach = f"; the most, {most.title}, sustains {most.queueing_point.value:.3g} requests/s" if most.queueing_point else ""
+        reach = f"; the most, {called(most)}, sustains {most.queueing_point.value:.3g} requests/s" if most.queueing_point else ""
         return f"Nothing here keeps up {demand}{reach}."
     closest = min(steady, key=lambda d: max(_excess(check) for check in d.slo))
     worst = max(closest.slo, key=_excess)
-    return f"Nothing here meets the SLO {demand}. The nearest is {closest.title}: {_miss(worst)}."
+    return f"Nothing here meets the SLO {demand}. The nearest is {called(closest)}: {_miss(worst)}."
 
 
 def _remedy(deployment: DeploymentResult) -> str:

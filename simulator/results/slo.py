@@ -35,9 +35,9 @@ class Slo:
         return {name: limit for name in LATENCIES if (limit := getattr(self, name)) is not None}
 
     def sentences(self) -> tuple[str, ...]:
-        """The terms in words: `p99 TTFT <= 1 s`."""
-        terms = [f"p{self.percentile:g} {name[:-2].upper()} <= {limit:g} s" for name, limit in self.limits().items()]
-        return (*terms, *([f"goodput >= {self.goodput:.4g} of requests"] if self.goodput else []))
+        """The terms in words: `p99 TTFT ≤ 1 s`."""
+        terms = [f"p{self.percentile:g} {name[:-2].upper()} ≤ {limit:g} s" for name, limit in self.limits().items()]
+        return (*terms, *([f"{self.goodput * 100:.4g}% of requests within all limits"] if self.goodput else []))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"use strict";
+(() => {
+  const views = [];
+  const text = (id) => document.getElementById(id);
+  const specs = text("panels") ? JSON.parse(text("panels").textContent) : [];
+  const config = text("config") ? JSON.parse(text("config").textContent) : {};
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, config, tooltip: { theme: "custom", disableDefaultStyle: true } };
+
+  const draw = async () => {
+    for (const panel of document.querySelectorAll("[data-panel]")) {
+      const spec = { ...specs[Number(panel.dataset.panel)], width: "container", autosize: { type: "fit-x", contains: "padding" } };
+      views.push((await vegaEmbed(panel, spec, options)).view);
+      await new Promise((next) => setTimeout(next));
+    }
+  };
+
+  const set = (name, value) => Promise.all(views.map((view) => view.signal(name, value).runAsync()));
+  const rate = text("rate"), said = text("rate-said"), focus = text("focus");
+  const written = (value) => `${Number(Number(value).toPrecision(3)).toLocaleString("en")} requests/s`;
+  if (rate) {
+    const start = rate.value;
+    const moved = () => { said.textContent = written(rate.value); rate.setAttribute("aria-valuetext", written(rate.value)); return set("rate", Number(rate.value)); };
+    rate.addEventListener("input", moved);
+    text("rate-reset").addEventListener("click", () => { rate.value = start; moved(); });
+  }
+  if (focus) focus.addEventListener("change", () => set("focus", Number(focus.value)));
+
+  for (const button of document.querySelectorAll(".copy")) {
+    button.addEventListener("click", () => {
+      const code = button.parentElement.querySelector("pre");
+      getSelection().selectAllChildren(code);
+      const copied = () => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); };
+      if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(copied, () => {});
+      else if (document.execCommand("copy")) copied();
+    });
+  }
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  draw().then(() => { document.documentElement.dataset.drawn = String(views.length); });
+})();

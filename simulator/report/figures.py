@@ -1,0 +1,172 @@
+"""Figures: a title, what the reader should see in it, and panels that Vega draws; with the pieces that panels share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+
+from simulator.report import theme, words
+from simulator.report.frames import as_csv
+from simulator.results.outcome import DeploymentResult, RunResult
+
+Rows = Iterable[Mapping[str, Any]]
+Panel = Any  # an Altair chart or layers of them; half of Altair's methods return Any
+SECONDS = "datum.value < 1 ? format(datum.value * 1000, '.3~r') + ' ms' : format(datum.value, '.3~r') + ' s'"
+NOTHING_RAN = "No deployment started, so nothing ran."
+FOCUS = "focus < 0 || datum.d == focus"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing of the page. `caption` says what is seen, in a sentence or two; it is also what a screen reader reads.
+
+    `panels` stand beside each other where there is room (`grid`, `pairs`) or under each other on one axis (`stack`). Without
+    panels the caption says why there is nothing to draw. `names`: whether the deployments' colors need explaining.
+    """
+
+    key: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...] = ()
+    layout: Literal["grid", "pairs", "stack"] = "stack"
+    names: bool = True
+
+
+def specification(run: RunResult, panel: Panel, description: str) -> dict[str, Any]:
+    """A panel as a Vega-Lite specification without a network reference, with the parameters that the page's controls set.
+
+    `rate`: the what-if rate, requests/s; `focus`: the deployment that stands out, -1 for all.
+    """
+    with alt.data_transformers.enable(consolidate_datasets=False):
+        spec: dict[str, Any] = panel.to_dict()
+    del spec["$schema"]
+    spec.pop("config", None)
+    parameters = [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
+    return {**spec, "params": [*spec.get("params", []), *parameters], "description": description}
+
+
+def start_rate(run: RunResult) -> float:
+    """Where the slider starts: the demand, or the middle of what was simulated."""
+    if run.workload.rate_per_s:
+        return run.workload.rate_per_s
+    rates = [point.rate_per_s for d in run.deployments for point in d.curve]
+    return sorted(rates)[len(rates) // 2] if rates else 0.0
+
+
+def rows(run: RunResult, data: Rows, fields: Sequence[str], text: Sequence[str] = ()) -> alt.Chart:
+    """A chart over rows given as CSV. Fields are numbers but for `text`; `d`, a deployment's index, brings its `deployment` name."""
+    parse = {name: "string" if name in text else "number" for name in fields}
+    source = alt.InlineData(values=as_csv(data, fields), format=alt.CsvDataFormat(type="csv", parse=parse))
+    chart = alt.Chart(source)
+    names = json.dumps([d.name for d in run.deployments], ensure_ascii=False)
+    return chart.transform_calculate(deployment=f"{names}[datum.d]") if "d" in fields else chart
+
+
+def by_deployment(run: RunResult) -> alt.Color:
+    """Color by deployment. The legend stands on the page beside the panels, once."""
+    count = len(run.deployments)
+    scale = alt.Scale(domain=list(range(count)), range=[theme.color(i) for i in range(count)])
+    return alt.Color("d:N", scale=scale, legend=None)
+
+
+def dashed(run: RunResult) -> alt.StrokeDash:
+    """Dash by deployment, different where colors come again."""
+    count = len(run.deployments)
+    return alt.StrokeDash(
+        "d:N", scale=alt.Scale(domain=list(range(count)), range=[theme.dash(i) for i in range(count)]), legend=None
+    )
+
+
+def shaped(run: RunResult) -> alt.Shape:
+    """Point shape by deployment."""
+    count = len(run.deployments)
+    return alt.Shape("d:N", scale=alt.Scale(domain=list(range(count)), range=[theme.shape(i) for i in range(count)]), legend=None)
+
+
+def faded(full: float = 1.0) -> Any:
+    """Opacity: full for the deployment in focus, faint for the others."""
+    return alt.condition(FOCUS, alt.value(full), alt.value(0.1 * full))
+
+
+def limit_line(value: float, text: str, *, horizontal: bool, toward_end: bool = True) -> Panel:
+    """A dashed, named line at an SLO limit. A vertical one's name stands before its foot, or behind its top unless `toward_end`."""
+    base = alt.Chart(alt.InlineData(values=[{"limit": value}]))
+    rule = base.mark_rule(color=theme.LIMIT, strokeDash=[5, 3], strokeWidth=1.5)
+    if horizontal:
+        label = base.mark_text(color=theme.LIMIT, text=text, align="left", baseline="bottom", dx=4, dy=-2, fontSize=11)
+        return rule.encode(y="limit:Q") + label.encode(y="limit:Q", x=alt.value(0))
+    look: dict[str, Any] = {"align": "left", "baseline": "top", "dx": 4}
+    if toward_end:
+        look = {"align": "right", "baseline": "bottom", "dx": -4}
+    label = base.mark_text(color=theme.LIMIT, text=text, fontSize=11, **look)
+    return rule.encode(x="limit:Q") + label.encode(x="limit:Q", y=alt.value("height" if toward_end else 2))
+
+
+def demand_line(run: RunResult) -> Panel | None:
+    """A vertical line at the rate that was asked for, named."""
+    demand = run.workload.rate_per_s
+    if not demand:
+        return None
+    base = alt.Chart(alt.InlineData(values=[{"demand": demand}])).encode(x="demand:Q")
+    rule = base.mark_rule(strokeDash=[2, 3], opacity=0.8)
+    return rule + base.mark_text(text=f"demand {words.rate(demand)}", align="left", dx=4, baseline="top", fontSize=11).encode(
+        y=alt.value(0)
+    )
+
+
+def what_if_line() -> Panel:
+    """A vertical line at the slider's rate."""
+    base = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(at="rate")
+    return base.mark_rule(color=theme.PALETTE[0], strokeWidth=2, opacity=0.55, clip=True).encode(x="at:Q")
+
+
+def at_rate(run: RunResult, spans: Sequence[Mapping[str, Any]], name: str, *more: str) -> alt.Chart:
+    """One row a deployment: `value`, a quantity of `frames.segments` at the slider's rate, null where the queue grows."""
+    ends = (f"{name}0", f"{name}1")
+    within = f"datum.{name}0 + (datum.{name}1 - datum.{name}0) * (rate - datum.r0) / (datum.r1 - datum.r0)"
+    held = f"rate <= datum.queueing || datum.r1 == 1e9 ? datum.{name}0 : null"
+    value = f"isValid(datum.{name}0) ? (isValid(datum.{name}1) ? {within} : {held}) : null"
+    chart = rows(run, spans, ("d", "r0", "r1", "queueing", *ends, *more))
+    return chart.transform_filter("datum.r0 <= rate && rate < datum.r1").transform_calculate(value=value)
+
+
+def layered(layers: Iterable[Panel | None], title: str, height: int) -> Panel:
+    """Layers as one panel."""
+    drawn = [layer for layer in layers if layer is not None]
+    return alt.layer(*drawn).properties(height=height, title=title)
+
+
+def log_scale(values: Iterable[float | None], label: str, title: str | None = None, *, grid: bool = True) -> dict[str, Any]:
+    """Scale and axis of a logarithmic channel around the positive values, at round numbers; `label` is a Vega expression."""
+    known = [value for value in values if value]
+    low, high = (min(known) / 1.12, max(known) * 1.12) if known else (0.1, 10.0)
+    axis = alt.Axis(values=round_numbers(low, high), labelExpr=label, title=title, grid=grid)
+    return {"scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True), "axis": axis}
+
+
+def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers in between, at equal steps of a logarithmic axis, as many as there are up to `most`.
+
+    >>> round_numbers(0.03, 4.0)
+    [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    sets = [
+        [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+        for digits in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
+    ]
+    inside = [[value for value in values if low <= value <= high] for values in sets]
+    return next((values for values in inside if len(values) <= most), inside[-1][:: math.ceil(len(inside[-1]) / most)])
+
+
+def names(deployments: Sequence[DeploymentResult], most: int = 4) -> str:
+    """Names in a sentence: A, B and C; past `most`, how many there are."""
+    quoted = [d.name for d in deployments]
+    if len(quoted) > most:
+        return f"{', '.join(quoted[: most - 1])} and {len(quoted) - most + 1} others"
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

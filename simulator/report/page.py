@@ -1,0 +1,205 @@
+"""Page: a run as one HTML file that needs nothing else, drawn by the reader's browser without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from simulator.report import theme, words
+from simulator.results.metrics import METRICS
+from simulator.results.outcome import DeploymentResult, RunResult
+
+_ASSETS = "simulator.report"
+_NUMBER = re.compile(r"-?[\d,]*\.?\d+")
+_HIGHER, _LOWER = (
+    ("Starts to queue at", "Meets the SLO up to", "Output tokens/s per GPU", "KV cache"),
+    ("Per ", "TTFT", "TPOT", "ITL", "E2E"),
+)
+
+
+def html(run: RunResult) -> str:
+    """The page. Altair and Vega are loaded here and only here."""
+    from simulator.report.charts import CHARTS
+    from simulator.report.figures import specification
+
+    figures = [chart(run) for chart in CHARTS]
+    drawn = [figure for figure in figures if figure.panels]
+    panels = [specification(run, panel, figure.caption) for figure in drawn for panel in figure.panels]
+    page: str = _template().render(
+        run=run,
+        date=_date(run.created_at),
+        sentence=words.scenario_sentence(run),
+        verdicts=[_verdict(run, i, d) for i, d in enumerate(run.deployments)],
+        comparison=_comparison(run),
+        figures=_numbered(drawn, panels),
+        undrawn=_undrawn(figures),
+        slider=_slider(run),
+        metrics=METRICS,
+        commands="\n".join(dict.fromkeys(d.serve_command for d in run.deployments if d.serve_command)),
+        **_trust(run),
+        style=_markup(_asset("page.css")),
+        script=_markup(_asset("page.js")),
+        vega=_markup(_vega()),
+        panels=_json(panels),
+        config=_json(theme.config()),
+    )
+    return page
+
+
+def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
+    mark = words.MARKS[d.verdict]
+    return {
+        "name": d.name,
+        "title": d.title,
+        "wording": d.wording if d.gpus > 1 else "",
+        "verdict": d.verdict,
+        "reason": d.reason,
+        "runs": d.runs,
+        "sign": mark.sign,
+        "css": mark.css,
+        "color": theme.color(index),
+        "dash": " ".join(map(str, theme.dash(index))),
+        "slo": words.slo_word(d) if d.slo_met is not None and d.runs else "",
+        "cost": words.usd(d.cost.usd_per_hour) if d.cost else "",
+        "remedy": words.remedy_line(d),
+        "chosen": d.name == run.recommendation.deployment,
+    }
+
+
+def _comparison(run: RunResult) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = []
+    for name, rows in groupby(words.comparison(run), key=lambda row: row.group):
+        cells = [(row.label, _cells(run, row)) for row in rows]
+        known = [{"label": label, "cells": row} for label, row in cells if any(cell["text"] != words.NONE for cell in row)]
+        groups += [{"name": name, "rows": known}] if known else []
+    return groups
+
+
+def _cells(run: RunResult, row: words.Row) -> list[dict[str, Any]]:
+    texts = [(row.value(d), d.runs) for d in run.deployments]
+    best = _best(row.label, [text for text, runs in texts if runs])
+    return [{"text": text, "best": runs and text == best} for text, runs in texts]
+
+
+def _best(label: str, texts: Sequence[str]) -> str | None:
+    """The best text of a row whose numbers have a better end; None where all are alike."""
+    sign = 1 if label.startswith(_HIGHER) else -1 if label.startswith(_LOWER) else 0
+    sized = {text: sign * _size(text) for text in texts if _NUMBER.search(text)}
+    return max(sized, key=lambda text: sized[text]) if sign and len(sized) > 1 else None
+
+
+def _size(text: str) -> float:
+    """The first number of a text in its base unit: `12 ms` is 0.012."""
+    match = _NUMBER.search(text)
+    value = float(match.group().replace(",", "")) if match else 0.0
+    return value / 1000 if match and text[match.end() :].startswith(" ms") else value
+
+
+def _numbered(figures: Iterable[Any], panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures with the place of each of their panels among all panels."""
+    places = iter(range(len(panels)))
+    numbered = []
+    for figure in figures:
+        own = [next(places) for _ in figure.panels]
+        described = [{"index": i, "title": panels[i].get("title") or "chart", "height": panels[i].get("height", 0)} for i in own]
+        numbered.append({**{f.name: getattr(figure, f.name) for f in dataclasses.fields(figure)}, "panels": described})
+    return numbered
+
+
+def _undrawn(figures: Iterable[Any]) -> list[str]:
+    """Each reason why a figure is missing, with the figures it explains."""
+    reasons: dict[str, list[str]] = {}
+    for figure in figures:
+        if not figure.panels:
+            reasons.setdefault(figure.caption, []).append(figure.title)
+    return [f"{reason} Not drawn: {'; '.join(titles)}." for reason, titles in reasons.items()]
+
+
+def _slider(run: RunResult) -> dict[str, Any] | None:
+    from simulator.report.figures import start_rate
+
+    rates = [point.rate_per_s for d in run.deployments for point in d.curve]
+    if not rates:
+        return None
+    start = start_rate(run)
+    low, high = 0.0, max(*rates, start)
+    return {
+        "low": low,
+        "high": f"{high:.6g}",
+        "step": f"{(high - low) / 500:.6g}",
+        "start": f"{start:.6g}",
+        "said": f"{words.number(start)} requests/s",
+    }
+
+
+def _trust(run: RunResult) -> dict[str, Any]:
+    def each(lines: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(lines))
+
+    named = [(d.name, d) for d in run.deployments]
+    return {
+        "method": _METHOD.format(engine=run.engine),
+        "bands": each(f"{name}: ±{band.percent:g}%, from {band.basis}" for _, d in named for name, band in d.error_bands.items()),
+        "extrapolations": each(f"{name}: {line}" for name, d in named for line in d.extrapolations),
+        "prices": each(f"{d.gpu}: {words.usd(d.cost.usd_per_gpu_hour)} per GPU-hour, {d.cost.price_source}, {d.cost.price_date}"
+                       for _, d in named if d.cost),
+        "notes": each(f"{name}: {line}" for name, d in named for line in (*d.notes, *(d.memory.notes if d.memory else ()))),
+    }  # fmt: skip
+
+
+_METHOD = (
+    "Every request is simulated through continuous batching as {engine} does it: chunked prefill, a budget of tokens and of "
+    "sequences a step, KV cache in blocks, preemption with recomputation, first come first served. A step lasts as long as a "
+    "roofline of the GPU says, with efficiencies fitted to published measurements. Latencies are those of the requests that "
+    "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm in "
+    "at most 1% of runs."
+)
+
+
+def _date(created_at: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(created_at):%d %B %Y, %H:%M}"
+    except ValueError:
+        return created_at
+
+
+def _json(value: Any) -> Any:
+    """JSON that can stand inside a script element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)  # our own files, or escaped above
+
+
+def _asset(name: str) -> str:
+    return resources.files(_ASSETS).joinpath("assets", name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return env.from_string(_asset("page.html"))
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, of the version that Altair writes for, without the address of an editor."""
+    import altair as alt
+    import vl_convert
+
+    bundle: Callable[..., str] = vl_convert.javascript_bundle
+    script = bundle(vl_version=".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
+    return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")

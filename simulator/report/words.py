@@ -1,0 +1,206 @@
+"""Words: how numbers, verdicts and rows are written, the same on the page, in Markdown and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from simulator.results.outcome import DeploymentResult, Estimate, RunResult, Verdict
+from simulator.results.recommend import headroom
+
+GIB = 2.0**30
+NOT_STEADY, NONE = "not steady", "–"
+
+
+class Mark(NamedTuple):
+    """A verdict's sign: a shape that differs without color, an ASCII fallback, a CSS class and a color name of the terminal."""
+
+    sign: str
+    ascii: str
+    css: str
+    color: str
+
+
+MARKS: dict[Verdict, Mark] = {
+    "stable": Mark("✔", "+", "stable", "green"),
+    "saturated": Mark("▲", "!", "saturated", "yellow"),
+    "overloaded": Mark("✖", "x", "overloaded", "red"),
+    "does not fit": Mark("⊘", "o", "unfit", "magenta"),
+    "max_model_len exceeds KV": Mark("⊘", "o", "unfit", "magenta"),
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to `digits` significant digits, thousands grouped: 0.0123, 4.5, 12,300.
+
+    >>> number(12345.678), number(0.01234), number(4.0), number(None)
+    ('12,346', '0.0123', '4', '–')
+    """
+    if value is None:
+        return NONE
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as people say them: 12.3 ms, 1.23 s, 4 min 10 s."""
+    if value is None:
+        return NONE
+    if value < 0.9995:
+        return f"{number(value * 1e3)} ms"
+    if value < 600:
+        return f"{number(value)} s"
+    return f"{int(value // 60):,} min {int(value % 60)} s"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage; what is not all of it never reads 100 %.
+
+    >>> percent(0.1234), percent(0.9999), percent(1.0)
+    ('12.3%', '99.9%', '100%')
+    """
+    if value is None:
+        return NONE
+    if 0.999 < value < 1:
+        return "99.9%"
+    return f"{value * 100:.3g}%"
+
+
+def gib(value: float | None) -> str:
+    """Bytes in GiB to one decimal."""
+    return NONE if value is None else f"{value / GIB:,.1f} GiB"
+
+
+def usd(value: float | None) -> str:
+    """Dollars: cents below a thousand."""
+    if value is None:
+        return NONE
+    return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """Requests a second."""
+    return NONE if value is None else f"{number(value)}/s"
+
+
+def estimate(value: Estimate | None) -> str:
+    """A rate with its interval."""
+    if value is None:
+        return NONE
+    if value.high is None:
+        return f"≥ {rate(value.value)}"
+    return f"{rate(value.value)} ({number(value.low)} to {number(value.high)})"
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its word.
+
+    >>> plural(1, "GPU"), plural(4, "GPU")
+    ('1 GPU', '4 GPUs')
+    """
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def scenario_sentence(run: RunResult) -> str:
+    """The scenario in one sentence."""
+    model = next((d.memory.model for d in run.deployments if d.memory), None)
+    served = f"{model} on {run.engine}: " if model else f"{run.engine}: "
+    return f"{served}{run.workload.sentence.rstrip('.')}."
+
+
+def slo_word(d: DeploymentResult) -> str:
+    """Whether the SLO is met, in a word or the term that is missed."""
+    if d.slo_met is None:
+        return NONE
+    if d.slo_met:
+        return "met"
+    missed = [check.term for check in d.slo if not check.met]
+    return f"missed: {', '.join(missed)}" if d.steady and missed else "missed"
+
+
+def remedy_line(d: DeploymentResult) -> str:
+    """The nearest thing that would help, empty when nothing is known."""
+    return d.remedies[0] if d.remedies else ""
+
+
+def metric(d: DeploymentResult, name: str, write: Callable[[float | None], str]) -> str:
+    """A metric in words; of an overloaded run the steady ones are said to be not steady."""
+    if d.metrics is None:
+        return NONE
+    value = d.metrics.get(name)
+    if value is None and not d.steady and d.runs:
+        return NOT_STEADY
+    return write(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the comparison: its label, its group, the value of each deployment in words."""
+
+    label: str
+    group: str
+    value: Callable[[DeploymentResult], str]
+
+
+def _pair(first: str, second: str, write: Callable[[float | None], str]) -> Callable[[DeploymentResult], str]:
+    def value(d: DeploymentResult) -> str:
+        a, b = metric(d, first, write), metric(d, second, write)
+        return a if a == b else f"{a} / {b}"
+
+    return value
+
+
+def comparison(run: RunResult) -> tuple[Row, ...]:
+    """The rows of the comparison table, in order."""
+    demand = run.workload.rate_per_s
+
+    def room(d: DeploymentResult) -> str:
+        spare = headroom(d, demand)
+        return NONE if spare is None else f"{spare:+.0%}"
+
+    latency = [
+        Row(f"{word} p50 / p99", "Latency", _pair(f"{key}_p50_s", f"{key}_p99_s", seconds))
+        for key, word in (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2e", "E2E"))
+    ]
+    return (
+        Row("Verdict", "Answer", lambda d: d.verdict),
+        Row("SLO", "Answer", slo_word),
+        Row("Hardware", "Answer", lambda d: d.title),
+        Row("GPUs", "Answer", lambda d: str(d.gpus)),
+        Row("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
+        Row("Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE),
+        Row("Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE),
+        Row("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
+        Row("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
+        Row("Headroom over demand", "Capacity", room),
+        Row("What binds", "Capacity", lambda d: d.binding.resource if d.binding else NONE),
+        Row("Requests", "Throughput", lambda d: metric(d, "requests_per_s", rate)),
+        Row("Output tokens/s", "Throughput", lambda d: metric(d, "output_tokens_per_s", number)),
+        Row("All tokens/s", "Throughput", lambda d: metric(d, "total_tokens_per_s", number)),
+        Row("Output tokens/s per GPU", "Throughput", lambda d: metric(d, "output_tokens_per_s_per_gpu", number)),
+        Row("Goodput", "Throughput", _goodput),
+        *latency,
+        Row("Running mean / peak", "Queue", _pair("running_mean", "running_peak", number)),
+        Row("Waiting mean / peak", "Queue", _pair("waiting_mean", "waiting_peak", number)),
+        Row("Preemptions", "Queue", lambda d: metric(d, "preemptions", number)),
+        Row("KV cache", "Memory", lambda d: gib(max(d.memory.kv_cache_bytes, 0.0)) if d.memory else NONE),
+        Row("KV tokens per replica", "Memory", lambda d: number(d.memory.kv_tokens) if d.memory else NONE),
+        Row("KV use mean / peak", "Memory", _pair("kv_use_mean", "kv_use_peak", percent)),
+        Row("Longest context that fits", "Memory", _longest),
+        Row("Runs out of KV at", "Memory", _concurrency),
+    )
+
+
+def _goodput(d: DeploymentResult) -> str:
+    flow, share = metric(d, "goodput_per_s", rate), metric(d, "goodput_share", percent)
+    return flow if flow == share else f"{flow}, {share} of requests"
+
+
+def _longest(d: DeploymentResult) -> str:
+    return f"{d.oom_point.longest_context_tokens:,} tokens" if d.oom_point else NONE
+
+
+def _concurrency(d: DeploymentResult) -> str:
+    return f"{d.oom_point.concurrency:,.0f} requests at once" if d.oom_point else NONE
