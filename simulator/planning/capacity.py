@@ -52,10 +52,10 @@ def queueing_point(
     """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most` simulations.
 
     A queue that is never empty completes at its capacity whatever is offered, so one overloaded run, found from `guess_per_s`
-    upwards, measures it. Then the rates a tolerance below and above must bear it out: the one below may not grow, and the one
-    above may not be seen to keep up. Where one does (recomputation after preemptions can make an overloaded server slower than a
-    busy one), bisection between the rates that kept up and those that grew; it stops at the tolerance, or when the noise of a run
-    no longer tells which of the two it is.
+    upwards, measures it. Then the rates just below and above must bear it out: the one below may not grow, and the one above may
+    not be seen to keep up. Where one does, bisection goes on between what kept up and what grew; it stops at the tolerance, or
+    when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
+    that keeps up, as recomputation after preemptions can make it; the interval then begins at what it completes with a backlog.
 
     Raises SimulatorError when no rate overloads it.
     """
@@ -63,9 +63,10 @@ def queueing_point(
     crowded = search.overload(guess_per_s)
     capacity = crowded.completed_per_s
     step = 1 + max(tolerance, (crowded.high_per_s - crowded.low_per_s) / 2 / capacity)
-    search.refute(capacity / step, capacity * step)
-    search.bisect(step)
-    return search.answer(crowded)
+    if search.bears_out(capacity / step, capacity * step):
+        return Estimate(capacity, max(search.low, crowded.low_per_s), min(search.high, crowded.high_per_s))
+    search.bisect()
+    return Estimate(search.low, min(search.low, capacity), search.high)
 
 
 class _Search:
@@ -94,48 +95,42 @@ class _Search:
                 return seen
         raise SimulatorError(f"no rate up to {rate:.4g} requests/s overloads it; is a step free of cost?")
 
-    def refute(self, below: float, above: float) -> None:
-        """Try the rates just below and above the estimate; each moves the bracket where the run contradicts it."""
+    def bears_out(self, below: float, above: float) -> bool:
+        """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""
         if self.low < below and self.left > 0:
             if self.try_(below).grows:
                 self.high = below
-                return
+                return False
             self.low = below
-        if self.low < above < self.high and self.left > 0:
+        if above < self.high and self.left > 0:
             seen = self.try_(above)
             if not seen.grows and seen.keeps_up(math.sqrt(above / below) - 1):
                 self.low = above
-            else:
-                self.high = above
+                return False
+            self.high = above
+        return self.low <= below
 
-    def bisect(self, step: float) -> None:
-        while self.left > 0 and self.high > self.low * step * step * 1.001:
+    def bisect(self) -> None:
+        while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
             middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
             seen = self.try_(middle)
             if seen.grows:
                 self.high = middle
-            elif seen.keeps_up(self.tolerance):
+            elif seen.keeps_up(self.tolerance) or not self.low:
                 self.low = middle
             else:
                 return
 
-    def answer(self, crowded: Flow) -> Estimate:
-        """The overloaded run's completions where the bracket agrees with them, otherwise the middle of the bracket."""
-        if self.low <= crowded.completed_per_s <= self.high:
-            low, high = max(self.low, crowded.low_per_s), min(self.high, crowded.high_per_s)
-            return Estimate(crowded.completed_per_s, low, high)
-        return Estimate(math.sqrt(self.low * self.high), self.low, self.high)
-
 
 def slo_capacity(
-    standing: Callable[[float], Standing], highest_per_s: float, *, tried: tuple[float, ...] = (), tolerance: float = 0.03
+    standing: Callable[[float], Standing], queueing: Estimate, *, tried: tuple[float, ...] = (), tolerance: float = 0.03
 ) -> Estimate | None:
     """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
 
-    `highest_per_s`, the queueing point, bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
+    The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
     goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it.
     """
-    seen = {rate: standing(rate) for rate in sorted({*tried, highest_per_s / 50, highest_per_s})}
+    seen = {rate: standing(rate) for rate in sorted({*tried, queueing.value / 50, queueing.value})}
     low, high = _bracket(seen)
     if low is None:
         return None
@@ -145,7 +140,7 @@ def slo_capacity(
         low, high = (middle, high) if seen[middle].met else (low, middle)
     surely = [rate for rate, s in seen.items() if s.surely_met and rate <= low]
     never = [rate for rate, s in seen.items() if s.surely_missed and rate > low]
-    return Estimate(low, max(surely, default=0.0), min(never, default=max(low, highest_per_s)))
+    return Estimate(low, max(surely, default=0.0), min(never, default=queueing.high))
 
 
 def _bracket(seen: dict[float, Standing]) -> tuple[float | None, float | None]:

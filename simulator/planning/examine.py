@@ -9,7 +9,7 @@ from simulator.engine.source import Source
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.planning.costs import cost, usd_per
-from simulator.planning.loads import at_rate, enough_requests, flows
+from simulator.planning.loads import at_rate, flows
 from simulator.planning.measured import Measured, curve_point, measured, standing
 from simulator.planning.wording import serve_command, title, wording
 from simulator.results.binding import binding
@@ -21,7 +21,7 @@ from simulator.workload.requests import Requests
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
 _CURVE_REQUESTS = 2_500
-_CURVE_FILLINGS = 5
+_CURVE_FILLINGS = 8
 _KV_FULL = 0.98
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
@@ -163,7 +163,7 @@ def _with_limits(
         rates.at(rate)
     capacity = None
     if scenario.slo is not None:
-        capacity = slo_capacity(rates.standing, queueing.value, tried=grid[:-1])
+        capacity = slo_capacity(rates.standing, queueing, tried=grid[:-1])
     curve = tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen))
     return dataclasses.replace(
         result,
