@@ -137,7 +137,7 @@ def test_admission_and_scheduling_follow_the_version() -> None:
     def resolved(version: str, **given: int) -> EngineArgs:
         return engine(version).resolve(EngineArgs(**given), gpu("h100"), MODEL)  # type: ignore[arg-type]
 
-    assert [resolved(v).scheduler_reserve_full_isl for v in ("0.7.3", "0.19.0", "0.30.0")] == [True, False, True]
+    assert [resolved(v).scheduler_reserve_full_isl for v in ("0.7.3", "0.18.1", "0.19.0", "0.30.0")] == [True, False, True, True]
     assert [resolved(v).async_scheduling for v in ("0.7.3", "0.13.0", "0.14.0", "0.30.0")] == [False, False, True, True]
     assert [resolved(v, pipeline_parallel_size=2).async_scheduling for v in ("0.14.0", "0.15.0")] == [False, True]
     assert [resolved(v).enable_prefix_caching for v in ("0.7.3", "0.8.0")] == [False, True]
