@@ -45,6 +45,14 @@ def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *,
     return folder
 
 
+def check_writable(folder: Path) -> None:
+    """Raise SimulatorError where `write_run` could not make this folder: known before the simulation, not after it."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        why = "no permission to write there" if above.is_dir() else f"{above} is not a directory"
+        raise SimulatorError(f"cannot write {folder}: {why}; choose another place with --out")
+
+
 def read_run(folder: Path) -> RunResult:
     """A run with its traces, as `write_run` left it. Raises SimulatorError saying what is missing and how to make it again."""
     missing = [name for name in (SUMMARY, REQUESTS, STEPS) if not (folder / name).is_file()]
