@@ -1,0 +1,115 @@
+"""Replicas: how many copies of a deployment carry a demand within the SLO."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from simulator.planning.ceiling import Ceiling, ceiling
+from simulator.planning.loads import at_rate
+from simulator.planning.measured import Measured, measured
+from simulator.results.slo import SloCheck
+from simulator.scenario import Deployment, Scenario
+from simulator.simulation import Bound, bind, source_of
+from simulator.workload.requests import Requests
+from simulator.workload.sampling import sample
+from simulator.workload.workload import Workload
+
+_FEWEST_REQUESTS = 2_500
+_FILLINGS = 8
+_IDLE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """The replicas that today's traffic and the grown one need; None where no number of them will do, and why."""
+
+    replicas: int | None
+    grown: int | None
+    why: str
+
+
+def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
+    """The fewest replicas, at most `most`, that keep up and meet the SLO, each number simulated with its router."""
+    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
+    if not one.starts:
+        help_ = f"; would start with {one.plan.remedies[0].change}" if one.plan.remedies else ""
+        return Fitting(None, None, f"does not start: {one.plan.reason}{help_}")
+    demand = _Demand(scenario, one, sample(scenario.workload, scenario.seed))
+    idle = demand.idle_miss()
+    if idle:
+        return Fitting(None, None, f"SLO out of reach: {idle} even when hardly used")
+    today, why = demand.fewest(scenario.workload, most)
+    grown = today if growth == 1 else demand.fewest(scenario.workload.scaled(growth), most)[0]
+    return Fitting(today, grown, why)
+
+
+def fewest_conceivable(scenario: Scenario, deployment: Deployment, *, optimism: float) -> int | None:
+    """Demand over `optimism` times the closed-form ceiling: fewer will not do. None where the deployment does not start."""
+    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
+    if one.step_time is None or one.limits is None:
+        return None
+    rate = scenario.workload.mean_rate()
+    full = ceiling(one.step_time, one.limits, sample(scenario.workload, scenario.seed))
+    return 1 if rate is None else max(1, math.ceil(rate / (full.requests_per_s * optimism)))
+
+
+class _Demand:
+    """A demand put to one, two, more replicas of a deployment."""
+
+    def __init__(self, scenario: Scenario, one: Bound, requests: Requests) -> None:
+        assert one.step_time is not None and one.limits is not None
+        self.scenario, self.one = scenario, one
+        self.full: Ceiling = ceiling(one.step_time, one.limits, requests)
+
+    def fewest(self, workload: Workload, most: int) -> tuple[int | None, str]:
+        """The fewest replicas that carry the workload, and what goes wrong with one less."""
+        rate = workload.mean_rate()
+        low = 0 if rate is None else min(most, math.floor(rate / (self.full.requests_per_s * 1.25)))
+        high, misses = max(1, low + 1), {}
+        while (miss := self.miss(workload, high)) is not None:
+            misses[high] = miss
+            if high >= most:
+                return None, f"not with {most} replicas either: {miss}"
+            low, high = high, min(most, high + max(1, high // 2))
+        while high - low > 1:
+            middle = (low + high) // 2
+            miss = self.miss(workload, middle)
+            if miss is None:
+                high = middle
+            else:
+                low, misses[middle] = middle, miss
+        return high, f"with {high - 1}, {misses[high - 1]}" if high - 1 in misses else ""
+
+    def miss(self, workload: Workload, replicas: int) -> str | None:
+        """What such a number of replicas misses, None where it carries the workload."""
+        run = self._run(workload, replicas)
+        if run.steadiness.verdict == "overloaded":
+            return "the queue grows without end"
+        return _first_miss(run.slo)
+
+    def idle_miss(self) -> str | None:
+        """What of the SLO even a hardly used replica misses."""
+        if self.scenario.slo is None:
+            return None
+        run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
+        return _first_miss(run.slo)
+
+    def _run(self, workload: Workload, replicas: int) -> Measured:
+        bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
+        loop, rate = workload.closed_loop, workload.mean_rate()
+        if loop is not None or rate is None:
+            source = source_of(workload) if loop else None
+            return measured(bound, sample(workload, self.scenario.seed), self.scenario.slo, source=source)
+        enough = max(_FEWEST_REQUESTS, round(_FILLINGS * self.full.sequences * replicas), workload.requests or 0)
+        return measured(bound, at_rate(workload, rate, enough, self.scenario.seed), self.scenario.slo)
+
+
+def _first_miss(checks: tuple[SloCheck, ...]) -> str | None:
+    for check in checks:
+        if not check.met:
+            unit = f" {check.unit}" if check.unit else ""
+            measured_ = "undefined" if check.measured is None else f"{check.measured:.3g}{unit}"
+            return f"{check.term} is {measured_} against {check.limit:g}{unit}"
+    return None
