@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.spec import Count, NonNegative, Positive, spec
-from simulator.workload.gaps import Draw, epochs, gamma_gaps, weibull_gaps, weibull_shape
+from simulator.workload.gaps import Draw, epochs, gamma_gaps, rate_of, weibull_gaps, weibull_shape
 from simulator.workload.quantities import Pause, Rate
 from simulator.workload.requests import Floats
+from simulator.workload.tracefile import Trace
 from simulator.workload.varying import Bursts, Diurnal, Ramp, Stages
 
 
@@ -134,28 +135,40 @@ class Users:
 
 @spec
 class Recorded:
-    """The very times (seconds) that are listed, or those of a trace."""
+    """The very times (seconds) that are listed in `times_s`, or those of a `trace`."""
 
     kind: Literal["recorded"] = "recorded"
-    times_s: tuple[NonNegative, ...] = Field(min_length=1)
+    times_s: tuple[NonNegative, ...] | None = None
+    trace: Trace | None = None
 
     @model_validator(mode="after")
-    def _in_order(self) -> Recorded:
-        for i, (before, after) in enumerate(pairwise(self.times_s)):
+    def _one_of_two_in_order(self) -> Recorded:
+        if (self.times_s is None) == (self.trace is None):
+            raise ValueError("give either times_s or trace, not both and not neither")
+        for i, (before, after) in enumerate(pairwise(self.times_s or ())):
             if after < before:
-                raise ValueError(f"times_s runs backwards: entry {i + 1} is {after:g}, after {before:g}; sort it")
+                raise ValueError(f"times_s runs backwards: entry {i + 2} is {after:g}, after {before:g}; sort it")
         return self
+
+    def all_times(self) -> Floats:
+        """Every time there is, seconds, shape (n,)."""
+        if self.trace is not None:
+            from simulator.workload.traces import trace_times
+
+            return trace_times(self.trace)
+        return np.array(self.times_s)
 
     def mean_rate(self) -> float:
         """Requests per second from the first to the last; infinite when they all come at once."""
-        span = self.times_s[-1] - self.times_s[0]
-        return (len(self.times_s) - 1) / span if span > 0 else math.inf
+        return rate_of(self.all_times())
 
     def scaled(self, factor: float) -> Recorded:
-        return replace(self, times_s=tuple(t / factor for t in self.times_s))
+        if self.trace is not None:
+            return replace(self, trace=replace(self.trace, scale=self.trace.scale * factor))
+        return replace(self, times_s=tuple(t / factor for t in self.times_s or ()))
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
-        times = np.array(self.times_s)
+        times = self.all_times()
         return times[: None if duration_s is None else np.searchsorted(times, duration_s, side="right")][:requests]
 
 

@@ -62,3 +62,9 @@ def epochs(draw: Draw, at_most: int | None, until: float) -> Floats:
         count, last = count + _PIECE, float(piece[-1])
     sums = np.concatenate(pieces)
     return sums[: np.searchsorted(sums, until, side="right")][:at_most]
+
+
+def rate_of(times: Floats) -> float:
+    """Arrivals per second from the first to the last; infinite when they all come at once."""
+    span = float(times[-1] - times[0]) if len(times) else 0.0
+    return (len(times) - 1) / span if span > 0 else math.inf

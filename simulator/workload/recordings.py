@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from simulator.workload.gaps import rate_of
 from simulator.workload.requests import Requests
 
 
@@ -26,9 +28,8 @@ class Recording:
 
     def rate(self) -> float:
         """Requests per second from the first to the last; infinite when they all come at once."""
-        last = float(self.requests.arrival_s[-1])
-        return (len(self.requests) - 1) / last if last > 0 else float("inf")
+        return rate_of(self.requests.arrival_s)
 
     def period_s(self) -> float:
         """Seconds after which the file can begin anew: the time of the last request and one mean gap."""
-        return 0.0 if self.rate() == float("inf") else float(self.requests.arrival_s[-1]) + 1 / self.rate()
+        return 0.0 if math.isinf(self.rate()) else float(self.requests.arrival_s[-1]) + 1 / self.rate()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -68,6 +70,10 @@ class TraceFile:
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end:g} s is not after start {self.start:g} s")
         return self
+
+    def located(self, folder: Path) -> TraceFile:
+        """This trace with its path, where it is relative, taken from `folder`."""
+        return replace(self, path=str(folder / self.path))
 
 
 def _shorthand(value: Any) -> Any:

@@ -6,17 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulator.errors import MeasurementError, ScenarioError
-from simulator.workload.arrivals import Arrivals
 from simulator.workload.blocks import gathered, in_blocks
 from simulator.workload.recordings import Recording
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.servegen import servegen_requests
 from simulator.workload.streams import Streams
 from simulator.workload.tracefile import TraceFile
+
+if TYPE_CHECKING:
+    from simulator.workload.arrivals import Arrivals
 
 _KEPT = 4
 _LONGEST = 2**62
@@ -43,12 +46,14 @@ def _kept(trace: TraceFile, version: tuple[int, int]) -> Recording:
     return record(trace)
 
 
-def trace_rate(trace: TraceFile) -> float:
-    """Requests per second of a trace as it is replayed; infinite when it has no times. A ServeGen folder is drawn with seed 0."""
+def trace_times(trace: TraceFile) -> Floats:
+    """When the requests of a trace come as it is replayed, seconds. A ServeGen folder is drawn with seed 0.
+
+    Raises MeasurementError for what cannot be read or has no times.
+    """
     streams = Streams(0)
-    times = _selection(trace, recording(trace, streams), streams).times_s
-    span = float(times[-1] - times[0]) if len(times) else 0.0
-    return (len(times) - 1) / span if span > 0 else math.inf
+    source = recording(trace, streams)
+    return _selection(trace, _with_times(source, trace), streams).times_s
 
 
 def replay(
@@ -69,14 +74,19 @@ def replay(
     if arrivals is not None and len(chosen.rows):
         times = arrivals.times(streams.of("arrival"), requests if requests or duration_s else len(chosen.rows), duration_s)
         chosen = chosen.cycled(times)
-    elif not source.has_times:
-        raise MeasurementError(f"{trace.path}: no column of arrival times; say when requests arrive, such as arrivals: 4/s")
     else:
+        _with_times(source, trace)
         last = None if duration_s is None else int(np.searchsorted(chosen.times_s, duration_s, side="right"))
         chosen = chosen.first(len(chosen.rows[:last][:requests]))
     if len(chosen.rows) == 0:
         raise ScenarioError(f"{trace.path}: no request is left of the trace; widen start and end, or raise sample or duration")
     return _requests(trace, source.requests, chosen, block_tokens)
+
+
+def _with_times(source: Recording, trace: TraceFile) -> Recording:
+    if not source.has_times:
+        raise MeasurementError(f"{trace.path}: no column of arrival times; say when requests arrive, such as arrivals: 4/s")
+    return source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

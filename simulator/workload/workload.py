@@ -10,9 +10,10 @@ from pydantic import model_validator
 
 from simulator.spec import Count, spec
 from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Poisson, Recorded
+from simulator.workload.gaps import rate_of
 from simulator.workload.quantities import Duration
 from simulator.workload.tracefile import Trace
-from simulator.workload.traces import trace_rate
+from simulator.workload.traces import trace_times
 from simulator.workload.traffic import Traffic, TrafficClass
 from simulator.workload.varying import Ramp, Stages
 
@@ -87,7 +88,7 @@ class Workload(Traffic):
         if isinstance(self.arrivals, _NO_RATE):
             return None
         if self.arrivals is None:
-            rate = trace_rate(self.trace) if self.trace is not None else math.inf
+            rate = rate_of(trace_times(self.trace)) if self.trace is not None else math.inf
         elif isinstance(self.arrivals, Recorded):
             rate = self.arrivals.mean_rate() * self.mean_turns()
         else:
@@ -108,7 +109,8 @@ class Workload(Traffic):
         return replace(self, arrivals=Poisson(rate=rate)) if now is None else self.scaled(rate / now)
 
     def located(self, folder: Path) -> Workload:
-        """This workload with the path of its trace, where it is relative, taken from `folder`."""
-        if self.trace is None:
-            return self
-        return replace(self, trace=replace(self.trace, path=str(folder / self.trace.path)))
+        """This workload with the paths of its traces, where they are relative, taken from `folder`."""
+        arrivals, trace = self.arrivals, self.trace
+        if isinstance(arrivals, Recorded) and arrivals.trace is not None:
+            arrivals = replace(arrivals, trace=arrivals.trace.located(folder))
+        return replace(self, arrivals=arrivals, trace=None if trace is None else trace.located(folder))
