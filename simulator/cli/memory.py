@@ -1,4 +1,4 @@
-"""`sim memory`: does a model fit, where does every GiB go, and how many sequences run at once; or the same question for training."""
+"""`sim memory`: does a model fit, where does every GiB go, how many sequences run at once; or the same for training."""
 
 from __future__ import annotations
 

@@ -1,90 +1,36 @@
 """KV cache: what each layer keeps of a sequence, in pages and blocks, as vLLM lays it out on one GPU.
 
-Source: vllm/v1/kv_cache_interface.py and vllm/v1/core/kv_cache_utils.py, read at 0.9.2, 0.10.2, 0.11.0, 0.15.0, 0.19.0, 0.22.1, 0.27.1.
+Source: vllm/v1/kv_cache_interface.py and vllm/v1/core/kv_cache_utils.py, read at 0.9.2, 0.11.0, 0.15.0, 0.19.0, 0.22.1, 0.27.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, lcm
 from typing import Literal
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
-from simulator.catalog.models import GatedDeltaNet, GroupedQueryAttention, LatentAttention, Layer, Mamba1, Mamba2, Mixer, Model
+from simulator.catalog.models import (
+    CompressedAttention,
+    GatedDeltaNet,
+    GroupedQueryAttention,
+    LatentAttention,
+    Layer,
+    Mamba1,
+    Mamba2,
+    Mixer,
+    Model,
+)
 from simulator.catalog.quantizations import Quantization
 from simulator.errors import NotModelled
+from simulator.memory.compressed_cache import BLOCK_SIZE as COMPRESSED_BLOCK_SIZE
+from simulator.memory.compressed_cache import compressed_layout
+from simulator.memory.kvlayout import KvLayout, LayerCache
 
 StoredAs = Literal["fp32", "bf16", "fp16", "fp8", "nvfp4", "int8"]
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCache:
-    """What one layer keeps on one GPU: a page of `page_bytes` for every block of `block_size` tokens.
-
-    `reach`: tokens a sliding or chunked layer keeps. A state layer keeps `states` pages per sequence whatever its length, or
-    with states = 0 one for every block. `shards`: ranks of a decode-context-parallel group, which split a full layer's tokens.
-    """
-
-    kind: Literal["full", "sliding", "chunked", "state"]
-    page_bytes: int
-    block_size: int
-    reach: int = 0
-    states: int = 0
-    shards: int = 1
-
-    def pages(self, context: int, in_flight: int) -> int:
-        """Pages that a sequence of `context` tokens needs, when up to `in_flight` tokens are scheduled before old ones are freed."""
-        if self.kind == "state" and self.states:
-            return self.states
-        if self.kind in ("full", "state"):
-            return ceil(ceil(context / self.shards) / self.block_size)
-        kept = self.reach - 1 if self.kind == "sliding" else self.reach
-        pages = ceil(min(kept + in_flight, context) / self.block_size)
-        return pages + 1 if self.kind == "sliding" else pages
-
-
-@dataclass(frozen=True, slots=True)
-class KvLayout:
-    """How the layers of one GPU share a pool of blocks: every group takes its blocks of a sequence from the same pool.
-
-    `groups` holds one representative layer per group; `block_bytes` is what one block of the pool costs over all layers of a group.
-    `block_size`: tokens in a block of the group with the smallest blocks. `in_flight`: see `LayerCache.pages`.
-    """
-
-    groups: tuple[LayerCache, ...]
-    block_bytes: int
-    block_size: int
-    in_flight: int
-
-    def blocks_for(self, context: int) -> int:
-        """Blocks of the pool that one sequence of this many tokens needs."""
-        return sum(group.pages(context, self.in_flight) for group in self.groups)
-
-    def bytes_for(self, context: int) -> int:
-        """Bytes of KV cache on this GPU that one sequence of this many tokens needs."""
-        return self.blocks_for(context) * self.block_bytes
-
-    def blocks_in(self, kv_cache_bytes: float) -> int:
-        """Blocks that fit into this much memory."""
-        return max(0, int(kv_cache_bytes // self.block_bytes)) if self.block_bytes else 0
-
-    def longest_in(self, kv_cache_bytes: float, at_most: int) -> int:
-        """The longest sequence that fits alone, 0 when not even one token does: vLLM's estimated maximum model length."""
-        if self.bytes_for(1) > kv_cache_bytes:
-            return 0
-        low, high = 1, at_most
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.bytes_for(middle) <= kv_cache_bytes else (low, middle - 1)
-        return low
-
-    @property
-    def shards(self) -> int:
-        """Ranks that split the tokens of a sequence between them."""
-        return max((group.shards for group in self.groups), default=1)
 
 
 def kv_layout(
@@ -96,7 +42,13 @@ def kv_layout(
     """
     block_size = args.block_size or attention_block_size(model, engine, gpu)
     stored = stored_as(model, quantization, args)
+    if model.architecture.startswith("Mllama"):
+        raise NotModelled(f"{model.name}: the cache of cross-attention layers is not modelled, and vLLM has dropped them")
     mixers = [layer.mixer for layer in layers if layer.mixer is not None]
+    if compressed := [mixer for mixer in mixers if isinstance(mixer, CompressedAttention)]:
+        eight_bit = args.kv_cache_dtype not in ("bf16", "fp16")
+        packed = at_least(engine, "0.27")
+        return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(args, engine), packed=packed)
     caches = [c for mixer in mixers for c in layer_caches(mixer, model, stored, args, block_size)]
     caches = _with_matching_states(caches, model, args, engine)
     if not caches:
@@ -119,6 +71,8 @@ def attention_block_size(model: Model, engine: Engine, gpu: Gpu) -> int:
 
     Source: check_and_update_config in vllm/platforms/cuda.py (0.11.0), get_preferred_block_size of the backends (0.19.0).
     """
+    if any(isinstance(layer.mixer, CompressedAttention) for layer in model.layers):
+        return COMPRESSED_BLOCK_SIZE
     latent = [layer.mixer for layer in model.layers if isinstance(layer.mixer, LatentAttention)]
     if not latent or engine.generation == "v0":
         return 16
@@ -128,13 +82,15 @@ def attention_block_size(model: Model, engine: Engine, gpu: Gpu) -> int:
 
 
 def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs, block_size: int) -> list[LayerCache]:
-    """What one mixer keeps on one GPU. Heads are split over tensor-parallel ranks, and replicated once there are more ranks than heads.
+    """What one mixer keeps on one GPU.
 
-    A latent is replicated on every rank. A sparse indexer keeps its keys beside it, as 8-bit values with one scale per 128.
+    Heads are split over tensor-parallel ranks, and replicated once there are more ranks than heads. A latent is replicated on
+    every rank. A sparse indexer keeps its keys beside it: 8-bit values with a scale per 128 (DeepSeek), or 16-bit (MiniMax-M3).
     """
     shards = args.decode_context_parallel_size
     if isinstance(mixer, GroupedQueryAttention):
-        return [] if mixer.shares_kv else [_grouped_query(mixer, stored, args.tensor_parallel_size, block_size, shards)]
+        index = [LayerCache("full", block_size * mixer.index_dim * 2, block_size)] if mixer.index_heads else []
+        return [] if mixer.shares_kv else [_grouped_query(mixer, stored, args.tensor_parallel_size, block_size, shards), *index]
     if isinstance(mixer, LatentAttention):
         rows = [_latent_row_bytes(mixer, stored)]
         if mixer.index_heads:

@@ -21,25 +21,33 @@ ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # The CUDA context and loaded kernels: 78.57 of 79.18 GiB free on H100, 78.84 of 79.25 on A100, 23.21 of 23.65 on RTX 4090.
 CONTEXT_BYTES = 0.5 * GIB
 
-# Copies of the logits alive at once in the sampler, in float32. Sorting for top-k and top-p: 9.5 (eight logs of V0, 0.11 and 0.13 on
-# H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, their float32 copy, probabilities,
-# noise (30 logs of 0.19 on H100). Model runner V2 skips top-k and top-p: logits, their float32 copy, and token counts for penalties.
+# Copies of the logits alive at once in the sampler, in float32. Sorting for top-k and top-p: 9.5 (eight logs of V0, 0.11, 0.13
+# on H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, their float32 copy, probabilities,
+# noise (30 logs of 0.19 on H100). Model runner V2 skips both: logits, their float32 copy, and token counts for penalties.
 _SORTED, _FILTERED, _COUNTED = 9.5, 3.5, 2.5
+# Gathering the logits of all ranks before V1 sorted them (five logs of 0.9 to 0.12 on H100, TP 2 and 4: 1.4 to 2.0).
+_GATHERED = 1.7
 
 # GiB outside torch on one GPU alone: kernels, cuBLAS. Hopper 0.17 (three logs of 0.11 to 0.15), others 0.02 to 0.08 (eight logs).
 _ALONE = {"hopper": 0.17, "blackwell": 0.17}
 _ALONE_ELSEWHERE = 0.05
-# V0 before 0.6.4 counted the context too (six logs of 0.4.1 on RTX A6000: 0.69 to 0.83); then 0.16 on H100, 0.35 on RTX 3090.
-_ALONE_V0_OLD, _ALONE_V0 = 0.75, 0.25
-# Unified memory counts what the system allocates meanwhile (GB10, 0.13; n = 1).
-_UNIFIED = 1.3
+# V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 the context too (six logs of 0.4.1 on RTX A6000: 0.69 to 0.83); from
+# 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
+_ALONE_V0 = (("0.6.4", 0.25), ("0.2.5", 0.75), ("0", 0.2))
+# Unified memory (GB10): since 0.27 all that the system allocates meanwhile counts (0.29, two logs of one pair of machines).
+_UNIFIED = 9.0
 # NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
 _PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
 # On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
 # behind (17 logs of 0.19 on H100, TP 2 and 4: 1.72 to 1.98).
 _PEERS_FUSED = 1.85
-# What profiling the graphs leaves behind, 0.18 to 0.26: H100 0.11 (13 logs), A100 0.25 (n = 1), RTX 4090 0.55 (n = 1).
-_GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5, "blackwell-rtx": 0.5}
+# What profiling the graphs leaves behind, 0.18 to 0.26: H100 0.11 (13 logs), A100 0.25 (n = 1), RTX 4090 0.55 (n = 1); nothing
+# to be seen on RTX PRO 6000 (eight logs of 0.20).
+_GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5}
+# Graphs as the engine estimates them, GiB. Runner V1: 0.13 and 0.14 (Qwen3.6-27B on RTX 3090, Qwen3-30B-A3B on H100), with sparse
+# latent attention 4.8 to 5.1 and 6.0 to 6.8 with its draft layer (GLM-5.1, eight logs). Runner V2 captures all of the piecewise
+# ones, 0.07 a layer (Qwen3-8B on H100 2.4, MiniMax-M2.7 on GB10 5.0).
+_ESTIMATE, _SPARSE_ESTIMATE, _V2_ESTIMATE_LAYER = 0.14, 4.9, 0.07
 # Encoder of Qwen's vision models, profiled at 16,384 image tokens (Qwen3-VL-30B-A3B, 0.12, TP 2: two logs).
 _QWEN_VISION = 2.6
 
@@ -70,7 +78,7 @@ def overhead(
     what stays allocated: buffers of the experts, and the encoder's of a vision model.
     """
     passing = forward_peak(model, layers, quantization, args, engine)
-    sampling = sampler_peak(model, args, engine, gpu) if last_stage else 0.0
+    sampling = sampler_peak(model, args, engine) if last_stage and _samples(model) else 0.0
     buffers = expert_buffers(model, layers, args)
     kept = buffers if at_least(engine, "0.13") else 0.0
     activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model)
@@ -132,15 +140,20 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> f
     return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
 
 
-def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def sampler_peak(model: Model, args: EngineArgs, engine: Engine) -> float:
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine)
-    if args.tensor_parallel_size > 1 and copies == _SORTED:
-        copies += 0.5
+    if args.tensor_parallel_size > 1 and copies == _SORTED and engine.generation == "v1":
+        copies += _GATHERED
     logits = model.vocabulary * 4
     hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden
+
+
+def _samples(model: Model) -> bool:
+    """Embedding models pool hidden states instead; only their name tells."""
+    return "embedding" not in model.name
 
 
 def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float, int]:
@@ -164,7 +177,7 @@ def runs_v2(model: Model, engine: Engine) -> bool:
 
 
 def _encoder_peak(model: Model) -> float:
-    """What profiling the image encoder adds. Others than Qwen's showed less than the sampler hides (Mistral-Small-3.1, Llama 4)."""
+    """What profiling the image encoder adds. Others' hides behind the sampler (Mistral-Small-3.1, Llama 4)."""
     return _QWEN_VISION * GIB if model.vision_parameters and "VL" in model.architecture else 0.0
 
 
@@ -181,23 +194,27 @@ def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float
 
 
 def _alone(engine: Engine, gpu: Gpu) -> float:
-    if "gb10" in gpu.name:
-        return _UNIFIED
     if engine.generation == "v0":
-        return _ALONE_V0 if at_least(engine, "0.6.4") else _ALONE_V0_OLD
+        return next(gib for release, gib in _ALONE_V0 if at_least(engine, release))
+    if gpu.name == "gb10" and at_least(engine, "0.27"):
+        return _UNIFIED
     return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
 
 
 def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine) -> float:
-    """CUDA graphs that the engine captures, or its own estimate of them where that is deducted.
+    """CUDA graphs that the engine captures, or where it deducts them, its own estimate of them.
 
-    Captured: 0.35 GiB and 15 MiB a layer for the graphs of batches up to 512 (40 logs of 0.19 on H100: median off by 0.1 GiB).
+    Captured: 0.35 GiB and 15 MiB a layer for the graphs of batches up to 512 (43 logs of 0.19 on H100: median off by 0.1 GiB).
     """
     largest = engine.largest_cudagraph(args)
     if not largest:
         return 0.0
     share = largest / 512
-    return (0.1 + share * (0.25 + 0.015 * len(layers) + (0.3 if model.is_moe else 0.0))) * GIB
+    if not engine.cuda_graphs_deducted:
+        return (0.1 + share * (0.25 + 0.015 * len(layers) + (0.3 if model.is_moe else 0.0))) * GIB
+    if any(isinstance(layer.mixer, LatentAttention) and layer.mixer.index_top_k for layer in layers):
+        return _SPARSE_ESTIMATE * GIB
+    return (share * _V2_ESTIMATE_LAYER * len(layers) if runs_v2(model, engine) else _ESTIMATE) * GIB
 
 
 def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:

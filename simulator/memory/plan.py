@@ -9,7 +9,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
-from simulator.memory.kvcache import KvLayout, at_least, kv_layout
+from simulator.memory.kvcache import at_least, kv_layout
+from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
@@ -23,11 +24,12 @@ Outcome = Literal["starts", "weights_do_not_fit", "no_kv_blocks", "max_model_len
 class MemoryPlan:
     """The account of the fullest GPU of one replica. Bytes; tokens and blocks are the replica's.
 
-    total = what the driver reports; reserved = total * gpu_memory_utilization; kv_cache = reserved - weights - activation - non_torch
-    - (cuda_graph where the version deducts it). `max_concurrency` is at `max_model_len`, as vLLM prints it; so are `num_gpu_blocks`
-    and `kv_tokens`, 0 where the engine does not start. `weights_by_format` maps a format name ("bf16", "int4-g128") to its bytes on
-    the GPU. `low`/`high` bound kv_cache where an overhead is a guess. `args` are resolved, with the block size that results.
-    `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
+    total = what the driver reports; reserved = total * gpu_memory_utilization; kv_cache = reserved - weights - activation
+    - non_torch - (cuda_graph where the version deducts it). `max_concurrency` (at `max_model_len`), `num_gpu_blocks` and
+    `kv_tokens` are what vLLM prints, 0 where nothing is left. `weights_by_format` maps a format name ("bf16", "int4-g128") to its
+    bytes on the GPU. `low`/`high` bound kv_cache where an overhead is a guess. `args` are resolved, with the block size that
+    results. `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
+    `kv_bytes_per_token`: what one more token of a long sequence takes, which in windows and recurrent states is nothing.
     """
 
     model: Model
@@ -84,7 +86,7 @@ class MemoryPlan:
 
     @property
     def scheduler_blocks(self) -> int:
-        """Blocks of `args.block_size` tokens that a scheduler with one kind of block would have for the same concurrency at max_model_len."""
+        """Blocks of `args.block_size` tokens that give a scheduler with one kind of block the same max_concurrency."""
         if len(self.layout.groups) == 1:
             return self.num_gpu_blocks * self.layout.shards
         assert self.args.max_model_len is not None
@@ -94,7 +96,7 @@ class MemoryPlan:
 def plan_memory(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> MemoryPlan:
     """The memory plan of one replica. Never raises for lack of room: the outcome says so, with remedies.
 
-    `quantization` replaces the checkpoint's own; None keeps it. Raises NotModelled for sizes that vLLM refuses or we have no model of.
+    `quantization` replaces the checkpoint's own; None keeps it. Raises NotModelled for what vLLM refuses or we have no model of.
     """
     plan = plan_without_remedies(model, quantization, gpu, args, engine)
     if plan.outcome == "starts":
@@ -147,8 +149,8 @@ def deducts_cuda_graphs(args: EngineArgs, engine: Engine) -> bool:
 
 
 def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
-    """What is left for the KV cache: of a share of the card after everything else (vLLM), or only after the weights (SGLang, which
-    keeps the rest of the card for it), or a share of what is left (TensorRT-LLM).
+    """What is left for the KV cache: of a share of the card after everything else (vLLM), after the weights only (SGLang, which
+    keeps the rest of the card for the others), or a share of what is left (TensorRT-LLM).
     """
     if args.kv_cache_memory_bytes is not None:
         return args.kv_cache_memory_bytes
@@ -191,7 +193,7 @@ def _account(
         kv_cache_bytes=kv,
         kv_cache_low_bytes=kv - spread,
         kv_cache_high_bytes=kv + spread,
-        kv_bytes_per_token=layout.block_bytes * len(layout.groups) / (layout.block_size * layout.shards),
+        kv_bytes_per_token=layout.bytes_per_token,
         num_gpu_blocks=blocks,
         kv_tokens=_kv_tokens(layout, blocks, concurrency, args.max_model_len, engine),
         max_concurrency=concurrency,
@@ -216,23 +218,25 @@ def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, availabl
     if at_peak > gpu.memory_bytes:
         beside = (at_peak - stage.weights.bytes) / GIB
         return "weights_do_not_fit", (
-            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the first forward pass {beside:.2f} GiB; "
+            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the first pass {beside:.2f} GiB; "
             f"{gpu.name} has {gpu.memory_bytes / GIB:.2f} GiB"
         )
     if available < stage.layout.block_bytes:
         return "no_kv_blocks", (
-            f"No available memory for the cache blocks: {available / GIB:.2f} GiB are left. Try increasing `gpu_memory_utilization`"
+            f"No available memory for the cache blocks ({available / GIB:.2f} GiB). Try increasing `gpu_memory_utilization`"
         )
     if needed <= available:
         return "starts", ""
     if engine.generation == "v0":
         tokens = stage.layout.blocks_in(available) * stage.layout.block_size
         return "max_model_len_exceeds_kv", (
-            f"The model's max seq len ({args.max_model_len}) is larger than the maximum number of tokens that can be stored in KV cache ({tokens})"
+            f"The model's max seq len ({args.max_model_len}) is larger than the maximum number of tokens "
+            f"that can be stored in KV cache ({tokens})"
         )
     estimate = f" Based on the available memory, the estimated maximum model length is {longest}." if longest else ""
     return "max_model_len_exceeds_kv", (
-        f"To serve at least one request with the models's max seq len ({args.max_model_len}), {needed / GIB:.2f} GiB KV cache is needed, "
+        f"To serve at least one request with the models's max seq len ({args.max_model_len}), "
+        f"{needed / GIB:.2f} GiB KV cache is needed, "
         f"which is larger than the available KV cache memory ({available / GIB:.2f} GiB).{estimate}"
     )
 

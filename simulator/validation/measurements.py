@@ -1,6 +1,6 @@
 """Measurements: CSV files of real runs, and the readers that know some set of columns.
 
-A reader turns a table into comparisons and skipped rows; `compare.READERS` lists them, and the first whose columns are all there is taken.
+A reader turns a table into comparisons and skipped rows; the first of `compare.READERS` whose columns are all there is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One measured value beside ours. `row` counts from 1. `stated`: the row states everything the prediction rests on."""
+    """One measured value beside ours. `row` counts from 1. `stated`: the row states everything the prediction rests on.
+
+    `labels` are engine, model, GPU and dtype, where a table by them is wanted.
+    """
 
     source: str
     row: int
@@ -39,6 +42,7 @@ class Comparison:
     measured: float | str
     predicted: float | str
     stated: bool = True
+    labels: tuple[str, str, str, str] | None = None
 
     @property
     def error_percent(self) -> float:

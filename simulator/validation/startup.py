@@ -132,7 +132,7 @@ def _args(row: Row, notes: str) -> EngineArgs:
         data_parallel_size=_count(row, *DATA) or 1,
         decode_context_parallel_size=int(sharded[1]) if sharded else 1,
         enable_expert_parallel=bool(re.search(r"\bEP\b|-ep\b|expert parallel", notes)),
-        gpu_memory_utilization=number(row, "gpu_memory_utilization"),
+        gpu_memory_utilization=number(row, "gpu_memory_utilization") or _static_fraction(notes),
         max_model_len=_count(row, "max_model_len"),
         max_num_seqs=_count(row, "max_num_seqs"),
         max_num_batched_tokens=_count(row, "max_num_batched_tokens"),
@@ -141,6 +141,12 @@ def _args(row: Row, notes: str) -> EngineArgs:
         enforce_eager=text(row, "enforce_eager").lower() == "true",
         enable_prefix_caching=caching == "true" if caching else None,
     )
+
+
+def _static_fraction(notes: str) -> float | None:
+    """SGLang's memory share, where only the remark has it."""
+    found = re.search(r"mem-fraction-static (0\.\d+)", notes)
+    return float(found[1]) if found else None
 
 
 def _count(row: Row, *names: str) -> int | None:
@@ -193,7 +199,8 @@ def _model(name: str, notes: str) -> Model:
 
 
 _FORMATS = re.compile(
-    r"(?i)[-_. ](fp8|awq|gptq|nvfp4|mxfp4|mtp|int4|int8|fp16|bf16|dynamic|quantized\.w\da\d+|autoround|marlin|4bit|8bit|bnb|unsloth|gguf).*$"
+    r"(?i)[-_. ](fp8|awq|gptq|nvfp4|mxfp4|mtp|int4|int8|fp16|bf16|dynamic|quantized\.w\da\d+|autoround|marlin|4bit|8bit|bnb"
+    r"|unsloth|gguf).*$"
 )
 
 

@@ -6,7 +6,7 @@ from memory_fixtures import gqa, model_of
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
-from simulator.memory.kvcache import LayerCache
+from simulator.memory.kvlayout import LayerCache
 from simulator.memory.plan import MemoryPlan, plan_without_remedies
 from simulator.units import GIB
 

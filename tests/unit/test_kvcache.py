@@ -5,9 +5,10 @@ from memory_fixtures import GDN, gqa, mla, model_of, resolved
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
-from simulator.catalog.models import GroupedQueryAttention, Mamba2, Model
+from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Mamba2, Model
 from simulator.errors import NotModelled
-from simulator.memory.kvcache import KvLayout, at_least, kv_layout, state_bytes
+from simulator.memory.kvcache import at_least, kv_layout, state_bytes
+from simulator.memory.kvlayout import KvLayout
 from simulator.units import GIB
 
 
@@ -15,29 +16,25 @@ def layout(model: Model, args: EngineArgs | None = None, version: str = "0.19.0"
     return kv_layout(model.layers, model, model.quantization, args or resolved(), engine(version), gpu(card))
 
 
-def bytes_per_token(found: KvLayout) -> float:
-    return found.block_bytes / (found.block_size * found.shards)
-
-
 def test_a_token_costs_keys_and_values_of_every_layer() -> None:
-    assert bytes_per_token(layout(model_of(*[gqa()] * 32))) == 2 * 32 * 8 * 128 * 2
+    assert layout(model_of(*[gqa()] * 32)).bytes_per_token == 2 * 32 * 8 * 128 * 2
 
 
 @pytest.mark.parametrize(("ranks", "heads"), [(1, 8), (2, 4), (8, 1), (16, 1)])
 def test_kv_heads_are_split_over_ranks_and_then_replicated(ranks: int, heads: int) -> None:
     found = layout(model_of(gqa()), resolved(tensor_parallel_size=ranks))
-    assert bytes_per_token(found) == 2 * heads * 128 * 2
+    assert found.bytes_per_token == 2 * heads * 128 * 2
 
 
 @pytest.mark.parametrize(("stored", "each"), [("auto", 2.0), ("fp8", 1.0), ("nvfp4", 0.5625), ("int8", 1 + 4 / 128)])
 def test_the_type_of_the_cache_is_its_own(stored: str, each: float) -> None:
     found = layout(model_of(gqa()), resolved(kv_cache_dtype=stored))
-    assert bytes_per_token(found) == 2 * 8 * 128 * each
+    assert found.bytes_per_token == 2 * 8 * 128 * each
 
 
 def test_keys_and_values_may_differ_in_width() -> None:
     mixer = GroupedQueryAttention(heads=64, kv_heads=4, head_dim=192, value_head_dim=128)
-    assert bytes_per_token(layout(model_of(mixer))) == 4 * (192 + 128) * 2
+    assert layout(model_of(mixer)).bytes_per_token == 4 * (192 + 128) * 2
 
 
 def test_a_layer_that_reads_anothers_cache_has_none() -> None:
@@ -48,7 +45,7 @@ def test_a_layer_that_reads_anothers_cache_has_none() -> None:
 def test_a_latent_is_replicated_on_every_rank() -> None:
     """Kimi-K2 at TP 8: 70272 bytes a token (vllm-project/recipes, Kimi-K2-Think.md)."""
     found = layout(model_of(*[mla()] * 61), resolved(tensor_parallel_size=8), version="0.11.0")
-    assert bytes_per_token(found) == 70272
+    assert found.bytes_per_token == 70272
     assert found.block_size == 64
 
 
@@ -64,7 +61,7 @@ def test_sparse_latent_attention_in_fp8_keeps_656_bytes_and_the_indexer_132() ->
     found = layout(
         model_of(*[mla(indexer=True)] * 78), resolved(kv_cache_dtype="fp8", tensor_parallel_size=8), card="rtx-pro-6000-server"
     )
-    assert bytes_per_token(found) == 78 * (656 + 132)
+    assert found.bytes_per_token == 78 * (656 + 132)
     assert found.blocks_in(19.55 * GIB) * 64 == pytest.approx(341_504, rel=2e-4)
 
 
@@ -157,6 +154,38 @@ def test_groups_of_a_state_are_extended_to_every_rank() -> None:
     mamba = Mamba2(heads=64, head_dim=64, state_size=128, groups=1, conv_kernel=4)
     two = state_bytes(mamba, model_of(mamba), tensor_parallel=2)
     assert two == 32 * 64 * 128 * 2 + (4096 + 2 * 2 * 128) // 2 * 3 * 2
+
+
+def test_windows_and_states_cost_nothing_per_further_token() -> None:
+    assert layout(gpt_oss_20b()).bytes_per_token == 12 * 8 * 64 * 2 * 2
+    assert layout(qwen36_27b(), version="0.27.1").bytes_per_token == 16 * 4 * 256 * 2 * 2
+
+
+def deepseek_v4_flash() -> Model:
+    """43 layers: windows everywhere, every fourth token compressed in 21, every 128th in 20."""
+    base = {"heads": 64, "head_dim": 512, "rope_dim": 64, "q_lora_rank": 1024, "o_lora_rank": 1024, "o_groups": 8, "window": 128}
+    fine = CompressedAttention(**base, ratio=4, index_heads=64, index_dim=128, index_top_k=512)
+    return model_of(*[CompressedAttention(**base)] * 2, *[fine, CompressedAttention(**base, ratio=128)] * 20, fine)
+
+
+def test_compressed_attention_needs_what_vllm_said() -> None:
+    """vllm-project/vllm#44376, DeepSeek-V4-Flash: 30,000 tokens need 6.66 GiB, 5.44 GiB would do for 13,528."""
+    found = layout(deepseek_v4_flash(), resolved(max_num_batched_tokens=16384, kv_cache_dtype="fp8"), version="0.22.1")
+    assert found.bytes_for(30_000) / GIB == pytest.approx(6.66, abs=0.005)
+    assert found.longest_in(5.44 * GIB, 30_000) == pytest.approx(13_528, abs=16)
+
+
+def test_packed_blocks_are_as_large_as_the_largest_group() -> None:
+    packed = layout(deepseek_v4_flash(), resolved(kv_cache_dtype="fp8"), version="0.27.1")
+    assert packed.block_bytes == 21 * (37440 + 8640) + 20 * 1728
+
+
+def test_other_compression_ratios_are_refused() -> None:
+    odd = CompressedAttention(
+        heads=64, head_dim=512, rope_dim=64, q_lora_rank=1024, o_lora_rank=1024, o_groups=8, window=128, ratio=16
+    )
+    with pytest.raises(NotModelled, match="ratio 16"):
+        layout(model_of(odd))
 
 
 def test_the_longest_sequence_is_the_longest_that_still_fits() -> None:
