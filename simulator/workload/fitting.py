@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _ENOUGH = 10
 _MOST_POINTS = 40
 _EM_STEPS = 200
 _COARSE = 0.2
+_PARTS = 5
 _SHARED_BY, _NOTICED, _FACTOR = 0.9, 0.05, 1.5
 
 
@@ -217,11 +219,25 @@ def _lost(trace: Requests, drawn: Requests) -> tuple[str, ...]:
         alike = spearman(tokens[:-1], tokens[1:])
         if alike > _NOTICED:
             lost.append(f"{name} that follow one another are alike (rank correlation {alike:.2f}); the fit draws each by itself")
+    lost += _lost_dependence(trace, drawn)
     if trace.hashes is not None and (seen := _seen(trace)) > (again := _seen(drawn)) + _NOTICED:
         lost.append(
             f"{seen:.0%} of the prompt tokens were seen before, {again:.0%} in the fit, which has the common beginning only"
         )
     return tuple(lost)
+
+
+def _lost_dependence(trace: Requests, drawn: Requests) -> list[str]:
+    """Where answers to prompts of some length are much longer or shorter than in the fit: what a correlation does not tell."""
+    lost = []
+    edges = np.unique(np.quantile(trace.prompt_tokens, np.linspace(0, 1, _PARTS + 1)))
+    for low, high in pairwise(edges):
+        means = [float(r.output_tokens[(r.prompt_tokens >= low) & (r.prompt_tokens <= high)].mean()) for r in (trace, drawn)]
+        if not 1 / _FACTOR < means[0] / means[1] < _FACTOR:
+            lost.append(
+                f"answers to prompts of {low:.0f} to {high:.0f} tokens have {means[0]:.0f} tokens, {means[1]:.0f} in the fit"
+            )
+    return lost
 
 
 def _spearman(requests: Requests) -> float:

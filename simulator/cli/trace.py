@@ -1,0 +1,70 @@
+"""`sim trace`: what is in a trace, and a workload that stands for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simulator.cli.options import Json
+
+if TYPE_CHECKING:
+    from simulator.workload.tracefile import TraceFile
+
+
+def trace(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (.gz too), JSON lines, JSON, Parquet, or a ServeGen folder.")],
+    column: Annotated[
+        list[str],
+        typer.Option(
+            "--column", metavar="ROLE=NAME", help="Where a column is: arrival, prompt, output, hashes or label. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    time_unit: Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us or ns.")] = None,
+    block_size: Annotated[int | None, typer.Option(min=1, help="Tokens that one hash id stands for.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken lines however many there are.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what is in a trace (rates, bursts, lengths, prefix reuse) and fit a workload to paste into a scenario."""
+    from simulator.cli.trace_output import print_portrait, trace_data
+    from simulator.errors import MeasurementError
+    from simulator.workload.fitting import Fit, fit
+    from simulator.workload.portraits import portrait
+    from simulator.workload.streams import Streams
+    from simulator.workload.traces import recording
+
+    seen = recording(_trace_file(file, column, time_unit, block_size, skip_bad), Streams(0))
+    figures = portrait(seen)
+    fitted: Fit | str
+    try:
+        fitted = fit(seen)
+    except MeasurementError as problem:
+        fitted = str(problem)
+    if as_json:
+        import json
+
+        print(json.dumps(trace_data(file, figures, fitted), indent=2))
+    else:
+        print_portrait(file, figures, fitted)
+
+
+def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_size: int | None, skip_bad: bool) -> TraceFile:
+    """The options as a TraceFile. Raises MeasurementError that tells which is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from simulator.errors import MeasurementError
+    from simulator.workload.tracefile import TraceFile
+
+    roles = {}
+    for pair in columns:
+        role, equals, name = pair.partition("=")
+        if not equals:
+            raise MeasurementError(f"--column {pair}: expected ROLE=NAME, such as --column prompt=tokens_in")
+        roles[role.strip()] = name.strip()
+    given = {"time_unit": time_unit, "block_size": block_size, "columns": roles or None}
+    try:
+        return TypeAdapter(TraceFile).validate_python({"path": str(file), "skip_bad": skip_bad, **given})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise MeasurementError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,111 @@
+"""How a trace looks: figures, a line of its rate, the fitted block, and how far that is from the trace."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from simulator.workload.fitting import Fit
+from simulator.workload.portraits import Lengths, Portrait, Rate
+from simulator.workload.writing import workload_yaml
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def trace_data(file: Path, figures: Portrait, fitted: Fit | str) -> dict[str, Any]:
+    """Everything as plain data; the fitted workload as YAML text, or the reason why there is none."""
+    data: dict[str, Any] = {"file": str(file), **dataclasses.asdict(figures)}
+    if isinstance(fitted, str):
+        return {**data, "fit": None, "no_fit": fitted}
+    distances = [dataclasses.asdict(distance) for distance in fitted.distances]
+    return {**data, "fit": {"yaml": workload_yaml(fitted.workload), "distances": distances, "lost": list(fitted.lost)}}
+
+
+def print_portrait(file: Path, figures: Portrait, fitted: Fit | str) -> None:
+    """The figures as tables on stdout, then the block to paste."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{file.name}[/bold]: {figures.requests:,} requests, read as {figures.format}")
+    for note in _notes(figures):
+        console.print(f"  {note}", style="yellow", markup=False)
+    if figures.rate is not None:
+        _print_rate(console, figures.duration_s, figures.rate)
+    console.print(_lengths_table(figures))
+    console.print(f"rank correlation of prompt and output {figures.spearman:.2f} (Pearson's {figures.pearson:.2f})")
+    if figures.labels:
+        console.print("labels: " + ", ".join(f"{name} {share:.1%}" for name, share in figures.labels[:10]), markup=False)
+    if figures.reuse is not None:
+        console.print(_reuse_table(figures))
+    if isinstance(fitted, str):
+        console.print(f"no fitted workload: {fitted}", markup=False)
+        return
+    console.print("\nA workload that stands for it:\n")
+    print(workload_yaml(fitted.workload))
+    console.print(_fit_table(fitted))
+    for loss in fitted.lost or ("nothing that was looked at",):
+        console.print(f"lost: {loss}", markup=False)
+
+
+def _notes(figures: Portrait) -> list[str]:
+    notes = []
+    if figures.broken:
+        notes.append(f"{figures.broken:,} of {figures.lines:,} lines left out: {'; '.join(figures.examples)}")
+    if figures.failures:
+        notes.append(f"{figures.failures:,} failed requests (no answer) left out")
+    if figures.unsorted:
+        notes.append(f"{figures.unsorted:,} requests earlier than the line above them; sorted")
+    return notes
+
+
+def _print_rate(console: Console, duration_s: float, rate: Rate) -> None:
+    top = max(rate.per_s)
+    console.print(f"{_seconds(duration_s)}, {rate.mean_per_s:.3g} requests/s, at most {top:.3g}/s over {_seconds(rate.bin_s)}")
+    console.print("".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in rate.per_s))
+    windows = ", ".join(f"{value:.3g} over {_seconds(window)}" for window, value in rate.dispersion)
+    console.print(
+        f"gaps: cv {rate.gap_cv:.2f} (Poisson 1){f'; counts: variance over mean {windows} (Poisson 1)' if windows else ''}"
+    )
+
+
+def _lengths_table(figures: Portrait) -> Table:
+    table = Table("tokens", "mean", "std", "min", "p50", "p90", "p99", "max", "total")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, lengths in (("prompt", figures.prompt), ("output", figures.output)):
+        table.add_row(name, *(f"{value:,.0f}" for value in _row(lengths)), f"{lengths.total / 1e6:,.1f} M")
+    return table
+
+
+def _row(lengths: Lengths) -> tuple[float, ...]:
+    at = dict(lengths.quantiles)
+    return lengths.mean, lengths.std, lengths.least, at[0.5], at[0.9], at[0.99], lengths.greatest
+
+
+def _reuse_table(figures: Portrait) -> Table:
+    reuse = figures.reuse
+    assert reuse is not None
+    some = f" (first {reuse.requests:,} requests)" if reuse.requests < figures.requests else ""
+    table = Table("prefix cache, tokens", "prompt tokens found", title=f"prefix reuse in blocks of {reuse.block_tokens}{some}")
+    for tokens, share in reuse.by_cache_tokens:
+        table.add_row(f"{tokens:,}", f"{share:.1%}")
+    table.add_row(f"without end ({reuse.distinct_tokens:,} distinct)", f"{reuse.endless:.1%}")
+    return table
+
+
+def _fit_table(fitted: Fit) -> Table:
+    table = Table("how well it fits", "trace", "fitted", "KS")
+    for distance in fitted.distances:
+        ks = "" if distance.ks is None else f"{distance.ks:.3f}"
+        table.add_row(distance.name, f"{distance.trace:,.4g}", f"{distance.fitted:,.4g}", ks)
+    return table
+
+
+def _seconds(value: float) -> str:
+    """A duration in the unit that reads best."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if value >= 1.5 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} s"
