@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
+from altair.utils import schemapi
 
 from simulator.report import theme, words
 from simulator.report.frames import as_csv
@@ -43,7 +44,7 @@ def specification(run: RunResult, panel: Panel, description: str) -> dict[str, A
     `rate`: the what-if rate, requests/s; `focus`: the deployment that stands out, -1 for all.
     """
     with alt.data_transformers.enable(consolidate_datasets=False):
-        spec: dict[str, Any] = panel.to_dict()
+        spec: dict[str, Any] = panel.to_dict(validate=schemapi.DEBUG_MODE)
     del spec["$schema"]
     spec.pop("config", None)
     parameters = [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
@@ -59,7 +60,7 @@ def start_rate(run: RunResult) -> float:
 
 
 def rows(run: RunResult, data: Rows, fields: Sequence[str], text: Sequence[str] = ()) -> alt.Chart:
-    """A chart over rows given as CSV. Fields are numbers but for `text`; `d`, a deployment's index, brings its `deployment` name."""
+    """A chart over rows given as CSV. Fields are numbers but for `text`; `d`, a deployment's index, brings its name."""
     parse = {name: "string" if name in text else "number" for name in fields}
     source = alt.InlineData(values=as_csv(data, fields), format=alt.CsvDataFormat(type="csv", parse=parse))
     chart = alt.Chart(source)
@@ -94,7 +95,7 @@ def faded(full: float = 1.0) -> Any:
 
 
 def limit_line(value: float, text: str, *, horizontal: bool, toward_end: bool = True) -> Panel:
-    """A dashed, named line at an SLO limit. A vertical one's name stands before its foot, or behind its top unless `toward_end`."""
+    """A dashed line at an SLO limit, named. A vertical one has its name before its foot or, not `toward_end`, behind its top."""
     base = alt.Chart(alt.InlineData(values=[{"limit": value}]))
     rule = base.mark_rule(color=theme.LIMIT, strokeDash=[5, 3], strokeWidth=1.5)
     if horizontal:

@@ -26,19 +26,14 @@ _HIGHER, _LOWER = (
 
 def html(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
-    from simulator.report.charts import CHARTS
-    from simulator.report.figures import specification
-
-    figures = [chart(run) for chart in CHARTS]
-    drawn = [figure for figure in figures if figure.panels]
-    panels = [specification(run, panel, figure.caption) for figure in drawn for panel in figure.panels]
+    figures, panels = _drawn(run)
     page: str = _template().render(
         run=run,
         date=_date(run.created_at),
         sentence=words.scenario_sentence(run),
         verdicts=[_verdict(run, i, d) for i, d in enumerate(run.deployments)],
         comparison=_comparison(run),
-        figures=_numbered(drawn, panels),
+        figures=_numbered([figure for figure in figures if figure.panels], panels),
         undrawn=_undrawn(figures),
         slider=_slider(run),
         metrics=METRICS,
@@ -53,6 +48,22 @@ def html(run: RunResult) -> str:
     return page
 
 
+def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The figures, and the specifications of all their panels in order.
+
+    Altair checks every part against the Vega-Lite schema as it is put together, which takes longer than all the rest. The charts
+    are checked so by their tests, not in every run.
+    """
+    from altair.utils import schemapi
+
+    from simulator.report.charts import CHARTS
+    from simulator.report.figures import specification
+
+    with schemapi.debug_mode(False):
+        figures = [chart(run) for chart in CHARTS]
+        return figures, [specification(run, panel, figure.caption) for figure in figures for panel in figure.panels]
+
+
 def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
     mark = words.MARKS[d.verdict]
     return {
@@ -60,7 +71,7 @@ def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
         "title": d.title,
         "wording": d.wording if d.gpus > 1 else "",
         "verdict": d.verdict,
-        "reason": d.reason,
+        "reason": words.sentence(d.reason),
         "runs": d.runs,
         "sign": mark.sign,
         "css": mark.css,
@@ -158,8 +169,8 @@ _METHOD = (
     "Every request is simulated through continuous batching as {engine} does it: chunked prefill, a budget of tokens and of "
     "sequences a step, KV cache in blocks, preemption with recomputation, first come first served. A step lasts as long as a "
     "roofline of the GPU says, with efficiencies fitted to published measurements. Latencies are those of the requests that "
-    "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm in "
-    "at most 1% of runs."
+    "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm "
+    "in at most 1% of runs."
 )
 
 

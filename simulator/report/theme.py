@@ -1,4 +1,4 @@
-"""Theme: colors, dashes and chart settings. Colors differ to color-blind eyes and have contrast on the light and the dark page."""
+"""Theme: colors, dashes and chart settings. Colors differ to color-blind eyes and stand out on the light and the dark page."""
 
 from __future__ import annotations
 

@@ -120,6 +120,15 @@ def slo_word(d: DeploymentResult) -> str:
     return f"missed: {', '.join(missed)}" if d.steady and missed else "missed"
 
 
+def sentence(text: str) -> str:
+    """A text as a sentence: a capital first, a full stop last.
+
+    >>> sentence("weights do not fit")
+    'Weights do not fit.'
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
 def remedy_line(d: DeploymentResult) -> str:
     """The nearest thing that would help, empty when nothing is known."""
     return d.remedies[0] if d.remedies else ""

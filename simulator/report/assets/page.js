@@ -4,7 +4,7 @@
   const text = (id) => document.getElementById(id);
   const specs = text("panels") ? JSON.parse(text("panels").textContent) : [];
   const config = text("config") ? JSON.parse(text("config").textContent) : {};
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, config, tooltip: { theme: "custom", disableDefaultStyle: true } };
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, config, tooltip: { theme: "custom", disableDefaultStyle: true } };
 
   const draw = async () => {
     for (const panel of document.querySelectorAll("[data-panel]")) {
