@@ -16,7 +16,7 @@ Stored = WeightFormat | None
 
 
 def read_quantization(
-    fields: Fields, beside: Mapping[str, Any] | None, layers: Sequence[Layer], architecture: str
+    fields: Fields, beside: Mapping[str, Any] | None, layers: Sequence[Layer], has_drafts: bool, architecture: str
 ) -> Quantization | None:
     """The checkpoint's quantization, None where it is not quantized.
 
@@ -25,29 +25,38 @@ def read_quantization(
     """
     stated = fields.inner("quantization_config", "compression_config")
     if stated is None and beside is not None:
-        inner = beside.get("quantization", beside)
-        stated = Fields(inner if isinstance(inner, Mapping) else {}, f"{fields.where}: hf_quant_config.json")
-        stated = Fields({"quant_method": "modelopt", **stated.values}, stated.where)
+        inner = beside.get("quantization")
+        values = inner if isinstance(inner, Mapping) else beside
+        stated = Fields({"quant_method": "modelopt", **values}, f"{fields.where}: hf_quant_config.json")
     if stated is None:
         return None
     plan = scheme(stated, fields)
-    alike = _alike(plan, layers)
+    formats, exceptions, overrides = _summed_up(_places(plan, layers, architecture))
+    formats |= _outside(plan, len(layers), has_drafts)
+    return Quantization(
+        name=plan.name,
+        formats=formats,
+        exceptions=frozenset(exceptions),
+        overrides=overrides,
+        kv_cache_dtype=plan.kv_cache_dtype,
+        source=fields.where,
+        note=plan.note,
+    )
+
+
+def _places(plan: Scheme, layers: Sequence[Layer], architecture: str) -> list[tuple[Site, Stored]]:
+    """Every linear layer with its format; looked up once where layers are alike and no pattern tells them apart."""
+    by_number = any(patterns.by_layer for patterns, _ in plan.rules)
+    first: dict[Layer, int] = {}
+    alike = [index if by_number else first.setdefault(layer, index) for index, layer in enumerate(layers)]
     known: dict[tuple[int, str], Stored] = {}
-    places = {}
+    places = []
     for site in sites(layers, architecture):
         key = (alike[site.layer], site.module)
         if key not in known:
             known[key] = _stored(plan, site)
-        places[site.layer, site.module] = (site, known[key])
-    return _summed_up(plan, places, fields, len(layers))
-
-
-def _alike(plan: Scheme, layers: Sequence[Layer]) -> list[int]:
-    """For each layer the first one with the same modules in the same formats."""
-    if any(patterns.by_layer for patterns, _ in plan.rules):
-        return list(range(len(layers)))
-    first: dict[Layer, int] = {}
-    return [first.setdefault(layer, index) for index, layer in enumerate(layers)]
+        places.append((site, known[key]))
+    return places
 
 
 def _stored(plan: Scheme, site: Site) -> Stored:
@@ -57,34 +66,33 @@ def _stored(plan: Scheme, site: Site) -> Stored:
     return plan.groups.get(site.group, plan.default)
 
 
-def _summed_up(plan: Scheme, places: Mapping[tuple[int, str], tuple[Site, Stored]], fields: Fields, layers: int) -> Quantization:
-    """Formats by group, and what deviates from them: whole groups left out of a layer, and single modules."""
-    by_group: defaultdict[TensorGroup, Counter[WeightFormat]] = defaultdict(Counter)
-    in_layer: defaultdict[tuple[int, TensorGroup], list[tuple[str, Stored]]] = defaultdict(list)
-    for (layer, module), (site, stored) in places.items():
-        in_layer[layer, site.group].append((module, stored))
+def _summed_up(
+    places: Sequence[tuple[Site, Stored]],
+) -> tuple[dict[TensorGroup, WeightFormat], set[tuple[int, TensorGroup]], dict[tuple[int, str], Stored]]:
+    """The commonest format of each group, the layers that leave a group out, and the layers or modules with another format."""
+    counts: defaultdict[TensorGroup, Counter[WeightFormat]] = defaultdict(Counter)
+    in_layer: defaultdict[tuple[int, TensorGroup], dict[str, Stored]] = defaultdict(dict)
+    for site, stored in places:
+        in_layer[site.layer, site.group][site.module] = stored
         if stored is not None:
-            by_group[site.group][stored] += 1
-    formats: dict[TensorGroup, WeightFormat] = {group: counts.most_common(1)[0][0] for group, counts in by_group.items()}
+            counts[site.group][stored] += 1
+    formats = {group: count.most_common(1)[0][0] for group, count in counts.items()}
     exceptions: set[tuple[int, TensorGroup]] = set()
     overrides: dict[tuple[int, str], Stored] = {}
     for (layer, group), modules in in_layer.items():
-        if group in formats and all(stored is None for _, stored in modules):
+        found = set(modules.values())
+        if group not in formats or found == {formats[group]}:
+            continue
+        if found == {None}:
             exceptions.add((layer, group))
-        elif group in formats:
-            overrides |= {(layer, module): stored for module, stored in modules if stored != formats[group]}
-    return Quantization(
-        name=plan.name,
-        formats={**formats, **_outside(plan, layers)},
-        exceptions=frozenset(exceptions),
-        overrides=overrides,
-        kv_cache_dtype=plan.kv_cache_dtype,
-        source=fields.where,
-        note=plan.note,
-    )
+        elif len(found) == 1:
+            overrides[layer, group] = found.pop()
+        else:
+            overrides |= {(layer, module): stored for module, stored in modules.items() if stored != formats[group]}
+    return formats, exceptions, overrides
 
 
-def _outside(plan: Scheme, layers: int) -> dict[TensorGroup, WeightFormat]:
+def _outside(plan: Scheme, layers: int, has_drafts: bool) -> dict[TensorGroup, WeightFormat]:
     """Formats of the lm_head, which must be named to be quantized, and of draft layers, which must be named not to be."""
     found: dict[TensorGroup, WeightFormat] = {}
     head = plan.lm_head or next((stored for patterns, stored in plan.rules if "lm_head" in patterns.names), None)
@@ -93,6 +101,6 @@ def _outside(plan: Scheme, layers: int) -> dict[TensorGroup, WeightFormat]:
     drafts = (f"layers.{layers}.mlp.experts.0.up_proj", "mtp.layers.0.mlp.experts.0.up_proj", "mtp.0.ffn.experts.0.w1")
     stored = plan.groups.get("experts", plan.default)
     left_out = any(patterns.match_any(drafts) for patterns, unquantized in plan.rules if unquantized is None)
-    if stored is not None and not left_out:
+    if has_drafts and stored is not None and not left_out:
         found["draft"] = stored
     return found

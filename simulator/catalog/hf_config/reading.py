@@ -81,7 +81,7 @@ def build(
         tied_embeddings=fields.flag("tie_word_embeddings", default=traits.tied),
         max_position=fields.positive("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
         dtype=dtype_of(fields),
-        quantization=read_quantization(fields, quantization, main, architecture),
+        quantization=read_quantization(fields, quantization, main, bool(drafts), architecture),
         draft_layers=drafts,
         draft_other_parameters=_draft_other(fields, len(drafts), hidden, vocabulary),
         vision_parameters=vision.parameters(traits.multimodal, fields) if traits.multimodal else 0,
