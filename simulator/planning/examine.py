@@ -36,7 +36,7 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     result = _described(scenario, bound, requests)
     if not bound.starts:
         return result
-    run = measured(bound, requests, scenario.slo, source=_source(scenario), seed=scenario.seed)
+    run = measured(scenario, bound, requests, source=_source(scenario))
     result = _with_run(scenario, bound, result, run)
     return _with_limits(scenario, bound, result, run, requests) if curve else result
 
@@ -134,7 +134,7 @@ class _Rates:
     def at(self, rate: float) -> Measured:
         if rate not in self.seen:
             load = at_rate(self.scenario.workload, rate, self.requests, self.scenario.seed)
-            self.seen[rate] = measured(self.bound, load, self.scenario.slo, seed=self.scenario.seed)
+            self.seen[rate] = measured(self.scenario, self.bound, load)
         return self.seen[rate]
 
     def standing(self, rate: float) -> Standing:

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from simulator.engine.recorder import Trace
 from simulator.engine.source import Source
+from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
 from simulator.results import metrics
 from simulator.results.metrics import Sample
 from simulator.results.outcome import CurvePoint
 from simulator.results.slo import Slo, SloCheck, check_slo, good
 from simulator.results.steadiness import Steadiness, judge
+from simulator.results.tables import with_frontend
+from simulator.scenario import Scenario
 from simulator.simulation import Bound, simulate
 from simulator.workload.requests import Requests
 
@@ -36,12 +39,14 @@ class Measured:
     slo: tuple[SloCheck, ...]
 
 
-def measured(bound: Bound, requests: Requests, slo: Slo | None, *, source: Source | None = None, seed: int = 0) -> Measured:
-    """Serve the requests on a deployment that starts, and say what came of it."""
-    trace = simulate(bound, requests, source=source, seed=seed)
-    steadiness = judge(trace, open_loop=source is None)
-    steady = steadiness.verdict != "overloaded"
+def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Source | None = None) -> Measured:
+    """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
     copies = bound.deployment.replicas * bound.deployment.data_parallel_size
+    trace = simulate(bound, requests, source=source, seed=scenario.seed)
+    if scenario.measured_at == "client":
+        trace = _at_client(trace, copies)
+    slo, steadiness = scenario.slo, judge(trace, open_loop=source is None)
+    steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
         gpus=bound.deployment.gpus,
@@ -52,6 +57,19 @@ def measured(bound: Bound, requests: Requests, slo: Slo | None, *, source: Sourc
     )
     checks = check_slo(slo, metrics.window_latencies(sample) if steady else None)
     return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
+
+
+def _at_client(trace: Trace, copies: int) -> Trace:
+    """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
+    r = trace.requests
+    finished = np.isfinite(r["finish_s"])
+    if not finished.any():
+        return trace
+    seconds = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
+    concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / copies
+    gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
+    decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
+    return with_frontend(trace, FrontEnd().seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
 def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:

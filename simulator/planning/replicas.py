@@ -19,15 +19,28 @@ from simulator.workload.workload import Workload
 _FEWEST_REQUESTS = 2_500
 _FILLINGS = 8
 _IDLE = 0.02
+OPTIMISM = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What of the SLO is missed, in words and as times over the limit."""
+
+    words: str
+    excess: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """The replicas that today's traffic and the grown one need; None where no number of them will do, and why."""
+    """The replicas that today's traffic and the grown one need; None where no number of them will do, and why.
+
+    `excess`: how many times over the limit the worst term of the SLO is at best; infinite where it does not start.
+    """
 
     replicas: int | None
     grown: int | None
     why: str
+    excess: float = 0.0
 
 
 def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
@@ -35,24 +48,26 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
     one = bind(scenario, dataclasses.replace(deployment, replicas=1))
     if not one.starts:
         help_ = f"; would start with {one.plan.remedies[0].change}" if one.plan.remedies else ""
-        return Fitting(None, None, f"does not start: {one.plan.reason}{help_}")
+        return Fitting(None, None, f"does not start: {one.plan.reason}{help_}", math.inf)
     demand = _Demand(scenario, one, sample(scenario.workload, scenario.seed))
     idle = demand.idle_miss()
     if idle:
-        return Fitting(None, None, f"SLO out of reach: {idle} even when hardly used")
-    today, why = demand.fewest(scenario.workload, most)
+        return Fitting(None, None, f"SLO out of reach: {idle.words} even when hardly used", idle.excess)
+    today, miss = demand.fewest(scenario.workload, most)
     grown = today if growth == 1 else demand.fewest(scenario.workload.scaled(growth), most)[0]
-    return Fitting(today, grown, why)
+    if today is None:
+        return Fitting(None, None, f"not with {most} replicas either: {miss.words}" if miss else "", miss.excess if miss else 0.0)
+    return Fitting(today, grown, f"with {today - 1}, {miss.words}" if miss else "")
 
 
-def fewest_conceivable(scenario: Scenario, deployment: Deployment, *, optimism: float) -> int | None:
-    """Demand over `optimism` times the closed-form ceiling: fewer will not do. None where the deployment does not start."""
+def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
+    """Demand over the closed-form ceiling, trusted to be at most OPTIMISM too low: fewer will not do. None where the deployment does not start."""
     one = bind(scenario, dataclasses.replace(deployment, replicas=1))
     if one.step_time is None or one.limits is None:
         return None
     rate = scenario.workload.mean_rate()
     full = ceiling(one.step_time, one.limits, sample(scenario.workload, scenario.seed))
-    return 1 if rate is None else max(1, math.ceil(rate / (full.requests_per_s * optimism)))
+    return 1 if rate is None else max(1, math.ceil(rate / (full.requests_per_s * OPTIMISM)))
 
 
 class _Demand:
@@ -63,15 +78,15 @@ class _Demand:
         self.scenario, self.one = scenario, one
         self.full: Ceiling = ceiling(one.step_time, one.limits, requests)
 
-    def fewest(self, workload: Workload, most: int) -> tuple[int | None, str]:
-        """The fewest replicas that carry the workload, and what goes wrong with one less."""
+    def fewest(self, workload: Workload, most: int) -> tuple[int | None, Miss | None]:
+        """The fewest replicas that carry the workload, None where `most` do not, and what is missed with one less."""
         rate = workload.mean_rate()
-        low = 0 if rate is None else min(most, math.floor(rate / (self.full.requests_per_s * 1.25)))
-        high, misses = max(1, low + 1), {}
+        low = 0 if rate is None else min(most - 1, math.floor(rate / (self.full.requests_per_s * OPTIMISM)))
+        high, misses = low + 1, dict[int, Miss]()
         while (miss := self.miss(workload, high)) is not None:
             misses[high] = miss
             if high >= most:
-                return None, f"not with {most} replicas either: {miss}"
+                return None, miss
             low, high = high, min(most, high + max(1, high // 2))
         while high - low > 1:
             middle = (low + high) // 2
@@ -80,36 +95,46 @@ class _Demand:
                 high = middle
             else:
                 low, misses[middle] = middle, miss
-        return high, f"with {high - 1}, {misses[high - 1]}" if high - 1 in misses else ""
+        return high, misses.get(high - 1)
 
-    def miss(self, workload: Workload, replicas: int) -> str | None:
+    def miss(self, workload: Workload, replicas: int) -> Miss | None:
         """What such a number of replicas misses, None where it carries the workload."""
         run = self._run(workload, replicas)
         if run.steadiness.verdict == "overloaded":
-            return "the queue grows without end"
-        return _first_miss(run.slo)
+            return Miss("the queue grows without end", math.inf)
+        return _worst(run.slo)
 
-    def idle_miss(self) -> str | None:
+    def idle_miss(self) -> Miss | None:
         """What of the SLO even a hardly used replica misses."""
         if self.scenario.slo is None:
             return None
         run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
-        return _first_miss(run.slo)
+        return _worst(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> Measured:
         bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
         loop, rate = workload.closed_loop, workload.mean_rate()
         if loop is not None or rate is None:
             source = source_of(workload) if loop else None
-            return measured(bound, sample(workload, self.scenario.seed), self.scenario.slo, source=source)
+            return measured(self.scenario, bound, sample(workload, self.scenario.seed), source=source)
         enough = max(_FEWEST_REQUESTS, round(_FILLINGS * self.full.sequences * replicas), workload.requests or 0)
-        return measured(bound, at_rate(workload, rate, enough, self.scenario.seed), self.scenario.slo)
+        return measured(self.scenario, bound, at_rate(workload, rate, enough, self.scenario.seed))
 
 
-def _first_miss(checks: tuple[SloCheck, ...]) -> str | None:
-    for check in checks:
-        if not check.met:
-            unit = f" {check.unit}" if check.unit else ""
-            measured_ = "undefined" if check.measured is None else f"{check.measured:.3g}{unit}"
-            return f"{check.term} is {measured_} against {check.limit:g}{unit}"
-    return None
+def _worst(checks: tuple[SloCheck, ...]) -> Miss | None:
+    """The term that is missed by most, None when all are met."""
+    missed = [Miss(_words(check), _excess(check)) for check in checks if not check.met]
+    return max(missed, key=lambda miss: miss.excess, default=None)
+
+
+def _words(check: SloCheck) -> str:
+    unit = f" {check.unit}" if check.unit else ""
+    measured_ = "undefined" if check.measured is None else f"{check.measured:.3g}{unit}"
+    return f"{check.term} is {measured_} against {check.limit:g}{unit}"
+
+
+def _excess(check: SloCheck) -> float:
+    """Times over a limit; of a share that must be high, times below it."""
+    if not check.measured:
+        return math.inf
+    return check.measured / check.limit if check.unit else check.limit / check.measured

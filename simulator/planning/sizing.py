@@ -21,7 +21,6 @@ from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sampling import sample
 
 _WAVE = 8
-_OPTIMISM = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,8 @@ class Candidate:
     """One configuration with the replicas it needs, spare ones included; `replicas` None where no number of them will do.
 
     `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
-    replica less would do. `headroom`: how much more traffic it takes within the SLO, as a share; known of the first two.
+    replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `headroom`: how much more
+    traffic it takes within the SLO, as a share; known of the first two.
     """
 
     deployment: Deployment
@@ -49,6 +49,7 @@ class Candidate:
     grown_usd_per_hour: float
     price: str
     why: str
+    excess: float = 0.0
     headroom: float | None = None
     result: DeploymentResult | None = None
 
@@ -75,6 +76,12 @@ class Sizing:
     def best(self) -> Candidate | None:
         """The cheapest that will do."""
         return self.fitting[0] if self.fitting else None
+
+    @property
+    def nearest(self) -> Candidate | None:
+        """Where none will do: the one that starts and misses the SLO by least."""
+        starts = [c for c in self.candidates if math.isfinite(c.excess)]
+        return min(starts, key=lambda c: c.excess) if starts and not self.fitting else None
 
     @property
     def best_grown(self) -> Candidate | None:
@@ -109,12 +116,16 @@ def size(
             done += [_too_dear(scenario, every[i], bounds[i]) for i in order]
             order = []
         for index, outcome in each(_fit, [(scenario, every[i], ask) for i in wave], machine or Processes(at_most=len(wave) or 1)):
-            why = Fitting(None, None, str(outcome.error)) if isinstance(outcome.error, SimulatorError) else outcome.value()
+            why = (
+                Fitting(None, None, str(outcome.error), math.inf)
+                if isinstance(outcome.error, SimulatorError)
+                else outcome.value()
+            )
             done.append(_candidate(scenario, every[wave[index]], ask, why))
             if progress:
                 progress(len(done), len(every))
         order = order[len(wave) :]
-    return Sizing(scenario, ask, _ranked(scenario, done))
+    return Sizing(scenario, ask, _ranked(scenario, done, machine or Processes(at_most=2)))
 
 
 def _bounds(scenario: Scenario, every: Sequence[Deployment], ask: Ask) -> tuple[dict[int, float], list[Candidate]]:
@@ -122,9 +133,9 @@ def _bounds(scenario: Scenario, every: Sequence[Deployment], ask: Ask) -> tuple[
     bounds, settled = {}, []
     for index, deployment in enumerate(every):
         try:
-            replicas = fewest_conceivable(scenario, deployment, optimism=_OPTIMISM)
+            replicas = fewest_conceivable(scenario, deployment)
         except SimulatorError as problem:
-            settled.append(_candidate(scenario, deployment, ask, Fitting(None, None, str(problem))))
+            settled.append(_candidate(scenario, deployment, ask, Fitting(None, None, str(problem), math.inf)))
             continue
         bounds[index] = 0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
     return bounds, settled
@@ -155,6 +166,7 @@ def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fi
         grown_usd_per_hour=_usd(scenario, deployment, grown),
         price=price,
         why=fitting.why,
+        excess=fitting.excess,
     )
 
 
@@ -164,7 +176,7 @@ def _too_dear(scenario: Scenario, deployment: Deployment, least: float) -> Candi
         if math.isinf(least)
         else f"costs at least ${least:.2f} an hour, at its ceiling"
     )
-    return _candidate(scenario, deployment, Ask(), Fitting(None, None, why))
+    return _candidate(scenario, deployment, Ask(), Fitting(None, None, why, math.inf))
 
 
 def _second_price(done: Sequence[Candidate]) -> float:
@@ -172,20 +184,21 @@ def _second_price(done: Sequence[Candidate]) -> float:
     return prices[1] if len(prices) > 1 else math.inf
 
 
-def _ranked(scenario: Scenario, done: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def _ranked(scenario: Scenario, done: Sequence[Candidate], machine: Machine) -> tuple[Candidate, ...]:
     """By dollars, then GPUs; the first two examined for their headroom, and each of the others told what it costs more."""
     able = sorted((c for c in done if c.replicas is not None), key=lambda c: (c.usd_per_hour, c.deployment.gpus))
     others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
-    ranked = []
-    for place, candidate in enumerate(able):
-        c = _examined(scenario, candidate) if place < 2 else candidate
-        ranked.append(c if place == 0 else dataclasses.replace(c, why=_dearer(c, able[0])))
-    return (*ranked, *others)
+    for place, outcome in each(_examine, [(scenario, c.deployment) for c in able[:2]], machine):
+        result = outcome.value()
+        room = headroom(result, scenario.workload.mean_rate())
+        able[place] = dataclasses.replace(able[place], headroom=room, result=result)
+    lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
+    return (*able[:1], *lost, *others)
 
 
-def _examined(scenario: Scenario, candidate: Candidate) -> Candidate:
-    result = examine(scenario, candidate.deployment, sample(scenario.workload, scenario.seed))
-    return dataclasses.replace(candidate, headroom=headroom(result, scenario.workload.mean_rate()), result=result)
+def _examine(task: tuple[Scenario, Deployment]) -> DeploymentResult:
+    scenario, deployment = task
+    return examine(scenario, deployment, sample(scenario.workload, scenario.seed))
 
 
 def _dearer(candidate: Candidate, best: Candidate) -> str:

@@ -1,0 +1,194 @@
+"""`sim size`: the cheapest configuration that carries the demand within the SLO."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
+from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
+
+if TYPE_CHECKING:
+    from simulator.planning.sizing import Candidate, Sizing
+    from simulator.scenario import Deployment
+
+
+def size(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
+    settings: Settings = [],  # noqa: B006
+    seed: Seed = None,
+    gpus: Annotated[str, typer.Option("--gpus", help="Compare these GPUs instead of the listed deployments: a,b,c.")] = "",
+    quantizations: Annotated[
+        str, typer.Option("--quantizations", help="With --gpus: these; auto is the checkpoint's own.")
+    ] = "auto",
+    tensor_parallel: Annotated[
+        str, typer.Option("--tensor-parallel-size", help="With --gpus: these sizes, such as 1,2,4.")
+    ] = "1",
+    over: Annotated[
+        list[str], typer.Option("--over", metavar="ARG=VALUES", help="With --gpus: engine arguments, max_num_seqs=64,256.")
+    ] = [],  # noqa: B006
+    spare: Annotated[
+        int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")
+    ] = 0,
+    growth: Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")] = 1.0,
+    months: Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")] = 12.0,
+    max_replicas: Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")] = 64,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")] = False,
+    workers: Workers = None,
+    cluster: ClusterAddress = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
+    from simulator.planning.gates import sizing_checks, write_checks
+    from simulator.planning.sizing import Ask
+    from simulator.planning.sizing import size as find
+    from simulator.scenario import load
+
+    scenario = load(file, parsed_settings(settings))
+    deployments = _space(gpus, quantizations, tensor_parallel, over)
+    ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)
+    with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
+        machine = machine_of(workers, cluster)
+        sizing = find(scenario, deployments=deployments, ask=ask, seed=seed, machine=machine, progress=progress)
+    if as_json:
+        import json
+
+        print(json.dumps(_data(sizing), indent=1))
+    elif not quiet:
+        _print(sizing, months)
+    checks = sizing_checks(sizing, max_cost)
+    write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+def _space(gpus: str, quantizations: str, tensor_parallel: str, over: list[str]) -> tuple[Deployment, ...] | None:
+    """The deployments of the options, None when no GPU is named. Raises ScenarioError for what cannot be read."""
+    from simulator.document import parse_yaml
+    from simulator.errors import ScenarioError
+    from simulator.planning.axes import axis
+    from simulator.planning.space import space
+
+    if not gpus:
+        if over or quantizations != "auto" or tensor_parallel != "1":
+            raise ScenarioError(
+                "--quantizations, --tensor-parallel-size and --over make a space with --gpus; give --gpus a,b,c too"
+            )
+        return None
+    sizes = [part.strip() for part in tensor_parallel.split(",") if part.strip()]
+    if not all(part.isdigit() and int(part) for part in sizes):
+        raise ScenarioError(f"--tensor-parallel-size {tensor_parallel}: expected whole numbers such as 1,2,4")
+    arguments = {a.path: [parse_yaml(text, Path("--over")) for text in a.values] for a in map(axis, over)}
+    return space(_names(gpus), _names(quantizations), [int(part) for part in sizes], arguments)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _data(sizing: Sizing) -> dict[str, Any]:
+    """The sizing as plain data."""
+    return {
+        "scenario": sizing.scenario.name,
+        "rate_per_s": sizing.scenario.workload.mean_rate(),
+        "spare": sizing.ask.spare,
+        "growth": sizing.ask.growth,
+        "best": sizing.best.deployment.name if sizing.best else None,
+        "best_grown": sizing.best_grown.deployment.name if sizing.best_grown else None,
+        "candidates": [_candidate_data(c) for c in sizing.candidates],
+    }
+
+
+def _candidate_data(c: Candidate) -> dict[str, Any]:
+    return {
+        "name": c.deployment.name,
+        "wording": c.wording,
+        "replicas": c.replicas,
+        "gpus": c.deployment.gpus if c.replicas else None,
+        "usd_per_hour": _finite(c.usd_per_hour),
+        "usd_per_month": _finite(c.usd_per_month),
+        "price": c.price,
+        "headroom": c.headroom,
+        "slo_capacity_per_s": c.result.slo_capacity.value if c.result and c.result.slo_capacity else None,
+        "replicas_grown": c.grown,
+        "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
+        "why": c.why,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _print(sizing: Sizing, months: float) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(sizing))
+    for line in _sentences(sizing, months):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(sizing: Sizing) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{sizing.scenario.name}: what carries {_demand(sizing)}", title_justify="left", header_style="bold")
+    growing = sizing.ask.growth > 1
+    for name in (
+        "configuration",
+        "how many",
+        "$/hour",
+        "$/month",
+        "headroom",
+        *([f"at x{sizing.ask.growth:g}"] if growing else []),
+        "why",
+    ):
+        table.add_column(name, justify="right" if name.startswith(("$", "headroom")) else "left", overflow="fold")
+    for c in sizing.candidates:
+        room = "" if c.headroom is None else f"{c.headroom:+.0%}"
+        later = [_grown(c)] if growing else []
+        why = f"cheapest{f'; {c.why}' if c.why else ''}" if c is sizing.best else c.why
+        table.add_row(
+            c.deployment.name, c.wording or "-", _money(c.usd_per_hour, 2), _money(c.usd_per_month, 0), room, *later, why
+        )
+    return table
+
+
+def _grown(c: Candidate) -> str:
+    return "-" if c.grown is None else f"{c.grown} replicas, ${c.grown_usd_per_hour:.2f}/h"
+
+
+def _demand(sizing: Sizing) -> str:
+    rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
+    what = f"{rate:g} requests/s" if rate is not None else f"{loop.concurrency} users" if loop else "a batch"
+    lost = f" with {sizing.ask.spare} replica{'s' if sizing.ask.spare > 1 else ''} lost" if sizing.ask.spare else ""
+    return f"{what}{' within the SLO' if sizing.scenario.slo else ''}{lost}"
+
+
+def _money(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _sentences(sizing: Sizing, months: float) -> list[str]:
+    best = sizing.best
+    if best is None:
+        nearest = sizing.nearest
+        return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
+    lines = [f"Take {best.deployment.name}: {best.wording}. {best.price}."]
+    growth = sizing.ask.growth
+    if growth > 1 and best.headroom is not None and best.headroom > 0:
+        lasts = months * math.log1p(best.headroom) / math.log(growth)
+        lines.append(f"Growing x{growth:g} in {months:g} months, it is outgrown in about {lasts:.1f} months.")
+    later = sizing.best_grown
+    if growth > 1 and later is not None:
+        cost = f"${later.grown_usd_per_hour:.2f} an hour"
+        lines.append(f"At x{growth:g} the cheapest is {later.deployment.name}: {later.grown} replicas, {cost}.")
+    return lines

@@ -1,0 +1,99 @@
+"""`sim sweep`: a scenario over a grid of settings, as a table and a Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
+from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SHOWN = {
+    "deployment": "deployment",
+    "verdict": "verdict",
+    "requests_per_s": "requests/s",
+    "output_tokens_per_s": "output tok/s",
+    "ttft_p99_s": "p99 TTFT s",
+    "tpot_p99_s": "p99 TPOT s",
+    "goodput_share": "good",
+    "kv_use_peak": "KV peak",
+    "queueing_point_per_s": "queues at /s",
+    "slo_capacity_per_s": "SLO to /s",
+    "usd_per_million_output_tokens": "$/M out",
+}
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
+    over: Annotated[
+        list[str],
+        typer.Option(
+            "--over", metavar="PATH=VALUES", help="What to go over: PATH=a,b,c, =1:10:1, =1:64:x2, or deployments. Repeatable."
+        ),
+    ],
+    settings: Settings = [],  # noqa: B006
+    seed: Seed = None,
+    limits: Annotated[bool, typer.Option("--limits", help="Also search queueing point and SLO capacity of every row.")] = False,
+    out: Out = Path("reports"),
+    workers: Workers = None,
+    cluster: ClusterAddress = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a scenario over every combination of values. Interrupted, the same command goes on where it stopped."""
+    import sys
+
+    from simulator.planning.axes import axis
+    from simulator.planning.sweeps import PARQUET
+    from simulator.planning.sweeps import sweep as compute
+
+    axes = [axis(text) for text in over]
+    folder = out / f"{file.stem}-sweep"
+    with counted(f"sweeping {file.stem}", quiet=quiet) as progress:
+        try:
+            frame = compute(
+                file,
+                axes,
+                settings=parsed_settings(settings),
+                seed=seed,
+                limits=limits,
+                folder=folder,
+                machine=machine_of(workers, cluster),
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            print(f"finished points are kept in {folder}; the same command goes on from there", file=sys.stderr)
+            raise
+    if as_json:
+        print(frame.write_json())
+    elif not quiet:
+        _print(frame, [a.path for a in axes if a.path != "deployments"], folder / PARQUET)
+
+
+def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = {name: title for name, title in _SHOWN.items() if name in frame.columns and frame[name].null_count() < frame.height}
+    table = Table(header_style="bold")
+    for title in [*(path.rsplit(".", 1)[-1] for path in paths), *shown.values()]:
+        table.add_column(title, overflow="fold")
+    for row in frame.iter_rows(named=True):
+        cells = [_cell(row[name]) for name in [*paths, *shown]]
+        if row["status"] == "failed":
+            cells = [*cells[: len(paths) + 1], f"[red]failed: {row['reason']}[/red]"]
+        table.add_row(*cells)
+    console = Console()
+    console.print(table)
+    console.print(f"{frame.height} rows in {parquet}", highlight=False, markup=False)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
