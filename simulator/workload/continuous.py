@@ -166,7 +166,7 @@ def _named_quantiles(value: Any) -> Any:
     pairs = []
     for name, length in value.items():
         try:
-            share = float(str(name)[1:]) / 100 if str(name).startswith("p") else float(name)
+            share = round(float(str(name)[1:]) / 100, 12) if str(name).startswith("p") else float(name)
         except ValueError:
             raise ValueError(f"'{name}' is not a quantile; write p50, p99.9, or 0.5") from None
         pairs.append((share, length))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.workload.arrivals import Arrivals, Gamma, Poisson, Weibull
+from simulator.workload.blocks import gathered
 from simulator.workload.continuous import LogNormal, Quantiles
 from simulator.workload.gaps import rate_of
 from simulator.workload.lengths import Empirical, Fixed, Lengths
@@ -20,11 +22,13 @@ from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.reuse import cached_tokens, common_prefix_blocks
 from simulator.workload.sampling import sample
 from simulator.workload.streams import Streams
+from simulator.workload.traffic import TrafficClass
 from simulator.workload.varying import Bursts, Stage, Stages
 from simulator.workload.workload import Workload
 
-_POINTS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1)
-_NEAR = 0.02
+_POINTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+_FEW_POINTS = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)
+_NEAR, _NEAR_IN_CLASS = 0.02, 0.05
 _FEW_VALUES = 12
 _REQUESTS_A_STAGE, _MOST_STAGES = 200, 24
 _ENOUGH = 10
@@ -59,18 +63,50 @@ def fit(recording: Recording) -> Fit:
     requests = recording.requests
     if len(requests) < _ENOUGH or not recording.has_times or requests.arrival_s[-1] == 0:
         raise MeasurementError(f"nothing to fit: {len(requests)} requests{'' if recording.has_times else ' without times'}")
-    shared = _system_prompt(requests)
     arrivals = fitted_arrivals(requests.arrival_s)
-    workload = Workload(
-        arrivals=arrivals,
-        prompt=fitted_lengths(requests.prompt_tokens - shared),
-        output=fitted_lengths(requests.output_tokens),
-        correlation=round(spearman(requests.prompt_tokens, requests.output_tokens), 2) or None,
-        prefix=SharedPrefix(system_prompt_len=Fixed(tokens=shared)) if shared else None,
-        requests=None if isinstance(arrivals, Stages) else len(requests),
-    )
+    count = None if isinstance(arrivals, Stages) else len(requests)
+    traffic = _traffic(requests)
+    workload = Workload(arrivals=arrivals, requests=count, **traffic)
     drawn = sample(workload, seed=0)
+    if _lost_dependence(requests, drawn):
+        workload = Workload(arrivals=arrivals, requests=count, classes=_classes(requests))
+        drawn = sample(workload, seed=0)
     return Fit(workload, _distances(requests, drawn), _lost(requests, drawn))
+
+
+def _traffic(requests: Requests, near: float = _NEAR) -> dict[str, Any]:
+    """One class of traffic: lengths, their correlation, and what all prompts begin with."""
+    shared = _system_prompt(requests)
+    return {
+        "prompt": fitted_lengths(requests.prompt_tokens - shared, near),
+        "output": fitted_lengths(requests.output_tokens, near),
+        "correlation": round(_spearman(requests), 2) or None,
+        "prefix": SharedPrefix(system_prompt_len=Fixed(tokens=shared)) if shared else None,
+    }
+
+
+def _classes(requests: Requests) -> tuple[TrafficClass, ...]:
+    """A class for each fifth of the prompts by length, with lengths of its own: for answers that hang on the prompt in no
+    simple way."""
+    edges = _edges(requests.prompt_tokens)
+    part = np.minimum(np.searchsorted(edges, requests.prompt_tokens, side="right"), len(edges) - 1)
+    classes = []
+    for at in np.unique(part):
+        own = np.flatnonzero(part == at)
+        some = Requests(
+            arrival_s=requests.arrival_s[own],
+            prompt_tokens=requests.prompt_tokens[own],
+            output_tokens=requests.output_tokens[own],
+            hashes=None if requests.hashes is None else gathered(requests.hashes, own),
+        )
+        name = f"prompts up to {int(some.prompt_tokens.max())}"
+        classes.append(TrafficClass(name=name, share=round(len(own) / len(requests), 3), **_traffic(some, _NEAR_IN_CLASS)))
+    return tuple(classes)
+
+
+def _edges(prompt_tokens: Ints) -> Floats:
+    """Lengths that part the prompts into fifths, or fewer parts where many are equally long."""
+    return np.unique(np.quantile(prompt_tokens, np.linspace(0, 1, _PARTS + 1)))
 
 
 def fitted_arrivals(arrival_s: Floats) -> Arrivals:
@@ -139,8 +175,11 @@ def _bursts(gaps: Floats) -> list[Arrivals]:
     return [Bursts(rate=_rounded(rate), on=_rounded(1 / ends), off=_rounded(1 / begins))] if ends > 0 and begins > 0 else []
 
 
-def fitted_lengths(tokens: Ints) -> Lengths:
-    """The simplest law that is near: always the same, a few values, lognormal, or else quantiles."""
+def fitted_lengths(tokens: Ints, near: float = _NEAR) -> Lengths:
+    """The simplest law that is near: always the same, a few values, lognormal, or else quantiles.
+
+    `near` is the distance between distribution functions that is near enough.
+    """
     values, counts = np.unique(tokens, return_counts=True)
     if len(values) == 1:
         return Fixed(tokens=int(values[0]))
@@ -149,22 +188,22 @@ def fitted_lengths(tokens: Ints) -> Lengths:
     logs = np.log(tokens)
     law = LogNormal(mu=round(float(logs.mean()), 3), sigma=max(0.001, round(float(logs.std()), 3)), max=int(values[-1]))
     even = (np.arange(4096) + 0.5) / 4096
-    if ks_distance(tokens, law.tokens_at(even)) <= _NEAR:
+    if ks_distance(tokens, law.tokens_at(even)) <= near:
         return law
-    return _quantiles(np.sort(tokens), values, counts)
+    return _quantiles(np.sort(tokens), values, counts, near)
 
 
-def _quantiles(tokens: Ints, values: Ints, counts: Ints) -> Quantiles:
+def _quantiles(tokens: Ints, values: Ints, counts: Ints, near: float) -> Quantiles:
     """A law through quantiles, with more of them where it is farthest from the lengths, until it is near or has many."""
     at_most = np.cumsum(counts) / len(tokens)
-    points = {float(p): float(np.quantile(tokens, p, method="inverted_cdf")) for p in _POINTS}
+    points = {p: float(np.quantile(tokens, p, method="inverted_cdf")) for p in (_POINTS if near <= _NEAR else _FEW_POINTS)}
     while True:
         law = Quantiles(points=tuple(sorted(points.items())))
         off = np.abs(law.below((values + 0.5).astype(np.float64)) - at_most)
         worst = int(np.argmax(off))
         before, after = float(at_most[worst] - counts[worst] / len(tokens)), float(at_most[worst])
         new = {round(p, 4): float(values[worst]) for p in (before, after) if 0 < round(p, 4) < 1 and round(p, 4) not in points}
-        if off[worst] <= _NEAR or len(points) >= _MOST_POINTS or not new:
+        if off[worst] <= near or len(points) >= _MOST_POINTS or not new:
             return law
         points.update(new)
 
@@ -215,6 +254,8 @@ def _lost(trace: Requests, drawn: Requests) -> tuple[str, ...]:
         fitted = dispersion(drawn.arrival_s, window)
         if not 1 / _FACTOR < value / max(fitted, 1e-9) < _FACTOR:
             lost.append(f"arrivals in {window:g} s vary {value:.3g} times as much as Poisson ones, {fitted:.3g} in the fit")
+    if lost:
+        lost.append("... which arrivals: {kind: recorded, trace: FILE} keeps")
     for name, tokens in (("prompts", trace.prompt_tokens), ("answers", trace.output_tokens)):
         alike = spearman(tokens[:-1], tokens[1:])
         if alike > _NOTICED:
@@ -230,8 +271,7 @@ def _lost(trace: Requests, drawn: Requests) -> tuple[str, ...]:
 def _lost_dependence(trace: Requests, drawn: Requests) -> list[str]:
     """Where answers to prompts of some length are much longer or shorter than in the fit: what a correlation does not tell."""
     lost = []
-    edges = np.unique(np.quantile(trace.prompt_tokens, np.linspace(0, 1, _PARTS + 1)))
-    for low, high in pairwise(edges):
+    for low, high in pairwise(_edges(trace.prompt_tokens)):
         means = [float(r.output_tokens[(r.prompt_tokens >= low) & (r.prompt_tokens <= high)].mean()) for r in (trace, drawn)]
         if not 1 / _FACTOR < means[0] / means[1] < _FACTOR:
             lost.append(

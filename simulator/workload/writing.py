@@ -9,6 +9,7 @@ from typing import Any
 from simulator.workload.workload import Workload
 
 _WIDTH = 110
+_FIRST = ("kind", "arrivals", "name", "share")
 _TIED = ":\N{NO-BREAK SPACE}"
 
 
@@ -16,16 +17,27 @@ def workload_yaml(workload: Workload) -> str:
     """The `workload:` block of a scenario."""
     lines = ["workload:"]
     for name, value in _plain(workload).items():
-        lines += textwrap.wrap(
-            f"{name}: {_flow(value)}", _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-        )
+        if name == "classes":
+            lines.append("  classes:")
+            for item in value:
+                lines += _wrapped(_flow(item), "    - ", "      ")
+        else:
+            lines += _wrapped(f"{name}: {_flow(value)}", "  ", "    ")
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    """Lines that break after commas only."""
+    tied = text.replace(": ", _TIED)
+    lines = textwrap.wrap(tied, _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.replace(_TIED, ": ") for line in lines]
 
 
 def _plain(value: Any) -> Any:
     """A spec as plain data without its defaults; quantiles by name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = {f.name: (f, getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = sorted(dataclasses.fields(value), key=lambda f: f.name not in _FIRST)
+        pairs = {f.name: (f, getattr(value, f.name)) for f in fields}
         return {
             name: {f"p{100 * share:g}": _plain(tokens) for share, tokens in item} if name == "points" else _plain(item)
             for name, (f, item) in pairs.items()
