@@ -20,16 +20,16 @@ _WORDS: dict[Resource, str] = {
     "bandwidth": "no limit holds requests back; steps last as long as reading weights and KV cache from memory",
     "communication": "no limit holds requests back; steps last as long as moving activations between GPUs",
     "overhead": "no limit holds requests back; steps last as long as the engine takes to prepare and launch them",
-    "nothing": "nothing ran",
+    "nothing": "no limit holds requests back",
 }
 
 
-def binding(trace: Trace, limits: Limits, step_seconds: Mapping[Resource, float], start_s: float = 0.0) -> Binding:
+def binding(trace: Trace, limits: Limits, resource_seconds: Mapping[Resource, float], start_s: float = 0.0) -> Binding:
     """The resource that holds requests back in the largest share of busy time from `start_s` on.
 
     A stretch in which requests wait is put down to the first limit that it has reached: sequences, tokens, else KV blocks.
     Where that is less than 5 % of the time no limit binds, and the answer is the part of the step that takes longest, from
-    `step_seconds` (bandwidth, compute, communication, overhead -> seconds of the run).
+    `resource_seconds` (see `simulator.results.steps`); without them nothing is said to bind.
     """
     s = trace.stretches
     length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)
@@ -40,11 +40,11 @@ def binding(trace: Trace, limits: Limits, step_seconds: Mapping[Resource, float]
     worst = max(held, key=lambda name: held[name])
     if held[worst] >= _RARELY:
         return _answer(worst, held[worst])
-    total = sum(step_seconds.values())
+    total = sum(resource_seconds.values())
     if total <= 0:
-        return _answer(worst, held[worst]) if held[worst] > 0 else _answer("nothing", 0.0)
-    part = max(step_seconds, key=lambda name: step_seconds[name])
-    return _answer(part, step_seconds[part] / total)
+        return _answer("nothing", 0.0)
+    part = max(resource_seconds, key=lambda name: resource_seconds[name])
+    return _answer(part, resource_seconds[part] / total)
 
 
 def _held(trace: Trace, limits: Limits) -> dict[Resource, NDArray[np.bool_]]:

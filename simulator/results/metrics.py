@@ -16,6 +16,7 @@ from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
 
 Floats = NDArray[np.float64]
+_INSTANT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _peak(column: str, s: Sample) -> float | None:
     if not seen.any():
         return None
     amounts = t[column][seen].astype(np.int64)
-    times = np.concatenate([t["end_s"][seen], t["start_s"][seen]])
+    times = np.concatenate([t["end_s"][seen] - _INSTANT, t["start_s"][seen]])
     changes = np.concatenate([-amounts, amounts])
     return float(np.cumsum(changes[np.argsort(times, kind="stable")]).max())
 
