@@ -25,7 +25,7 @@ TensorGroup = Literal[
     "vision",
     "other",
 ]
-Kernel = Literal["fp32", "bf16", "fp8", "fp8_block", "int8", "int8_wo", "int4_wo", "nvfp4", "mxfp4", "nf4"]
+Kernel = Literal["fp32", "bf16", "fp8", "fp8_block", "int8", "int8_wo", "int4_wo", "int4_exllama", "nvfp4", "mxfp4", "nf4"]
 
 LINEAR: tuple[TensorGroup, ...] = ("attention", "mlp", "experts", "shared_experts", "mamba", "draft")
 _GROUPS: dict[str, tuple[TensorGroup, ...]] = {
@@ -125,7 +125,7 @@ def runs_as(form: WeightFormat | None, gpu: Gpu) -> RunsAs:
         return RunsAs("fp32", False)
     if form.kernel == "mxfp4":
         return RunsAs("fp8", False, "activations in mxfp8") if gpu.computes("fp4") else _weight_only(form, gpu, sixteen)
-    if form.kernel in ("int8_wo", "int4_wo", "nf4"):
+    if form.kernel in ("int8_wo", "int4_wo", "int4_exllama", "nf4"):
         return _weight_only(form, gpu, sixteen)
     if form.kernel == "int8":
         return _int8(gpu)
@@ -144,7 +144,7 @@ def _int8(gpu: Gpu) -> RunsAs:
 def _weight_only(form: WeightFormat, gpu: Gpu, sixteen: ComputeType) -> RunsAs:
     if gpu.vendor != "nvidia" and form.kernel != "mxfp4":
         raise NotModelled(f"{form.name} does not run on {gpu.name}: vLLM has its kernels for NVIDIA GPUs; choose bf16 or fp8")
-    lowest = 7.0 if form.kernel in ("int8_wo", "int4_wo", "nf4") else 7.5
+    lowest = 7.0 if form.kernel in ("int8_wo", "int4_wo", "int4_exllama", "nf4") else 7.5
     if gpu.vendor == "nvidia" and (gpu.compute_capability or 0.0) < lowest:
         raise NotModelled(
             f"{form.name} needs compute capability {lowest}; {gpu.name} has {gpu.compute_capability}; choose gptq-int4"

@@ -160,7 +160,9 @@ def _approximations(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> 
     if traits.body == "mllama":
         found.append("cross-attention to the image is counted in the weights, and not computed")
     if traits.body == "deepseek_v4":
-        found.append("compressed attention: cache entries per ratio as in vLLM, states of the compressors not counted")
+        found.append(
+            "compressed attention (compress_ratios): its weights are exact, its cache and its compute follow the ratios approximately"
+        )
     if any(isinstance(layer.mlp, MoeMlp) and layer.mlp.latent for layer in main):
         found.append("latent experts: the two latent projections are replicated on every rank")
     return tuple(found)
