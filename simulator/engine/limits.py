@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from simulator.spec import Count, Natural, spec
 
 
 @spec
-class Limits:
-    """What one replica may do in a step, and the KV blocks it has.
+class KvGroup:
+    """Layers that take their KV blocks together: `groups` of them, each a block of its own for every block_size tokens.
 
-    `reserve_full_prompt`: a waiting request is admitted only when blocks for its whole remaining prompt are free
-    (vLLM's scheduler_reserve_full_isl). `async_scheduling`: finishes and admissions are seen one step late.
+    With a `window` a sequence gives back the blocks that no later token attends to. Models with one kind of attention have one
+    group without a window; vLLM splits hybrid models into groups of equally many layers that share one pool of blocks.
+
+    Source: vLLM vllm/v1/core/kv_cache_utils.py (grouping), vllm/v1/core/single_type_kv_cache_manager.py (SlidingWindowManager).
+    """
+
+    groups: Count = 1
+    window: Count | None = None
+
+
+@spec
+class Limits:
+    """What one replica may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
+
+    `kv_blocks`: those a request can get, one fewer than num_gpu_blocks, as vLLM keeps a null block. `reserve_full_prompt`: a
+    waiting request is admitted only when blocks for its whole remaining prompt are free (scheduler_reserve_full_isl).
+    `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
+    while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
+    long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
     """
 
     kv_blocks: Count
@@ -27,3 +45,18 @@ class Limits:
     enable_prefix_caching: bool = False
     reserve_full_prompt: bool = False
     async_scheduling: bool = False
+    watermark_blocks: Natural = 0
+    kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
+
+    def __post_init__(self) -> None:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
+            raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
+
+    @property
+    def prefill_cap(self) -> int:
+        """The most tokens of one prompt that a step computes, whatever budget is left."""
+        cap = self.long_prefill_token_threshold
+        if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
+            cap = int(self.max_model_len * 0.04)
+        return cap or sys.maxsize

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simulator.engine.request import Request
+from simulator.workload.requests import Requests
 
 Column = NDArray[Any]
 
@@ -19,7 +25,7 @@ class Trace:
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
     2 timed out, 3 cancelled), arrival_s, scheduled_s, first_token_s, finish_s, left_s (seconds, NaN where it never came; left:
-    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (prefix hits at first admission), preemptions.
+    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions.
 
     `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
     (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
@@ -37,6 +43,75 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.requests["status"])
+
+
+_STRETCH = np.dtype(
+    [
+        *((name, "<f8") for name in ("start_s", "base_s", "slope_s")),
+        *((name, "<i4") for name in ("replica", "steps", "sequences", "decoding", "prefill_tokens", "sampled", "waiting")),
+        *((name, "<i4") for name in ("preempted", "kv_blocks")),
+    ]
+)
+_PACK = struct.Struct("<3d9i").pack
+_NEVER = math.nan
+
+
+class Recorder:
+    """Writes the log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
+
+    def __init__(self, count: int) -> None:
+        never = array("d", [_NEVER])
+        self.arrival, self.scheduled, self.first_token, self.finish, self.left = (never * count for _ in range(5))
+        self.replica = array("i", [-1]) * count
+        self.status = array("b", [int(CANCELLED)]) * count
+        self.cached = array("i", [0]) * count
+        self.preemptions = array("i", [0]) * count
+        self.gaps = array("d")
+        self.refusals: dict[int, str] = {}
+        self.rows = bytearray()
+        self.departures = 0
+
+    def stretch(self, start: float, base: float, slope: float, *counts: int) -> None:
+        """Write a stretch: counts are those of the columns from replica to kv_blocks."""
+        self.rows += _PACK(start, base, slope, *counts)
+
+    def gap(self, request: Request, now: float) -> None:
+        """Write the time since the last token of a request that did not get one in every step, if it had one."""
+        if request.token_at is not None:
+            self.gaps.append(now - request.token_at)
+            request.token_at = None
+
+    def depart(self, request: Request, now: float, status: np.int8) -> None:
+        """Write that a request left the system."""
+        index = request.index
+        request.left = True
+        self.departures += 1
+        self.left[index] = now
+        self.status[index] = int(status)
+        self.preemptions[index] = request.preemptions
+        if status == TIMED_OUT and self.first_token[index] > now:
+            self.first_token[index] = _NEVER
+
+    def trace(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> Trace:
+        """The log as columns, in seconds."""
+        scale = 1.0 if tick_s is None else tick_s
+        times = ("arrival", "scheduled", "first_token", "finish", "left")
+        columns: dict[str, Column] = {f"{name}_s": np.frombuffer(getattr(self, name)) * scale for name in times}
+        columns |= {"replica": np.array(self.replica, np.int32), "status": np.array(self.status, np.int8)}
+        columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
+        columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
+        return Trace(columns, self._stretches(scale), self.refusals, np.frombuffer(self.gaps) * scale, block_size)
+
+    def _stretches(self, scale: float) -> dict[str, Column]:
+        rows = np.frombuffer(self.rows, dtype=_STRETCH)
+        if len(np.unique(rows["replica"])) > 1:
+            rows = rows[np.argsort(rows["start_s"], kind="stable")]
+        steps = rows["steps"].astype(np.int64)
+        end = rows["start_s"] + (steps * rows["base_s"] + rows["slope_s"] * (steps * (steps - 1) // 2))
+        columns: dict[str, Column] = {name: rows[name] for name in _STRETCH.names or ()}
+        if scale != 1.0:
+            columns |= {name: columns[name] * scale for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": end * scale}
 
 
 def inter_token_latencies(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from operator import attrgetter
 
-from pydantic import BeforeValidator, Field
+import numpy as np
 
+from simulator.engine.replica import Replica
+from simulator.engine.request import Request
 from simulator.spec import Natural, spec
+
+Choose = Callable[[Request], Replica]
+_outstanding = attrgetter("outstanding")
 
 
 @spec
 class RoundRobin:
     """Each replica in turn."""
 
-    kind: Literal["round-robin"] = "round-robin"
+    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+        """What chooses the replica of a request."""
+        turns = cycle(replicas)
+        return lambda request: next(turns)
 
 
 @spec
 class LeastOutstanding:
     """The replica with the fewest requests waiting or running; the first of equals."""
 
-    kind: Literal["least-outstanding"] = "least-outstanding"
+    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+        """What chooses the replica of a request."""
+        return lambda request: min(replicas, key=_outstanding)
 
 
 @spec
 class LeastKvUse:
     """The replica with the smallest fraction of its KV blocks in use; the first of equals."""
 
-    kind: Literal["least-kv-use"] = "least-kv-use"
+    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+        """What chooses the replica of a request."""
+        return lambda request: min(replicas, key=Replica.kv_use)
 
 
 @spec
 class PowerOfTwoChoices:
     """The less loaded of two replicas drawn at random, by requests outstanding; the first drawn of equals."""
 
-    kind: Literal["power-of-two-choices"] = "power-of-two-choices"
+    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+        """What chooses the replica of a request."""
+        if len(replicas) == 1:
+            return lambda request: replicas[0]
+        count = len(replicas)
+
+        def choose(request: Request) -> Replica:
+            first, second = int(rng.integers(count)), int(rng.integers(count - 1))
+            return min(replicas[first], replicas[second + (second >= first)], key=_outstanding)
+
+        return choose
 
 
 @spec
@@ -43,12 +67,21 @@ class PrefixAffinity:
     requests outstanding than the least loaded replica, which then gets it.
     """
 
-    kind: Literal["prefix-affinity"] = "prefix-affinity"
     slack: Natural = 16
 
+    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+        """What chooses the replica of a request."""
+        seen: dict[int, Replica] = {}
 
-Router = Annotated[
-    RoundRobin | LeastOutstanding | LeastKvUse | PowerOfTwoChoices | PrefixAffinity,
-    Field(discriminator="kind"),
-    BeforeValidator(lambda written: {"kind": written} if isinstance(written, str) else written),
-]
+        def choose(request: Request) -> Replica:
+            labels = request.ids[: request.prompt // replicas[0].scheduler.decoding.block_size]
+            least = min(replicas, key=_outstanding)
+            favorite = next((seen[label] for label in reversed(labels) if label in seen), least)
+            chosen = favorite if favorite.outstanding <= least.outstanding + self.slack else least
+            seen.update(dict.fromkeys(labels, chosen))
+            return chosen
+
+        return choose
+
+
+Router = RoundRobin | LeastOutstanding | LeastKvUse | PowerOfTwoChoices | PrefixAffinity

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import numpy as np
+
+from simulator.engine.clock import Alarm, Clock
+from simulator.engine.durations import Ticks
+from simulator.engine.labels import Labels
+from simulator.engine.request import Request
+from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.workload.requests import Requests
+
+Send = Callable[[Request], None]
+_BATCH = 8192
 
 
 @spec
@@ -10,6 +24,10 @@ class OpenLoop:
     """Requests come at their own `arrival_s`, whatever happens to the others. One not finished after `timeout_s` is given up."""
 
     timeout_s: Positive | None = None
+
+    def feed(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+        """What sends the requests."""
+        return OpenFeed(requests, labels, clock, ticks, send)
 
 
 @spec
@@ -23,5 +41,112 @@ class ClosedLoop:
     think_s: NonNegative = 0.0
     timeout_s: Positive | None = None
 
+    def feed(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+        """What sends the requests."""
+        return ClosedFeed(requests, labels, clock, ticks, send, self)
+
 
 Source = OpenLoop | ClosedLoop
+
+
+class Feed:
+    """Makes requests of columns and sends each when its time comes; later turns come after the turn before."""
+
+    def __init__(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> None:
+        self.requests, self.labels, self.clock, self.ticks, self.send = requests, labels, clock, ticks, send
+        self.followers: dict[int, list[int]] = {}
+        self.first_turns: Iterator[int] | None = None
+        if requests.previous is not None:
+            for index in np.flatnonzero(requests.previous >= 0).tolist():
+                self.followers.setdefault(int(requests.previous[index]), []).append(index)
+            self.first_turns = iter(np.flatnonzero(requests.previous < 0).tolist())
+
+    def start(self) -> None:
+        """Set the first alarms."""
+        raise NotImplementedError
+
+    def departed(self, request: Request, finished: bool) -> None:
+        """Let what waited for this request come."""
+        if finished:
+            for follower in self.followers.get(request.index, ()):
+                self.send_at(self.clock.now + self._think(follower, 0.0), follower)
+
+    def send_at(self, when: float, index: int) -> None:
+        """Send a request at this time."""
+        self.clock.set(Alarm(self.clock, lambda _: self.send(self._request(index))), when, index)
+
+    def _think(self, index: int, otherwise: float) -> float:
+        think = self.requests.think_s
+        return float(self.ticks(otherwise if think is None else think[index]))
+
+    def _request(self, index: int) -> Request:
+        columns = self.requests
+        priority = 0 if columns.priority is None else int(columns.priority[index])
+        prompt, output = int(columns.prompt_tokens[index]), int(columns.output_tokens[index])
+        return Request(index, prompt, output, self.clock.now, priority, self.labels.of(index))
+
+
+class OpenFeed(Feed):
+    """Sends first turns at their own times: one alarm, set again and again."""
+
+    def start(self) -> None:
+        """Set the alarm of the first request."""
+        self.coming = self._by_the_clock() if self.first_turns is None else self._picked(self.first_turns)
+        self.alarm = Alarm(self.clock, self._arrive)
+        self._wait()
+
+    def _wait(self) -> None:
+        upcoming = next(self.coming, None)
+        if upcoming is not None:
+            self.upcoming = upcoming
+            self.clock.set(self.alarm, upcoming.arrived, upcoming.index)
+
+    def _arrive(self, _: Alarm) -> None:
+        request = self.upcoming
+        self._wait()
+        self.send(request)
+
+    def _picked(self, indices: Iterator[int]) -> Iterator[Request]:
+        for index in indices:
+            request = self._request(index)
+            request.arrived = self.ticks(self.requests.arrival_s[index])
+            yield request
+
+    def _by_the_clock(self) -> Iterator[Request]:
+        columns = self.requests
+        of = self.labels.of
+        for first in range(0, len(columns), _BATCH):
+            rows = slice(first, first + _BATCH)
+            arrivals = self.ticks(columns.arrival_s[rows])
+            priorities = [0] * len(arrivals) if columns.priority is None else columns.priority[rows].tolist()
+            lengths = zip(columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist(), strict=True)
+            for index, arrived, priority, (prompt, output) in zip(count(first), arrivals, priorities, lengths, strict=False):
+                yield Request(index, prompt, output, arrived, priority, of(index))
+
+
+class ClosedFeed(Feed):
+    """Users who each send the next first turn when they have no later turn of their own to send."""
+
+    def __init__(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send, loop: ClosedLoop) -> None:
+        super().__init__(requests, labels, clock, ticks, send)
+        self.loop = loop
+        if any(len(turns) > 1 for turns in self.followers.values()):
+            raise SimulatorError("closed loop: a user cannot send two later turns of one request")
+        self.to_send = iter(range(len(requests))) if self.first_turns is None else self.first_turns
+
+    def start(self) -> None:
+        """Let every user begin."""
+        for _ in range(self.loop.concurrency):
+            self._next_first_turn()
+
+    def departed(self, request: Request, finished: bool) -> None:
+        """Let the user go on: to the later turn, or to the next conversation."""
+        if finished and request.index in self.followers:
+            super().departed(request, finished)
+        else:
+            self._next_first_turn()
+
+    def _next_first_turn(self) -> None:
+        index = next(self.to_send, None)
+        if index is not None:
+            self.send_at(self.clock.now + self._think(index, self.loop.think_s), index)

@@ -1,0 +1,45 @@
+"""KV blocks where nothing is shared: counting them is enough."""
+
+from __future__ import annotations
+
+from simulator.engine.request import Request
+
+
+class Blocks:
+    """The KV blocks of a replica, `free` of them in nobody's hands.
+
+    A request holds the blocks of the tokens it has computed or is computing in this step, the last one perhaps partly filled.
+    """
+
+    __slots__ = ("block_size", "free", "total")
+
+    def __init__(self, total: int, block_size: int) -> None:
+        self.total = self.free = total
+        self.block_size = block_size
+
+    def cached_tokens(self, request: Request) -> int:
+        """Tokens of a waiting request that need not be computed: none here."""
+        return 0
+
+    def admit(self, request: Request, tokens: int, must_fit: int, spare: int) -> bool:
+        """Take the blocks of a waiting request's first `tokens`, if those of its first `must_fit` and `spare` more are free."""
+        if -(-must_fit // self.block_size) + spare > self.free:
+            return False
+        self.free -= -(-tokens // self.block_size)
+        return True
+
+    def needed(self, request: Request, tokens: int) -> int:
+        """Blocks a prefilling request lacks to compute `tokens` more."""
+        size = self.block_size
+        return -(-(request.computed + tokens) // size) + -request.computed // size
+
+    def take(self, blocks: int) -> None:
+        """Take free blocks for running requests."""
+        self.free -= blocks
+
+    def prefilled(self, request: Request, tokens: int) -> None:
+        """Note that the blocks of a request's next `tokens` prompt tokens are about to be filled."""
+
+    def release(self, request: Request) -> None:
+        """Give back all blocks of a request."""
+        self.free += -(-request.computed // self.block_size)

@@ -1,0 +1,48 @@
+"""What is refused before the clock starts, and what is refused at the door."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.engine.limits import Limits
+from simulator.engine.request import Request
+from simulator.engine.source import ClosedLoop, Source
+from simulator.errors import SimulatorError
+from simulator.workload.requests import Requests
+
+
+def check_requests(requests: Requests, source: Source) -> None:
+    """Raise SimulatorError for columns that no run can be made of."""
+    n = len(requests)
+    for name in ("prompt_tokens", "output_tokens"):
+        column = getattr(requests, name)
+        if len(column) != n or (n and column.min() < 1):
+            raise SimulatorError(f"requests: {name} must have {n} entries of at least 1")
+    if not isinstance(source, ClosedLoop):
+        _check_arrivals(requests)
+    if requests.think_s is not None and not (np.isfinite(requests.think_s).all() and (requests.think_s >= 0).all()):
+        raise SimulatorError("requests: think_s must be finite and 0 or more")
+    if requests.previous is not None and (requests.previous >= np.arange(n)).any():
+        raise SimulatorError("requests: `previous` must name an earlier request")
+
+
+def _check_arrivals(requests: Requests) -> None:
+    arrivals = requests.arrival_s if requests.previous is None else requests.arrival_s[requests.previous < 0]
+    if not (np.isfinite(arrivals).all() and (arrivals >= 0).all()):
+        raise SimulatorError("requests: arrival_s must be finite and 0 or more")
+    if (np.diff(arrivals) < 0).any():
+        at = int(np.argmax(np.diff(arrivals) < 0)) + 1
+        raise SimulatorError(f"requests: arrival_s must not decrease; request {at} comes before the one ahead of it")
+
+
+def why_never(request: Request, limits: Limits) -> str | None:
+    """Why a replica can never serve a request; None if it can."""
+    total = request.prompt + request.output
+    if limits.max_model_len is not None and total > limits.max_model_len:
+        return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={limits.max_model_len}"
+    longest = total - 1
+    if -(-longest // limits.block_size) > limits.kv_blocks:
+        return f"{longest} tokens exceed the {limits.kv_blocks} KV blocks of {limits.block_size} tokens"
+    if not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens:
+        return f"{longest} tokens exceed max_num_batched_tokens={limits.max_num_batched_tokens} without chunked prefill"
+    return None

@@ -1,0 +1,73 @@
+"""Durations: a StepTime in the engine's own numbers, seconds as floats or whole ticks as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from simulator.engine.decoding import Decoding
+from simulator.engine.limits import Limits
+from simulator.engine.request import Request
+from simulator.errors import SimulatorError
+from simulator.latency.step import StepTime
+
+Ticks = Callable[[Any], Any]
+
+
+def in_seconds(value: Any) -> Any:
+    """Times as they are."""
+    return np.asarray(value, dtype=np.float64).tolist()
+
+
+def in_ticks(tick_s: float) -> Ticks:
+    """Times as the nearest whole number of ticks of `tick_s` seconds."""
+    return lambda value: np.rint(np.asarray(value, dtype=np.float64) / tick_s).astype(np.int64).tolist()
+
+
+class Durations:
+    """How long a step takes.
+
+    `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
+    half pairs.
+    """
+
+    def __init__(self, step_time: StepTime, limits: Limits, ticks: Ticks) -> None:
+        _check(step_time, limits)
+        self.tokens: list[float] = ticks(step_time.tokens[: limits.max_num_batched_tokens + 1])
+        self.sampled: list[float] = ticks(step_time.sampled[: limits.max_num_seqs + 1])
+        self.per_sequence: float = ticks(step_time.per_sequence)
+        self.per_context: float = ticks(step_time.per_context)
+        self.per_half_pair: float = ticks(step_time.per_pair / 2)
+        self.constant: float = ticks(step_time.constant)
+        self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
+
+    def decoding(self, decoding: Decoding) -> tuple[float, float]:
+        """Of a step in which all decode: how long it takes, and by how much longer the next one takes."""
+        count = decoding.count
+        return self.decode[count] + self.per_context * decoding.context, self.per_context * count
+
+    def mixed(self, chunks: list[tuple[Request, int]], decoding: Decoding, stalled: list[Request], sampled: int) -> float:
+        """How long a step takes with prompt chunks in it, or without the stalled requests."""
+        count = decoding.count - len(stalled)
+        context = decoding.context - sum(decoding.step + r.offset for r in stalled)
+        tokens, half_pairs = count, 0
+        for request, chunk in chunks:
+            tokens += chunk
+            half_pairs += chunk * (2 * request.computed + chunk)
+        seconds = self.tokens[tokens] + self.sampled[sampled] + (count + len(chunks)) * self.per_sequence + self.constant
+        return seconds + self.per_context * context + self.per_half_pair * half_pairs
+
+
+def _check(step_time: StepTime, limits: Limits) -> None:
+    """Raise SimulatorError unless every step that the limits allow has a finite time, 0 or more."""
+    tables = (("tokens", step_time.tokens, limits.max_num_batched_tokens), ("sampled", step_time.sampled, limits.max_num_seqs))
+    for name, table, most in tables:
+        if len(table) <= most:
+            raise SimulatorError(f"step time: {name} has {len(table)} entries; {most + 1} are needed for 0 to {most}")
+    scalars = (step_time.per_sequence, step_time.per_context, step_time.per_pair, step_time.constant)
+    windows = [(w.per_context, w.per_pair) for w in step_time.windows]
+    for values in (step_time.tokens, step_time.sampled, scalars, windows):
+        if not (np.isfinite(values).all() and (np.asarray(values) >= 0).all()):
+            raise SimulatorError("step time: every term must be finite and 0 or more")

@@ -1,0 +1,208 @@
+"""Small cases for the engine, drawn so that limits bind and times tie; and what must hold after every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from oracle import Oracle
+
+from simulator.engine.cluster import serve
+from simulator.engine.limits import Limits
+from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.latency.step import StepTime
+from simulator.workload.requests import Requests
+
+
+@dataclass
+class Case:
+    """One run: what is asked, of whom, and how."""
+
+    requests: Requests
+    replicas: list[tuple[StepTime, Limits]]
+    router: Router
+    source: Source
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
+        more = {name: getattr(self.requests, name) for name in ("previous", "think_s")}
+        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in (columns | more).items() if v is not None)
+        times = [
+            (t.tokens[:3], t.sampled[:3], t.per_sequence, t.per_context, t.per_pair, t.constant, t.windows)
+            for t, _ in self.replicas
+        ]
+        limits = "\n  ".join(str(limits) for _, limits in self.replicas)
+        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed})"
+
+    def trace(self) -> Trace:
+        """The engine's trace, in integer ticks of a second."""
+        return serve(self.requests, self.replicas, router=self.router, source=self.source, seed=self.seed, tick_s=1.0)
+
+    def oracle(self) -> Oracle:
+        """What the naive simulator makes of it."""
+        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed).run()
+
+
+def step_time(limits: Limits, *, base: int, token: int, sample: int, sequence: int, context: int, pair: int) -> StepTime:
+    """An affine step time in whole ticks."""
+    tokens = base + token * np.arange(limits.max_num_batched_tokens + 1, dtype=np.float64)
+    sampled = sample * np.arange(limits.max_num_seqs + 1, dtype=np.float64)
+    return StepTime(tokens, sampled, sequence, context, 2 * pair, 0)
+
+
+@st.composite
+def limits(draw: st.DrawFn, **fixed: Any) -> Limits:
+    """Limits that bind."""
+    seqs = draw(st.integers(1, 8))
+    size = draw(st.sampled_from([1, 2, 3, 4, 16]))
+    chosen: dict[str, Any] = {
+        "kv_blocks": max(draw(st.integers(28, 90)) // size, 1),
+        "block_size": size,
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": seqs + draw(st.integers(0, 20)),
+        "long_prefill_token_threshold": draw(st.sampled_from([0, 0, 0, 2, 5])),
+        "scheduling_policy": draw(st.sampled_from(["fcfs", "fcfs", "priority"])),
+        "enable_chunked_prefill": draw(st.sampled_from([True, True, True, False])),
+        "reserve_full_prompt": draw(st.booleans()),
+        "async_scheduling": draw(st.booleans()),
+        "watermark_blocks": draw(st.sampled_from([0, 0, 1, 3])),
+        "max_model_len": draw(st.sampled_from([None, None, 40])),
+    }
+    return Limits(**(chosen | fixed))
+
+
+@st.composite
+def step_times(draw: st.DrawFn, of: Limits) -> StepTime:
+    """Step times of a few ticks, so that many events fall on one instant."""
+    small = st.integers(0, 3)
+    base, token, sample = draw(st.integers(0, 4)), draw(small), draw(small)
+    return step_time(
+        of, base=base, token=token, sample=sample, sequence=draw(small), context=draw(small), pair=draw(st.integers(0, 1))
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
+    """A dozen requests that come in bursts, some of them later turns."""
+    n = draw(st.integers(1, 14))
+
+    def ints(low: int, high: int) -> np.ndarray:
+        return np.array(draw(st.lists(st.integers(low, high), min_size=n, max_size=n)))
+
+    gaps = ints(0, 1) * ints(0, 60)
+    prompts, outputs = ints(1, 24), ints(1, 20)
+    previous = think = None
+    if turns and draw(st.booleans()):
+        previous = np.array([draw(st.integers(-1, i - 1)) if draw(st.booleans()) else -1 for i in range(n)])
+        think = ints(0, 4).astype(float)
+    priority = ints(0, 2) if draw(st.booleans()) else None
+    return Requests(np.cumsum(gaps).astype(float), prompts, outputs, priority=priority, previous=previous, think_s=think)
+
+
+ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=1))
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
+    """Any case."""
+    replicas = []
+    for _ in range(draw(st.integers(1, most_replicas))):
+        some = draw(limits(**fixed))
+        replicas.append((draw(step_times(some)), some))
+    timeout = draw(st.sampled_from([None, None, 15.0, 60.0]))
+    closed = draw(st.sampled_from([False, False, True]))
+    asked = draw(requests(turns=not closed))
+    think = draw(st.sampled_from([0.0, 0.0, 3.0]))
+    source = (
+        ClosedLoop(concurrency=draw(st.integers(1, 6)), think_s=think, timeout_s=timeout)
+        if closed
+        else OpenLoop(timeout_s=timeout)
+    )
+    return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
+
+
+def assert_equal(trace: Trace, oracle: Oracle) -> None:
+    """Every time, count and step of the two is the same."""
+    for column, log in (
+        *((f"{name}_s", name) for name in ("arrival", "scheduled", "first_token", "finish", "left")),
+        *(("replica", "replica"), ("status", "status"), ("preemptions", "preemptions"), ("cached_tokens", "cached")),
+    ):
+        np.testing.assert_array_equal(trace.requests[column], np.array(oracle.log[log]), err_msg=column)
+    _assert_equal_steps(trace, oracle)
+    if not (trace.requests["status"] == TIMED_OUT).any():
+        values, weights = inter_token_latencies(trace)
+        assert sorted(np.repeat(values, weights).tolist()) == sorted(oracle.gaps)
+
+
+def _assert_equal_steps(trace: Trace, oracle: Oracle) -> None:
+    """Each step of the oracle lies in its place in a stretch of the engine."""
+    s = trace.stretches
+    for replica in range(len(trace.block_size)):
+        steps = [row for row in oracle.steps if row["replica"] == replica]
+        at = 0
+        for i in np.flatnonzero(s["replica"] == replica).tolist():
+            run = steps[at : at + int(s["steps"][i])]
+            at += len(run)
+            assert len(run) == s["steps"][i]
+            starts = s["start_s"][i] + np.concatenate([[0.0], np.cumsum(s["base_s"][i] + s["slope_s"][i] * np.arange(len(run)))])
+            assert [row["start"] for row in run] == starts[:-1].tolist()
+            assert starts[-1] == s["end_s"][i] == run[-1]["start"] + run[-1]["seconds"]
+            for name in ("sequences", "prefill_tokens", "sampled"):
+                assert {row[name] for row in run} == {s[name][i]}, name
+            assert (run[0]["waiting"], run[0]["preempted"]) == (s["waiting"][i], s["preempted"][i])
+            assert run[-1]["kv_blocks"] == s["kv_blocks"][i]
+        assert at == len(steps)
+
+
+def assert_invariants(case: Case, trace: Trace) -> None:
+    """What holds of every run."""
+    r, s = trace.requests, trace.stretches
+    done = r["status"] == FINISHED
+    nobody_is_lost(case, trace)
+    assert (r["arrival_s"][done] <= r["scheduled_s"][done]).all()
+    assert (r["scheduled_s"][done] <= r["first_token_s"][done]).all()
+    assert (r["first_token_s"][done] <= r["finish_s"][done]).all()
+    most = np.array([limits.kv_blocks for _, limits in case.replicas])
+    assert ((s["kv_blocks"] >= 0) & (s["kv_blocks"] <= most[s["replica"]])).all()
+    emitted = (s["sampled"].astype(int) * s["steps"]).sum()
+    if not any(limits.scheduling_policy == "static" for _, limits in case.replicas):
+        wanted = r["output_tokens"][done].sum()
+        assert emitted == wanted if (done | (r["status"] == REFUSED) | (r["status"] == CANCELLED)).all() else emitted >= wanted
+    area_under_n_is_the_sum_of_sojourns(trace)
+    no_idle_step_while_work_waits(trace)
+
+
+def nobody_is_lost(case: Case, trace: Trace) -> None:
+    """Requests in = finished + refused + timed out + never sent because an earlier turn failed."""
+    status = trace.requests["status"]
+    assert len(trace) == len(case.requests) == sum((status == s).sum() for s in (FINISHED, REFUSED, TIMED_OUT, CANCELLED))
+    assert set(trace.refusals) == set(np.flatnonzero((status == REFUSED) | (status == CANCELLED)).tolist())
+
+
+def area_under_n_is_the_sum_of_sojourns(trace: Trace) -> None:
+    """Little's law without its limits: the integral of the number in the system is the sum of the times in it."""
+    arrived, left = trace.requests["arrival_s"], trace.requests["left_s"]
+    inside = ~np.isnan(arrived)
+    times = np.concatenate([arrived[inside], left[inside]])
+    change = np.concatenate([np.ones(inside.sum()), -np.ones(inside.sum())])
+    order = np.argsort(times, kind="stable")
+    area = (np.cumsum(change[order])[:-1] * np.diff(times[order])).sum() if len(order) else 0.0
+    np.testing.assert_allclose(area, (left[inside] - arrived[inside]).sum(), rtol=1e-9, atol=1e-9)
+
+
+def no_idle_step_while_work_waits(trace: Trace) -> None:
+    """A replica stands still only when nothing that it was given is unfinished."""
+    for replica in range(len(trace.block_size)):
+        mine = trace.stretches["replica"] == replica
+        start, end = trace.stretches["start_s"][mine], trace.stretches["end_s"][mine]
+        assert (start[1:] >= end[:-1]).all()
+        given = trace.requests["replica"] == replica
+        for idle_from, idle_to in zip(end[:-1], start[1:], strict=True):
+            if idle_to > idle_from:
+                inside = (trace.requests["arrival_s"][given] < idle_to) & (trace.requests["left_s"][given] > idle_from)
+                assert not inside.any()
