@@ -11,7 +11,7 @@ from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFor
 from simulator.errors import NotModelled
 from simulator.memory.tensors import Tensor, tensors
 
-BYTES = {"bf16": 2, "fp16": 2}
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 VOCABULARY_PADDING = 64
 MIB = 2**20
 
