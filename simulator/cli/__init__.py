@@ -10,6 +10,8 @@ import typer
 from simulator.cli.catalog import app as catalog
 from simulator.cli.memory import memory
 from simulator.cli.run import check, run
+from simulator.cli.size import size
+from simulator.cli.sweep import sweep
 from simulator.cli.trace import trace
 from simulator.cli.validate import validate
 from simulator.errors import SimulatorError
@@ -21,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, memory, validate, trace):
+for command in (run, check, memory, size, sweep, trace, validate):
     app.command()(command)
 app.add_typer(catalog, name="catalog")
 
@@ -36,7 +38,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     pass
 
