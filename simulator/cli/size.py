@@ -132,8 +132,10 @@ def _print(sizing: Sizing, months: float) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_table(sizing))
-    for line in _sentences(sizing, months):
+    if sizing.fitting:
+        console.print(_table(sizing))
+    lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
+    for line in [*_sentences(sizing, months), *lost]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -141,24 +143,14 @@ def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
     table = Table(title=f"{sizing.scenario.name}: what carries {_demand(sizing)}", title_justify="left", header_style="bold")
-    growing = sizing.ask.growth > 1
-    for name in (
-        "configuration",
-        "how many",
-        "$/hour",
-        "$/month",
-        "headroom",
-        *([f"at x{sizing.ask.growth:g}"] if growing else []),
-        "why",
-    ):
+    growth = sizing.ask.growth
+    later = [f"at x{growth:g}"] if growth > 1 else []
+    for name in ("configuration", "how many", "$/hour", "$/month", "headroom", *later):
         table.add_column(name, justify="right" if name.startswith(("$", "headroom")) else "left", overflow="fold")
-    for c in sizing.candidates:
+    for c in sizing.fitting:
         room = "" if c.headroom is None else f"{c.headroom:+.0%}"
-        later = [_grown(c)] if growing else []
-        why = f"cheapest{f'; {c.why}' if c.why else ''}" if c is sizing.best else c.why
-        table.add_row(
-            c.deployment.name, c.wording or "-", _money(c.usd_per_hour, 2), _money(c.usd_per_month, 0), room, *later, why
-        )
+        grown = [_grown(c)] if later else []
+        table.add_row(c.deployment.name, c.wording, _money(c.usd_per_hour, 2), _money(c.usd_per_month, 0), room, *grown)
     return table
 
 
@@ -182,7 +174,8 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
     if best is None:
         nearest = sizing.nearest
         return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
-    lines = [f"Take {best.deployment.name}: {best.wording}. {best.price}."]
+    why = f"; {best.why}" if best.why else ""
+    lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
     growth = sizing.ask.growth
     if growth > 1 and best.headroom is not None and best.headroom > 0:
         lasts = months * math.log1p(best.headroom) / math.log(growth)

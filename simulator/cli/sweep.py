@@ -17,7 +17,7 @@ _SHOWN = {
     "deployment": "deployment",
     "verdict": "verdict",
     "requests_per_s": "requests/s",
-    "output_tokens_per_s": "output tok/s",
+    "output_tokens_per_s": "out tok/s",
     "ttft_p99_s": "p99 TTFT s",
     "tpot_p99_s": "p99 TPOT s",
     "goodput_share": "good",
@@ -26,6 +26,7 @@ _SHOWN = {
     "slo_capacity_per_s": "SLO to /s",
     "usd_per_million_output_tokens": "$/M out",
 }
+_PIPED_WIDTH = 160
 
 
 def sweep(
@@ -83,14 +84,16 @@ def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:
     table = Table(header_style="bold")
     for title in [*(path.rsplit(".", 1)[-1] for path in paths), *shown.values()]:
         table.add_column(title, overflow="fold")
-    for row in frame.iter_rows(named=True):
-        cells = [_cell(row[name]) for name in [*paths, *shown]]
-        if row["status"] == "failed":
-            cells = [*cells[: len(paths) + 1], f"[red]failed: {row['reason']}[/red]"]
-        table.add_row(*cells)
+    done = frame.filter(frame["status"] == "done")
+    for row in done.iter_rows(named=True):
+        table.add_row(*(_cell(row[name]) for name in [*paths, *shown]))
     console = Console()
+    console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
     console.print(table)
-    console.print(f"{frame.height} rows in {parquet}", highlight=False, markup=False)
+    for row in frame.filter(frame["status"] == "failed").iter_rows(named=True):
+        point = ", ".join(f"{path}={_cell(row[path])}" for path in paths)
+        console.print(f"failed: {point} ({row['deployment']}): {row['reason']}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{frame.height} rows in {parquet}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

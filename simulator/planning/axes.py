@@ -11,7 +11,7 @@ _MOST_VALUES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A dotted path of the scenario and the values to set there, as YAML text. `deployments` names deployments to go over."""
+    """A dotted path of the scenario and the values to set there, as YAML text. `deployments` names deployments, all without."""
 
     path: str
     values: tuple[str, ...]
@@ -28,8 +28,8 @@ def axis(text: str) -> Axis:
     """
     path, equals, values = text.partition("=")
     path = path.strip()
-    if path == "deployments" and not values.strip():
-        return Axis(path, ())
+    if path == "deployments":
+        return Axis(path, tuple(name.strip("'\"") for name in _split(values)))
     if not path or not equals:
         raise ScenarioError(f"--over {text}: expected PATH=VALUES, e.g. --over workload.arrivals.rate=2,4,8 or =1:10:1")
     found = tuple(value for part in _split(values) for value in _range(part, text))

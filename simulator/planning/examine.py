@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from simulator.engine.source import Source
+from simulator.latency.models import Roofline
+from simulator.latency.step import StepTime
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.planning.costs import cost, usd_per
@@ -14,8 +16,10 @@ from simulator.planning.measured import Measured, curve_point, measured, standin
 from simulator.planning.wording import serve_command, title, wording
 from simulator.results.binding import binding
 from simulator.results.outcome import Cost, CurvePoint, DeploymentResult, Estimate, OomPoint, Verdict, plain_memory
+from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound, bind, source_of
+from simulator.units import GB
 from simulator.workload.requests import Requests
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
@@ -85,19 +89,32 @@ def _copies(bound: Bound) -> int:
 def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
     """The result of the traffic asked for."""
     assert bound.limits is not None
-    note = run.steadiness.note
+    note, warm = run.steadiness.note, run.steadiness.warmup_s
+    parts = _parts(scenario, bound)
     return dataclasses.replace(
         result,
         verdict=run.steadiness.verdict,
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
-        binding=binding(run.trace, bound.limits, {}, run.steadiness.warmup_s),
+        binding=binding(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
+        step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, bound, run),
         notes=(*result.notes, *([note] if note else [])),
-        warmup_s=run.steadiness.warmup_s,
+        warmup_s=warm,
         trace=run.trace,
     )
+
+
+def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
+    """The step time by part; one part where the latency model has none."""
+    assert bound.step_time is not None
+    if not isinstance(scenario.latency, Roofline):
+        return {"step": bound.step_time}
+    d = bound.deployment
+    link = d.link_gb_per_s * GB if d.link_gb_per_s else None
+    quantization = d.quantization or bound.model.quantization
+    return scenario.latency.parts(bound.model, quantization, d.gpu, bound.plan.args, scenario.engine, link)
 
 
 def _reason(run: Measured) -> str:

@@ -61,7 +61,7 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
 
 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
-    """Demand over the closed-form ceiling, trusted to be at most OPTIMISM too low: fewer will not do. None where the deployment does not start."""
+    """Fewer will not do, for the closed-form ceiling is at most OPTIMISM times too low; None where it does not start."""
     one = bind(scenario, dataclasses.replace(deployment, replicas=1))
     if one.step_time is None or one.limits is None:
         return None
@@ -122,9 +122,10 @@ class _Demand:
 
 
 def _worst(checks: tuple[SloCheck, ...]) -> Miss | None:
-    """The term that is missed by most, None when all are met."""
-    missed = [Miss(_words(check), _excess(check)) for check in checks if not check.met]
-    return max(missed, key=lambda miss: miss.excess, default=None)
+    """The latency that is missed by most, or else the share of good requests; None when all are met."""
+    missed = [check for check in checks if not check.met]
+    found = [Miss(_words(check), _excess(check)) for check in [c for c in missed if c.unit] or missed]
+    return max(found, key=lambda miss: miss.excess, default=None)
 
 
 def _words(check: SloCheck) -> str:

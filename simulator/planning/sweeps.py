@@ -115,7 +115,9 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     wanted = [name for axis in axes for name in axis.values]
     for name in wanted:
         if name not in names:
-            offered = did_you_mean(nearest_names(name, names)) or f"; there are {', '.join(names)}"
+            offered = (
+                did_you_mean(nearest_names(name, names)) or f"; there are {', '.join(map(repr, names))}; quote one with a comma"
+            )
             raise ScenarioError(f"--over deployments={name}: no deployment of that name{offered}")
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
