@@ -22,8 +22,8 @@ ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CONTEXT_BYTES = 0.5 * GIB
 
 # Copies of the logits alive at once in the sampler, in float32. Sorting for top-k and top-p: 9.5 (eight logs of V0, 0.11, 0.13
-# on H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, their float32 copy, probabilities,
-# noise (30 logs of 0.19 on H100). Model runner V2 skips both: logits, their float32 copy, and token counts for penalties.
+# on H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, float32 copy, probabilities,
+# noise (30 logs of 0.19 on H100). Model runner V2 skips both: logits, float32 copy, and token counts for penalties.
 _SORTED, _FILTERED, _COUNTED = 9.5, 3.5, 2.5
 # Gathering the logits of all ranks before V1 sorted them (five logs of 0.9 to 0.12 on H100, TP 2 and 4: 1.4 to 2.0).
 _GATHERED = 1.7
@@ -34,8 +34,9 @@ _ALONE_ELSEWHERE = 0.05
 # V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 the context too (six logs of 0.4.1 on RTX A6000: 0.69 to 0.83); from
 # 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
 _ALONE_V0 = (("0.6.4", 0.25), ("0.2.5", 0.75), ("0", 0.2))
-# Unified memory (GB10): since 0.27 all that the system allocates meanwhile counts (0.29, two logs of one pair of machines).
-_UNIFIED = 9.0
+# Unified memory (GB10): what the system allocates meanwhile counts, since 0.27 all of it (0.29, two logs of one pair of machines;
+# 0.13, n = 1).
+_UNIFIED = (("0.27", 10.5), ("0", 1.3))
 # NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
 _PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
 # On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
@@ -196,8 +197,8 @@ def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float
 def _alone(engine: Engine, gpu: Gpu) -> float:
     if engine.generation == "v0":
         return next(gib for release, gib in _ALONE_V0 if at_least(engine, release))
-    if gpu.name == "gb10" and at_least(engine, "0.27"):
-        return _UNIFIED
+    if gpu.name == "gb10":
+        return next(gib for release, gib in _UNIFIED if at_least(engine, release))
     return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
 
 

@@ -155,12 +155,13 @@ def _count(row: Row, *names: str) -> int | None:
 
 
 def _version(row: Row, source: str, notes: str) -> tuple[str, bool]:
-    """(the engine's name and version, whether the row or the file states it)."""
+    """(the engine's name and version, whether the row or the file states a release)."""
     family = text(row, "engine") or "vllm"
     written = text(row, "engine_version")
     generation = " V0" if re.search(r"\bV0\b", f"{written} {notes}") else ""
     if found := re.search(r"\d+\.\d+(\.\d+)?[a-z0-9.]*", written):
-        return f"{family} {found[0]}{generation}", True
+        of_a_branch = re.search(r"\b(PR|main)\b", written)
+        return f"{family} {found[0]}{generation}", not of_a_branch
     if in_name := re.search(r"vllm[-_]?(\d)[._]?(\d\d)(?:\D|$)", source):
         return f"{family} {in_name[1]}.{in_name[2]}.0", True
     if dated := re.search(r"(?:dated by thread:|vLLM) [^\d]{0,8}(\d+\.\d+(?:\.\d+)?)", notes):

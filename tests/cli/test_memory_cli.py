@@ -1,0 +1,107 @@
+"""`sim memory` from the outside."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from simulator.cli.memory import memory
+from simulator.errors import SimulatorError
+
+app = typer.Typer()
+app.command()(memory)
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "120"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def plans(*arguments: str) -> list[dict]:
+    return json.loads(run(*arguments, "--json"))["plans"]
+
+
+def test_every_gpu_is_planned_with_every_quantization() -> None:
+    found = plans(
+        "llama-3.1-70b", "--gpu", "h100-sxm", "--gpu", "a100-80gb-sxm", "--quantization", "bf16", "--quantization", "gptq-int4"
+    )
+    assert [(p["gpu"], p["quantization"]) for p in found] == [
+        ("h100-sxm", "bf16"),
+        ("h100-sxm", "gptq-int4"),
+        ("a100-80gb-sxm", "bf16"),
+        ("a100-80gb-sxm", "gptq-int4"),
+    ]
+    assert found[0]["outcome"] == "weights_do_not_fit"
+    assert found[0]["remedies"]
+
+
+def test_arguments_have_the_names_that_vllm_gives_them() -> None:
+    found = plans(
+        *("llama-3.1-8b", "--gpu", "h100-sxm", "--engine", "vllm-0.19.0"),
+        *("--tensor-parallel-size", "2", "--pipeline-parallel-size", "2", "--data-parallel-size", "2"),
+        *("--max-model-len", "8192", "--max-num-seqs", "64", "--max-num-batched-tokens", "4096"),
+        *("--gpu-memory-utilization", "0.8", "--kv-cache-dtype", "fp8", "--block-size", "32", "--enforce-eager"),
+    )[0]
+    wanted = {
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 2,
+        "data_parallel_size": 2,
+        "max_model_len": 8192,
+        "max_num_seqs": 64,
+    }
+    assert found["args"].items() >= wanted.items()
+    assert found["args"]["kv_cache_dtype"] == "fp8"
+    assert found["deployment"]["gpus"] == 8
+    assert found["deployment"]["kv_tokens"] == 2 * found["kv_tokens"]
+    assert found["per_gpu_gib"]["cuda_graph"] == 0
+
+
+def test_parts_add_up_to_what_is_reserved() -> None:
+    gib = plans("llama-3.1-8b", "--gpu", "h100-sxm", "--engine", "vllm-0.19.0", "--max-model-len", "8192")[0]["per_gpu_gib"]
+    parts = gib["weights"] + gib["activation"] + gib["non_torch"] + gib["kv_cache"]
+    assert parts == pytest.approx(gib["reserved"])
+
+
+def test_sequences_are_counted_at_the_contexts_asked_for() -> None:
+    found = plans("llama-3.1-8b", "--gpu", "h100-sxm", "--max-model-len", "8192", "--context", "1000", "--context", "8192")[0]
+    assert list(found["concurrency"]) == ["1000", "8192"]
+    assert found["concurrency"]["8192"] == found["max_concurrency"]
+
+
+def test_the_table_names_the_parts_and_the_way_out() -> None:
+    shown = run("llama-3.1-70b", "--gpu", "h100-sxm")
+    for words in ("weights", "KV cache", "reserved", "needed", "weights_do_not_fit", "tensor_parallel_size 4"):
+        assert words in shown
+
+
+def test_a_deployment_of_several_gpus_is_counted_whole() -> None:
+    assert "8 GPUs = 4 x 2" in run(
+        "llama-3.1-8b", "--gpu", "h100-sxm", "--tensor-parallel-size", "2", "--data-parallel-size", "4"
+    )
+
+
+def test_training_is_planned_too() -> None:
+    found = plans("llama-3.1-8b", "--gpu", "rtx-4090", "--train", "--qlora", "--activation-checkpointing", "full")[0]
+    assert found["fits"]
+    assert found["training"]["method"] == "qlora"
+    assert "needed" in run("llama-3.1-8b", "--gpu", "rtx-4090", "--train", "--lora")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lama-3.1-8b", "--gpu", "h100-sxm"], "did you mean 'llama-3.1-8b'"),
+        (["llama-3.1-8b", "--gpu", "h10"], "did you mean"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--kv-cache-dtype", "fp9"], "--kv-cache-dtype fp9: input should be 'auto'"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--tensor-parallel-size", "5"], "does not divide its 32 attention heads"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--train", "--optimizer", "magic"], "--optimizer magic"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(arguments: list[str], said: str) -> None:
+    with pytest.raises(SimulatorError) as caught:
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
