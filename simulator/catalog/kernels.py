@@ -119,7 +119,8 @@ class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
-    `sequence_us` are the engine's own work between steps; `eager_kernel_us` is a launch on the CPU where no CUDA graph covers it.
+    `sequence_us` are the engine's own work between steps. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to
+    launch a layer, `eager_layer_us` without compilation.
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -133,7 +134,8 @@ class Overheads:
     kernel_us: NonNegative
     step_us: NonNegative
     sequence_us: NonNegative
-    eager_kernel_us: NonNegative = 0.0
+    launch_layer_us: NonNegative = 0.0
+    eager_layer_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str

@@ -17,8 +17,6 @@ from simulator.latency.step import StepTime, Window
 from simulator.units import US
 
 Costs = list[tuple[Cost, int]]
-# Kernels that one layer launches when no CUDA graph covers it: matmuls, attention, norms, activations, collectives.
-_LAUNCHES = 14
 
 
 def parts(r: Rank) -> dict[str, StepTime]:
@@ -122,5 +120,6 @@ def _head(r: Rank) -> Array:
 
 def _launch_gaps(r: Rank, gpu: StepTime) -> Array:
     """Seconds that the GPU waits for the CPU's launches in steps larger than any CUDA graph."""
-    launching = _LAUNCHES * len(r.model.layers) * r.overheads.eager_kernel_us * US
+    per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
+    launching = per_layer * len(r.model.layers) * US
     return np.where(r.tokens > r.largest_graph, np.maximum(launching - gpu.tokens - gpu.constant, 0.0), 0.0)

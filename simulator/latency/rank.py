@@ -27,7 +27,8 @@ class Rank:
     """One GPU of a deployment, with the token and sequence counts that its tables run over.
 
     `tp` splits attention and dense layers; experts are split over `expert_ranks`, whole where enable_expert_parallel is set and
-    along their width otherwise. `dp` ranks bring their tokens together in front of the experts.
+    along their width otherwise. `dp` ranks bring their tokens together in front of the experts. CUDA
+    graphs cover steps of at most `largest_graph` tokens; `compiled` says whether the others run compiled code.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Rank:
     tokens: Array
     sequences: Array
     largest_graph: int
+    compiled: bool
 
     @property
     def sixteen_flops(self) -> float:
@@ -121,6 +123,7 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
         tokens=np.arange(args.max_num_batched_tokens + 1, dtype=np.float64),
         sequences=np.arange(args.max_num_seqs + 1, dtype=np.float64),
         largest_graph=engine.largest_cudagraph(args),
+        compiled=engine.generation == "v1" and not args.enforce_eager,
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import MeasurementError
-from simulator.validation import startup
+from simulator.validation import serving, startup
 from simulator.validation.measurements import Comparison, Findings, Reader, Skipped, choose_reader, read_tables
 
-READERS: tuple[Reader, ...] = (startup.READER,)
+READERS: tuple[Reader, ...] = (startup.READER, *serving.READERS)
 
 
 def validate(path: Path) -> Findings:

@@ -1,0 +1,129 @@
+"""Protocols: the server and the requests behind a measured run, and the simulation of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization
+from simulator.engine.cluster import serve
+from simulator.engine.limits import Limits
+from simulator.engine.recorder import FINISHED, Trace
+from simulator.engine.source import OpenLoop, Source
+from simulator.errors import MeasurementError
+from simulator.latency.frontend import FrontEnd
+from simulator.latency.models import LatencySpec, Roofline
+from simulator.latency.step import StepTime
+from simulator.memory.plan import plan_without_remedies
+from simulator.results.tables import latencies, with_frontend
+from simulator.workload.requests import Floats, Ints, Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own."""
+
+    model: Model
+    quantization: Quantization | None
+    gpu: Gpu
+    engine: Engine
+    args: EngineArgs
+    replicas: int = 1
+    kv_tokens: int | None = None
+    link_bytes_per_s: float | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What decides a binding."""
+        quantization = self.quantization.name if self.quantization else None
+        return self.model.name, quantization, self.gpu.name, self.engine.name, self.args, self.kv_tokens, self.link_bytes_per_s
+
+
+@dataclass(slots=True)
+class Bench:
+    """Simulates servers under load, binding each configuration once."""
+
+    latency: LatencySpec = field(default_factory=Roofline)
+    bound: dict[tuple[object, ...], tuple[StepTime, Limits]] = field(default_factory=dict)
+
+    def bind(self, server: Server) -> tuple[StepTime, Limits]:
+        """Step time and limits of one replica. Raises MeasurementError where our memory plan says that it would not start."""
+        if server.key not in self.bound:
+            self.bound[server.key] = _bind(server, self.latency)
+        return self.bound[server.key]
+
+    def run(self, server: Server, requests: Requests, source: Source | None = None) -> Trace:
+        """The trace of a server under load."""
+        return serve(requests, [self.bind(server)] * server.replicas, source=source or OpenLoop())
+
+
+def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
+    plan = plan_without_remedies(server.model, server.quantization, server.gpu, server.args, server.engine)
+    block = plan.args.block_size or 16
+    blocks = server.kv_tokens // block if server.kv_tokens else plan.num_gpu_blocks
+    if plan.outcome != "starts" and not server.kv_tokens:
+        raise MeasurementError(f"by our memory plan it does not start: {plan.reason}")
+    step_time = latency.bind(
+        server.model, server.quantization, server.gpu, plan.args, server.engine, link_bytes_per_s=server.link_bytes_per_s
+    )
+    return step_time, _limits(plan.args, blocks, block)
+
+
+def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
+    return Limits(
+        kv_blocks=blocks,
+        block_size=block,
+        max_num_seqs=args.max_num_seqs or 256,
+        max_num_batched_tokens=args.max_num_batched_tokens or 2048,
+        max_model_len=args.max_model_len,
+        enable_chunked_prefill=bool(args.enable_chunked_prefill),
+        enable_prefix_caching=bool(args.enable_prefix_caching),
+        reserve_full_prompt=bool(args.scheduler_reserve_full_isl),
+        async_scheduling=bool(args.async_scheduling),
+    )
+
+
+def at_client(trace: Trace, concurrency: float | None = None, frontend: FrontEnd | None = None) -> dict[str, Floats]:
+    """Latencies of finished requests as a client measures them; seconds, by name, each of shape (finished,).
+
+    `concurrency` defaults to the mean number of requests in the engine.
+    """
+    r = trace.requests
+    done = r["status"] == FINISHED
+    if not done.any():
+        raise MeasurementError("in the simulation no request finishes")
+    sojourn = (r["finish_s"] - r["arrival_s"])[done]
+    length = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
+    mean = float(sojourn.sum()) / length if concurrency is None else concurrency
+    gaps = np.maximum(r["output_tokens"][done] - 1, 1)
+    step = float(((r["finish_s"] - r["first_token_s"])[done] / gaps).mean())
+    added = (frontend or FrontEnd()).seconds(r["prompt_tokens"], mean, step)
+    return {name: values[done] for name, values in latencies(with_frontend(trace, added)).items()}
+
+
+def in_engine(trace: Trace) -> dict[str, Floats]:
+    """Latencies of finished requests as the engine's own clock has them."""
+    done = trace.requests["status"] == FINISHED
+    return {name: values[done] for name, values in latencies(trace).items()}
+
+
+def output_tokens_per_s(trace: Trace) -> float:
+    """Output tokens of finished requests over the length of the run."""
+    r = trace.requests
+    done = r["status"] == FINISHED
+    return float(r["output_tokens"][done].sum() / (np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"])))
+
+
+def requests_of(prompt: Ints, output: Ints, arrival_s: Floats | None = None) -> Requests:
+    """Requests of given lengths, all at second 0 unless said otherwise."""
+    arrival = np.zeros(len(prompt)) if arrival_s is None else arrival_s
+    return Requests(arrival_s=arrival, prompt_tokens=prompt.astype(np.int64), output_tokens=output.astype(np.int64))
+
+
+def uniform_lengths(count: int, longest: int, ratio: float, rng: np.random.Generator) -> Ints:
+    """Lengths even between ratio * longest and longest, as benchmark tools draw them from a range ratio."""
+    return rng.integers(max(1, int(ratio * longest)), longest + 1, count)

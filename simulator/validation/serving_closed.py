@@ -1,0 +1,135 @@
+"""Closed loops: runs at a fixed concurrency, one row a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.gpus import gpu
+from simulator.catalog.models import Model, model
+from simulator.engine.source import ClosedLoop
+from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
+from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of, uniform_lengths
+from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, quantization_of, values_in
+
+# Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
+PROMPTS_EACH = 10
+# vLLM release assumed where a row names none: what InferenceX ran on the dates of such rows (October to December 2025).
+ASSUMED_VERSION = "0.11.0"
+# Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
+_FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
+# Server settings of InferenceX that differ from vLLM's defaults: benchmarks/*_fp8_*.sh and benchmarks/*gptoss*.sh.
+_INFERENCEX: dict[str, Any] = {"max_num_batched_tokens": 8192, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
+_FP8_CACHE = (("llama-3.1-70b", ""), ("minimax-m2", "h200-sxm"), ("gpt-oss-120b", "b200-sxm"))
+# Runs in which requests waited for a sequence or KV limit that the row does not state.
+_CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
+
+_MANY = {"ttft_ms": ("ttft_ms_mean", 1.0), "tpot_ms": ("tpot_ms_mean", 1.0)}
+_ONE = {
+    "output_tok_s": ("output_tok_s", 1.0),
+    "itl_ms_p50": ("itl_median_ms", 1.0),
+    "tpot_ms_p95": ("tpot_p95_ms", 1.0),
+    "ttft_ms_p95": ("ttft_p95_ms", 1.0),
+    "ttft_ms_p99": ("ttft_p99_ms", 1.0),
+    "e2e_ms_p95": ("e2e_p95_ms", 1.0),
+}
+
+
+def compare_many(table: Table) -> Findings:
+    """Rows that name model, GPU and parallelism, with mean TTFT and TPOT."""
+    return compare_rows(table, predict_many, lambda row: values_in(row, _MANY))
+
+
+def compare_one(table: Table) -> Findings:
+    """Rows of one deployment, which the file's name tells: `..._h100_qwen3-8b_bf16.csv`."""
+    server = _from_name(table.source)
+    return compare_rows(table, lambda row, bench: _predict_one(row, bench, server), lambda row: values_in(row, _ONE))
+
+
+def predict_many(row: Row, bench: Bench) -> Prediction:
+    """Mean TTFT at the client and mean TPOT of a run at a fixed concurrency."""
+    server, stated = server_of(row)
+    users = count(row, "concurrency")
+    rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
+    ratio, total = number(row, "length_range_ratio") or 1.0, PROMPTS_EACH * users
+    prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
+    output = uniform_lengths(total, count(row, "output_len"), ratio, rng)
+    trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
+    seen = at_client(trace, users)
+    means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
+    return Prediction(means, server, stated and not _capped(row, users))
+
+
+def server_of(row: Row) -> tuple[Server, bool]:
+    """The server of a row, and whether the row states its engine and a parallelism that we model."""
+    base, card = model(text(row, "model")), gpu(text(row, "gpu"))
+    release, stated = engine_of(row, ASSUMED_VERSION)
+    dp = int(number(row, "attention_dp_size") or 1)
+    return Server(
+        model=base,
+        quantization=_quantization(row, base),
+        gpu=card,
+        engine=release,
+        args=EngineArgs(
+            tensor_parallel_size=int(number(row, "tensor_parallel_size") or 1),
+            pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1),
+            data_parallel_size=dp,
+            enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1,
+            kv_cache_dtype="fp8" if any(base.name == name and card.name.endswith(g) for name, g in _FP8_CACHE) else "auto",
+            **_INFERENCEX,
+        ),
+        replicas=dp,
+    ), stated and dp == 1
+
+
+def _quantization(row: Row, base: Model) -> Any:
+    written = text(row, "moe_dtype", "gemm_dtype")
+    return quantization_of("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
+
+
+def _capped(row: Row, users: int) -> bool:
+    ttft = number(row, "ttft_ms_mean") or 0.0
+    return ttft > _CAPPED_TTFT_MS or (users >= _CAPPED_CONCURRENCY[0] and ttft > _CAPPED_CONCURRENCY[1])
+
+
+def _predict_one(row: Row, bench: Bench, server: Server) -> Prediction:
+    users, total = count(row, "concurrency"), count(row, "num_prompts")
+    prompt, output = np.full(total, count(row, "input_len")), np.full(total, count(row, "output_len"))
+    trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
+    seen = at_client(trace, users)
+    percentiles: Mapping[str, float] = {
+        "itl_ms_p50": 1e3 * float(np.nanmedian(seen["tpot_s"])),
+        "tpot_ms_p95": 1e3 * float(np.nanpercentile(seen["tpot_s"], 95)),
+        "ttft_ms_p95": 1e3 * float(np.percentile(seen["ttft_s"], 95)),
+        "ttft_ms_p99": 1e3 * float(np.percentile(seen["ttft_s"], 99)),
+        "e2e_ms_p95": 1e3 * float(np.percentile(seen["e2e_s"], 95)),
+    }
+    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server)
+
+
+def _from_name(source: str) -> Server:
+    """Model, GPU and dtype from a file's name; vLLM 0.30 with a 16,384-token limit."""
+    found = re.search(r"_(?P<gpu>[a-z]+\d+[a-z]*)_(?P<model>.+?)_(?P<dtype>bf16|fp8|int4)\.csv$", source)
+    if found is None:
+        from simulator.errors import MeasurementError
+
+        raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
+    base, card = model(found["model"]), gpu(found["gpu"])
+    form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
+    args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
+    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=_PRINTED.get((base.name, card.name)))
+
+
+# KV tokens that vLLM printed: silybench-data (CC BY 4.0).
+_PRINTED = {("qwen3-8b", "h100-sxm"): 377_024}
+
+MANY = Reader(
+    "closed loops of many servers",
+    ("model", "gpu", "input_len", "output_len", "concurrency", "ttft_ms_mean|tpot_ms_mean"),
+    compare_many,
+)
+ONE = Reader("closed loops of one server", ("input_len", "output_len", "concurrency", "num_prompts", "output_tok_s"), compare_one)

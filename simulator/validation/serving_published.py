@@ -1,0 +1,186 @@
+"""Published benchmark tables: single streams, highest rates, everything at once and Poisson arrivals, one row a figure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.gpus import gpu
+from simulator.catalog.models import Model, model
+from simulator.catalog.quantizations import Quantization, quantization
+from simulator.engine.source import ClosedLoop, Source
+from simulator.errors import MeasurementError
+from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
+from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of
+from simulator.validation.serving_rows import Prediction, compare_rows, engine_of, quantization_of, values_in
+from simulator.workload.requests import Ints, Requests
+
+_COLUMNS = {
+    "output_tok_s": ("output_tok_s", 1.0),
+    "request_rate": ("req_s", 1.0),
+    "ttft_ms": ("ttft_ms", 1.0),
+    "tpot_ms": ("tpot_ms", 1.0),
+    "e2e_ms": ("e2e_s", 1e3),
+}
+_CLASSES = {"bf16": "", "fp8": "fp8", "int4": "w4a16", "int8_wo": "int8-weight-only", "int8_w8a8": "int8-w8a8"}
+# Requests that keep a server full while its highest rate is measured, for each replica: vLLM V0's default max_num_seqs.
+_FULL = 256
+# Prompt quantiles of AccelMark's sets and the cut of their outputs: suites/suite_*/suite.json, read November 2026. How outputs
+# spread below the cut is our guess: log-normal around the mean that offline rows print (344 tokens).
+_SETS = {
+    "sharegpt_standard": ((120, 280, 580, 2100), 512, 344.0),
+    "sharegpt_longctx": ((28_100, 28_650, 29_200, 29_932), 256, 256.0),
+    "sharegpt_edge": ((60, 95, 180, 600), 256, 180.0),
+}
+_OUTPUT_SPREAD = 0.9
+# Requests a run: request_count, online_request_count and interactive_request_count of the same files.
+_OFFLINE, _SERIAL = 100, 50
+_ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 50}
+_MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests, how they come, and the metrics that are read from the run."""
+
+    requests: Requests
+    source: Source | None
+    metrics: tuple[str, ...]
+    median: bool = False
+
+
+def compare(table: Table) -> Findings:
+    """Every row beside our figure for it. transformers rows and rows that lack their protocol are skipped with the reason."""
+    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS))
+
+
+def predict(row: Row, bench: Bench) -> Prediction:
+    """The figures of one row from the protocol that its notes tell."""
+    if text(row, "engine").lower() == "transformers":
+        raise MeasurementError("transformers is not an engine that we model")
+    load = _load(row)
+    server = server_of(row)
+    trace = bench.run(server, load.requests, load.source)
+    seen = at_client(trace)
+    middle = np.nanmedian if load.median else np.nanmean
+    length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
+    figures = {
+        "output_tok_s": output_tokens_per_s(trace),
+        "request_rate": len(load.requests) / length,
+        "ttft_ms": 1e3 * float(middle(seen["ttft_s"])),
+        "tpot_ms": 1e3 * float(middle(seen["tpot_s"])),
+        "e2e_ms": 1e3 * float(middle(seen["e2e_s"])),
+    }
+    return Prediction({name: figures[name] for name in load.metrics}, server)
+
+
+def server_of(row: Row) -> Server:
+    """The server of a row. GPUs beyond one tensor-parallel group are further replicas."""
+    base, notes = model(text(row, "model")), text(row, "notes")
+    gpus = int(number(row, "n_gpu") or 1)
+    tp = int(number(row, "tp") or _smallest_split(row, base, gpus))
+    release, _ = engine_of(row, "0.7.3")
+    offline = "offline" in notes
+    return Server(
+        model=replace(base, quantization=None),
+        quantization=_quantization(row, base, offline),
+        gpu=gpu(text(row, "gpu", "gpu_norm")),
+        engine=release,
+        args=EngineArgs(tensor_parallel_size=tp, **_args(row, notes, offline)),
+        replicas=max(1, gpus // tp),
+    )
+
+
+def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"enforce_eager": "eager=True" in notes}
+    if (seqs := re.search(r"max_num_seqs=(\d+)", notes)) and offline:
+        found["max_num_seqs"] = int(seqs[1])
+    if name := _set_of(row):
+        found["max_model_len"] = _MAX_MODEL_LEN[name]
+    else:
+        found["max_model_len"] = max(8192, int((number(row, "isl") or 0) + (number(row, "osl") or 0)) + 16)
+    return found
+
+
+def _quantization(row: Row, base: Model, offline: bool) -> Quantization | None:
+    """What a row's class names. AccelMark passes `gptq` to the offline engine, and so gets exllama there and Marlin online."""
+    if offline and "exllama" in text(row, "quantization"):
+        return quantization("gptq-int4-exllama")
+    known = text(row, "quant_class")
+    if known not in _CLASSES:
+        raise MeasurementError(f"column quant_class: {known!r} is not known; known: {', '.join(_CLASSES)}")
+    return quantization_of(_CLASSES[known], base) if known != "bf16" else None
+
+
+def _smallest_split(row: Row, base: Model, gpus: int) -> int:
+    """GPUs a model needs in 16 or fewer bits: published rates state the GPUs and not how the model is split over them."""
+    card, form = gpu(text(row, "gpu", "gpu_norm")), text(row, "quant_class")
+    billions = float(re.search(r"(\d+(?:\.\d+)?)b", base.name)[1]) if re.search(r"(\d+(?:\.\d+)?)b", base.name) else 1.0  # type: ignore[index]
+    weights = billions * 1e9 * {"bf16": 2.0, "int4": 0.55}.get(form, 1.0)
+    return next((n for n in (1, 2, 4, 8) if n <= gpus and weights < 0.8 * n * card.memory_bytes), gpus)
+
+
+def _load(row: Row) -> Load:
+    notes, concurrency = text(row, "notes"), text(row, "concurrency")
+    rng = np.random.default_rng(7)
+    if "maximum throughput" in notes:
+        count = 2 * _FULL * max(1, int(number(row, "n_gpu") or 1))
+        return Load(_fixed(row, count), ClosedLoop(concurrency=count // 2), ("request_rate",))
+    if rate := re.match(r"Poisson ([\d.]+) qps", concurrency):
+        count = next((n for suite, n in _ONLINE.items() if suite in notes), 300)
+        arrival = np.cumsum(rng.exponential(1 / float(rate[1]), count))
+        return Load(_drawn(row, rng, count, arrival), None, ("ttft_ms", "tpot_ms"), median=True)
+    if concurrency.startswith("max"):
+        return Load(_drawn(row, rng, _OFFLINE), None, ("output_tok_s", "request_rate"))
+    if not re.fullmatch(r"\d+", concurrency):
+        raise MeasurementError(f"column concurrency: {concurrency!r} is not a protocol that we know")
+    users = int(concurrency)
+    if _set_of(row) is None:
+        return Load(_fixed(row, users), ClosedLoop(concurrency=users), ("output_tok_s", "e2e_ms"))
+    drawn = _drawn(row, rng, _SERIAL if users == 1 else 20 * users)
+    return Load(drawn, ClosedLoop(concurrency=users), ("output_tok_s", "ttft_ms", "tpot_ms"), median=True)
+
+
+def _fixed(row: Row, requests: int) -> Requests:
+    prompt, output = number(row, "isl"), number(row, "osl")
+    if not prompt or not output:
+        raise MeasurementError("columns isl and osl: a run of fixed lengths must state both")
+    return requests_of(np.full(requests, int(prompt)), np.full(requests, int(output)))
+
+
+def _drawn(row: Row, rng: np.random.Generator, requests: int, arrival: Any = None) -> Requests:
+    name = _set_of(row)
+    if name is None:
+        raise MeasurementError(f"column len_note: {text(row, 'len_note')!r} is not a set of lengths that we know")
+    quantiles, most, mean = _SETS[name]
+    low, middle, high, top = np.log(quantiles)
+    prompt = np.exp(
+        np.interp(rng.random(requests), (0, 0.25, 0.5, 0.75, 0.99, 1), (2 * low - middle, low, middle, high, top, top))
+    )
+    return requests_of(prompt.astype(np.int64), _outputs(number(row, "osl") or mean, most, rng, requests), arrival)
+
+
+def _outputs(mean: float, most: int, rng: np.random.Generator, requests: int) -> Ints:
+    """Log-normal lengths cut at `most` whose mean is as printed."""
+    if mean >= 0.99 * most:
+        return np.full(requests, most)
+    shape = rng.standard_normal(requests) * _OUTPUT_SPREAD
+    low, high = np.log(mean) - 1, np.log(most) + 3
+    for _ in range(50):
+        centre = (low + high) / 2
+        low, high = (centre, high) if np.minimum(np.exp(centre + shape), most).mean() < mean else (low, centre)
+    lengths: Ints = np.clip(np.exp(high + shape), 1, most).astype(np.int64)
+    return lengths
+
+
+def _set_of(row: Row) -> str | None:
+    return next((name for name in _SETS if name in text(row, "len_note")), None)
+
+
+READER = Reader(
+    "published benchmark tables", ("model", "quant_class", "gpu_norm|gpu", "n_gpu", "isl", "osl", "concurrency"), compare
+)

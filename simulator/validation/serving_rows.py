@@ -1,0 +1,96 @@
+"""Rows of serving measurements: what configuration a row states, and how a prediction is put beside its values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from simulator.catalog.engines import Engine, engine
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization, quantization
+from simulator.errors import MeasurementError, SimulatorError
+from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
+from simulator.validation.protocols import Bench, Server
+
+# A latency in milliseconds below this was written in seconds.
+_LEAST_MS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted metrics of one row by name, the server they are of, and whether the row states all they rest on."""
+
+    values: Mapping[str, float]
+    server: Server
+    stated: bool = True
+
+
+def compare_rows(
+    table: Table, predict: Callable[[Row, Bench], Prediction], measured: Callable[[Row], Mapping[str, float]]
+) -> Findings:
+    """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason."""
+    findings, bench = Findings(), Bench()
+    for index, row in enumerate(table.rows, start=1):
+        try:
+            if not (values := measured(row)):
+                raise MeasurementError("the row has no measured value")
+            findings.comparisons += beside(table.source, index, values, predict(row, bench))
+        except SimulatorError as problem:
+            findings.skipped.append(Skipped(table.source, index, str(problem)))
+    return findings
+
+
+def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction) -> list[Comparison]:
+    """Comparisons of the metrics that are both measured and predicted."""
+    labels = labels_of(ours.server)
+    both = ((name, value, ours.values[name]) for name, value in values.items() if name in ours.values)
+    return [Comparison(source, row, name, value, predicted, ours.stated, labels) for name, value, predicted in both]
+
+
+def labels_of(server: Server) -> tuple[str, str, str, str]:
+    """Engine, model, GPU and dtype of a server, as reports group rows."""
+    form = server.quantization.name if server.quantization else server.model.dtype
+    return f"{server.engine.family} {server.engine.version}", server.model.name, server.gpu.name, form
+
+
+def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, float]:
+    """Measured values by metric, from (column, factor) pairs; blank columns are left out.
+
+    Raises MeasurementError for a value that its unit cannot have.
+    """
+    found = {}
+    for metric, (column, factor) in columns.items():
+        if (value := number(row, column)) is None:
+            continue
+        if not 0 < value < float("inf"):
+            raise MeasurementError(f"column {column}: {value:g} cannot be; a measured value is above 0")
+        if metric.split("_")[1] == "ms" and value * factor < _LEAST_MS:
+            raise MeasurementError(f"column {column}: {value * factor:g} ms cannot be; was it written in seconds?")
+        found[metric] = value * factor
+    return found
+
+
+def count(row: Row, *names: str) -> int:
+    """A column that must hold a whole number of at least 1. Raises MeasurementError."""
+    value = number(row, *names)
+    if value is None or value < 1 or value != int(value):
+        raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
+    return int(value)
+
+
+def engine_of(row: Row, assumed: str) -> tuple[Engine, bool]:
+    """The engine of a row, and whether its version is stated."""
+    family = text(row, "engine").lower() or "vllm"
+    found = re.search(r"\d+\.\d+(\.\d+)?", text(row, "engine_version"))
+    return engine(f"{family} {found[0] if found else assumed}"), found is not None
+
+
+def quantization_of(name: str, base: Model) -> Quantization | None:
+    """The named quantization; the checkpoint's own where that runs on the same kernel, or where no name is given."""
+    named = quantization(name) if name else None
+    own = base.quantization
+    if named is None or own is None:
+        return named or own
+    kernels = [{form.kernel for form in q.formats.values()} for q in (named, own)]
+    return own if kernels[0] & kernels[1] else named
