@@ -247,6 +247,7 @@ def test_draft_layers_are_kept_apart_from_the_model() -> None:
         ({"rope_scaling": {"rope_type": "new"}}, r"rope type 'new' is not known"),
         ({"torch_dtype": "int8"}, r"torch_dtype is 'int8'; we know"),
         ({"num_experts": 4, "num_experts_per_tok": 8}, r"a token visits 8 of 4 experts"),
+        ({"hidden_size_per_layer_input": 256}, r"hidden_size_per_layer_input = 256 adds an embedding to every layer"),
         ({"num_experts": 4}, r"num_experts_per_tok .*is missing"),
     ],
 )
@@ -265,6 +266,16 @@ def written(folder: Path, **files: Any) -> Path:
 def test_the_safetensors_index_gives_the_exact_bytes(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 123456}}))
     assert hf_config.read(written(tmp_path)).checkpoint_bytes == 123456
+
+
+def test_a_float32_checkpoint_counts_half_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 123456}}))
+    assert hf_config.read(written(tmp_path, config={**BASE, "torch_dtype": "float32"})).checkpoint_bytes == 61728
+
+
+def test_a_language_model_that_is_not_read_inside_an_architecture_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model_type = 'llama' is not read inside this architecture; 'granite' is"):
+        built("LlavaNextForConditionalGeneration", text_config={"model_type": "llama"})
 
 
 @pytest.mark.parametrize("index", [{}, {"metadata": {}}, {"metadata": {"total_size": 0}}, {"weight_map": {}}])

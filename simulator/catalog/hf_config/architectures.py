@@ -18,16 +18,15 @@ class Traits:
 
     `body`: how its layers are put together. `sliding`: which layers use `sliding_window` when no list of layer types is given.
     `defaults`: fields that the model's configuration class fills in and published files leave out. `shared_gate`: the shared
-    expert's output is gated by a projection to one value. `wide_norm`: query and key norms span all heads. `final_norm`: vectors
-    of the norm before the lm_head. `head_bias`: the lm_head has a bias. `rotary` is False where attention has no positions, or
-    has learned ones. `multimodal` names the part that goes with a language model; its configuration must be there to be counted.
+    expert's output is gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: the
+    lm_head has a bias. `rotary` is False where attention has no positions, or has learned ones. `multimodal` names the tower
+    that goes with the language model; `language` the one model_type that the language model inside may have.
     """
 
     body: Body = "uniform"
     qkv_bias: Switch = False
     output_bias: Switch = False
     query_key_norm: Switch = False
-    wide_norm: bool = False
     output_gate: Switch = False
     sinks: bool = False
     mlp_bias: Switch = False
@@ -40,10 +39,12 @@ class Traits:
     tied: bool = False
     head_bias: bool = False
     rotary: bool = True
+    learned_positions: bool = False
     sliding: Literal["never", "all", "even", "switched"] = "never"
     multimodal: Literal[
         "", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "siglip", "gemma4", "pixtral", "llama4", "moonvit", "mllama"
     ] = ""
+    language: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()
 
@@ -73,7 +74,7 @@ _GEMMA4 = Traits(norms=4, tied=True, query_key_norm=True)
 _GPT_OSS = Traits(
     qkv_bias="attention_bias", output_bias="attention_bias", sinks=True, sliding="even", expert_bias=True, router_bias=True
 )
-_MINIMAX = Traits(query_key_norm="use_qk_norm", wide_norm=True, router_bias="use_routing_bias")
+_MINIMAX = Traits(query_key_norm="use_qk_norm", router_bias="use_routing_bias")
 _GRANITE = replace(_LLAMA, tied=True)
 _LAYER_NORM = Traits(norms=4, final_norm=2, gated=False)
 _LLAMA4 = Traits(defaults={"n_shared_experts": 1, "interleave_moe_layer_step": 1})
@@ -114,20 +115,24 @@ TRAITS: Mapping[str, Traits] = {
         mlp_bias="enable_bias",
         tied=True,
         rotary=False,
+        learned_positions=True,
         defaults={"enable_bias": True},
     ),
     "FalconForCausalLM": replace(_LAYER_NORM, qkv_bias="bias", output_bias="bias", mlp_bias="bias", norms=2, tied=True),
     "Starcoder2ForCausalLM": replace(_LAYER_NORM, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
+    "StableLmForCausalLM": replace(_LAYER_NORM, gated=True, qkv_bias="use_qkv_bias"),
+    "GPTNeoXForCausalLM": replace(_LAYER_NORM, qkv_bias=True, output_bias=True, mlp_bias=True),
+    "InternLM2ForCausalLM": Traits(qkv_bias="bias", output_bias="bias"),
     "CohereForCausalLM": Traits(norms=1, tied=True),
     "Cohere2ForCausalLM": Traits(norms=1, tied=True, defaults={"sliding_window_pattern": 4}),
     "OlmoForCausalLM": Traits(norms=0, final_norm=0),
-    "Olmo2ForCausalLM": Traits(query_key_norm=True, wide_norm=True),
-    "Olmo3ForCausalLM": Traits(query_key_norm=True, wide_norm=True),
-    "OlmoeForCausalLM": Traits(query_key_norm=True, wide_norm=True),
+    "Olmo2ForCausalLM": Traits(query_key_norm=True),
+    "Olmo3ForCausalLM": Traits(query_key_norm=True),
+    "OlmoeForCausalLM": Traits(query_key_norm=True),
     "GraniteForCausalLM": _GRANITE,
     "GraniteMoeForCausalLM": _GRANITE,
     "GraniteMoeHybridForCausalLM": replace(_GRANITE, body="granite_hybrid"),
-    "LlavaNextForConditionalGeneration": replace(_GRANITE, multimodal="siglip"),
+    "LlavaNextForConditionalGeneration": replace(_GRANITE, multimodal="siglip", language="granite"),
     "SeedOssForCausalLM": Traits(qkv_bias="attention_bias", output_bias="attention_out_bias", mlp_bias="mlp_bias"),
     "SmolLM3ForCausalLM": replace(_LLAMA, tied=True),
     "Gemma2ForCausalLM": _GEMMA2,
@@ -137,10 +142,8 @@ TRAITS: Mapping[str, Traits] = {
     "Gemma4ForConditionalGeneration": replace(_GEMMA4, multimodal="gemma4"),
     "GptOssForCausalLM": _GPT_OSS,
     "MiniMaxM2ForCausalLM": _MINIMAX,
-    "MiniMaxM3ForCausalLM": replace(_MINIMAX, wide_norm=False),
-    "MiniMaxM3SparseForConditionalGeneration": replace(
-        _MINIMAX, wide_norm=False, approximations=("the vision tower is not counted",)
-    ),
+    "MiniMaxM3ForCausalLM": _MINIMAX,
+    "MiniMaxM3SparseForConditionalGeneration": replace(_MINIMAX, approximations=("the vision tower is not counted",)),
     "MiMoForCausalLM": replace(_QWEN2, qkv_bias="attention_bias"),
     "Mistral4ForCausalLM": _DEEPSEEK,
     "Ministral3ForCausalLM": _MISTRAL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.catalog.hf_config.architectures import Traits
-from simulator.catalog.hf_config.attention import switched
+from simulator.catalog.hf_config.attention import layer_count, switched
 from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import DenseMlp, Mlp, MoeMlp
 from simulator.errors import ConfigError
@@ -29,7 +29,7 @@ SHARED_WIDTH = (
 
 def mlps(fields: Fields, traits: Traits) -> list[Mlp]:
     """The feed-forward block of each layer, in order."""
-    layers = fields.positive("num_hidden_layers", "n_layer")
+    layers = layer_count(fields)
     if not fields.count(*EXPERTS, default=0):
         return [dense(fields, traits)] * layers
     sparse = moe_layers(fields, layers)

@@ -44,8 +44,9 @@ def draft_layers(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> tup
 
 def _uniform(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     pairs = zip(attention.mixers(fields, traits), feedforward.mlps(fields, traits), strict=True)
-    wide = fields.flag("use_double_wide_mlp")
-    if wide and fields.count("num_kv_shared_layers", default=0):
+    if fields.count("hidden_size_per_layer_input", default=0):
+        raise fields.refused("hidden_size_per_layer_input", "adds an embedding to every layer; we have no model of that")
+    if fields.flag("use_double_wide_mlp") and fields.count("num_kv_shared_layers", default=0):
         raise fields.refused("use_double_wide_mlp", "widens the layers that share KV; we have no model of that")
     extra = 3 if fields.flag("enable_moe_block") else 0
     norms = 4 if fields.flag("new_decoder_architecture") else traits.norms

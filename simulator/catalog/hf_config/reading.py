@@ -88,7 +88,7 @@ def build(
         vision_replicated=traits.multimodal == "pixtral" and not fields.has("quantization_config"),
         other_parameters=_other(fields, traits, main, hidden, vocabulary),
         rope_cache_elements=rope.cache_elements(fields, main) if traits.rotary else 0,
-        checkpoint_bytes=total_size(index, source) if index is not None else None,
+        checkpoint_bytes=None if index is None else total_size(index, source) // (2 if _is_float32(fields) else 1),
         approximations=_approximations(fields, traits, main),
         source=source,
     )
@@ -98,7 +98,10 @@ def language_fields(config: Mapping[str, Any], source: str, traits: Traits) -> F
     """The fields of the language model: those of the config inside where there is one, over those around it."""
     inner: Mapping[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), Mapping)), {})
     stated = {key: value for key, value in inner.items() if value is not None}
-    return Fields({**config, **stated}, source, traits.defaults)
+    fields = Fields({**config, **stated}, source, traits.defaults)
+    if traits.language and stated.get("model_type") not in (None, traits.language):
+        raise fields.refused("model_type", f"is not read inside this architecture; {traits.language!r} is")
+    return fields
 
 
 def architecture_of(fields: Fields) -> str:
@@ -121,6 +124,10 @@ def dtype_of(fields: Fields) -> Literal["bf16", "fp16"]:
     if stated not in _DTYPES:
         raise ConfigError(f"{fields.where}: torch_dtype is {stated!r}; we know {', '.join(_DTYPES)}")
     return _DTYPES[stated]
+
+
+def _is_float32(fields: Fields) -> bool:
+    return str(fields.get("torch_dtype", "dtype")).removeprefix("torch.") == "float32"
 
 
 def total_size(index: Mapping[str, Any], source: str) -> int:
@@ -148,8 +155,10 @@ def _other(fields: Fields, traits: Traits, main: tuple[Layer, ...], hidden: int,
         streams = fields.positive("hc_mult")
         mixing = (2 + streams) * streams
         total += len(main) * 2 * (mixing * streams * hidden + mixing + 3) + streams * streams * hidden + streams + 1
-    if not traits.rotary and fields.has("word_embed_proj_dim"):
+    if traits.learned_positions:
         total += (fields.positive("max_position_embeddings") + 2) * hidden
+    if fields.count("word_embed_proj_dim", default=hidden) != hidden:
+        raise fields.refused("word_embed_proj_dim", "differs from hidden_size; we have no model of the projections between them")
     return total
 
 
@@ -160,9 +169,7 @@ def _approximations(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> 
     if traits.body == "mllama":
         found.append("cross-attention to the image is counted in the weights, and not computed")
     if traits.body == "deepseek_v4":
-        found.append(
-            "compressed attention (compress_ratios): its weights are exact, its cache and its compute follow the ratios approximately"
-        )
+        found.append("compressed attention (compress_ratios): cache and compute follow the ratios approximately")
     if any(isinstance(layer.mlp, MoeMlp) and layer.mlp.latent for layer in main):
         found.append("latent experts: the two latent projections are replicated on every rank")
     return tuple(found)

@@ -11,7 +11,7 @@ from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, LatentAttention, Layer
 from simulator.errors import ConfigError
 
-_PLAIN = ("default", "llama3", "mrope", "su", "ntk", "proportional")
+_PLAIN = ("default", "llama3", "mrope", "ntk", "proportional")
 _OWN_BASE = ("rope_local_base_freq", "swa_rope_theta")
 
 
@@ -73,7 +73,7 @@ def rows(fields: Fields, local: bool = False) -> int:
         return int(scaling.positive("original_max_position_embeddings", default=longest) * factor)
     if kind in ("linear", "dynamic"):
         return int(longest * factor)
-    if kind == "longrope":
+    if kind in ("longrope", "su"):
         original = scaling.count("original_max_position_embeddings", default=0)
         return longest + (original or fields.positive("original_max_position_embeddings"))
     if kind not in _PLAIN:
