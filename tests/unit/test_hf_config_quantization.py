@@ -45,6 +45,7 @@ def bits(quantization: Quantization, group: Any, layer: int | None = None, modul
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8 + 32 / 16384, "fp8_block"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, 4.5, "nvfp4"),
         ({"quant_algo": "FP8"}, 8.0, "fp8"),
+        ({"quant_algo": "MXFP8"}, 8 + 8 / 32, "fp8_block"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, 4.5, "nf4"),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8.0, "int8_wo"),
     ],

@@ -18,6 +18,7 @@ FP8 = WeightFormat(name="fp8", bits=8.0, compute="fp8", activation_bits=8.0, ker
 INT8 = WeightFormat(name="int8", bits=8.0, compute="int8", activation_bits=8.0, kernel="int8")
 NVFP4 = WeightFormat(name="nvfp4", bits=4.5, compute="fp4", activation_bits=4.5, kernel="nvfp4")
 NVFP4_WEIGHTS = WeightFormat(name="nvfp4-w4a16", bits=4.5, compute="bf16", kernel="int4_wo")
+MXFP8 = WeightFormat(name="mxfp8", bits=8.25, compute="fp8", activation_bits=8.25, kernel="fp8_block")
 MXFP4 = WeightFormat(name="mxfp4", bits=4.25, compute="fp4", activation_bits=8.0, kernel="mxfp4")
 NF4 = WeightFormat(name="nf4", bits=4.5, compute="bf16", kernel="nf4")
 INT8_WEIGHTS = WeightFormat(name="int8-wo", bits=8.0, compute="bf16", kernel="int8_wo")
@@ -142,6 +143,7 @@ def _algorithm(q: Fields, name: str) -> WeightFormat:
         "FP8_PB_WO": WeightFormat(name="fp8-block", bits=8 + 32 / 16384, compute="fp8", activation_bits=8.0, kernel="fp8_block"),
         "NVFP4": NVFP4,
         "W4A16_NVFP4": NVFP4_WEIGHTS,
+        "MXFP8": MXFP8,
         "W8A8_SQ_PER_CHANNEL": INT8,
     }
     if name not in forms:
