@@ -47,8 +47,17 @@ _PEERS_FUSED = 1.85
 _GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5}
 # Graphs as the engine estimates them, GiB. Runner V1: 0.13 and 0.14 (Qwen3.6-27B on RTX 3090, Qwen3-30B-A3B on H100), with sparse
 # latent attention 4.8 to 5.1 and 6.0 to 6.8 with its draft layer (GLM-5.1, eight logs). Runner V2 captures all of the piecewise
-# ones, 0.07 a layer (Qwen3-8B on H100 2.4, MiniMax-M2.7 on GB10 5.0).
+# ones, 0.07 a layer (Qwen3-8B on H100 2.4, MiniMax-M2.7 on GB10 5.0); before 0.29 it estimates nothing.
 _ESTIMATE, _SPARSE_ESTIMATE, _V2_ESTIMATE_LAYER = 0.14, 4.9, 0.07
+# Architectures that ran on model runner V2 before others like them.
+_V2_SINCE = {
+    "Qwen3ForCausalLM": "0.22",
+    "LlamaForCausalLM": "0.24",
+    "MistralForCausalLM": "0.24",
+    "DeepseekV2ForCausalLM": "0.24",
+    "Qwen2MoeForCausalLM": "0.24",
+    "GraniteMoeForCausalLM": "0.24",
+}
 # Encoder of Qwen's vision models, profiled at 16,384 image tokens (Qwen3-VL-30B-A3B, 0.12, TP 2: two logs).
 _QWEN_VISION = 2.6
 
@@ -168,13 +177,13 @@ def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float
 
 
 def runs_v2(model: Model, engine: Engine) -> bool:
-    """Whether the release runs this model on model runner V2: dense models from 0.25, every model from 0.28.
+    """Whether the release runs this model on model runner V2: some architectures first, dense models from 0.25, all from 0.29.
 
-    Source: use_v2_model_runner in vllm/config/vllm.py, 0.22.1 to 0.30.0.
+    Source: use_v2_model_runner in vllm/config/vllm.py, read at 0.22.1, 0.24.0, 0.25.0, 0.28.0 and 0.30.0; 0.29 is inferred.
     """
     recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
-    dense = not model.is_moe and not recurrent
-    return at_least(engine, "0.28") or (dense and at_least(engine, "0.25"))
+    since = "0.29" if model.is_moe or recurrent else "0.25"
+    return at_least(engine, _V2_SINCE.get(model.architecture, since))
 
 
 def _encoder_peak(model: Model) -> float:
@@ -215,7 +224,9 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
         return (0.1 + share * (0.25 + 0.015 * len(layers) + (0.3 if model.is_moe else 0.0))) * GIB
     if any(isinstance(layer.mixer, LatentAttention) and layer.mixer.index_top_k for layer in layers):
         return _SPARSE_ESTIMATE * GIB
-    return (share * _V2_ESTIMATE_LAYER * len(layers) if runs_v2(model, engine) else _ESTIMATE) * GIB
+    if not runs_v2(model, engine):
+        return _ESTIMATE * GIB
+    return share * _V2_ESTIMATE_LAYER * len(layers) * GIB if at_least(engine, "0.29") else 0.0
 
 
 def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:

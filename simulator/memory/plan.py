@@ -143,9 +143,10 @@ def _stages(model: Model, quantization: Quantization | None, gpu: Gpu, args: Eng
     return stages
 
 
-def deducts_cuda_graphs(args: EngineArgs, engine: Engine) -> bool:
-    """Whether the KV cache is what is left after an estimate of the CUDA graphs."""
-    return engine.cuda_graphs_deducted and not args.enforce_eager
+def deducts_cuda_graphs(args: EngineArgs, engine: Engine, gpu: Gpu) -> bool:
+    """Whether the KV cache is what is left after an estimate of the CUDA graphs; on AMD GPUs from 0.27 on."""
+    estimates = gpu.vendor == "nvidia" or at_least(engine, "0.27")
+    return engine.cuda_graphs_deducted and estimates and not args.enforce_eager
 
 
 def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
@@ -155,7 +156,7 @@ def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights
     if args.kv_cache_memory_bytes is not None:
         return args.kv_cache_memory_bytes
     assert args.gpu_memory_utilization is not None
-    graphs = used.cuda_graph if deducts_cuda_graphs(args, engine) else 0.0
+    graphs = used.cuda_graph if deducts_cuda_graphs(args, engine, gpu) else 0.0
     beside_weights = used.activation + used.non_torch + graphs
     if engine.memory_fraction_of == "free":
         return args.gpu_memory_utilization * (gpu.memory_bytes - weights.bytes - beside_weights)
@@ -189,7 +190,7 @@ def _account(
         activation_bytes=stage.overhead.activation,
         non_torch_bytes=stage.overhead.non_torch,
         cuda_graph_bytes=0.0 if args.enforce_eager else stage.overhead.cuda_graph,
-        cuda_graph_deducted=deducts_cuda_graphs(args, engine),
+        cuda_graph_deducted=deducts_cuda_graphs(args, engine, gpu),
         kv_cache_bytes=kv,
         kv_cache_low_bytes=kv - spread,
         kv_cache_high_bytes=kv + spread,

@@ -1,5 +1,7 @@
 """Overheads: each cause alone, and sums against what published logs printed."""
 
+from dataclasses import replace
+
 import pytest
 from memory_fixtures import gqa, model_of, resolved
 
@@ -121,8 +123,15 @@ def test_what_is_uncertain_grows_where_an_estimate_is_deducted() -> None:
 
 
 def test_model_runner_v2_takes_dense_models_first() -> None:
-    assert [runs_v2(LLAMA, engine(v)) for v in ("0.19.0", "0.25.0", "0.30.0")] == [False, True, True]
-    assert [runs_v2(MOE, engine(v)) for v in ("0.25.0", "0.30.0")] == [False, True]
+    other = replace(LLAMA, architecture="Phi3ForCausalLM")
+    assert [runs_v2(LLAMA, engine(v)) for v in ("0.22.1", "0.24.0", "0.30.0")] == [False, True, True]
+    assert [runs_v2(other, engine(v)) for v in ("0.24.0", "0.25.0")] == [False, True]
+    assert [runs_v2(replace(MOE, architecture="Qwen3MoeForCausalLM"), engine(v)) for v in ("0.28.0", "0.30.0")] == [False, True]
+
+
+def test_runner_v2_deducts_nothing_for_graphs_until_it_estimates_them() -> None:
+    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(), engine(v)) for v in ("0.22.1", "0.27.1", "0.30.0")]
+    assert sizes[1] == 0 < sizes[0] < sizes[2]
 
 
 def test_attention_alone_has_no_width() -> None:
