@@ -22,6 +22,7 @@ from simulator.report.figures import (
     limit_line,
     log_scale,
     names,
+    rate_scale,
     rows,
     shaped,
     what_if_line,
@@ -40,8 +41,9 @@ def throughput(run: RunResult) -> Figure:
     data = frames.curve_rows(run.deployments)
     if not data:
         return Figure(key, title, _no_curve(run))
-    x = alt.X("rate:Q", title="offered, requests/s", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(domainMin=0))
-    y = alt.Y("requests_per_s:Q", title=None, axis=alt.Axis(tickCount=5))
+    demand = [run.workload.rate_per_s] if run.workload.rate_per_s else []
+    x = alt.X("rate:Q", **rate_scale(run, [*demand, *(row["rate"] for row in data)], "offered, requests/s"))
+    y = alt.Y("requests_per_s:Q", **rate_scale(run, [row["requests_per_s"] for row in data], None))
     lines = rows(run, data, ("d", "rate", "requests_per_s", "output_tokens_per_s")).mark_line(
         strokeWidth=2, point=alt.OverlayMarkDef(size=18)
     )
@@ -71,8 +73,8 @@ def _no_curve(run: RunResult) -> str:
 
 def _keeping_up(data: Sequence[dict[str, float]]) -> Panel:
     """The diagonal on which everything offered is completed, as far as anything is completed."""
-    most = max(row["requests_per_s"] for row in data)
-    ends: list[dict[str, Any]] = [{"rate": 0, "requests_per_s": 0}, {"rate": most, "requests_per_s": most}]
+    least, most = min(row["requests_per_s"] for row in data), max(row["requests_per_s"] for row in data)
+    ends: list[dict[str, Any]] = [{"rate": least, "requests_per_s": least}, {"rate": most, "requests_per_s": most}]
     line = alt.Chart(alt.InlineData(values=ends)).mark_line(strokeDash=[1, 4], opacity=0.5, color="currentColor")
     return line.encode(x="rate:Q", y="requests_per_s:Q")
 
@@ -126,8 +128,7 @@ def latency(run: RunResult) -> Figure:
 def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, word: str) -> Panel:
     fields = ("d", "rate", f"{name}_p50_s", f"{name}_p99_s", "low", "high")
     base = rows(run, [{**row, **_band(run, row, name)} for row in data], fields)
-    span = alt.Scale(domain=[0, 1.04 * max(row["rate"] for row in data)], nice=False)
-    x = alt.X("rate:Q", title="offered, requests/s", axis=alt.Axis(grid=False, tickCount=5), scale=span)
+    x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in data], "offered, requests/s"))
     limits = [check.limit for d in run.deployments for check in d.slo if check.term.endswith(word)][:1]
     log = log_scale([row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")] + limits, SECONDS)
     tip = [

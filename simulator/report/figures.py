@@ -18,6 +18,7 @@ from simulator.results.outcome import DeploymentResult, RunResult
 Rows = Iterable[Mapping[str, Any]]
 Panel = Any  # an Altair chart or layers of them; half of Altair's methods return Any
 SECONDS = "datum.value < 1 ? format(datum.value * 1000, '.3~r') + ' ms' : format(datum.value, '.3~r') + ' s'"
+_FAR_APART = 5
 NOTHING_RAN = "No deployment started, so nothing ran."
 FOCUS = "focus < 0 || datum.d == focus"
 
@@ -147,7 +148,17 @@ def log_scale(values: Iterable[float | None], label: str, title: str | None = No
     known = [value for value in values if value]
     low, high = (min(known) / 1.12, max(known) * 1.12) if known else (0.1, 10.0)
     axis = alt.Axis(values=round_numbers(low, high), labelExpr=label, title=title, grid=grid)
-    return {"scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True), "axis": axis}
+    return {"scale": alt.Scale(type="log", domain=[low, high], nice=False), "axis": axis}
+
+
+def rate_scale(run: RunResult, rates: Iterable[float], title: str | None) -> dict[str, Any]:
+    """Scale and axis of a channel of rates: logarithmic where deployments sustain very different ones, else from 0."""
+    known = sorted(rate for rate in rates if rate > 0)
+    capacities = [d.queueing_point.value for d in run.deployments if d.queueing_point]
+    if capacities and max(capacities) > _FAR_APART * min(capacities):
+        return log_scale(known, "format(datum.value, '~r')", title, grid=False)
+    top = 1.04 * known[-1] if known else 1.0
+    return {"scale": alt.Scale(domain=[0, top], nice=False), "axis": alt.Axis(title=title, grid=False, tickCount=5)}
 
 
 def round_numbers(low: float, high: float, most: int = 6) -> list[float]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import numpy as np
 
+from simulator.engine.recorder import Trace
 from simulator.report import frames, theme, words
 from simulator.report.figures import (
     NOTHING_RAN,
@@ -22,6 +25,7 @@ from simulator.report.figures import (
     rows,
 )
 from simulator.results.outcome import DeploymentResult, RunResult
+from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
 
 _FEW = 5
@@ -97,7 +101,7 @@ def timeline(run: RunResult) -> Figure:
     shown = [(i, d) for i, d in enumerate(run.deployments) if d.trace and len(d.trace.stretches["start_s"])]
     if not shown:
         return Figure(key, title, NOTHING_RAN)
-    end = max(float(d.trace.stretches["end_s"].max()) for _, d in shown if d.trace)
+    end = _shown_until([d.trace for _, d in shown if d.trace])
     waited = any(d.trace.stretches["waiting"].any() for _, d in shown if d.trace)
     panels = [_time_panel(run, shown, "sequences", "Requests running", end)]
     panels += [_time_panel(run, shown, "waiting", "Requests waiting", end)] if waited else []
@@ -116,7 +120,14 @@ def timeline(run: RunResult) -> Figure:
     )
 
 
-def _time_axes(end: float, title: str | None = None) -> alt.X:
+def _shown_until(traces: Sequence[Trace]) -> float:
+    """Seconds to show: all of it, but of draining after the last arrival not much more than a quarter of the time before."""
+    last = max(float(trace.stretches["end_s"].max()) for trace in traces)
+    arrivals = max(last_arrival(trace) for trace in traces)
+    return min(last, 1.3 * arrivals) if arrivals > 0 else last
+
+
+def _time_axes(end: float) -> alt.X:
     return alt.X(
         "time:Q",
         title="seconds since the start",
@@ -136,7 +147,7 @@ def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], colum
         data += [{"d": i, "time": time, "value": value} for time, value in zip(*frames.thin(times, values, most), strict=True)]
     axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="%" if column == "kv_blocks" else "~s")
     scale = alt.Scale(domainMin=0, zero=True)
-    lines = rows(run, data, ("d", "time", "value")).mark_line(interpolate="step-after", strokeWidth=1.4)
+    lines = rows(run, data, ("d", "time", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
     drawn = lines.encode(
         x=_time_axes(end),
         y=alt.Y("value:Q", axis=axis, scale=scale),
@@ -158,21 +169,20 @@ def _mean_lines(run: RunResult, column: str) -> Panel | None:
 
 def _preemption_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], end: float) -> Panel:
     edges = np.linspace(0, end, 81)
+    below = np.zeros(80)
     data = []
     for i, d in shown:
         if d.trace is None:
             continue
         s = d.trace.stretches
         counts = np.histogram(s["start_s"], edges, weights=s["preempted"])[0]
-        data += [
-            {"d": i, "time": start, "end": stop, "value": n}
-            for start, stop, n in zip(edges, edges[1:], counts, strict=False)
-            if n
-        ]
-    bars = rows(run, data, ("d", "time", "end", "value")).mark_bar(opacity=0.8)
+        spans = zip(edges, edges[1:], counts, below, strict=False)
+        data += [{"d": i, "time": start, "end": stop, "from": b, "to": b + n} for start, stop, n, b in spans if n]
+        below = below + counts
+    bars = rows(run, data, ("d", "time", "end", "from", "to")).mark_bar(opacity=0.8)
     axis = alt.Axis(title=None, tickCount=4, minExtent=40)
     drawn = bars.encode(
-        x=_time_axes(end), x2="end:Q", y=alt.Y("value:Q", axis=axis, stack=True), color=by_deployment(run), opacity=faded(0.8)
+        x=_time_axes(end), x2="end:Q", y=alt.Y("from:Q", axis=axis), y2="to:Q", color=by_deployment(run), opacity=faded(0.8)
     )
     return layered([drawn], f"Preemptions in each {words.seconds(float(edges[1]))}", 100)
 

@@ -20,7 +20,7 @@ _ASSETS = "simulator.report"
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 _HIGHER, _LOWER = (
     ("Starts to queue at", "Meets the SLO up to", "Output tokens/s per GPU", "KV cache"),
-    ("Per ", "TTFT", "TPOT", "ITL", "E2E"),
+    ("Per ", "The same at the SLO", "TTFT", "TPOT", "ITL", "E2E"),
 )
 
 
@@ -79,7 +79,7 @@ def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
         "dash": " ".join(map(str, theme.dash(index))),
         "slo": words.slo_word(d) if d.slo_met is not None and d.runs else "",
         "cost": words.usd(d.cost.usd_per_hour) if d.cost else "",
-        "remedy": words.remedy_line(d),
+        "remedy": words.remedy_line(d, run.workload.rate_per_s),
         "chosen": d.name == run.recommendation.deployment,
     }
 
@@ -140,9 +140,9 @@ def _slider(run: RunResult) -> dict[str, Any] | None:
     if not rates:
         return None
     start = start_rate(run)
-    low, high = 0.0, max(*rates, start)
+    low, high = min(*rates, start), max(*rates, start)
     return {
-        "low": low,
+        "low": f"{low:.6g}",
         "high": f"{high:.6g}",
         "step": f"{(high - low) / 500:.6g}",
         "start": f"{start:.6g}",

@@ -39,7 +39,7 @@ class _Terminal:
         yield Text(words.scenario_sentence(run) + (f" SLO: {'; '.join(run.slo)}." if run.slo else ""), style="dim")
         yield Text("")
         for d in run.deployments:
-            yield from _verdict(d, ascii_only=ascii_only)
+            yield from _verdict(d, run.workload.rate_per_s, ascii_only=ascii_only)
         yield Text("")
         yield Text(run.recommendation.sentence, style="bold green" if run.recommendation.deployment else "bold red")
         for some in _beside(run.deployments, width):
@@ -57,7 +57,7 @@ def markdown(run: RunResult) -> str:
     """A run as Markdown that a pull request shows well: verdicts, recommendation, comparison, and what it rests on."""
     lines = [f"# {_plain(run.name)}", "", *([_plain(run.description), ""] if run.description else [])]
     lines += [_plain(words.scenario_sentence(run)) + (f" SLO: {_plain('; '.join(run.slo))}." if run.slo else ""), ""]
-    lines += [_verdict_line(d) for d in run.deployments]
+    lines += [_verdict_line(d, run.workload.rate_per_s) for d in run.deployments]
     lines += ["", f"**{_plain(run.recommendation.sentence)}**", ""]
     lines += ["| | " + " | ".join(_plain(d.name) for d in run.deployments) + " |", "|---|" + "---|" * len(run.deployments)]
     lines += [
@@ -76,8 +76,9 @@ def _beside(deployments: Sequence[DeploymentResult], width: int) -> Iterator[Seq
     return (deployments[start : start + size] for start in range(0, len(deployments), size))
 
 
-def _verdict_line(d: DeploymentResult) -> str:
-    help_ = f" Would help: {_plain(words.remedy_line(d))}." if words.remedy_line(d) else ""
+def _verdict_line(d: DeploymentResult, demand: float | None) -> str:
+    remedy = words.remedy_line(d, demand)
+    help_ = f" Would help: {_plain(remedy)}." if remedy else ""
     slo = f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else ""
     return f"- {MARKS[d.verdict].sign} **{_plain(d.name)}**: {d.verdict}{slo}. {_plain(words.sentence(d.reason))}{help_}"
 
@@ -99,7 +100,7 @@ def _known_rows(run: RunResult, deployments: Sequence[DeploymentResult]) -> list
     return [(row, texts) for row, texts in written if any(text != NONE for text in texts)]
 
 
-def _verdict(d: DeploymentResult, *, ascii_only: bool) -> Iterator[RenderableType]:
+def _verdict(d: DeploymentResult, demand: float | None, *, ascii_only: bool) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -113,7 +114,7 @@ def _verdict(d: DeploymentResult, *, ascii_only: bool) -> Iterator[RenderableTyp
         line.append(f", {words.usd(d.cost.usd_per_hour)}/h")
     yield line
     yield Padding(Text(words.sentence(d.reason), style="dim"), (0, 0, 0, 2))
-    if remedy := words.remedy_line(d):
+    if remedy := words.remedy_line(d, demand):
         yield Padding(Text(f"Would help: {remedy}"), (0, 0, 0, 2))
 
 

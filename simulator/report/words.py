@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -129,9 +130,20 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def remedy_line(d: DeploymentResult) -> str:
-    """The nearest thing that would help, empty when nothing is known."""
-    return d.remedies[0] if d.remedies else ""
+def remedy_line(d: DeploymentResult, demand: float | None) -> str:
+    """The nearest thing that would help, empty when nothing is known or needed.
+
+    Where one of several replicas' capacity is known, it is how many of them the demand needs.
+    """
+    if d.remedies or not d.runs or not demand or (d.verdict == "stable" and d.slo_met is not False):
+        return d.remedies[0] if d.remedies else ""
+    capacity = d.slo_capacity if d.slo else d.queueing_point
+    if capacity is None or capacity.value <= 0:
+        return ""
+    each = capacity.value / d.replicas
+    wanted = math.ceil(demand / each)
+    within = " within the SLO" if d.slo else ""
+    return f"{plural(wanted, 'replica')}, each takes {rate(each)}{within}" if wanted > d.replicas else ""
 
 
 def metric(d: DeploymentResult, name: str, write: Callable[[float | None], str]) -> str:
@@ -179,7 +191,11 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         Row("Hardware", "Answer", lambda d: d.title),
         Row("GPUs", "Answer", lambda d: str(d.gpus)),
         Row("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
+        Row("Per month", "Cost", lambda d: usd(d.cost.usd_per_month) if d.cost else NONE),
         Row("Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE),
+        Row(
+            "The same at the SLO capacity", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens_at_slo) if d.cost else NONE
+        ),
         Row("Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE),
         Row("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
         Row("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
@@ -198,7 +214,9 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         Row("KV tokens per replica", "Memory", lambda d: number(d.memory.kv_tokens) if d.memory else NONE),
         Row("KV use mean / peak", "Memory", _pair("kv_use_mean", "kv_use_peak", percent)),
         Row("Longest context that fits", "Memory", _longest),
-        Row("Runs out of KV at", "Memory", _concurrency),
+        Row("Requests the KV cache holds", "Memory", _concurrency),
+        Row("KV blocks run out from", "Memory", lambda d: rate(d.oom_point.full_at_per_s) if d.oom_point else NONE),
+        Row("Preempts from", "Memory", lambda d: rate(d.oom_point.preempts_at_per_s) if d.oom_point else NONE),
     )
 
 
@@ -212,4 +230,4 @@ def _longest(d: DeploymentResult) -> str:
 
 
 def _concurrency(d: DeploymentResult) -> str:
-    return f"{d.oom_point.concurrency:,.0f} requests at once" if d.oom_point else NONE
+    return f"{d.oom_point.concurrency:,.0f} at once" if d.oom_point else NONE

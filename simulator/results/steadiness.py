@@ -82,7 +82,7 @@ def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> St
     drift, note = _drift(trace, warm, until, "left_s"), _shortness(trace, warm, until)
     overloaded = drift.grows and (not note or _drift(trace, warm, until, "scheduled_s").grows)
     verdict = "overloaded" if overloaded else "saturated" if drift.may_grow or waiting > _MOSTLY else "stable"
-    half = _T_GROWS * drift.error
+    half, note = _T_GROWS * drift.error, "" if overloaded else note
     return Steadiness(verdict, warm, until, drift.mean, drift.mean - half, drift.mean + half, waiting, note)
 
 
