@@ -123,7 +123,7 @@ class _Search:
 
 
 def slo_capacity(
-    standing: Callable[[float], Standing], queueing: Estimate, *, tried: tuple[float, ...] = (), tolerance: float = 0.03
+    standing: Callable[[float], Standing], queueing: Estimate, *, tried: tuple[float, ...] = (), tolerance: float = 0.05
 ) -> Estimate | None:
     """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
 

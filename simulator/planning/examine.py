@@ -24,7 +24,7 @@ from simulator.workload.requests import Requests
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS = 2_500
+_CURVE_REQUESTS = 2_000
 _CURVE_FILLINGS = 8
 _KV_FULL = 0.98
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
