@@ -92,6 +92,10 @@ def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs,
         index = [LayerCache("full", block_size * mixer.index_dim * 2, block_size)] if mixer.index_heads else []
         return [] if mixer.shares_kv else [_grouped_query(mixer, stored, args.tensor_parallel_size, block_size, shards), *index]
     if isinstance(mixer, LatentAttention):
+        if stored in ("nvfp4", "int8"):
+            raise NotModelled(
+                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel"
+            )
         rows = [_latent_row_bytes(mixer, stored)]
         if mixer.index_heads:
             rows.append(mixer.index_dim + 4 * ceil(mixer.index_dim / 128))

@@ -49,6 +49,11 @@ def test_a_latent_is_replicated_on_every_rank() -> None:
     assert found.block_size == 64
 
 
+def test_a_latent_is_not_stored_in_four_bits() -> None:
+    with pytest.raises(NotModelled, match="kv_cache_dtype nvfp4 has no kernel"):
+        layout(model_of(mla()), resolved(kv_cache_dtype="nvfp4"))
+
+
 def test_decode_context_parallel_ranks_share_the_tokens() -> None:
     alone = layout(model_of(*[mla()] * 61), resolved(tensor_parallel_size=8))
     shared = layout(model_of(*[mla()] * 61), resolved(tensor_parallel_size=8, decode_context_parallel_size=8))
