@@ -162,7 +162,7 @@ def rate_scale(run: RunResult, rates: Iterable[float], title: str | None) -> dic
 
 
 def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers in between, at equal steps of a logarithmic axis, as many as there are up to `most`.
+    """Round numbers in between, at equal steps of a logarithmic axis, as many as there are up to `most`; the middle if none.
 
     >>> round_numbers(0.03, 4.0)
     [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
@@ -173,7 +173,10 @@ def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
         for digits in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
     ]
     inside = [[value for value in values if low <= value <= high] for values in sets]
-    return next((values for values in inside if len(values) <= most), inside[-1][:: math.ceil(len(inside[-1]) / most)])
+    if few := next((values for values in inside if 0 < len(values) <= most), None):
+        return few
+    whole_decades = inside[-1] or [float(f"{math.sqrt(low * high):.2g}")]
+    return whole_decades[:: math.ceil(len(whole_decades) / most)]
 
 
 def names(deployments: Sequence[DeploymentResult], most: int = 4) -> str:
