@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -98,24 +99,43 @@ def plan_memory(model: Model, quantization: Quantization | None, gpu: Gpu, args:
 
     `quantization` replaces the checkpoint's own; None keeps it. Raises NotModelled for what vLLM refuses or we have no model of.
     """
-    plan = plan_without_remedies(model, quantization, gpu, args, engine)
+    weigh = _weighed_once()
+    plan = plan_without_remedies(model, quantization, gpu, args, engine, weigh)
     if plan.outcome == "starts":
         return plan
 
     def replan(changed_quantization: Quantization | None, changed_gpu: Gpu, changed_args: EngineArgs) -> MemoryPlan:
-        return plan_without_remedies(model, changed_quantization, changed_gpu, changed_args, engine)
+        return plan_without_remedies(model, changed_quantization, changed_gpu, changed_args, engine, weigh)
 
     return replace(plan, remedies=remedies_for(plan, args, replan))
 
 
+Weigh = Callable[[Model, Quantization | None, EngineArgs], Weights]
+
+
+def _weighed_once() -> Weigh:
+    """Weights that are counted once for each quantization and parallel sizes: most remedies change neither."""
+    counted: dict[tuple[str, int, int, int, bool], Weights] = {}
+
+    def weigh(model: Model, quantization: Quantization | None, args: EngineArgs) -> Weights:
+        sizes = args.tensor_parallel_size, args.pipeline_parallel_size, args.data_parallel_size, args.enable_expert_parallel
+        key = (quantization.name if quantization else "", *sizes)
+        if key not in counted:
+            counted[key] = weight_bytes(model, quantization, args)
+        return counted[key]
+
+    return weigh
+
+
 def plan_without_remedies(
-    model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+    model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, weigh: Weigh = weight_bytes
 ) -> MemoryPlan:
-    """The same plan without what would help; quick enough for a search over thousands of configurations."""
+    """The same plan without what would help; `weigh` counts the weights."""
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None:
         resolved = replace(resolved, block_size=None)
-    stages = _stages(model, quantization or model.quantization, gpu, resolved, engine)
+    weights = weigh(model, quantization or model.quantization, resolved)
+    stages = _stages(weights, model, quantization or model.quantization, gpu, resolved, engine)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
     return _account(tightest, model, quantization or model.quantization, gpu, resolved, engine)
 
@@ -130,9 +150,11 @@ class _Stage:
     kv_cache_bytes: float
 
 
-def _stages(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> list[_Stage]:
+def _stages(
+    weights: Weights, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+) -> list[_Stage]:
+    """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
-    weights = weight_bytes(model, quantization, args)
     stages = []
     for stage in range(args.pipeline_parallel_size):
         layers = [layer for layer, at in zip(model.layers, owner, strict=True) if at == stage]
