@@ -1,0 +1,84 @@
+"""`sim compare`: runs side by side, and which differences are more than noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.cli.options import Json, Seed
+
+if TYPE_CHECKING:
+    from simulator.planning.comparing import Difference
+    from simulator.results.outcome import RunResult
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders or scenario files.", show_default=False)],
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare finished runs, or scenarios, with the first of them."""
+    from simulator.planning.comparing import compare as find
+
+    found = [_read(path, seed) for path in runs]
+    differences = find(found)
+    names = [path.stem if path.is_file() else path.name for path in runs]
+    if as_json:
+        import json
+
+        print(json.dumps([_data(d, names) for d in differences], indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for deployment in dict.fromkeys(d.deployment for d in differences):
+        console.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
+
+
+def _read(path: Path, seed: int | None) -> RunResult:
+    """A finished run from its folder, or a scenario simulated now."""
+    if path.is_dir():
+        from simulator.results.files import read_run
+
+        return read_run(path)
+    from simulator.planning.review import review
+    from simulator.scenario import load
+
+    return review(load(path), seed=seed, curve=False)
+
+
+def _data(d: Difference, names: list[str]) -> dict[str, Any]:
+    runs = [
+        {
+            "run": name,
+            "value": d.values[i],
+            "change": d.change(i),
+            "noise": d.noise[i],
+            "larger_than_noise": d.larger_than_noise(i),
+        }
+        for i, name in enumerate(names)
+    ]
+    return {"deployment": d.deployment, "metric": d.metric, "unit": d.unit, "runs": runs}
+
+
+def _table(deployment: str, differences: list[Difference], names: list[str]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{deployment}: against {names[0]}", title_justify="left", header_style="bold")
+    for title in ("metric", "unit", *names):
+        table.add_column(title, justify="left" if title in ("metric", "unit") else "right")
+    for d in differences:
+        table.add_row(d.metric, d.unit, *(_cell(d, i) for i in range(len(names))))
+    return table
+
+
+def _cell(d: Difference, run: int) -> str:
+    value, change, first = d.values[run], d.change(run), d.values[0]
+    if value is None:
+        return "-"
+    if run == 0 or change is None or not first:
+        return f"{value:.4g}"
+    verdict = {True: "", False: " (noise)", None: " (noise unknown)"}[d.larger_than_noise(run)]
+    return f"{value:.4g} {change / first:+.1%}{verdict}" if change else f"{value:.4g} same"
