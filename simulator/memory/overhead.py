@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
-from simulator.catalog.models import DenseMlp, LatentAttention, Layer, Model, MoeMlp
+from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
 from simulator.memory.kvcache import at_least
 from simulator.units import GIB
@@ -31,12 +31,12 @@ _GATHERED = 1.7
 # GiB outside torch on one GPU alone: kernels, cuBLAS. Hopper 0.17 (three logs of 0.11 to 0.15), others 0.02 to 0.08 (eight logs).
 _ALONE = {"hopper": 0.17, "blackwell": 0.17}
 _ALONE_ELSEWHERE = 0.05
-# V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 the context too (six logs of 0.4.1 on RTX A6000: 0.69 to 0.83); from
-# 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
-_ALONE_V0 = (("0.6.4", 0.25), ("0.2.5", 0.75), ("0", 0.2))
+# V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 with what the allocator had cached (six logs of 0.4.1 on RTX A6000:
+# 0.69 to 0.83; 0.6.3 on RTX A5000 0.5, n = 1); from 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
+_ALONE_V0 = (("0.6.4", 0.25), ("0.6", 0.5), ("0.2.5", 0.75), ("0", 0.2))
 # Unified memory (GB10): what the system allocates meanwhile counts, since 0.27 all of it (0.29, two logs of one pair of machines;
 # 0.13, n = 1).
-_UNIFIED = (("0.27", 10.5), ("0", 1.3))
+_UNIFIED = (("0.27", 11.3), ("0", 1.3))
 # NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
 _PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
 # On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
@@ -58,6 +58,8 @@ _V2_SINCE = {
     "Qwen2MoeForCausalLM": "0.24",
     "GraniteMoeForCausalLM": "0.24",
 }
+# Residual streams of DeepSeek-V4's hyper-connections: hc_mult of its config.json.
+_HYPER_STREAMS = 4
 # Encoder of Qwen's vision models, profiled at 16,384 image tokens (Qwen3-VL-30B-A3B, 0.12, TP 2: two logs).
 _QWEN_VISION = 2.6
 
@@ -106,6 +108,8 @@ def forward_peak(
     """
     assert args.max_num_batched_tokens is not None
     held = 3 if engine.generation == "v0" else 4
+    if any(isinstance(layer.mixer, CompressedAttention) for layer in layers):
+        held *= _HYPER_STREAMS
     width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
     per_token = (held * model.hidden + 3 * width) * ELEMENT_BYTES[model.dtype]
     form = quantization.format("mlp") if quantization else None

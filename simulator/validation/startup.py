@@ -47,7 +47,10 @@ OUTCOMES: dict[Outcome, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """One configuration as a row states it; `stated` is False where the engine's version had to be assumed."""
+    """One configuration as a row states it.
+
+    `stated` is False where the engine's release, the share of memory or the size of the GPU had to be assumed.
+    """
 
     model: Model
     quantization: Quantization | None
@@ -105,7 +108,8 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     notes = text(row, "notes")
     version, stated = _version(row, source, notes)
     card = _gpu(text(row, "gpu") or _from_name(source, r"(?i)(mi3\d\dx|[abhl]\d{1,3}s?(?:[-_]nvl)?|t4|rtx[-_]?\w+)"))
-    if total := number(row, "total_gpu_mem_gib"):
+    total = number(row, "total_gpu_mem_gib")
+    if total is not None:
         card = replace(card, memory_bytes=round(total * GIB))
     base = _model(text(row, "model"), notes)
     if dtype := _DTYPES.get(text(row, "dtype")):
@@ -116,8 +120,17 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
         gpu=card,
         engine=engine(version),
         args=_args(row, notes),
-        stated=stated,
+        stated=stated and _share_is_stated(row, notes) and (total is not None or not _comes_in_two_sizes(text(row, "gpu"))),
     )
+
+
+def _share_is_stated(row: Row, notes: str) -> bool:
+    """Whether the row gives gpu_memory_utilization, or says that it was left at its default."""
+    return bool(text(row, "gpu_memory_utilization") or re.search(r"not set|default", notes))
+
+
+def _comes_in_two_sizes(gpu_name: str) -> bool:
+    return bool(re.search(r"(?i)\b(h20|a100|v100)\b(?!.*\d ?GB)", gpu_name))
 
 
 def _args(row: Row, notes: str) -> EngineArgs:
