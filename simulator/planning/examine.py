@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 from simulator.engine.source import Source
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
-from simulator.planning.capacity import Standing, queueing_point, slo_capacity
-from simulator.planning.ceiling import Ceiling, ceiling, running_context
-from simulator.planning.costs import cost, usd_per
-from simulator.planning.loads import at_rate, flows
-from simulator.planning.measured import Measured, curve_point, measured, standing
+from simulator.planning.ceiling import running_context
+from simulator.planning.costs import cost
+from simulator.planning.limits import with_limits
+from simulator.planning.loads import copies
+from simulator.planning.measured import Measured, measured
 from simulator.planning.wording import serve_command, title, wording
 from simulator.results.binding import binding
-from simulator.results.outcome import Cost, CurvePoint, DeploymentResult, Estimate, OomPoint, Verdict, plain_memory
+from simulator.results.outcome import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound, bind, source_of
 from simulator.units import GB
 from simulator.workload.requests import Requests
 
-CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
-"""Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS = 2_000
-_CURVE_FILLINGS = 8
-_KV_FULL = 0.98
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
 
@@ -42,7 +36,7 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return result
     run = measured(scenario, bound, requests, source=_source(scenario))
     result = _with_run(scenario, bound, result, run)
-    return _with_limits(scenario, bound, result, run, requests) if curve else result
+    return with_limits(scenario, bound, result, run, requests) if curve else result
 
 
 def _source(scenario: Scenario) -> Source | None:
@@ -79,11 +73,7 @@ def _oom_point(bound: Bound, requests: Requests) -> OomPoint:
 
 def _kv_sequences(bound: Bound, context: float) -> float:
     """How many such sequences the KV caches of all replicas hold at once."""
-    return bound.plan.concurrency_at(max(1, round(context))) * _copies(bound)
-
-
-def _copies(bound: Bound) -> int:
-    return bound.deployment.replicas * bound.deployment.data_parallel_size
+    return bound.plan.concurrency_at(max(1, round(context))) * copies(bound)
 
 
 def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
@@ -136,94 +126,4 @@ def _run_cost(scenario: Scenario, bound: Bound, run: Measured) -> Cost | None:
         total_tokens_per_s=m["total_tokens_per_s"],
         good_per_s=m.get("goodput_per_s"),
         busy=busy,
-    )
-
-
-@dataclass(slots=True)
-class _Rates:
-    """A deployment at any rate, each simulated once."""
-
-    scenario: Scenario
-    bound: Bound
-    requests: int
-    seen: dict[float, Measured]
-
-    def at(self, rate: float) -> Measured:
-        if rate not in self.seen:
-            load = at_rate(self.scenario.workload, rate, self.requests, self.scenario.seed)
-            self.seen[rate] = measured(self.scenario, self.bound, load)
-        return self.seen[rate]
-
-    def standing(self, rate: float) -> Standing:
-        assert self.scenario.slo is not None
-        return standing(rate, self.at(rate), self.scenario.slo)
-
-
-def _with_limits(
-    scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
-) -> DeploymentResult:
-    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
-    assert bound.step_time is not None and bound.limits is not None
-    copies = _copies(bound)
-    full = ceiling(bound.step_time, bound.limits, requests)
-    one = queueing_point(flows(bound, scenario.workload, full, scenario.seed), full.requests_per_s)
-    queueing = Estimate(one.value * copies, one.low * copies, None if one.high is None else one.high * copies)
-    demand = scenario.workload.mean_rate()
-    rates = _Rates(
-        scenario,
-        bound,
-        max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies)),
-        {} if demand is None else {demand: run},
-    )
-    grid = tuple(share * queueing.value for share in CURVE)
-    for rate in grid:
-        rates.at(rate)
-    capacity = None
-    if scenario.slo is not None:
-        capacity = slo_capacity(rates.standing, queueing, tried=grid[:-1])
-    curve = tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen))
-    return dataclasses.replace(
-        result,
-        queueing_point=queueing,
-        slo_capacity=capacity,
-        ceiling_per_s=full.requests_per_s * copies,
-        curve=curve,
-        oom_point=_with_rates(bound, result.oom_point, full, rates.seen),
-        cost=_with_slo(result.cost, capacity, curve, requests),
-    )
-
-
-def _with_rates(bound: Bound, point: OomPoint | None, full: Ceiling, seen: dict[float, Measured]) -> OomPoint | None:
-    """The OOM point with the rates at which KV memory ran out in the simulations."""
-    if point is None:
-        return None
-    share = {rate: (m.metrics["preemptions"] or 0.0) / max(1, len(m.trace)) for rate, m in seen.items()}
-    return dataclasses.replace(
-        point,
-        full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
-        preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
-        preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
-        next_limit=_next_limit(bound, point),
-    )
-
-
-def _next_limit(bound: Bound, point: OomPoint) -> str:
-    assert bound.limits is not None
-    seats = bound.limits.max_num_seqs * _copies(bound)
-    memory = f"KV memory at {point.concurrency:,.0f} sequences of {point.typical_context_tokens:,.0f} tokens"
-    places = f"max_num_seqs at {seats:,} sequences"
-    first, then = (memory, places) if point.concurrency < seats else (places, memory)
-    return f"{first} binds first, then {then}"
-
-
-def _with_slo(found: Cost | None, capacity: Estimate | None, curve: tuple[CurvePoint, ...], requests: Requests) -> Cost | None:
-    """The cost of a token at the SLO capacity."""
-    if found is None or capacity is None:
-        return found
-    output = float(requests.output_tokens.mean())
-    total = output + float(requests.prompt_tokens.mean())
-    return dataclasses.replace(
-        found,
-        usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * output),
-        usd_per_million_total_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * total),
     )

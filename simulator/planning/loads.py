@@ -32,9 +32,14 @@ def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> 
     return sample(shaped, seed)
 
 
-def enough_requests(full: Ceiling, copies: int = 1) -> int:
+def copies(bound: Bound) -> int:
+    """Copies of the model that serve: replicas, and data-parallel ones inside each."""
+    return bound.deployment.replicas * bound.deployment.data_parallel_size
+
+
+def enough_requests(full: Ceiling) -> int:
     """How many requests a search simulates: enough to fill the running batch many times, so that filling it weighs little."""
-    return int(np.clip(_FILLINGS * full.sequences * copies, _FEWEST, _MOST))
+    return int(np.clip(_FILLINGS * full.sequences, _FEWEST, _MOST))
 
 
 def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int) -> Callable[[float], Flow]:

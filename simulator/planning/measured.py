@@ -14,6 +14,7 @@ from simulator.engine.recorder import Trace
 from simulator.engine.source import Source
 from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
+from simulator.planning.loads import copies
 from simulator.results import metrics
 from simulator.results.metrics import Sample
 from simulator.results.outcome import CurvePoint
@@ -41,16 +42,15 @@ class Measured:
 
 def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Source | None = None) -> Measured:
     """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
-    copies = bound.deployment.replicas * bound.deployment.data_parallel_size
     trace = simulate(bound, requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
-        trace = _at_client(trace, copies)
+        trace = _at_client(trace, copies(bound))
     slo, steadiness = scenario.slo, judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
         gpus=bound.deployment.gpus,
-        replicas=copies,
+        replicas=copies(bound),
         kv_blocks=bound.plan.num_gpu_blocks,
         slo=slo,
         warmup_s=steadiness.warmup_s,
@@ -59,14 +59,14 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
     return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
 
 
-def _at_client(trace: Trace, copies: int) -> Trace:
+def _at_client(trace: Trace, replicas: int) -> Trace:
     """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
     r = trace.requests
     finished = np.isfinite(r["finish_s"])
     if not finished.any():
         return trace
     seconds = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
-    concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / copies
+    concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / replicas
     gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
     decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
     return with_frontend(trace, FrontEnd().seconds(r["prompt_tokens"], concurrency, decode_step))

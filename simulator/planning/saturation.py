@@ -1,36 +1,46 @@
-"""Saturation: at how many concurrent requests a closed loop's throughput stops growing."""
+"""Saturation: at how many concurrent users the throughput of a closed loop stops growing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 SHARE = 0.98
+_STEP = math.sqrt(2)
 
 
-def saturating_concurrency(
-    throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536, tolerance: float = 0.03
-) -> int | None:
-    """The fewest users at which a share of the plateau is reached, within `tolerance`; None where it grows to `most` users.
+def saturating_concurrency(throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536) -> float | None:
+    """The users at which throughput levels off, from simulations in steps of a factor of the square root of two.
 
-    `throughput` of a number of users is asked at powers of two until doubling them adds less than half of what is missing to the
-    plateau, 1 - `share`; then between.
+    Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`. None where it grows to `most`.
     """
-    seen = {1: throughput(1)}
-    users = 1
-    while True:
-        users *= 2
-        if users > most:
-            return None
-        seen[users] = throughput(users)
-        if users > 2 and seen[users] < seen[users // 2] * (1 + (1 - share) / 2):
-            break
-    wanted = share * max(seen.values())
-    high = min(n for n, rate in seen.items() if rate >= wanted)
-    low = max((n for n in seen if n < high), default=1)
-    while high > max(low + 1, low * (1 + tolerance)):
-        middle = round(math.sqrt(low * high))
-        if middle in (low, high):
-            break
-        low, high = (low, middle) if throughput(middle) >= wanted else (middle, high)
-    return high
+    points: list[tuple[int, float]] = []
+    for step in range(math.ceil(math.log(most, _STEP)) + 1):
+        users = round(_STEP**step)
+        if points and users == points[-1][0]:
+            continue
+        points.append((users, throughput(users)))
+        if len(points) > 4 and max(rate for _, rate in points[-2:]) < max(rate for _, rate in points[:-2]) * (
+            1 + (1 - share) / 2
+        ):
+            return levels_off(points, share)
+    return None
+
+
+def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> float:
+    """Where a curve of (users, throughput), in order of users, first reaches a share of its highest throughput.
+
+    Straight lines in the logarithm of the users join the points.
+
+    >>> levels_off([(1, 10.0), (2, 20.0), (4, 20.0)], share=1.0)
+    2.0
+    """
+    wanted = share * max(rate for _, rate in points)
+    before = points[0]
+    for users, rate in points:
+        if rate >= wanted:
+            low, below = before
+            part = 1.0 if rate == below else (wanted - below) / (rate - below)
+            return float(low * (users / low) ** part)
+        before = (users, rate)
+    return float(points[-1][0])

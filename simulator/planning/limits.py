@@ -1,0 +1,132 @@
+"""Limits: of a deployment that runs, the queueing point, the SLO capacity, the curve through both, and where KV memory ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from simulator.planning.capacity import Standing, queueing_point, slo_capacity
+from simulator.planning.ceiling import Ceiling, ceiling
+from simulator.planning.costs import usd_per
+from simulator.planning.loads import at_rate, copies, flows
+from simulator.planning.measured import Measured, curve_point, measured, standing
+from simulator.planning.saturation import saturating_concurrency
+from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
+from simulator.scenario import Scenario
+from simulator.simulation import Bound, source_of
+from simulator.workload.requests import Requests
+from simulator.workload.sampling import sample
+
+CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
+"""Rates of the curve, as shares of the queueing point."""
+_CURVE_REQUESTS = 2_000
+_CURVE_FILLINGS = 8
+_LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
+_KV_FULL = 0.98
+
+
+@dataclass(slots=True)
+class _Rates:
+    """A deployment at any rate, each simulated once."""
+
+    scenario: Scenario
+    bound: Bound
+    requests: int
+    seen: dict[float, Measured]
+
+    def at(self, rate: float) -> Measured:
+        if rate not in self.seen:
+            load = at_rate(self.scenario.workload, rate, self.requests, self.scenario.seed)
+            self.seen[rate] = measured(self.scenario, self.bound, load)
+        return self.seen[rate]
+
+    def standing(self, rate: float) -> Standing:
+        assert self.scenario.slo is not None
+        return standing(rate, self.at(rate), self.scenario.slo)
+
+
+def with_limits(
+    scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
+) -> DeploymentResult:
+    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
+    assert bound.step_time is not None and bound.limits is not None
+    many = copies(bound)
+    full = ceiling(bound.step_time, bound.limits, requests)
+    one = queueing_point(flows(bound, scenario.workload, full, scenario.seed), full.requests_per_s)
+    queueing = Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
+    demand = scenario.workload.mean_rate()
+    levels = _levels(scenario, bound) if scenario.workload.closed_loop else None
+    rates = _Rates(
+        scenario,
+        bound,
+        max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * many)),
+        {} if demand is None else {demand: run},
+    )
+    grid = tuple(share * queueing.value for share in CURVE)
+    for rate in grid:
+        rates.at(rate)
+    capacity = None
+    if scenario.slo is not None:
+        capacity = slo_capacity(rates.standing, queueing, tried=grid[:-1])
+    curve = tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen))
+    return dataclasses.replace(
+        result,
+        queueing_point=queueing,
+        slo_capacity=capacity,
+        ceiling_per_s=full.requests_per_s * many,
+        curve=curve,
+        oom_point=_with_rates(bound, result.oom_point, full, rates.seen),
+        cost=_with_slo(result.cost, capacity, requests),
+        notes=(*result.notes, *([f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else [])),
+    )
+
+
+def _levels(scenario: Scenario, bound: Bound) -> float | None:
+    """Users at which the throughput of the scenario's closed loop stops growing."""
+
+    loop = scenario.workload.closed_loop
+    assert loop is not None
+
+    def throughput(users: int) -> float:
+        workload = scenario.workload.scaled(users / loop.concurrency)
+        enough = dataclasses.replace(workload, requests=max(_LOOP_REQUESTS, _LOOP_ROUNDS * users), duration=None)
+        run = measured(scenario, bound, sample(enough, scenario.seed), source=source_of(workload))
+        return run.metrics["output_tokens_per_s"] or 0.0
+
+    return saturating_concurrency(throughput)
+
+
+def _with_rates(bound: Bound, point: OomPoint | None, full: Ceiling, seen: dict[float, Measured]) -> OomPoint | None:
+    """The OOM point with the rates at which KV memory ran out in the simulations."""
+    if point is None:
+        return None
+    share = {rate: (m.metrics["preemptions"] or 0.0) / max(1, len(m.trace)) for rate, m in seen.items()}
+    return dataclasses.replace(
+        point,
+        full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
+        preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
+        preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
+        next_limit=_next_limit(bound, point),
+    )
+
+
+def _next_limit(bound: Bound, point: OomPoint) -> str:
+    assert bound.limits is not None
+    seats = bound.limits.max_num_seqs * copies(bound)
+    memory = f"KV memory at {point.concurrency:,.0f} sequences of {point.typical_context_tokens:,.0f} tokens"
+    places = f"max_num_seqs at {seats:,} sequences"
+    first, then = (memory, places) if point.concurrency < seats else (places, memory)
+    return f"{first} binds first, then {then}"
+
+
+def _with_slo(found: Cost | None, capacity: Estimate | None, requests: Requests) -> Cost | None:
+    """The cost of a token at the SLO capacity."""
+    if found is None or capacity is None:
+        return found
+    output = float(requests.output_tokens.mean())
+    total = output + float(requests.prompt_tokens.mean())
+    return dataclasses.replace(
+        found,
+        usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * output),
+        usd_per_million_total_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * total),
+    )
