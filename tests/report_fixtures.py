@@ -6,6 +6,7 @@ import dataclasses
 from functools import cache
 
 import numpy as np
+
 from simulator.engine.cluster import serve
 from simulator.engine.limits import Limits
 from simulator.engine.recorder import Trace
@@ -212,7 +213,10 @@ def one_request() -> RunResult:
 def twenty() -> RunResult:
     """Twenty deployments."""
     names = list(CARDS)
-    many = [dataclasses.replace(served(names[i % 5]), name=f"{names[i % 5]}-{i}", title=f"{CARDS[names[i % 5]][0]} #{i}") for i in range(20)]
+    many = [
+        dataclasses.replace(served(names[i % 5]), name=f"{names[i % 5]}-{i}", title=f"{CARDS[names[i % 5]][0]} #{i}")
+        for i in range(20)
+    ]
     return run(tuple(many), "twenty")
 
 
@@ -221,10 +225,18 @@ def awkward_names() -> RunResult:
     """Names of 80 characters, in other scripts, and one that is markup."""
     script = "<script>alert(1)</script>"
     base = served("h100")
-    marked = dataclasses.replace(base, name=script, title=f"{script} on 1 x H100", memory=dataclasses.replace(base.memory, model=script))
-    chinese = dataclasses.replace(served("a100"), name="生产环境-八卡推理服务器-大型语言模型部署配置", title="生产环境-八卡推理服务器-大型语言模型部署配置, bf16")
+    marked = dataclasses.replace(
+        base, name=script, title=f"{script} on 1 x H100", memory=dataclasses.replace(base.memory, model=script)
+    )
+    chinese = dataclasses.replace(
+        served("a100"),
+        name="生产环境-八卡推理服务器-大型语言模型部署配置",
+        title="生产环境-八卡推理服务器-大型语言模型部署配置, bf16",
+    )
     arabic = dataclasses.replace(served("l40s-fp8"), name="خادم", title="خادم الاستدلال")
-    long = dataclasses.replace(served("l4-awq"), name="x" * 80, title="a-deployment-name-of-eighty-characters-without-a-single-space-in-it-1234567890-ab")
+    long = dataclasses.replace(
+        served("l4-awq"), name="x" * 80, title="a-deployment-name-of-eighty-characters-without-a-single-space-in-it-1234567890-ab"
+    )
     return run((marked, chinese, arabic, long), f"{script} & 'co'")
 
 

@@ -1,0 +1,68 @@
+"""The SLO, term by term."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from simulator.results.slo import Slo, check_slo, good
+
+
+def columns(ttft, tpot=None, e2e=None):
+    n = len(ttft)
+    given = {"ttft_s": ttft, "tpot_s": tpot or [0.01] * n, "e2e_s": e2e or [1.0] * n}
+    return {name: np.array(values, dtype=np.float64) for name, values in given.items()}
+
+
+def test_a_limit_is_held_at_its_percentile():
+    ttft = [0.1] * 98 + [5.0] * 2
+    assert check_slo(Slo(ttft_s=1.0, percentile=90), columns(ttft))[0].met
+    assert not check_slo(Slo(ttft_s=1.0, percentile=99), columns(ttft))[0].met
+
+
+def test_a_limit_that_is_just_reached_is_kept():
+    assert check_slo(Slo(ttft_s=1.0), columns([1.0, 1.0]))[0].met
+
+
+def test_the_goodput_term_asks_for_all_limits_at_once():
+    slo = Slo(ttft_s=1.0, tpot_s=0.1, percentile=50, goodput=0.6)
+    late, slow = [2.0, 0.1, 0.1, 0.1], [0.01, 0.01, 0.01, 0.9]
+    ttft, tpot, goodput = check_slo(slo, columns(late, slow))
+    assert (ttft.met, tpot.met, goodput.met) == (True, True, False)
+    assert goodput.measured == pytest.approx(0.5)
+
+
+def test_one_token_has_no_tpot_and_keeps_that_limit():
+    slo = Slo(ttft_s=1.0, tpot_s=0.1)
+    single = columns([0.5], [float("nan")])
+    assert good(slo, single).tolist() == [True]
+    assert all(check.met for check in check_slo(slo, single))
+
+
+def test_what_never_finished_is_not_good():
+    never = columns([float("nan")], [float("nan")], [float("nan")])
+    assert good(Slo(tpot_s=0.1), never).tolist() == [False]
+    assert good(None, never).tolist() == [False]
+    assert not any(check.met for check in check_slo(Slo(ttft_s=1.0, tpot_s=0.1, goodput=0.9), never))
+
+
+def test_nothing_steady_meets_no_term():
+    checks = check_slo(Slo(ttft_s=1.0, goodput=0.9), None)
+    assert [(check.measured, check.met) for check in checks] == [(None, False), (None, False)]
+
+
+def test_no_slo_has_no_terms():
+    assert check_slo(None, columns([0.5])) == ()
+
+
+def test_terms_are_said_in_words():
+    assert Slo(ttft_s=1.0, goodput=0.99).sentences() == ("p99 TTFT ≤ 1 s", "99% of requests within all limits")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ttft_s": -1.0}, {"tpot_s": 0.0}, {"percentile": 101}, {"goodput": 1.5}, {"e2e_s": float("nan")}]
+)
+def test_a_limit_of_the_wrong_sign_or_size_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        dataclasses.replace(Slo(ttft_s=1.0), **wrong)
