@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -52,70 +51,45 @@ def memory(
     as_json: Json = False,
 ) -> None:
     """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once."""
+    given = dict(locals())
     from simulator.cli import memory_output as output
 
-    parallel = {
-        "tensor_parallel_size": tensor_parallel_size,
-        "pipeline_parallel_size": pipeline_parallel_size,
-        "data_parallel_size": data_parallel_size,
-    }
     if train or lora or qlora:
-        training = {
-            **parallel,
-            "method": "qlora" if qlora else "lora" if lora else "full",
-            "optimizer": optimizer,
-            "micro_batch_size": micro_batch_size,
-            "sequence_length": sequence_length,
-            "gradient_accumulation_steps": gradient_accumulation_steps,
-            "activation_checkpointing": activation_checkpointing,
-            "zero_stage": zero_stage,
-            "tokens": tokens,
-        }
-        output.print_training(_training_plans(model, gpu, training), as_json)
-        return
-    serving = {
-        **parallel,
-        "decode_context_parallel_size": decode_context_parallel_size,
-        "enable_expert_parallel": enable_expert_parallel,
-        "max_model_len": max_model_len,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "gpu_memory_utilization": gpu_memory_utilization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "block_size": block_size,
-        "enforce_eager": enforce_eager,
-    }
-    output.print_plans(_plans(model, gpu, quantization, engine, serving), tuple(context), as_json)
+        given["method"] = "qlora" if qlora else "lora" if lora else "full"
+        output.print_training(_training_plans(model, gpu, given), as_json)
+    else:
+        output.print_plans(_plans(model, gpu, quantization, engine, given), tuple(context), as_json)
 
 
-def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, arguments: dict[str, Any]) -> list[MemoryPlan]:
+def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, given: dict[str, Any]) -> list[MemoryPlan]:
     """One plan for every GPU and quantization."""
     from simulator import catalog
     from simulator.catalog.engines import EngineArgs
     from simulator.memory.plan import plan_memory
 
-    args: EngineArgs = _specified(EngineArgs, arguments)
+    args: EngineArgs = _specified(EngineArgs, given)
     serving, planned = catalog.engine(engine), catalog.model(model)
     formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations] or [None]
     return [plan_memory(planned, form, catalog.gpu(name), args, serving) for name in gpus for form in formats]
 
 
-def _training_plans(model: str, gpus: list[str], arguments: dict[str, Any]) -> list[TrainingPlan]:
+def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[TrainingPlan]:
     from simulator import catalog
     from simulator.memory.training import Training, plan_training
 
-    training = _specified(Training, arguments)
+    training = _specified(Training, given)
     return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]
 
 
-def _specified(spec: Callable[..., T], arguments: dict[str, Any]) -> T:
-    """The spec of some arguments. Raises SimulatorError naming the first option that is wrong."""
+def _specified(spec: type[T], given: dict[str, Any]) -> T:
+    """The spec of those options that are its fields. Raises SimulatorError naming the first option that is wrong."""
     from pydantic import ValidationError
 
     from simulator.errors import SimulatorError
 
+    fields: dict[str, Any] = spec.__dataclass_fields__  # type: ignore[attr-defined]
     try:
-        return spec(**arguments)
+        return spec(**{name: value for name, value in given.items() if name in fields})
     except ValidationError as problem:
         first = problem.errors()[0]
         name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
