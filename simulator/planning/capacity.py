@@ -47,7 +47,12 @@ class Standing:
 
 
 def queueing_point(
-    flow: Callable[[float], Flow], guess_per_s: float, *, tolerance: float = TOLERANCE, most: int = MOST_SIMULATIONS
+    flow: Callable[[float], Flow],
+    guess_per_s: float,
+    *,
+    check: Callable[[float], Flow] | None = None,
+    tolerance: float = TOLERANCE,
+    most: int = MOST_SIMULATIONS,
 ) -> Estimate:
     """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most` simulations.
 
@@ -57,9 +62,10 @@ def queueing_point(
     when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
     that keeps up, as recomputation after preemptions can make it; the interval then begins at what it completes with a backlog.
 
+    `check`, `flow` itself unless given, is asked for everything but the overloaded run, and may be shorter.
     Raises SimulatorError when no rate overloads it.
     """
-    search = _Search(flow, tolerance, most)
+    search = _Search(flow, check or flow, tolerance, most)
     crowded = search.overload(guess_per_s)
     capacity = crowded.completed_per_s
     step = 1 + max(tolerance, (crowded.high_per_s - crowded.low_per_s) / 2 / capacity)
@@ -72,22 +78,23 @@ def queueing_point(
 class _Search:
     """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known to keep up."""
 
-    def __init__(self, flow: Callable[[float], Flow], tolerance: float, most: int) -> None:
-        self.flow, self.tolerance, self.left = flow, tolerance, most
+    def __init__(self, flow: Callable[[float], Flow], check: Callable[[float], Flow], tolerance: float, most: int) -> None:
+        self.flow, self.check, self.tolerance, self.left = flow, check, tolerance, most
         self.low, self.high = 0.0, math.inf
 
     def try_(self, rate: float) -> Flow:
         self.left -= 1
-        return self.flow(rate)
+        return self.check(rate)
 
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity."""
-        rate = _OVERLOAD * guess
+        rate, further = _OVERLOAD * guess, 1.6
         while self.left > 0:
-            seen = self.try_(rate)
+            self.left -= 1
+            seen = self.flow(rate)
             if not seen.grows:
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
-                rate *= 1.6
+                rate, further = rate * further, min(further**1.5, 100.0)
             elif rate > 2 * seen.completed_per_s > 0:
                 self.high, rate = rate, max(_OVERLOAD * seen.completed_per_s, 1.05 * self.low)
             else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling, ceiling
 from simulator.planning.costs import usd_per
-from simulator.planning.loads import at_rate, copies, flows
+from simulator.planning.loads import CHECK, at_rate, copies, flows
 from simulator.planning.measured import Measured, curve_point, measured, standing
 from simulator.planning.saturation import saturating_concurrency
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
@@ -52,7 +52,8 @@ def with_limits(
     assert bound.step_time is not None and bound.limits is not None
     many = copies(bound)
     full = ceiling(bound.step_time, bound.limits, requests)
-    one = queueing_point(flows(bound, scenario.workload, full, scenario.seed), full.requests_per_s)
+    flow, check = (flows(bound, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    one = queueing_point(flow, full.requests_per_s, check=check)
     queueing = Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
     demand = scenario.workload.mean_rate()
     levels = _levels(scenario, bound) if scenario.workload.closed_loop else None

@@ -18,8 +18,9 @@ from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "constant"})
-_FEWEST, _MOST = 8_000, 40_000
-_FILLINGS = 20
+_FEWEST, _MOST = 16_000, 40_000
+_FILLINGS = 30
+CHECK = 0.4
 _BATCHES = 20
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
@@ -42,14 +43,14 @@ def enough_requests(full: Ceiling) -> int:
     return int(np.clip(_FILLINGS * full.sequences, _FEWEST, _MOST))
 
 
-def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int) -> Callable[[float], Flow]:
-    """What one replica completes at each rate, as a function of the rate, always of the same requests.
+def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:
+    """What one replica completes at each rate, as a function of the rate, always of the same requests, or of a share of them.
 
     They come at even distances: whether a queue grows depends on its mean rate alone, and bursts would only blur the answer.
     Conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    wanted = enough_requests(full)
+    wanted = round(enough_requests(full) * share)
     drawn = at_rate(workload, workload.mean_rate() or 1.0, wanted, seed)
     if drawn.previous is not None:
         return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
