@@ -45,13 +45,14 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
     trace = simulate(bound, requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
         trace = _at_client(trace, copies(bound))
+    assert bound.limits is not None
     slo, steadiness = scenario.slo, judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
         gpus=bound.deployment.gpus,
         replicas=copies(bound),
-        kv_blocks=bound.plan.num_gpu_blocks,
+        kv_blocks=bound.limits.kv_blocks,
         slo=slo,
         warmup_s=steadiness.warmup_s,
     )
