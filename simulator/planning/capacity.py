@@ -88,18 +88,19 @@ class _Search:
 
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity."""
-        rate, further = _OVERLOAD * guess, 1.6
+        rate, further = _OVERLOAD * guess, 2.0
         while self.left > 0:
             self.left -= 1
             seen = self.flow(rate)
             if not seen.grows:
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
-                rate, further = rate * further, min(further**1.5, 100.0)
-            elif rate > 2 * seen.completed_per_s > 0:
-                self.high, rate = rate, max(_OVERLOAD * seen.completed_per_s, 1.05 * self.low)
-            else:
-                self.high = rate
+                rate, further = min(rate * further, math.sqrt(rate * self.high)), min(further**2, 100.0)
+                continue
+            self.high = rate
+            nearer = _OVERLOAD * seen.completed_per_s
+            if rate <= 2 * seen.completed_per_s or nearer <= 1.2 * self.low:
                 return seen
+            rate = nearer
         raise SimulatorError(f"no rate up to {rate:.4g} requests/s overloads it; is a step free of cost?")
 
     def bears_out(self, below: float, above: float) -> bool:
