@@ -252,13 +252,14 @@ def _lost(trace: Requests, drawn: Requests) -> tuple[str, ...]:
         lost.append(f"{theirs.together:.0%} of the requests come at the same moment as another; the fit spreads them")
     for window, value in theirs.dispersion:
         fitted = dispersion(drawn.arrival_s, window)
-        if not 1 / _FACTOR < value / max(fitted, 1e-9) < _FACTOR:
+        chance = 1 + 3 * math.sqrt(2 * window / trace.arrival_s[-1])
+        if not 1 / (_FACTOR * chance) < value / max(fitted, 1e-9) < _FACTOR * chance:
             lost.append(f"arrivals in {window:g} s vary {value:.3g} times as much as Poisson ones, {fitted:.3g} in the fit")
     if lost:
-        lost.append("... which arrivals: {kind: recorded, trace: FILE} keeps")
+        lost.append("the very times, which arrivals: {kind: recorded, trace: FILE} would keep")
     for name, tokens in (("prompts", trace.prompt_tokens), ("answers", trace.output_tokens)):
         alike = spearman(tokens[:-1], tokens[1:])
-        if alike > _NOTICED:
+        if alike > max(_NOTICED, 3 / math.sqrt(len(tokens))):
             lost.append(f"{name} that follow one another are alike (rank correlation {alike:.2f}); the fit draws each by itself")
     lost += _lost_dependence(trace, drawn)
     if trace.hashes is not None and (seen := _seen(trace)) > (again := _seen(drawn)) + _NOTICED:

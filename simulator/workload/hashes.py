@@ -42,5 +42,5 @@ def _node_bases(stems: Stems, block_tokens: int) -> tuple[Ints, int]:
     ends = stems.ends // block_tokens
     blocks = np.diff(ends, axis=1, prepend=0)
     per_node = np.zeros(int(stems.nodes.max(initial=-1)) + 1, dtype=np.int64)
-    per_node[stems.nodes] = blocks
+    np.maximum.at(per_node, stems.nodes, blocks)
     return np.concatenate([[0], np.cumsum(per_node)])[:-1], int(per_node.sum())

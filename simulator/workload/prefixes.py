@@ -117,5 +117,5 @@ def _chained(chosen: Ints) -> Ints:
     for depth in range(chosen.shape[1]):
         chain = np.stack([nodes[:, depth], chosen[:, depth]], axis=1)
         _, which = np.unique(chain, axis=0, return_inverse=True)
-        nodes[:, depth + 1] = nodes.max() + 1 + which.reshape(-1)
+        nodes[:, depth + 1] = nodes.max(initial=0) + 1 + which.reshape(-1)
     return nodes

@@ -82,8 +82,7 @@ class Stages(_Varying):
         return float(np.interp(t, *self._knots()))
 
     def time_of(self, count: Floats) -> Floats:
-        starts, counts = self._knots()
-        return np.interp(count, counts, starts)
+        return _first_reached(count, *self._knots())
 
     def _knots(self) -> tuple[Floats, Floats]:
         """Seconds and expected arrivals at the ends of the stages."""
@@ -200,7 +199,7 @@ class Bursts:
         knots, counts = self._knots(phase_rng, end, math.inf if due is None else float(due[-1]))
         until = float(np.interp(end, knots, counts))
         due = epochs(draw, None, until) if due is None else due[due <= until]
-        return np.interp(due, counts, knots)
+        return _first_reached(due, knots, counts)
 
     def _knots(self, rng: np.random.Generator, end: float, count: float) -> tuple[Floats, Floats]:
         """Seconds and expected arrivals where bursts begin and end, from a random moment until `end` or `count` is passed."""
@@ -213,3 +212,11 @@ class Bursts:
             knots = np.append(knots, knots[-1] + np.cumsum(lasts))
             counts = np.append(counts, counts[-1] + np.cumsum(lasts * rates))
         return knots, counts
+
+
+def _first_reached(count: Floats, knots: Floats, counts: Floats) -> Floats:
+    """When `count` arrivals are first expected, the expectation going straight from knot to knot; nothing arrives where it is flat."""
+    after = np.clip(np.searchsorted(counts, count, side="left"), 1, len(counts) - 1)
+    share = (count - counts[after - 1]) / np.maximum(counts[after] - counts[after - 1], 1e-300)
+    times: Floats = knots[after - 1] + share * (knots[after] - knots[after - 1])
+    return times

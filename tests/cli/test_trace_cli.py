@@ -1,0 +1,100 @@
+"""`sim trace` from the outside."""
+
+import json
+
+import pytest
+import typer
+from shared import SHARED, needs_shared
+from typer.testing import CliRunner
+from workloads import workload, write_json_lines, write_lines
+
+from simulator.cli.trace import trace
+from simulator.errors import MeasurementError
+from simulator.workload.sampling import sample
+
+app = typer.Typer()
+app.command()(trace)
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def log(tmp_path):
+    drawn = sample(workload(dataset="sharegpt", requests=600), 1)
+    rows = zip(drawn.arrival_s, drawn.prompt_tokens, drawn.output_tokens, strict=True)
+    return write_lines(tmp_path / "log.csv", ["arrival_s,input_len,output_len", *(f"{s:.6f},{p},{o}" for s, p, o in rows)])
+
+
+def test_a_trace_is_told_in_tables_and_a_block_to_paste(log):
+    told = run(log)
+    assert "log.csv: 600 requests, read as columns" in told
+    assert "requests/s" in told
+    assert "\nworkload:\n  arrivals: {kind: poisson, rate: 3.8" in told
+    assert "how well it fits" in told
+    assert "lost:" in told
+
+
+def test_the_same_as_json_and_nothing_else(log):
+    data = json.loads(run(log, "--json"))
+    assert (data["requests"], data["format"], data["broken"], data["reuse"]) == (600, "columns", 0, None)
+    assert data["fit"]["yaml"].startswith("workload:\n")
+    assert {d["name"] for d in data["fit"]["distances"]} >= {"requests/s", "prompt tokens, mean", "output tokens, p99"}
+
+
+def test_broken_lines_are_told_and_skipped_on_demand(log):
+    write_lines(log, [*log.read_text().splitlines()[:40], *["nonsense"] * 3])
+    with pytest.raises(MeasurementError, match="more than 1 %"):
+        run(log)
+    assert "3 of 42 lines left out: line 41: arrival 'nonsense' cannot be read" in run(log, "--skip-bad")
+
+
+def test_columns_units_and_block_sizes_can_be_said(tmp_path):
+    path = write_json_lines(
+        tmp_path / "t.jsonl", [{"when": 1000 * i, "n": 64 + i, "m": 5, "hash_ids": [0, 1]} for i in range(50)]
+    )
+    options = [
+        "--column",
+        "arrival=when",
+        "--column",
+        "prompt=n",
+        "--column",
+        "output=m",
+        "--time-unit",
+        "ms",
+        "--block-size",
+        "32",
+    ]
+    data = json.loads(run(path, *options, "--json"))
+    assert data["duration_s"] == 49
+    assert data["reuse"]["block_tokens"] == 32
+
+
+def test_a_trace_without_times_has_no_fit_and_says_why(tmp_path):
+    path = write_lines(tmp_path / "t.csv", ["isl,osl", *["5,6", "7,8"] * 20])
+    assert "no fitted workload: nothing to fit: 40 requests without times" in " ".join(run(path).split())
+    assert json.loads(run(path, "--json"))["fit"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--column", "prompt"], "expected ROLE=NAME"),
+        (["--column", "promt=n"], "columns.promt"),
+        (["--time-unit", "minutes"], "time_unit: Input should be 's', 'ms', 'us' or 'ns'"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_one_line(log, options, told):
+    with pytest.raises(MeasurementError, match=told):
+        run(log, *options)
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["azure_llm_2023_conv.csv", "azure_llm_2023_code.csv", "mooncake_conversation.jsonl"])
+def test_published_traces_are_told(name):
+    told = run(SHARED / "traces" / name)
+    assert "\nworkload:\n" in told
+    assert ("prefix reuse in blocks of 512" in told) == name.startswith("mooncake")
