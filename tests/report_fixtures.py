@@ -76,12 +76,28 @@ def memory(name: str, total_gib: float, weights_gib: float) -> Memory:
     tokens = max(int(kv // 131072) // 16 * 16, 0)
     args = {"max_model_len": 8192, "max_num_seqs": 64, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.9}
     return Memory(
-        model="llama-3.1-8b", quantization="bf16", gpu=name, engine="vllm-0.19.0", args=args, total_bytes=total,
-        reserved_bytes=reserved, weights_bytes=weights_gib * GIB, weights_by_format={"bf16": weights_gib * GIB},
-        activation_bytes=0.9 * GIB, non_torch_bytes=0.25 * GIB, cuda_graph_bytes=0.45 * GIB, cuda_graph_deducted=True,
-        kv_cache_bytes=kv, kv_cache_low_bytes=kv - 0.4 * GIB, kv_cache_high_bytes=kv + 0.3 * GIB, kv_bytes_per_token=131072.0,
-        num_gpu_blocks=tokens // 16, kv_tokens=tokens, max_concurrency=tokens / 8192, outcome="starts" if kv > 0 else "no_kv_blocks",
-    )  # fmt: skip
+        model="llama-3.1-8b",
+        quantization="bf16",
+        gpu=name,
+        engine="vllm-0.19.0",
+        args=args,
+        total_bytes=total,
+        reserved_bytes=reserved,
+        weights_bytes=weights_gib * GIB,
+        weights_by_format={"bf16": weights_gib * GIB},
+        activation_bytes=0.9 * GIB,
+        non_torch_bytes=0.25 * GIB,
+        cuda_graph_bytes=0.45 * GIB,
+        cuda_graph_deducted=True,
+        kv_cache_bytes=kv,
+        kv_cache_low_bytes=kv - 0.4 * GIB,
+        kv_cache_high_bytes=kv + 0.3 * GIB,
+        kv_bytes_per_token=131072.0,
+        num_gpu_blocks=tokens // 16,
+        kv_tokens=tokens,
+        max_concurrency=tokens / 8192,
+        outcome="starts" if kv > 0 else "no_kv_blocks",
+    )
 
 
 def curve(capacity_per_s: float, decode_s: float, prompt_token_s: float) -> tuple[CurvePoint, ...]:
@@ -98,16 +114,26 @@ def curve(capacity_per_s: float, decode_s: float, prompt_token_s: float) -> tupl
         tpot, ttft = decode_s * swell**0.5, (500 * prompt_token_s + decode_s) * swell
         rows.append(
             CurvePoint(
-                float(rate), "saturated" if load > 0.93 else "stable", **flow, goodput_per_s=done * (0.99 if ttft < 0.5 else 0.6),
-                ttft_p50_s=ttft, ttft_p99_s=4 * ttft, tpot_p50_s=tpot, tpot_p99_s=1.6 * tpot, e2e_p50_s=ttft + 80 * tpot,
-                e2e_p99_s=4 * ttft + 400 * tpot, running_mean=done * 100 * tpot, waiting_mean=load**8 * 20, kv_use_mean=load * 0.7,
+                float(rate),
+                "saturated" if load > 0.93 else "stable",
+                **flow,
+                goodput_per_s=done * (0.99 if ttft < 0.5 else 0.6),
+                ttft_p50_s=ttft,
+                ttft_p99_s=4 * ttft,
+                tpot_p50_s=tpot,
+                tpot_p99_s=1.6 * tpot,
+                e2e_p50_s=ttft + 80 * tpot,
+                e2e_p99_s=4 * ttft + 400 * tpot,
+                running_mean=done * 100 * tpot,
+                waiting_mean=load**8 * 20,
+                kv_use_mean=load * 0.7,
                 slo_met=4 * ttft < 1 and 1.6 * tpot < 0.05,
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 
-def served(name: str, rate_per_s: float = 4.0, count: int = 400, capacity_per_s: float | None = None) -> DeploymentResult:
+def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentResult:
     """One card of CARDS under this load."""
     title, gpus, total_gib, weights_gib, decode_s, prompt_token_s, price = CARDS[name]
     mem = memory(name, total_gib, weights_gib)
@@ -116,37 +142,63 @@ def served(name: str, rate_per_s: float = 4.0, count: int = 400, capacity_per_s:
     part = sample(log, gpus=gpus, kv_blocks=mem.num_gpu_blocks, slo=SLO, warmup_s=calm.warmup_s)
     steady = calm.verdict != "overloaded"
     metrics = measure(part, steady=steady)
-    capacity = capacity_per_s or 0.11 / decode_s
+    capacity = 1 / (390 * prompt_token_s + 2.5 * decode_s)
     busy = {"bandwidth": 60.0, "compute": 25.0, "overhead": 8.0}
     output = metrics["output_tokens_per_s"] or 1.0
     return DeploymentResult(
-        name=name, title=title, wording=f"{gpus} GPU = 1 replica x TP 1", gpu=name, gpus=gpus, replicas=1, verdict=calm.verdict,
-        reason=f"the backlog changes by {calm.drift_per_s:+.2f} requests/s", memory=mem,
-        remedies=("2 replicas: 2x the throughput",) if not steady else (), metrics=metrics,
-        slo=check_slo(SLO, window_latencies(part) if steady else None), binding=binding(log, limits(mem.num_gpu_blocks), busy),
+        name=name,
+        title=title,
+        wording=f"{gpus} GPU = 1 replica x TP 1",
+        gpu=name,
+        gpus=gpus,
+        replicas=1,
+        verdict=calm.verdict,
+        reason=f"the backlog changes by {calm.drift_per_s:+.2f} requests/s",
+        memory=mem,
+        remedies=("2 replicas: 2x the throughput",) if not steady else (),
+        metrics=metrics,
+        slo=check_slo(SLO, window_latencies(part) if steady else None),
+        binding=binding(log, limits(mem.num_gpu_blocks), busy),
         queueing_point=Estimate(capacity, 0.96 * capacity, 1.04 * capacity),
-        slo_capacity=Estimate(0.8 * capacity, 0.77 * capacity, 0.83 * capacity), ceiling_per_s=1.05 * capacity,
-        oom_point=OomPoint(mem.kv_tokens, mem.kv_tokens / 510, 510.0), curve=curve(capacity, decode_s, prompt_token_s),
+        slo_capacity=Estimate(0.8 * capacity, 0.77 * capacity, 0.83 * capacity),
+        ceiling_per_s=1.05 * capacity,
+        oom_point=OomPoint(mem.kv_tokens, mem.kv_tokens / 510, 510.0),
+        curve=curve(capacity, decode_s, prompt_token_s),
         step_seconds={"GEMM": 55.0, "attention": 12.0, "all-reduce": 0.0, "sampling": 3.0, "overhead": 8.0},
-        cost=Cost(gpus * price, price, "Lambda on-demand, secondary", "2026-09-26", price / 3.6e-3 / output, price / 18e-3 / output),
-        error_bands={"tpot": ErrorBand(12, "411 published runs, 6 GPUs"), "ttft": ErrorBand(30, "the same"),
-                     "output_tokens_per_s": ErrorBand(11, "the same"), "e2e": ErrorBand(13, "the same")},
+        cost=Cost(
+            gpus * price, price, "Lambda on-demand, secondary", "2026-09-26", price / 3.6e-3 / output, price / 18e-3 / output
+        ),
+        error_bands={
+            "tpot": ErrorBand(12, "411 published runs, 6 GPUs"),
+            "ttft": ErrorBand(30, "the same"),
+            "output_tokens_per_s": ErrorBand(11, "the same"),
+            "e2e": ErrorBand(13, "the same"),
+        },
         serve_command=f"vllm serve meta-llama/Llama-3.1-8B-Instruct --max-model-len 8192 --gpu-memory-utilization 0.9 # {name}",
-        extrapolations=("prompts beyond 8,192 tokens were not measured",), warmup_s=calm.warmup_s, trace=log,
-    )  # fmt: skip
+        extrapolations=("prompts beyond 8,192 tokens were not measured",),
+        warmup_s=calm.warmup_s,
+        trace=log,
+    )
 
 
 def unfitting(name: str = "t4") -> DeploymentResult:
     """A card too small for the weights."""
     return DeploymentResult(
-        name=name, title="1 x T4, fp16", wording="1 GPU = 1 replica x TP 1", gpu="t4", gpus=1, replicas=1, verdict="does not fit",
-        reason="weights need 15.0 GiB and 13.1 GiB are reserved", memory=memory("t4", 14.56, 14.99),
+        name=name,
+        title="1 x T4, fp16",
+        wording="1 GPU = 1 replica x TP 1",
+        gpu="t4",
+        gpus=1,
+        replicas=1,
+        verdict="does not fit",
+        reason="weights need 15.0 GiB and 13.1 GiB are reserved",
+        memory=memory("t4", 14.56, 14.99),
         remedies=("quantization=awq-int4 leaves 6.9 GiB of KV cache", "tensor_parallel_size=2 leaves 9.3 GiB of KV cache"),
         cost=Cost(0.526, 0.526, "AWS us-east-1 on-demand", "2026-06-01"),
-    )  # fmt: skip
+    )
 
 
-def run(deployments: tuple[DeploymentResult, ...], name: str = "chatbot", rate_per_s: float | None = 4.0) -> RunResult:
+def run(deployments: tuple[DeploymentResult, ...], name: str = "chatbot", rate_per_s: float | None = 9.0) -> RunResult:
     """A run of these deployments."""
     return RunResult(
         name=name,
@@ -155,8 +207,9 @@ def run(deployments: tuple[DeploymentResult, ...], name: str = "chatbot", rate_p
         version="0.1.0",
         seed=0,
         engine="vllm-0.19.0",
-        workload=WorkloadSummary("Poisson arrivals at 4 requests/s, prompts of 390 and answers of 100 tokens on average",
-                                 400, rate_per_s, 390.0, 100.0),
+        workload=WorkloadSummary(
+            "Poisson arrivals, prompts of 390 and answers of 100 tokens on average", 900, rate_per_s, 390.0, 100.0
+        ),
         slo=SLO.sentences(),
         deployments=deployments,
         recommendation=recommend(deployments, rate_per_s),
@@ -165,7 +218,7 @@ def run(deployments: tuple[DeploymentResult, ...], name: str = "chatbot", rate_p
         command=f"sim run scenarios/{name}.yaml --seed 0",
         not_modelled=("speculative decoding", "disaggregated prefill", "KV offload to CPU memory"),
         defaults=("max_num_seqs=64 (vllm-0.19.0 on GPUs below 70 GiB)",),
-    )  # fmt: skip
+    )
 
 
 @cache
@@ -177,9 +230,14 @@ def chatbot() -> RunResult:
 @cache
 def nothing_fits() -> RunResult:
     """No deployment starts."""
-    longer = dataclasses.replace(unfitting("t4 long"), verdict="max_model_len exceeds KV", title="1 x T4, awq-int4",
-                                 reason="max_model_len 131,072 needs 16.0 GiB of KV cache and 6.9 GiB are there",
-                                 remedies=("max_model_len=56,512",), memory=memory("t4", 14.56, 5.4))  # fmt: skip
+    longer = dataclasses.replace(
+        unfitting("t4 long"),
+        verdict="max_model_len exceeds KV",
+        title="1 x T4, awq-int4",
+        reason="max_model_len 131,072 needs 16.0 GiB of KV cache and 6.9 GiB are there",
+        remedies=("max_model_len=56,512",),
+        memory=memory("t4", 14.56, 5.4),
+    )
     return run((unfitting(), longer), "nothing-fits")
 
 
@@ -190,10 +248,18 @@ def zero_completed() -> RunResult:
     log = serve(asked, [(step_time(6e-3, 3e-5), limits(1000))])
     part = sample(log, slo=SLO, kv_blocks=1000)
     whole = dataclasses.replace(
-        served("h100"), trace=log, metrics=measure(part), slo=check_slo(SLO, window_latencies(part)), verdict="stable", curve=(),
-        step_seconds={}, queueing_point=None, slo_capacity=None, ceiling_per_s=None,
+        served("h100"),
+        trace=log,
+        metrics=measure(part),
+        slo=check_slo(SLO, window_latencies(part)),
+        verdict="stable",
+        curve=(),
+        step_seconds={},
+        queueing_point=None,
+        slo_capacity=None,
+        ceiling_per_s=None,
         reason="all 20 requests were refused: 9,100 tokens exceed max_model_len=8192",
-    )  # fmt: skip
+    )
     return run((whole,), "zero-completed")
 
 

@@ -247,7 +247,7 @@ def _bars(run: RunResult, data: Sequence[dict[str, float]], count: int, name: st
     x = alt.X("value:Q", axis=None, scale=alt.Scale(domainMin=0), stack=None)
     never_empty = alt.Chart(alt.InlineData(values=[{"value": 1e-6}])).mark_point(opacity=0).encode(x=x)
     bars = base.mark_bar(height=13).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
-    name_text = base.mark_text(align="left", baseline="bottom", dy=-9, limit=alt.ExprRef("width - 76")).encode(
+    name_text = base.mark_text(align="left", baseline="bottom", dy=-9, limit=alt.ExprRef("width - 116")).encode(
         x=alt.value(0), y=y, text="deployment:N"
     )
     number = base.mark_text(align="right", baseline="bottom", dy=-9, fontWeight=600).encode(

@@ -15,6 +15,7 @@ from simulator.results.outcome import CurvePoint, DeploymentResult
 
 Floats = NDArray[np.float64]
 MOST_POINTS, ALL_POINTS = 1200, 7200
+_LEAST_SHARE = 0.1
 _SHARES = np.unique(np.concatenate([np.linspace(0, 1, 101), [0.995, 0.999]]))
 CURVE = (
     "requests_per_s",
@@ -73,8 +74,11 @@ def points_each(deployments: int) -> int:
 
 
 def curve_rows(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
-    """One row a deployment and offered rate, with dollars and tokens per GPU and user; null where not steady."""
-    return [{"d": i, **_curve_row(d, point)} for i, d in enumerate(deployments) for point in _by_rate(d)]
+    """One row a deployment and offered rate, with dollars and tokens per GPU and user; null where not steady.
+
+    Rates far below the queueing point, which a search for the SLO capacity may have tried, show nothing and are left out.
+    """
+    return [{"d": i, **_curve_row(d, point)} for i, d in enumerate(deployments) for point in _by_rate(d) if _in_view(d, point)]
 
 
 def segments(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
@@ -102,6 +106,10 @@ def segments(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
             queueing = d.queueing_point.value if d.queueing_point else None
             rows.append({"d": i, "r0": low["rate"], "r1": high["rate"] if high else 1e9, "queueing": queueing, **ends})
     return rows
+
+
+def _in_view(d: DeploymentResult, point: CurvePoint) -> bool:
+    return d.queueing_point is None or point.rate_per_s >= _LEAST_SHARE * d.queueing_point.value
 
 
 def _by_rate(d: DeploymentResult) -> list[CurvePoint]:

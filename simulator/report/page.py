@@ -144,7 +144,6 @@ def _slider(run: RunResult) -> dict[str, Any] | None:
     return {
         "low": f"{low:.6g}",
         "high": f"{high:.6g}",
-        "step": f"{(high - low) / 500:.6g}",
         "start": f"{start:.6g}",
         "said": f"{words.number(start)} requests/s",
     }

@@ -28,7 +28,10 @@ def shape(index: int) -> str:
 
 
 def config(ink: str = "currentColor", background: str | None = None) -> dict[str, Any]:
-    """Vega-Lite settings. On the page the ink is the text's own color, so that dark mode and print need no second drawing."""
+    """Vega-Lite settings. On the page the ink is the text's own color, so that dark mode and print need no second drawing.
+
+    Marks carry no labels for screen readers: the page describes each drawing as a whole.
+    """
     axis = {
         **{f"{part}Color": ink for part in ("label", "title", "domain", "tick", "grid")},
         "gridOpacity": 0.13,
@@ -50,6 +53,7 @@ def config(ink: str = "currentColor", background: str | None = None) -> dict[str
         "labelLimit": 260,
     }
     return {
+        "aria": False,
         "background": background,
         "font": FONT,
         "view": {"stroke": None},

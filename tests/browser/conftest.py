@@ -1,0 +1,79 @@
+"""Pages opened in Chromium without a network."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_fixtures import HARD_CASES
+
+from simulator.report.page import html
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The machine's Chromium; the tests are skipped, and a warning says so, where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "NO CHROMIUM: the report was not checked in a browser; install Debian's chromium package"
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The path of a case's page, drawn once."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    @cache
+    def path(case: str) -> Path:
+        file = folder / f"{case}.html"
+        file.write_text(html(HARD_CASES[case]()), "utf-8")
+        return file
+
+    return path
+
+
+class Opened:
+    """A page that is open, with what it complained about and what it asked of a network."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.complaints, self.requests = page, [], []
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url) if not request.url.startswith("file:") else None)
+
+    def load(self, path: Path) -> None:
+        """Open the file and wait until every chart is drawn."""
+        self.page.goto(path.as_uri())
+        self.page.wait_for_function("document.documentElement.dataset.drawn !== undefined", timeout=60_000)
+
+
+@pytest.fixture()
+def opened(browser: Any, pages: Any) -> Iterator[Any]:
+    """Open a case at a width; offline, light unless said."""
+    contexts = []
+
+    def open_(case: str, width: int = 1280, scheme: str = "light") -> Opened:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        shown = Opened(context.new_page())
+        shown.load(pages(case))
+        return shown
+
+    yield open_
+    for context in contexts:
+        context.close()
