@@ -25,7 +25,7 @@ def test_json_has_every_entry_with_its_source(kind: str) -> None:
         ("gpus", "79.18"),
         ("models", "llama-3.1-8b"),
         ("quantizations", "bnb-nf4"),
-        ("engines", "vllm-0.21.0"),
+        ("engines", "vllm-0.20.0"),
         ("prices", "2026-11-09"),
     ],
 )

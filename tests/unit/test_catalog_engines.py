@@ -43,7 +43,7 @@ def limits(version: str, card: str, **given: object) -> tuple[int | None, int | 
         ("0.6.3.post1", "0.6.3", "v0", 0.9),
         ("0.5", "0.5.0", "v0", 0.9),
         ("0.13.0+faa43dbf.nv26.01", "0.13.0", "v1", 0.9),
-        ("0.20.2rc1.dev249", "0.21.0", "v1", 0.92),
+        ("0.20.2rc1.dev249", "0.20.0", "v1", 0.92),
         ("0.8.5.dev169 V0", "0.8.5", "v0", 0.9),
         ("tensorrt-llm 1.2.0rc3", "1.2.0", "v1", 0.9),
         ("TRT-LLM", "1.3.0", "v1", 0.9),
@@ -150,8 +150,8 @@ def test_hybrid_models_cache_prefixes_by_default_only_from_028_on() -> None:
     assert [caches("0.27.1"), caches("0.28.0")] == [False, True]
 
 
-def test_graphs_are_deducted_from_021_on_and_captured_up_to_twice_the_sequences() -> None:
-    assert [engine(v).cuda_graphs_deducted for v in ("0.19.0", "0.20.2", "0.21.0", "0.30.0")] == [False, False, True, True]
+def test_graphs_are_deducted_from_020_on_and_captured_up_to_twice_the_sequences() -> None:
+    assert [engine(v).cuda_graphs_deducted for v in ("0.18.0", "0.19.0", "0.20.0", "0.30.0")] == [False, False, True, True]
     few = engine("0.19.0").resolve(EngineArgs(max_num_seqs=64), gpu("h100"), MODEL)
     many = engine("0.19.0").resolve(EngineArgs(), gpu("h100"), MODEL)
     assert engine("0.19.0").largest_cudagraph(few) == 128
