@@ -88,23 +88,26 @@ class _Search:
 
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity."""
-        rate, further = _OVERLOAD * guess, 2.0
+        rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
             self.left -= 1
             seen = self.flow(rate)
             if not seen.grows:
+                calm = max(calm, rate)
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
                 rate, further = min(rate * further, math.sqrt(rate * self.high)), min(further**2, 100.0)
                 continue
             self.high = rate
             nearer = _OVERLOAD * seen.completed_per_s
-            if rate <= 2 * seen.completed_per_s or nearer <= 1.2 * self.low:
+            if rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm:
                 return seen
             rate = nearer
         raise SimulatorError(f"no rate up to {rate:.4g} requests/s overloads it; is a step free of cost?")
 
     def bears_out(self, below: float, above: float) -> bool:
         """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""
+        if self.low >= above:
+            return False
         if self.low < below and self.left > 0:
             if self.try_(below).grows:
                 self.high = below

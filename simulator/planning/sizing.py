@@ -185,15 +185,22 @@ def _second_price(done: Sequence[Candidate]) -> float:
 
 
 def _ranked(scenario: Scenario, done: Sequence[Candidate], machine: Machine) -> tuple[Candidate, ...]:
-    """By dollars, then GPUs; the first two examined for their headroom, and each of the others told what it costs more."""
+    """By dollars, then GPUs; each but the first told what it costs more. Then those that will not do, by name."""
     able = sorted((c for c in done if c.replicas is not None), key=lambda c: (c.usd_per_hour, c.deployment.gpus))
     others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
+    able = _examined(scenario, able, machine)
+    lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
+    return (*able[:1], *lost, *others)
+
+
+def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -> list[Candidate]:
+    """The same, the first two with their results and headroom."""
+    found = list(able)
     for place, outcome in each(_examine, [(scenario, c.deployment) for c in able[:2]], machine):
         result = outcome.value()
         room = headroom(result, scenario.workload.mean_rate())
-        able[place] = dataclasses.replace(able[place], headroom=room, result=result)
-    lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
-    return (*able[:1], *lost, *others)
+        found[place] = dataclasses.replace(able[place], headroom=room, result=result)
+    return found
 
 
 def _examine(task: tuple[Scenario, Deployment]) -> DeploymentResult:
