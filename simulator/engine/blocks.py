@@ -9,9 +9,10 @@ class Blocks:
     """The KV blocks of a replica, `free` of them in nobody's hands.
 
     A request holds the blocks of the tokens it has computed or is computing in this step, the last one perhaps partly filled.
+    `shared`: whether requests may have some of their tokens cached.
     """
 
-    __slots__ = ("block_size", "free", "total")
+    shared = False
 
     def __init__(self, total: int, block_size: int) -> None:
         self.total = self.free = total
@@ -21,11 +22,15 @@ class Blocks:
         """Tokens of a waiting request that need not be computed: none here."""
         return 0
 
-    def admit(self, request: Request, tokens: int, must_fit: int, spare: int) -> bool:
-        """Take the blocks of a waiting request's first `tokens`, if those of its first `must_fit` and `spare` more are free."""
-        if -(-must_fit // self.block_size) + spare > self.free:
+    def admit(self, request: Request, tokens: int, reserved: int, spare: int) -> bool:
+        """Take the blocks of a waiting request's first `tokens`, if they are free, and so are `spare` more.
+
+        Where more than these, `reserved` tokens, must find room, that too is asked; but their blocks are not taken.
+        """
+        needed = -(-tokens // self.block_size)
+        if max(needed, -(-reserved // self.block_size)) + spare > self.free:
             return False
-        self.free -= -(-tokens // self.block_size)
+        self.free -= needed
         return True
 
     def needed(self, request: Request, tokens: int) -> int:

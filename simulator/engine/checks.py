@@ -35,14 +35,19 @@ def _check_arrivals(requests: Requests) -> None:
         raise SimulatorError(f"requests: arrival_s must not decrease; request {at} comes before the one ahead of it")
 
 
-def why_never(request: Request, limits: Limits) -> str | None:
-    """Why a replica can never serve a request; None if it can."""
+def most_tokens(limits: Limits) -> int:
+    """The most prompt and output tokens of a request that a replica can serve: what fits in its KV blocks, alone."""
+    most = limits.kv_blocks * limits.block_size + 1
+    if not limits.enable_chunked_prefill and limits.prefill_cap > limits.max_num_batched_tokens:
+        most = min(most, limits.max_num_batched_tokens + 1)
+    return min(most, limits.max_model_len or most)
+
+
+def why_never(request: Request, limits: Limits) -> str:
+    """Why a replica can never serve a request of more than `most_tokens`."""
     total = request.prompt + request.output
     if limits.max_model_len is not None and total > limits.max_model_len:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={limits.max_model_len}"
-    longest = total - 1
-    if -(-longest // limits.block_size) > limits.kv_blocks:
-        return f"{longest} tokens exceed the {limits.kv_blocks} KV blocks of {limits.block_size} tokens"
-    if not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens:
-        return f"{longest} tokens exceed max_num_batched_tokens={limits.max_num_batched_tokens} without chunked prefill"
-    return None
+    if total - 1 > limits.kv_blocks * limits.block_size:
+        return f"{total - 1} tokens exceed the {limits.kv_blocks} KV blocks of {limits.block_size} tokens"
+    return f"{total - 1} tokens exceed max_num_batched_tokens={limits.max_num_batched_tokens} without chunked prefill"

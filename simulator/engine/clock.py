@@ -12,41 +12,42 @@ FIRST_REPLICA, DEADLINE = 1 << 40, 1 << 50
 
 
 class Alarm(simpy.Event):
-    """An event that runs `action` when the clock reaches it, and can then be set again."""
+    """An event that runs `action` when the clock reaches it, and can then be set again.
 
-    def __init__(self, clock: Clock, action: Callable[[Any], None]) -> None:
+    Of the alarms of one instant the one with the smallest `rank` goes first: arrivals by index, then the ends of steps by
+    number of the replica, then time-outs. What one of them causes at the same instant comes next, whatever its rank.
+    """
+
+    def __init__(self, clock: Clock, rank: int, action: Callable[[Any], None]) -> None:
         self.env = clock
+        self.rank = rank
+        self.when = -1.0
         self.actions = [action]
         self._ok = True
         self._value = None
 
 
 class Clock(simpy.Environment):
-    """Time of the simulation, in seconds or in ticks.
+    """Time of the simulation, in seconds or in ticks. `turn` is the rank of the step end or time-out that came last, `turn_at` when.
 
-    At one instant arrivals come first, by index, then the ends of steps, by number of the replica, then time-outs: the smaller
-    priority. What one of them causes at the same instant comes next, whatever its priority; `passed` tells it who had their turn.
     `Environment.schedule` takes a delay, and now + (then - now) is not always then in floating point; an alarm is set to the
     time itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn: tuple[float, int] = (-1.0, 0)
+        self.turn_at, self.turn = -1.0, 0
 
-    def set(self, alarm: Alarm, when: float, priority: int) -> None:
+    def set(self, alarm: Alarm, when: float) -> None:
         """Let the alarm go off at `when`."""
+        alarm.when = when
         alarm.callbacks = alarm.actions
-        heappush(self._queue, (when, priority, next(self._eid), alarm))  # type: ignore[misc]
+        heappush(self._queue, (when, alarm.rank, next(self._eid), alarm))  # type: ignore[misc]
 
     def cancel(self, alarm: Alarm) -> None:
         """Let the alarm pass in silence. It cannot be set again."""
         alarm.callbacks = alarm.actions = []
 
-    def take_turn(self, priority: int) -> None:
-        """Note that everything up to this priority has had its turn at this instant."""
-        self._turn = (self._now, priority)
-
-    def passed(self, priority: int) -> bool:
-        """Whether something of this or a larger priority has had its turn at this instant."""
-        return self._turn[1] >= priority and self._turn[0] == self._now
+    def passed(self, rank: int) -> bool:
+        """Whether a step end or time-out of this or a larger rank has gone off at this instant."""
+        return self.turn >= rank and self.turn_at == self._now

@@ -9,13 +9,13 @@ import numpy as np
 import simpy
 
 from simulator.engine.blocks import Blocks
-from simulator.engine.checks import check_requests, why_never
+from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
 from simulator.engine.labels import Labels
 from simulator.engine.limits import Limits
 from simulator.engine.progress import Progress
-from simulator.engine.recorder import CANCELLED, REFUSED, TIMED_OUT, Recorder, Trace
+from simulator.engine.recorder import REFUSED, TIMED_OUT, Recorder, Trace
 from simulator.engine.replica import Replica
 from simulator.engine.request import Request
 from simulator.engine.router import RoundRobin, Router
@@ -72,17 +72,20 @@ class Cluster:
         self.choose = router.bind(self.replicas, np.random.default_rng(seed))
         labels = Labels(requests.hashes, self.limits[0].block_size)
         self.feed = source.feed(requests, labels, self.clock, ticks, self._arrive)
+        if self.feed.heeds_departures:
+            for replica in self.replicas:
+                replica.finished = self.feed.finished
+        self.most_tokens = [most_tokens(limits) for limits in self.limits]
         self.timeout = None if source.timeout_s is None else ticks(source.timeout_s)
+        self.arrived = 0
         self.deadlines: deque[tuple[Request, Replica]] = deque()
-        self.deadline = Alarm(self.clock, self._give_up)
+        self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
     def _replica(self, number: int, step_time: StepTime, limits: Limits, ticks: Ticks) -> Replica:
         kind = PriorityScheduler if limits.scheduling_policy == "priority" else Scheduler
         scheduler = kind(limits, Blocks(limits.kv_blocks, limits.block_size))
         durations = Durations(step_time, limits, ticks)
-        replica = Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
-        replica.departed = lambda request: self.feed.departed(request, finished=True)
-        return replica
+        return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
 
     def run(self, progress: bool) -> Trace:
         """Let the clock run until nothing is left to happen."""
@@ -92,24 +95,24 @@ class Cluster:
             while True:
                 for _ in range(4096):
                     self.clock.step()
-                bar.update(self.recorder.departures)
+                bar.update(self.arrived - sum(replica.outstanding for replica in self.replicas))
         except simpy.core.EmptySchedule:
             bar.close()
-        for index in np.flatnonzero(np.frombuffer(self.recorder.status, np.int8) == CANCELLED).tolist():
-            self.recorder.refusals[index] = "the turn before it did not finish"
         return self.recorder.trace(self.requests, self.tick_s, tuple(limits.block_size for limits in self.limits))
 
     def _arrive(self, request: Request) -> None:
         """Send a request to a replica, or away if it can never be served there."""
-        index = request.index
-        self.recorder.arrival[index] = self.clock.now
+        index, recorder = request.index, self.recorder
+        self.arrived += 1
+        recorder.arrival[index] = request.arrived
         replica = self.choose(request)
-        if reason := why_never(request, self.limits[replica.number]):
-            self.recorder.refusals[index] = reason
-            self.recorder.depart(request, self.clock.now, REFUSED)
-            self.feed.departed(request, finished=False)
+        number = replica.number
+        if request.prompt + request.output > self.most_tokens[number]:
+            recorder.refusals[index] = why_never(request, self.limits[number])
+            recorder.fail(request, request.arrived, REFUSED)
+            self.feed.failed(request)
             return
-        self.recorder.replica[index] = replica.number
+        recorder.replica[index] = number
         if self.timeout is not None:
             self._set_deadline(request, replica)
         replica.arrive(request)
@@ -117,19 +120,19 @@ class Cluster:
     def _set_deadline(self, request: Request, replica: Replica) -> None:
         assert self.timeout is not None
         if not self.deadlines:
-            self.clock.set(self.deadline, request.arrived + self.timeout, DEADLINE)
+            self.clock.set(self.deadline, request.arrived + self.timeout)
         self.deadlines.append((request, replica))
 
     def _give_up(self, _: Alarm) -> None:
         """Time out the request that has been in the system longest, unless it has left."""
         assert self.timeout is not None
-        self.clock.take_turn(DEADLINE)
+        self.clock.turn_at, self.clock.turn = self.clock.now, DEADLINE
         request, replica = self.deadlines.popleft()
         if not request.left:
-            self.recorder.depart(request, self.clock.now, TIMED_OUT)
+            self.recorder.fail(request, self.clock.now, TIMED_OUT)
             replica.abandon(request)
-            self.feed.departed(request, finished=False)
+            self.feed.failed(request)
         while self.deadlines and self.deadlines[0][0].left:
             self.deadlines.popleft()
         if self.deadlines:
-            self.clock.set(self.deadline, self.deadlines[0][0].arrived + self.timeout, DEADLINE)
+            self.clock.set(self.deadline, self.deadlines[0][0].arrived + self.timeout)

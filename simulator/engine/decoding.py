@@ -15,7 +15,8 @@ class Decoding:
 
     So its context, the tokens it has in the KV cache, is `step + offset` with an offset that never changes; it needs a new
     block in the steps congruent to -offset modulo the block size; and it has all its tokens after a step known when it joins.
-    `count` sequences, `context` the sum of theirs, `ring[i]` how many need a block in steps congruent to i.
+    `count` sequences, `context` the sum of theirs, `ring[i]` how many need a block in steps congruent to i, `due` a heap of
+    (last step, order) packed into integers, in which those that left early are skipped when they come up.
     """
 
     __slots__ = ("block_size", "context", "count", "due", "ring", "step")
@@ -29,11 +30,12 @@ class Decoding:
         self.due: list[int] = []
 
     def join(self, request: Request) -> None:
-        """Add a request whose known tokens but the last are in the KV cache."""
+        """Add a request that has all its known tokens but the last in the KV cache."""
+        step = self.step
         context = request.prompt + request.generated - 1
         request.decoding = True
-        request.offset = offset = context - self.step
-        request.last_step = last = self.step + request.output - request.generated
+        request.offset = offset = context - step
+        request.last_step = last = step + request.output - request.generated
         self.count += 1
         self.context += context
         self.ring[-offset % self.block_size] += 1
@@ -41,13 +43,14 @@ class Decoding:
 
     def leave(self, request: Request) -> None:
         """Remove a request, and write into it what it has computed and generated."""
-        context = self.step + request.offset
+        offset = request.offset
+        context = self.step + offset
         request.decoding = False
         request.computed = context
         request.generated = context - request.prompt + 1
         self.count -= 1
         self.context -= context
-        self.ring[-request.offset % self.block_size] -= 1
+        self.ring[-offset % self.block_size] -= 1
 
     def postpone(self, request: Request) -> None:
         """Take back the token that a request did not get in the last step."""
@@ -68,24 +71,26 @@ class Decoding:
 
     def blocks(self, steps: int) -> int:
         """Blocks needed by the next `steps` steps."""
-        rounds, rest = divmod(steps, self.block_size)
-        first = self.step % self.block_size
-        last = first + rest
-        needed = sum(self.ring[first:last])
-        if last > self.block_size:
-            needed += sum(self.ring[: last - self.block_size])
-        return rounds * self.count + needed
+        size = self.block_size
+        first = self.step % size
+        last = first + steps % size
+        needed = steps // size * self.count + sum(self.ring[first:last])
+        return needed + sum(self.ring[: last - size]) if last > size else needed
+
+    def blocks_after_first(self, steps: int) -> int:
+        """Blocks needed by the next `steps` steps save the first."""
+        return self.blocks(steps) - self.ring[self.step % self.block_size]
 
     def steps_within(self, blocks: int, most: int) -> int:
         """The most steps, up to `most`, that need no more than `blocks` blocks."""
-        if -(-most // self.block_size) * self.count <= blocks:
+        size = self.block_size
+        if -(-most // size) * self.count <= blocks:
             return most
-        rounds, blocks = divmod(blocks, self.count)
-        steps = rounds * self.block_size
-        ring, size = self.ring, self.block_size
+        rounds, left = divmod(blocks, self.count)
+        steps = rounds * size
         while steps < most:
-            blocks -= ring[(self.step + steps) % size]
-            if blocks < 0:
+            left -= self.ring[(self.step + steps) % size]
+            if left < 0:
                 break
             steps += 1
         return min(steps, most)
@@ -99,18 +104,19 @@ class Decoding:
         """Steps until the first sequence has all its tokens."""
         due = self.due
         while True:
-            last, order = due[0] >> ORDER_BITS, due[0] & ORDER_MASK
-            request = running.get(order)
-            if request is not None and request.last_step == last:
-                return last - self.step
+            first = due[0]
+            request = running.get(first & ORDER_MASK)
+            if request is not None and request.last_step == first >> ORDER_BITS:
+                return request.last_step - self.step
             heappop(due)
 
     def finished(self, running: dict[int, Request]) -> list[Request]:
         """Remove and give the sequences that have all their tokens now, in running order."""
         due, step, done = self.due, self.step, []
-        while due and due[0] >> ORDER_BITS <= step:
+        past = (step + 1) << ORDER_BITS
+        while due and due[0] < past:
             request = running.get(heappop(due) & ORDER_MASK)
-            if request is not None and request.decoding and request.last_step == step:
+            if request is not None and request.last_step == step and request.decoding:
                 self.leave(request)
                 done.append(request)
         return done

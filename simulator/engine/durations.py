@@ -10,6 +10,7 @@ import numpy as np
 from simulator.engine.decoding import Decoding
 from simulator.engine.limits import Limits
 from simulator.engine.request import Request
+from simulator.engine.scheduler import Chunk
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 
@@ -43,21 +44,19 @@ class Durations:
         self.constant: float = ticks(step_time.constant)
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
 
-    def decoding(self, decoding: Decoding) -> tuple[float, float]:
-        """Of a step in which all decode: how long it takes, and by how much longer the next one takes."""
-        count = decoding.count
-        return self.decode[count] + self.per_context * decoding.context, self.per_context * count
-
-    def mixed(self, chunks: list[tuple[Request, int]], decoding: Decoding, stalled: list[Request], sampled: int) -> float:
-        """How long a step takes with prompt chunks in it, or without the stalled requests."""
-        count = decoding.count - len(stalled)
-        context = decoding.context - sum(decoding.step + r.offset for r in stalled)
-        tokens, half_pairs = count, 0
-        for request, chunk in chunks:
-            tokens += chunk
-            half_pairs += chunk * (2 * request.computed + chunk)
-        seconds = self.tokens[tokens] + self.sampled[sampled] + (count + len(chunks)) * self.per_sequence + self.constant
-        return seconds + self.per_context * context + self.per_half_pair * half_pairs
+    def mixed(self, chunks: list[Chunk], decoding: Decoding, stalled: list[Request]) -> tuple[float, int, int]:
+        """A step with prompt chunks in it, or without the stalled requests: how long it takes, prompt tokens, tokens sampled."""
+        sampled = count = decoding.count - len(stalled)
+        prefill = half_pairs = 0
+        for request, tokens, last in chunks:
+            prefill += tokens
+            half_pairs += tokens * (2 * request.computed + tokens)
+            sampled += last
+        context = decoding.context
+        if stalled:
+            context -= sum(decoding.step + request.offset for request in stalled)
+        seconds = self.tokens[count + prefill] + self.sampled[sampled] + (count + len(chunks)) * self.per_sequence + self.constant
+        return seconds + self.per_context * context + self.per_half_pair * half_pairs, prefill, sampled
 
 
 def _check(step_time: StepTime, limits: Limits) -> None:

@@ -48,32 +48,32 @@ class Trace:
 _STRETCH = np.dtype(
     [
         *((name, "<f8") for name in ("start_s", "base_s", "slope_s")),
-        *((name, "<i4") for name in ("replica", "steps", "sequences", "decoding", "prefill_tokens", "sampled", "waiting")),
-        *((name, "<i4") for name in ("preempted", "kv_blocks")),
+        *((name, "<i4") for name in ("replica", "sequences", "decoding", "prefill_tokens", "sampled", "waiting", "preempted")),
+        *((name, "<i4") for name in ("steps", "kv_blocks")),
     ]
 )
-_PACK = struct.Struct("<3d9i").pack
+pack_stretch = struct.Struct("<3d9i").pack
+_PACK_TAIL = struct.Struct("<2i")
 _NEVER = math.nan
 
 
 class Recorder:
-    """Writes the log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
+    """The log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
 
     def __init__(self, count: int) -> None:
         never = array("d", [_NEVER])
         self.arrival, self.scheduled, self.first_token, self.finish, self.left = (never * count for _ in range(5))
         self.replica = array("i", [-1]) * count
-        self.status = array("b", [int(CANCELLED)]) * count
+        self.failed = array("b", [0]) * count
         self.cached = array("i", [0]) * count
         self.preemptions = array("i", [0]) * count
         self.gaps = array("d")
         self.refusals: dict[int, str] = {}
-        self.rows = bytearray()
-        self.departures = 0
+        self.stretches = bytearray()
 
-    def stretch(self, start: float, base: float, slope: float, *counts: int) -> None:
-        """Write a stretch: counts are those of the columns from replica to kv_blocks."""
-        self.rows += _PACK(start, base, slope, *counts)
+    def shorten(self, end: int, steps: int, kv_blocks: int) -> None:
+        """Correct the stretch whose row ends at byte `end`."""
+        _PACK_TAIL.pack_into(self.stretches, end - _PACK_TAIL.size, steps, kv_blocks)
 
     def gap(self, request: Request, now: float) -> None:
         """Write the time since the last token of a request that did not get one in every step, if it had one."""
@@ -81,15 +81,14 @@ class Recorder:
             self.gaps.append(now - request.token_at)
             request.token_at = None
 
-    def depart(self, request: Request, now: float, status: np.int8) -> None:
-        """Write that a request left the system."""
+    def fail(self, request: Request, now: float, status: np.int8) -> None:
+        """Write that a request left the system without having finished."""
         index = request.index
         request.left = True
-        self.departures += 1
         self.left[index] = now
-        self.status[index] = int(status)
+        self.failed[index] = int(status)
         self.preemptions[index] = request.preemptions
-        if status == TIMED_OUT and self.first_token[index] > now:
+        if self.first_token[index] > now:
             self.first_token[index] = _NEVER
 
     def trace(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> Trace:
@@ -97,14 +96,20 @@ class Recorder:
         scale = 1.0 if tick_s is None else tick_s
         times = ("arrival", "scheduled", "first_token", "finish", "left")
         columns: dict[str, Column] = {f"{name}_s": np.frombuffer(getattr(self, name)) * scale for name in times}
-        columns |= {"replica": np.array(self.replica, np.int32), "status": np.array(self.status, np.int8)}
+        finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
+        columns["left_s"] = np.where(finished, columns["finish_s"], columns["left_s"])
+        columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
+        columns |= {"replica": np.array(self.replica, np.int32)}
         columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
         columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
-        return Trace(columns, self._stretches(scale), self.refusals, np.frombuffer(self.gaps) * scale, block_size)
+        refusals = self.refusals | dict.fromkeys(
+            np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
+        )
+        return Trace(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:
-        rows = np.frombuffer(self.rows, dtype=_STRETCH)
-        if len(np.unique(rows["replica"])) > 1:
+        rows = np.frombuffer(self.stretches, dtype=_STRETCH)
+        if (np.diff(rows["start_s"]) < 0).any():
             rows = rows[np.argsort(rows["start_s"], kind="stable")]
         steps = rows["steps"].astype(np.int64)
         end = rows["start_s"] + (steps * rows["base_s"] + rows["slope_s"] * (steps * (steps - 1) // 2))

@@ -12,7 +12,9 @@ class Request:
     """What the scheduler knows of a request.
 
     While it decodes, its context is not stored: it is the decoding step's number plus `offset` (see decoding.py), and
-    `computed` and `generated` are those of the moment it began to decode.
+    `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before
+    it ever ran; `leaving`, it has all its tokens and holds its blocks for one step more; `left`, its client has it or gave up;
+    `token_at`, when its last token came, if the next one is not due a step later.
     """
 
     index: int
@@ -26,14 +28,13 @@ class Request:
     computed: int = 0
     order: int = -1
     decoding: bool = False
-    offset: int = 0
-    last_step: int = 0
     leaving: bool = False
     left: bool = False
-    started: bool = False
     preemptions: int = 0
     token_at: float | None = None
-    held: list[Any] = field(default_factory=list)
+    offset: int = field(init=False)
+    last_step: int = field(init=False)
+    held: list[Any] = field(init=False)
 
     @property
     def known(self) -> int:

@@ -27,30 +27,33 @@ preempt by priority. Everywhere else decoding requests are a count (decoding.py)
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 
 from simulator.engine.blocks import Blocks
-from simulator.engine.decoding import Decoding
+from simulator.engine.decoding import ORDER_BITS, Decoding
 from simulator.engine.limits import Limits
+from simulator.engine.queues import PriorityQueue, rank
 from simulator.engine.request import Request
+
+Chunk = tuple[Request, int, bool]
 
 
 class Scheduler:
     """First come, first served.
 
-    After `schedule` the step is composed: `chunks` are the prompt tokens to compute, by request; `decoding` requests compute one
-    each, save those `stalled` for want of budget; `resumed` ones were stalled in the step before; `victims` were preempted,
-    `started` admitted for the first time. After `advance`, `completed` requests have all their known tokens computed and
-    sampled one more, and `finished` ones have sampled their last.
+    After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
+    last); `decoding` requests compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
+    step before; `victims` were preempted; `started` were admitted for the first time, until whoever notes that empties it.
+    After `advance`, `completed` requests have all their known tokens computed and sampled one more, and `finished` ones have
+    sampled their last.
     """
 
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         self.blocks = blocks
         self.decoding = Decoding(limits.block_size)
-        self.waiting: deque[Request] = deque()
+        self.waiting: deque[Request] | PriorityQueue = deque()
         self.running: dict[int, Request] = {}
         self.prefilling: list[Request] = []
-        self.chunks: list[tuple[Request, int]] = []
+        self.chunks: list[Chunk] = []
         self.stalled: list[Request] = []
         self.resumed: list[Request] = []
         self.victims: list[Request] = []
@@ -65,19 +68,16 @@ class Scheduler:
         self.reserve = limits.reserve_full_prompt
         self.watermark = limits.watermark_blocks
 
-    def enqueue(self, request: Request) -> None:
-        """Let a request wait."""
-        self.waiting.append(request)
-
     def schedule(self) -> None:
         """Compose the next step."""
-        self.chunks, self.victims, self.started = [], [], []
-        if self.prefilling or self.stalled:
+        if self.victims:
+            self.victims = []
+        if self.prefilling or self.stalled or self.resumed:
             budget = self._schedule_prompts()
         else:
-            self.resumed = []
-            budget = self.max_tokens - self.decoding.count
-            needed = self.decoding.needed()
+            decoding = self.decoding
+            budget = self.max_tokens - decoding.count
+            needed = decoding.ring[decoding.step % decoding.block_size]
             if needed:
                 self._take(needed)
         if self.waiting and budget > 0 and not self.victims:
@@ -93,10 +93,11 @@ class Scheduler:
         else:
             needed = self.decoding.needed()
             for request in self.prefilling:
-                tokens = min(request.known - request.computed, self.cap, budget)
+                lacking = request.known - request.computed
+                tokens = min(lacking, self.cap, budget)
                 budget -= tokens
                 needed += self.blocks.needed(request, tokens)
-                self.chunks.append((request, tokens))
+                self.chunks.append((request, tokens, tokens == lacking))
             self._take(needed)
         self.resumed = [r for r in behind if r.decoding and r not in self.stalled]
         return budget
@@ -111,10 +112,11 @@ class Scheduler:
             if victim.decoding:
                 needed -= self.decoding.needed_by(victim)
             elif self.chunks and self.chunks[-1][0] is victim:
-                needed -= self.blocks.needed(*self.chunks.pop())
+                _, tokens, _ = self.chunks.pop()
+                needed -= self.blocks.needed(victim, tokens)
             self._preempt(victim)
         self.blocks.take(needed)
-        for request, tokens in self.chunks:
+        for request, tokens, _ in self.chunks:
             self.blocks.prefilled(request, tokens)
 
     def _walk(self) -> int:
@@ -140,12 +142,16 @@ class Scheduler:
                 self.blocks.prefilled(request, tokens)
             given[request] = tokens
             budget -= tokens
-        self.chunks = [(r, n) for r, n in given.items() if not r.decoding]
+        self.chunks = [(r, n, r.computed + n == r.known) for r, n in given.items() if not r.decoding]
         self.stalled = [r for r in self.running.values() if r.decoding and r not in given]
         return budget
 
+    def _pop_victim(self) -> Request:
+        """Take the request to be preempted from the running ones: the last admitted."""
+        return self.running.popitem()[1]
+
     def _preempt(self, victim: Request, taken_back: int = 0) -> None:
-        """Let a request that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""
+        """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""
         if victim.decoding:
             self.decoding.leave(victim)
         elif not victim.leaving:
@@ -156,62 +162,80 @@ class Scheduler:
         victim.preemptions += 1
         if not victim.leaving:
             victim.computed = 0
-            self._put_back(victim)
+            self.waiting.appendleft(victim)
 
     def _admit(self, budget: int) -> None:
         """Start waiting requests while budget, sequences and blocks last."""
-        while self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
-            request = self._head()
-            cached = self.blocks.cached_tokens(request)
-            tokens = min(request.known - cached, self.cap)
+        waiting, running, blocks = self.waiting, self.running, self.blocks
+        while budget > 0 and waiting and len(running) < self.max_num_seqs:
+            request = waiting[0]
+            lacking = known = request.prompt + request.generated
+            cached = 0
+            if blocks.shared:
+                cached = blocks.cached_tokens(request)
+                lacking -= cached
+            tokens = min(lacking, self.cap)
             if tokens > budget:
                 if not self.chunked:
                     break
                 tokens = budget
-            must_fit = request.known if self.reserve else cached + tokens
-            if not self.blocks.admit(request, cached + tokens, must_fit, self.watermark if self.running else 0):
+            if not blocks.admit(request, cached + tokens, self.reserve * known, self.watermark if running else 0):
                 break
-            self._pop_head()
+            waiting.popleft()
             budget -= tokens
-            self.admitted += 1
-            request.order = self.admitted
-            self.running[request.order] = request
-            self.prefilling.append(request)
-            self.chunks.append((request, tokens))
-            if not request.started:
-                request.started = True
+            if request.order < 0:
                 self.started.append(request)
+            request.order = order = self.admitted
+            self.admitted = order + 1
+            running[order] = request
+            if tokens < lacking:
+                self.prefilling.append(request)
+            self.chunks.append((request, tokens, tokens == lacking))
 
     def horizon(self) -> int:
-        """How many steps like the composed one follow on each other if nothing comes from outside."""
-        if self.chunks or self.stalled or self.resumed or self.victims:
+        """How many steps in which all decode follow on each other if nothing comes from outside."""
+        if self.victims:
             return 1
-        steps = self.decoding.next_finish(self.running)
-        return self.decoding.steps_within(self.blocks.free + self.decoding.needed(), steps)
+        decoding = self.decoding
+        steps = decoding.next_finish(self.running)
+        if steps == 1:
+            return 1
+        return decoding.steps_within(self.blocks.free + decoding.ring[decoding.step % decoding.block_size], steps)
 
     def would_admit(self) -> bool:
         """Whether a request that came now could be admitted before the next finish."""
-        room = len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
-        return room and not self.waiting
+        return not self.waiting and len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
 
-    def advance(self, steps: int) -> None:
-        """Carry out the composed step `steps` times."""
+    def advance(self, steps: int, blocks: int) -> None:
+        """Carry out the composed step `steps` times; those after the first take `blocks` blocks."""
         decoding = self.decoding
-        if steps > 1:
-            self.blocks.take(decoding.blocks(steps) - decoding.needed())
-        decoding.advance(steps)
-        self.completed = []
+        if blocks:
+            self.blocks.take(blocks)
+        decoding.step = step = decoding.step + steps
+        decoding.context += steps * decoding.count
+        if self.completed:
+            self.completed = []
+        if self.chunks:
+            self._advance_prompts()
         for request in self.stalled:
             decoding.postpone(request)
-        for request, tokens in self.chunks:
+        due = decoding.due
+        if due and due[0] >> ORDER_BITS <= step:
+            self.finished = decoding.finished(self.running)
+        elif self.finished:
+            self.finished = []
+
+    def _advance_prompts(self) -> None:
+        """Count the chunks as computed; who has all known tokens computed gets one more, and decodes."""
+        for request, tokens, last in self.chunks:
             request.computed += tokens
-            if request.computed == request.prompt + request.generated:
+            if last:
                 request.generated += 1
-                decoding.join(request)
+                self.decoding.join(request)
                 self.completed.append(request)
-        if self.completed:
+        self.chunks = []
+        if self.prefilling:
             self.prefilling = [r for r in self.prefilling if not r.decoding]
-        self.finished = decoding.finished(self.running)
 
     def release(self, request: Request) -> None:
         """Let a finished request go, unless it was preempted after its last token was computed."""
@@ -221,28 +245,13 @@ class Scheduler:
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""
         if self.running.pop(request.order, None) is None:
-            self._remove_waiting(request)
+            self.waiting.remove(request)
             return
         if request.decoding:
             self.decoding.leave(request)
-        elif request in self.prefilling:
+        elif not request.leaving:
             self.prefilling.remove(request)
         self.blocks.release(request)
-
-    def _head(self) -> Request:
-        return self.waiting[0]
-
-    def _pop_head(self) -> None:
-        self.waiting.popleft()
-
-    def _put_back(self, request: Request) -> None:
-        self.waiting.appendleft(request)
-
-    def _remove_waiting(self, request: Request) -> None:
-        self.waiting.remove(request)
-
-    def _pop_victim(self) -> Request:
-        return self.running.popitem()[1]
 
 
 class PriorityScheduler(Scheduler):
@@ -250,12 +259,7 @@ class PriorityScheduler(Scheduler):
 
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         super().__init__(limits, blocks)
-        self.queue: list[tuple[int, float, int, Request]] = []
-        self.waiting = self.queue  # type: ignore[assignment]
-
-    def enqueue(self, request: Request) -> None:
-        """Let a request wait."""
-        heappush(self.queue, (*_rank(request), request))
+        self.waiting = PriorityQueue()
 
     def would_admit(self) -> bool:
         """Whether a request that came now could be admitted before the next finish: also ahead of those that wait."""
@@ -267,22 +271,5 @@ class PriorityScheduler(Scheduler):
         else:
             self._walk()
 
-    def _head(self) -> Request:
-        return self.queue[0][-1]
-
-    def _pop_head(self) -> None:
-        heappop(self.queue)
-
-    def _put_back(self, request: Request) -> None:
-        self.enqueue(request)
-
-    def _remove_waiting(self, request: Request) -> None:
-        self.queue.remove((*_rank(request), request))
-        heapify(self.queue)
-
     def _pop_victim(self) -> Request:
-        return self.running.pop(max(self.running.values(), key=_rank).order)
-
-
-def _rank(request: Request) -> tuple[int, float, int]:
-    return request.priority, request.arrived, request.index
+        return self.running.pop(max(self.running.values(), key=rank).order)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import repeat
 
 import numpy as np
 
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.durations import Ticks
-from simulator.engine.labels import Labels
+from simulator.engine.labels import NOTHING, Labels
 from simulator.engine.request import Request
 from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
@@ -65,15 +65,22 @@ class Feed:
         """Set the first alarms."""
         raise NotImplementedError
 
-    def departed(self, request: Request, finished: bool) -> None:
+    @property
+    def heeds_departures(self) -> bool:
+        """Whether what is sent depends on what has left."""
+        return bool(self.followers)
+
+    def finished(self, request: Request) -> None:
         """Let what waited for this request come."""
-        if finished:
-            for follower in self.followers.get(request.index, ()):
-                self.send_at(self.clock.now + self._think(follower, 0.0), follower)
+        for follower in self.followers.get(request.index, ()):
+            self.send_at(self.clock.now + self._think(follower, 0.0), follower)
+
+    def failed(self, request: Request) -> None:
+        """Go on without this request; its later turns are never sent."""
 
     def send_at(self, when: float, index: int) -> None:
         """Send a request at this time."""
-        self.clock.set(Alarm(self.clock, lambda _: self.send(self._request(index))), when, index)
+        self.clock.set(Alarm(self.clock, index, lambda _: self.send(self._request(index))), when)
 
     def _think(self, index: int, otherwise: float) -> float:
         think = self.requests.think_s
@@ -92,14 +99,15 @@ class OpenFeed(Feed):
     def start(self) -> None:
         """Set the alarm of the first request."""
         self.coming = self._by_the_clock() if self.first_turns is None else self._picked(self.first_turns)
-        self.alarm = Alarm(self.clock, self._arrive)
+        self.alarm = Alarm(self.clock, 0, self._arrive)
         self._wait()
 
     def _wait(self) -> None:
         upcoming = next(self.coming, None)
         if upcoming is not None:
             self.upcoming = upcoming
-            self.clock.set(self.alarm, upcoming.arrived, upcoming.index)
+            self.alarm.rank = upcoming.index
+            self.clock.set(self.alarm, upcoming.arrived)
 
     def _arrive(self, _: Alarm) -> None:
         request = self.upcoming
@@ -113,15 +121,14 @@ class OpenFeed(Feed):
             yield request
 
     def _by_the_clock(self) -> Iterator[Request]:
-        columns = self.requests
-        of = self.labels.of
+        columns, of = self.requests, self.labels.of
         for first in range(0, len(columns), _BATCH):
             rows = slice(first, first + _BATCH)
-            arrivals = self.ticks(columns.arrival_s[rows])
-            priorities = [0] * len(arrivals) if columns.priority is None else columns.priority[rows].tolist()
-            lengths = zip(columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist(), strict=True)
-            for index, arrived, priority, (prompt, output) in zip(count(first), arrivals, priorities, lengths, strict=False):
-                yield Request(index, prompt, output, arrived, priority, of(index))
+            prompts, outputs = columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
+            indices = range(first, first + len(prompts))
+            priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
+            labels = repeat(NOTHING) if columns.hashes is None else map(of, indices)
+            yield from map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, labels)
 
 
 class ClosedFeed(Feed):
@@ -139,12 +146,21 @@ class ClosedFeed(Feed):
         for _ in range(self.loop.concurrency):
             self._next_first_turn()
 
-    def departed(self, request: Request, finished: bool) -> None:
+    @property
+    def heeds_departures(self) -> bool:
+        """Whether what is sent depends on what has left."""
+        return True
+
+    def finished(self, request: Request) -> None:
         """Let the user go on: to the later turn, or to the next conversation."""
-        if finished and request.index in self.followers:
-            super().departed(request, finished)
+        if request.index in self.followers:
+            super().finished(request)
         else:
             self._next_first_turn()
+
+    def failed(self, request: Request) -> None:
+        """Let the user go on to the next conversation."""
+        self._next_first_turn()
 
     def _next_first_turn(self) -> None:
         index = next(self.to_send, None)
