@@ -62,7 +62,7 @@ class Opened:
         self.page.wait_for_function("document.documentElement.dataset.drawn !== undefined", timeout=60_000)
 
 
-@pytest.fixture()
+@pytest.fixture
 def opened(browser: Any, pages: Any) -> Iterator[Any]:
     """Open a case at a width; offline, light unless said."""
     contexts = []

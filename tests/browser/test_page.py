@@ -18,17 +18,19 @@ WIDTHS = (1280, 390)
 TEXTS = """() => {
   const texts = [];
   const add = (rect, text, inside) => {
-    if (rect.width > 1 && rect.height > 1) texts.push({ x: rect.x, y: rect.y + scrollY, w: rect.width, h: rect.height, text, inside });
+    const box = { x: rect.x, y: rect.y + scrollY, w: rect.width, h: rect.height };
+    if (rect.width > 1 && rect.height > 1) texts.push({ ...box, text, inside });
   };
   for (const element of document.querySelectorAll(".panel svg text")) {
-    const shown = element.textContent.trim() && getComputedStyle(element).display !== "none" && element.closest("[opacity='0']") === null;
-    if (shown && Number(getComputedStyle(element).opacity) > 0.2) add(element.getBoundingClientRect(), element.textContent, "chart");
+    const style = getComputedStyle(element);
+    const shown = style.display !== "none" && Number(style.opacity) > 0.2 && element.closest("[opacity='0']") === null;
+    if (shown && element.textContent.trim()) add(element.getBoundingClientRect(), element.textContent, "chart");
   }
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
-    const counts = node.textContent.trim() && !parent.closest("script, style, svg, select, .scroll, .skip, noscript, .controls, [hidden]");
-    if (!counts || (parent.closest("details:not([open])") && !parent.closest("summary"))) continue;
+    const elsewhere = parent.closest("script, style, svg, select, .scroll, .skip, noscript, .controls, [hidden]");
+    if (!node.textContent.trim() || elsewhere || (parent.closest("details:not([open])") && !parent.closest("summary"))) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     for (const rect of range.getClientRects()) add(rect, node.textContent.trim().slice(0, 40), "page");
@@ -147,9 +149,8 @@ def test_axe_finds_no_serious_violation(opened, case, scheme):
 def test_dark_mode_turns_the_page_and_the_charts(opened):
     page = opened("chatbot", scheme="dark").page
     page.screenshot(path=SCREENSHOTS / "chatbot-dark.png", full_page=True)
-    ground, ink = page.evaluate(
-        "[getComputedStyle(document.documentElement).backgroundColor, getComputedStyle(document.querySelector('.panel svg text')).fill]"
-    )
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    ink = page.evaluate("getComputedStyle(document.querySelector('.panel svg text')).fill")
     assert sum(map(int, ground[4:-1].split(","))) < 150
     assert sum(map(int, ink[4:-1].split(","))) > 500
 

@@ -10,6 +10,7 @@
     for (const panel of document.querySelectorAll("[data-panel]")) {
       const spec = { ...specs[Number(panel.dataset.panel)], width: "container", autosize: { type: "fit-x", contains: "padding" } };
       views.push((await vegaEmbed(panel, spec, options)).view);
+      panel.querySelector("svg").setAttribute("aria-hidden", "true"); // the panel itself is the labeled image
       await new Promise((next) => setTimeout(next));
     }
   };
