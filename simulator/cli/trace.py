@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def trace(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (.gz too), JSON lines, JSON, Parquet, or a ServeGen folder.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="CSV (.gz too), JSON lines, JSON, Parquet, a ServeGen folder, or inference-perf's .yaml."
+        ),
+    ] = None,
+    command: Annotated[str | None, typer.Option(metavar="TEXT", help="Instead of a file: 'vllm bench serve ...'.")] = None,
     column: Annotated[
         list[str],
         typer.Option(
@@ -26,7 +32,21 @@ def trace(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken lines however many there are.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what is in a trace (rates, bursts, lengths, prefix reuse) and fit a workload to paste into a scenario."""
+    """Tell what is in a trace (rates, bursts, lengths, prefix reuse), with a workload that stands for it to paste into a
+    scenario."""
+    from simulator.errors import MeasurementError
+
+    if (file is None) == (command is None):
+        raise MeasurementError("name a trace FILE, or give a benchmark's --command; one of the two")
+    if command is not None or (file is not None and file.suffix in (".yaml", ".yml")):
+        _print_benchmark(file, command, as_json=as_json)
+    elif file is not None:
+        _print_trace(file, _trace_file(file, column, time_unit, block_size, skip_bad), as_json=as_json)
+
+
+def _print_trace(file: Path, spec: TraceFile, *, as_json: bool) -> None:
+    import json
+
     from simulator.cli.trace_output import print_portrait, trace_data
     from simulator.errors import MeasurementError
     from simulator.workload.fitting import Fit, fit
@@ -34,7 +54,7 @@ def trace(
     from simulator.workload.streams import Streams
     from simulator.workload.traces import recording
 
-    seen = recording(_trace_file(file, column, time_unit, block_size, skip_bad), Streams(0))
+    seen = recording(spec, Streams(0))
     figures = portrait(seen)
     fitted: Fit | str
     try:
@@ -42,11 +62,25 @@ def trace(
     except MeasurementError as problem:
         fitted = str(problem)
     if as_json:
-        import json
-
         print(json.dumps(trace_data(file, figures, fitted), indent=2))
     else:
         print_portrait(file, figures, fitted)
+
+
+def _print_benchmark(file: Path | None, command: str | None, *, as_json: bool) -> None:
+    """The block of a benchmark's workload."""
+    import json
+
+    from simulator.document import read_document
+    from simulator.workload.benchmarks import workload_of_command, workload_of_inference_perf
+    from simulator.workload.writing import workload_yaml
+
+    if command is not None:
+        block = workload_yaml(workload_of_command(command))
+    else:
+        assert file is not None
+        block = workload_yaml(workload_of_inference_perf(read_document(file).plain()))
+    print(json.dumps({"yaml": block}) if as_json else block)
 
 
 def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_size: int | None, skip_bad: bool) -> TraceFile:

@@ -15,7 +15,7 @@ from simulator.workload.tracefile import TimeUnit, TraceFile
 _SECONDS: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DATE = re.compile(r"^\s*\d{4}-\d\d-\d\d[ T]\d")
 _EPOCHS: tuple[tuple[float, TimeUnit], ...] = ((1e18, "ns"), (1e15, "us"), (1e12, "ms"), (1e9, "s"))
-_SLOWEST, _FASTEST, _ENOUGH = 0.02, 2000.0, 20
+_SLOWEST, _FASTEST, _ENOUGH = 0.02, 200.0, 20
 
 
 def seconds_since_first(times: pl.Series, layout: Layout, trace: TraceFile) -> Floats:

@@ -215,7 +215,8 @@ class Bursts:
 
 
 def _first_reached(count: Floats, knots: Floats, counts: Floats) -> Floats:
-    """When `count` arrivals are first expected, the expectation going straight from knot to knot; nothing arrives where it is flat."""
+    """When `count` arrivals are first expected, the expectation going straight from knot to knot; nothing arrives where it is
+    flat."""
     after = np.clip(np.searchsorted(counts, count, side="left"), 1, len(counts) - 1)
     share = (count - counts[after - 1]) / np.maximum(counts[after] - counts[after - 1], 1e-300)
     times: Floats = knots[after - 1] + share * (knots[after] - knots[after - 1])

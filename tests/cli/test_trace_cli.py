@@ -92,6 +92,27 @@ def test_an_option_that_cannot_be_meant_is_one_line(log, options, told):
         run(log, *options)
 
 
+def test_a_benchmark_command_is_a_block_to_paste():
+    told = run("--command", "vllm bench serve --dataset-name random --random-input-len 512 --request-rate 4 --num-prompts 200")
+    assert told.startswith("workload:\n  arrivals: {kind: poisson, rate: 4}\n")
+    assert "prompt: {kind: fixed, tokens: 512}" in told
+    assert "requests: 200" in told
+
+
+def test_an_inference_perf_configuration_is_a_block_to_paste(tmp_path):
+    lines = ["load: {type: poisson, stages: [{rate: 2, duration: 30}]}", "data:", "  type: random"]
+    lines += [f"  {side}_distribution: {{mean: 50, std_dev: 5, min: 10, max: 90}}" for side in ("input", "output")]
+    block = json.loads(run(write_lines(tmp_path / "perf.yaml", lines), "--json"))["yaml"]
+    assert "arrivals: {kind: stages, stages: [{rate: 2, duration: 30}]}" in block
+    assert "prompt: {kind: normal, mean: 50, std: 5, min: 10, max: 90}" in block
+
+
+@pytest.mark.parametrize("arguments", [[], ["t.csv", "--command", "vllm bench serve"]])
+def test_there_must_be_a_file_or_a_command(arguments):
+    with pytest.raises(MeasurementError, match="one of the two"):
+        run(*arguments)
+
+
 @needs_shared
 @pytest.mark.parametrize("name", ["azure_llm_2023_conv.csv", "azure_llm_2023_code.csv", "mooncake_conversation.jsonl"])
 def test_published_traces_are_told(name):
