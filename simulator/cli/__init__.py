@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simulator.cli.catalog import app as catalog
+from simulator.cli.compare import compare
 from simulator.cli.memory import memory
 from simulator.cli.run import check, run
 from simulator.cli.size import size
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, memory, size, sweep, trace, validate):
+for command in (run, check, memory, size, sweep, compare, trace, validate):
     app.command()(command)
 app.add_typer(catalog, name="catalog")
 
