@@ -119,8 +119,9 @@ class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
-    `sequence_us` are the engine's own work between steps. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to
-    launch a layer, `eager_layer_us` without compilation.
+    `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
+    schedule a step while the one before runs. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to launch a
+    layer, `eager_layer_us` without compilation.
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -134,6 +135,8 @@ class Overheads:
     kernel_us: NonNegative
     step_us: NonNegative
     sequence_us: NonNegative
+    sync_step_us: NonNegative = 0.0
+    sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0
     eager_layer_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()

@@ -88,7 +88,7 @@ class Roofline:
         engine: Engine,
         link_bytes_per_s: float | None = None,
     ) -> dict[str, StepTime]:
-        """The step time by part (gemm, experts, attention, all-reduce, small kernels, head, engine, launches), in that order."""
+        """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
         return parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
 
 

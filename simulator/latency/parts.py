@@ -20,7 +20,7 @@ Costs = list[tuple[Cost, int]]
 
 
 def parts(r: Rank) -> dict[str, StepTime]:
-    """The step time of each part: gemm, experts, attention, all-reduce, small kernels, head, engine, launches."""
+    """The step time of each part: the GPU's work by kind, the engine's own, launches that no graph covers, decodes apart."""
     costs = layer_costs(r)
     o, nothing = r.overheads, np.zeros_like(r.tokens)
     moved = sum((n * c.moved for c, n in costs), nothing) / (r.kernels.elementwise_bandwidth * r.gpu.memory_bytes_per_s)
@@ -33,8 +33,14 @@ def parts(r: Rank) -> dict[str, StepTime]:
         "small kernels": step(r, tokens=moved, constant=small * o.kernel_us * US),
         "head": step(r, sampled=_head(r)),
     }
-    engine = step(r, constant=o.step_us * US, per_sequence=o.sequence_us * US)
-    return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, add(gpu.values())))}
+    waits = 0.0 if r.asynchronous else 1.0
+    engine = step(
+        r,
+        constant=(o.step_us + waits * o.sync_step_us) * US,
+        per_sequence=(o.sequence_us + waits * o.sync_sequence_us) * US,
+    )
+    whole = add((*gpu.values(), engine))
+    return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, whole)), "decode apart": _decode_apart(r, whole)}
 
 
 def layer_costs(r: Rank) -> Costs:
@@ -118,8 +124,17 @@ def _head(r: Rank) -> Array:
     return logits + r.sequences * vocabulary * 16.0 / (r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s)
 
 
-def _launch_gaps(r: Rank, gpu: StepTime) -> Array:
+def _launch_gaps(r: Rank, whole: StepTime) -> Array:
     """Seconds that the GPU waits for the CPU's launches in steps larger than any CUDA graph."""
     per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
     launching = per_layer * len(r.model.layers) * US
-    return np.where(r.tokens > r.largest_graph, np.maximum(launching - gpu.tokens - gpu.constant, 0.0), 0.0)
+    return np.where(r.tokens > r.largest_graph, np.maximum(launching - whole.tokens - whole.constant, 0.0), 0.0)
+
+
+def _decode_apart(r: Rank, whole: StepTime) -> StepTime:
+    """A decode step of its own beside each prefill step, where the engine does not mix them: V0 without chunked prefill.
+
+    Steps of more tokens than max_num_seqs are taken to hold a prompt.
+    """
+    apart = whole.tokens[min(1, len(whole.tokens) - 1)] + whole.constant
+    return step(r, tokens=np.where(r.separate_prefill & (r.tokens >= len(r.sequences)), apart, 0.0))

@@ -52,13 +52,16 @@ def touched_experts(tokens: Array, experts: float, per_token: float, skew: float
     """Expected number of experts that at least one token visits.
 
     Each token picks `per_token` distinct ones, the i-th most popular with weight i^-skew: an expert is picked with
-    probability p = 1 - (1 - w)^m, where m is set so that the p sum to `per_token`. skew 0 is an even choice.
+    probability p = 1 - (1 - w)^m, where m is set so that the p sum to `per_token`. skew 0 is an even choice. Exact up to 64
+    tokens, interpolated between knots 5 % apart beyond.
 
     >>> [float(touched_experts(np.array([t]), 8, 2)[0]) for t in (0.0, 1.0, 2.0)]
     [0.0, 2.0, 3.5]
     """
-    chosen = _chance(round(experts), per_token, skew)
-    return np.asarray((1 - (1 - chosen[:, None]) ** np.ravel(tokens)[None, :]).sum(axis=0).reshape(np.shape(tokens)))
+    unseen = np.log1p(-np.minimum(_chance(round(experts), per_token, skew), 1 - 1e-12))
+    most = float(np.max(tokens))
+    knots = np.unique(np.concatenate([np.arange(min(most, 64) + 1), np.geomspace(1, max(most, 2), 200)]))
+    return np.asarray(np.interp(tokens, knots, -np.expm1(knots[:, None] * unseen[None, :]).sum(axis=1)) + 0.0)
 
 
 def _chance(experts: int, per_token: float, skew: float) -> Array:

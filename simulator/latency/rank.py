@@ -46,6 +46,8 @@ class Rank:
     sequences: Array
     largest_graph: int
     compiled: bool
+    asynchronous: bool
+    separate_prefill: bool
 
     @property
     def sixteen_flops(self) -> float:
@@ -123,6 +125,8 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
         tokens=np.arange(args.max_num_batched_tokens + 1, dtype=np.float64),
         sequences=np.arange(args.max_num_seqs + 1, dtype=np.float64),
         largest_graph=engine.largest_cudagraph(args),
+        asynchronous=bool(args.async_scheduling),
+        separate_prefill=engine.generation == "v0" and not args.enable_chunked_prefill,
         compiled=engine.generation == "v1" and not args.enforce_eager,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,7 +25,10 @@ from simulator.workload.requests import Floats, Ints, Requests
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own."""
+    """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own.
+
+    `client_sequence_s` is what a client in the engine's own process takes from each step for each sequence.
+    """
 
     model: Model
     quantization: Quantization | None
@@ -35,12 +38,14 @@ class Server:
     replicas: int = 1
     kv_tokens: int | None = None
     link_bytes_per_s: float | None = None
+    client_sequence_s: float = 0.0
 
     @property
     def key(self) -> tuple[object, ...]:
         """What decides a binding."""
         quantization = self.quantization.name if self.quantization else None
-        return self.model.name, quantization, self.gpu.name, self.engine.name, self.args, self.kv_tokens, self.link_bytes_per_s
+        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.client_sequence_s
+        return self.model.name, quantization, self.gpu.name, self.engine.name, told
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     step_time = latency.bind(
         server.model, server.quantization, server.gpu, plan.args, server.engine, link_bytes_per_s=server.link_bytes_per_s
     )
+    step_time = replace(step_time, per_sequence=step_time.per_sequence + server.client_sequence_s)
     return step_time, _limits(plan.args, blocks, block)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
-from simulator.catalog.models import Model, model
+from simulator.catalog.models import Model, MoeMlp, model
 from simulator.engine.source import ClosedLoop
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of, uniform_lengths
@@ -23,7 +23,12 @@ ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
 _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
 # Server settings of InferenceX that differ from vLLM's defaults: benchmarks/*_fp8_*.sh and benchmarks/*gptoss*.sh.
-_INFERENCEX: dict[str, Any] = {"max_num_batched_tokens": 8192, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
+_INFERENCEX: dict[str, Any] = {
+    "max_num_batched_tokens": 8192,
+    "enable_prefix_caching": False,
+    "gpu_memory_utilization": 0.9,
+    "async_scheduling": True,
+}
 _FP8_CACHE = (("llama-3.1-70b", ""), ("minimax-m2", "h200-sxm"), ("gpt-oss-120b", "b200-sxm"))
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
@@ -68,19 +73,19 @@ def server_of(row: Row) -> tuple[Server, bool]:
     """The server of a row, and whether the row states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
-    dp = int(number(row, "attention_dp_size") or 1)
+    dp, tensor = int(number(row, "attention_dp_size") or 1), int(number(row, "tensor_parallel_size") or 1)
     return Server(
         model=base,
         quantization=_quantization(row, base),
         gpu=card,
         engine=release,
         args=EngineArgs(
-            tensor_parallel_size=int(number(row, "tensor_parallel_size") or 1),
+            tensor_parallel_size=tensor,
             pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1),
             data_parallel_size=dp,
-            enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1,
+            enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1 or _only_whole(base, tensor),
             kv_cache_dtype="fp8" if any(base.name == name and card.name.endswith(g) for name, g in _FP8_CACHE) else "auto",
-            **_INFERENCEX,
+            **(_INFERENCEX if text(row, "source") == "InferenceX" else {}),
         ),
         replicas=dp,
     ), stated and dp == 1
@@ -89,6 +94,13 @@ def server_of(row: Row) -> tuple[Server, bool]:
 def _quantization(row: Row, base: Model) -> Any:
     written = text(row, "moe_dtype", "gemm_dtype")
     return quantization_of("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
+
+
+def _only_whole(base: Model, tensor: int) -> bool:
+    """Whether experts cannot be split: vLLM needs whole 128-wide blocks of block-quantized weights on every rank."""
+    forms = base.quantization.formats if base.quantization else {}
+    blocked = "experts" in forms and forms["experts"].kernel == "fp8_block"
+    return blocked and any(isinstance(m := layer.mlp, MoeMlp) and m.width // tensor % 128 for layer in base.layers)
 
 
 def _capped(row: Row, users: int) -> bool:

@@ -37,9 +37,12 @@ _SETS = {
     "sharegpt_edge": ((60, 95, 180, 600), 256, 180.0),
 }
 _OUTPUT_SPREAD = 0.9
-# Requests a run: request_count, online_request_count and interactive_request_count of the same files.
-_OFFLINE, _SERIAL = 100, 50
-_ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 50}
+# Requests a run where a row does not say: online_request_count and interactive_request_count of the same files.
+_SERIAL = 50
+_ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
+# Seconds that AccelMark's online client, in the process of vLLM's AsyncLLMEngine (runners/nvidia_vllm_*/runner.py), takes from
+# each step of V0 for each sequence: fitted to its own rows on A100; V1 runs its engine in a process of its own.
+IN_PROCESS_CLIENT_S = 95e-6
 _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
 
 
@@ -92,6 +95,7 @@ def server_of(row: Row) -> Server:
         engine=release,
         args=EngineArgs(tensor_parallel_size=tp, **_args(row, notes, offline)),
         replicas=max(1, gpus // tp),
+        client_sequence_s=IN_PROCESS_CLIENT_S if release.generation == "v0" and _set_of(row) and not offline else 0.0,
     )
 
 
@@ -134,8 +138,8 @@ def _load(row: Row) -> Load:
         count = next((n for suite, n in _ONLINE.items() if suite in notes), 300)
         arrival = np.cumsum(rng.exponential(1 / float(rate[1]), count))
         return Load(_drawn(row, rng, count, arrival), None, ("ttft_ms", "tpot_ms"), median=True)
-    if concurrency.startswith("max"):
-        return Load(_drawn(row, rng, _OFFLINE), None, ("output_tok_s", "request_rate"))
+    if at_once := re.match(r"max \(all (\d+) requests", concurrency):
+        return Load(_drawn(row, rng, int(at_once[1])), None, ("output_tok_s", "request_rate"))
     if not re.fullmatch(r"\d+", concurrency):
         raise MeasurementError(f"column concurrency: {concurrency!r} is not a protocol that we know")
     users = int(concurrency)

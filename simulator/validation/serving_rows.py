@@ -87,10 +87,10 @@ def engine_of(row: Row, assumed: str) -> tuple[Engine, bool]:
 
 
 def quantization_of(name: str, base: Model) -> Quantization | None:
-    """The named quantization; the checkpoint's own where that runs on the same kernel, or where no name is given."""
+    """The named quantization; the checkpoint's own where that computes in the same type, or where no name is given."""
     named = quantization(name) if name else None
     own = base.quantization
     if named is None or own is None:
         return named or own
-    kernels = [{form.kernel for form in q.formats.values()} for q in (named, own)]
-    return own if kernels[0] & kernels[1] else named
+    types = [{form.compute for form in q.formats.values()} for q in (named, own)]
+    return own if types[0] & types[1] else named
