@@ -12,7 +12,9 @@ class Blocks:
     `shared`: whether requests may have some of their tokens cached.
     """
 
-    shared = False
+    shared: bool = False
+
+    __slots__ = ("block_size", "free", "total",)
 
     def __init__(self, total: int, block_size: int) -> None:
         self.total = self.free = total

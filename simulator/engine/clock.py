@@ -48,6 +48,13 @@ class Clock(simpy.Environment):
         """Let the alarm pass in silence. It cannot be set again."""
         alarm.callbacks = alarm.actions = []
 
+    def skip_to(self, when: float) -> bool:
+        """Let it be `when`, if nothing is to happen until then."""
+        if self._queue and self._queue[0][0] <= when:
+            return False
+        self._now = when
+        return True
+
     def passed(self, rank: int) -> bool:
         """Whether a step end or time-out of this or a larger rank has gone off at this instant."""
         return self.turn >= rank and self.turn_at == self._now

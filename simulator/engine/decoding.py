@@ -77,15 +77,9 @@ class Decoding:
         needed = steps // size * self.count + sum(self.ring[first:last])
         return needed + sum(self.ring[: last - size]) if last > size else needed
 
-    def blocks_after_first(self, steps: int) -> int:
-        """Blocks needed by the next `steps` steps save the first."""
-        return self.blocks(steps) - self.ring[self.step % self.block_size]
-
     def steps_within(self, blocks: int, most: int) -> int:
         """The most steps, up to `most`, that need no more than `blocks` blocks."""
         size = self.block_size
-        if -(-most // size) * self.count <= blocks:
-            return most
         rounds, left = divmod(blocks, self.count)
         steps = rounds * size
         while steps < most:
@@ -95,19 +89,13 @@ class Decoding:
             steps += 1
         return min(steps, most)
 
-    def advance(self, steps: int) -> None:
-        """Every sequence computes `steps` tokens."""
-        self.step += steps
-        self.context += steps * self.count
-
     def next_finish(self, running: dict[int, Request]) -> int:
-        """Steps until the first sequence has all its tokens."""
+        """The step after which the first sequence has all its tokens."""
         due = self.due
         while True:
-            first = due[0]
-            request = running.get(first & ORDER_MASK)
-            if request is not None and request.last_step == first >> ORDER_BITS:
-                return request.last_step - self.step
+            request = running.get(due[0] & ORDER_MASK)
+            if request is not None and request.last_step == due[0] >> ORDER_BITS:
+                return request.last_step
             heappop(due)
 
     def finished(self, running: dict[int, Request]) -> list[Request]:

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.decoding import Decoding
 from simulator.engine.limits import Limits
-from simulator.engine.request import Request
-from simulator.engine.scheduler import Chunk
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 
@@ -34,6 +31,8 @@ class Durations:
     half pairs.
     """
 
+    __slots__ = ("constant", "decode", "per_context", "per_half_pair", "per_sequence", "sampled", "tokens",)
+
     def __init__(self, step_time: StepTime, limits: Limits, ticks: Ticks) -> None:
         _check(step_time, limits)
         self.tokens: list[float] = ticks(step_time.tokens[: limits.max_num_batched_tokens + 1])
@@ -44,19 +43,10 @@ class Durations:
         self.constant: float = ticks(step_time.constant)
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
 
-    def mixed(self, chunks: list[Chunk], decoding: Decoding, stalled: list[Request]) -> tuple[float, int, int]:
-        """A step with prompt chunks in it, or without the stalled requests: how long it takes, prompt tokens, tokens sampled."""
-        sampled = count = decoding.count - len(stalled)
-        prefill = half_pairs = 0
-        for request, tokens, last in chunks:
-            prefill += tokens
-            half_pairs += tokens * (2 * request.computed + tokens)
-            sampled += last
-        context = decoding.context
-        if stalled:
-            context -= sum(decoding.step + request.offset for request in stalled)
-        seconds = self.tokens[count + prefill] + self.sampled[sampled] + (count + len(chunks)) * self.per_sequence + self.constant
-        return seconds + self.per_context * context + self.per_half_pair * half_pairs, prefill, sampled
+    def step(self, tokens: int, sampled: int, sequences: int, context: int, half_pairs: int) -> float:
+        """How long one step takes."""
+        seconds = self.tokens[tokens] + self.sampled[sampled] + sequences * self.per_sequence + self.constant
+        return seconds + self.per_context * context + self.per_half_pair * half_pairs
 
 
 def _check(step_time: StepTime, limits: Limits) -> None:

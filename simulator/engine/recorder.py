@@ -53,12 +53,13 @@ _STRETCH = np.dtype(
     ]
 )
 pack_stretch = struct.Struct("<3d9i").pack
-_PACK_TAIL = struct.Struct("<2i")
 _NEVER = math.nan
 
 
 class Recorder:
     """The log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
+
+    __slots__ = ("arrival", "cached", "failed", "finish", "first_token", "gaps", "left", "preemptions", "refusals", "replica", "scheduled", "stretches",)
 
     def __init__(self, count: int) -> None:
         never = array("d", [_NEVER])
@@ -70,10 +71,6 @@ class Recorder:
         self.gaps = array("d")
         self.refusals: dict[int, str] = {}
         self.stretches = bytearray()
-
-    def shorten(self, end: int, steps: int, kv_blocks: int) -> None:
-        """Correct the stretch whose row ends at byte `end`."""
-        _PACK_TAIL.pack_into(self.stretches, end - _PACK_TAIL.size, steps, kv_blocks)
 
     def gap(self, request: Request, now: float) -> None:
         """Write the time since the last token of a request that did not get one in every step, if it had one."""

@@ -20,6 +20,8 @@ class Replica:
     stretch ends, and finished requests hold their blocks until it does.
     """
 
+    __slots__ = ("abandoned", "alarm", "asleep", "base", "clock", "counts", "cuttable", "durations", "end", "finished", "lag", "leaving", "number", "outstanding", "preempted", "rank", "recorder", "rows", "scheduler", "slope", "start", "steps",)
+
     def __init__(self, number: int, scheduler: Scheduler, durations: Durations, *, lag: bool, clock: Clock, recorder: Recorder) -> None:
         self.number = number
         self.scheduler = scheduler
@@ -27,13 +29,15 @@ class Replica:
         self.lag = lag
         self.clock = clock
         self.recorder = recorder
+        self.rows = recorder.stretches
         self.rank = FIRST_REPLICA + number
         self.finished: Callable[[Request], None] | None = None
         self.alarm = Alarm(clock, self.rank, self.fire)
         self.asleep = True
         self.outstanding = 0
         self.start = self.end = self.base = self.slope = 0.0
-        self.steps = self.more_blocks = self.row_end = 0
+        self.steps = 0
+        self.counts = (0,) * 7
         self.cuttable = False
         self.preempted = 0
         self.leaving: list[Request] = []
@@ -45,16 +49,18 @@ class Replica:
         self.scheduler.waiting.append(request)
         if self.asleep:
             self.asleep = False
-            self.clock.set(self.alarm, self.clock.now)
+            self._go_on(self.clock.now)
         elif self.cuttable:
             self.cuttable = False
-            self._cut(self._steps_begun(self.clock.passed(self.rank)))
+            if self._cut(self._steps_begun(self.clock.passed(self.rank))):
+                self._go_on(self.start + self._span(self.steps - 1) if self.lag else self.end)
 
     def abandon(self, request: Request) -> None:
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
         self.abandoned.append(request)
-        self._cut(self._steps_begun(passed=True))
+        if self._cut(self._steps_begun(passed=True)):
+            self.clock.set(self.alarm, self.start + self._span(self.steps - 1) if self.lag else self.end)
 
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
@@ -65,19 +71,34 @@ class Replica:
             used += decoding.blocks(steps) - decoding.needed()
         return used / blocks.total
 
+    def _go_on(self, when: float) -> None:
+        """Compose the next step at `when`: at once, if nothing else is to happen until then."""
+        if self.clock.skip_to(when):
+            self.alarm.when = when
+            self.fire(self.alarm)
+        else:
+            self.clock.set(self.alarm, when)
+
     def fire(self, alarm: Alarm) -> None:
-        """A step has ended (with async scheduling: begun). Deal with what came of it, and compose the next."""
-        now = alarm.when
-        clock = self.clock
-        clock.turn_at, clock.turn = now, self.rank
-        if self.lag:
-            self._fire_ahead(now)
-            return
+        """A step has ended (with async scheduling: begun). Deal with what came of it, and compose the next, until others must act."""
+        clock, when = self.clock, alarm.when
+        turn = self._turn_ahead if self.lag else self._turn
+        while True:
+            clock.turn_at, clock.turn = when, self.rank
+            until = turn(when)
+            if until is None:
+                self.asleep = True
+                return
+            when = until
+            if not clock.skip_to(when):
+                clock.set(alarm, when)
+                return
+
+    def _turn(self, now: float) -> float | None:
+        """Deal with the end of a stretch, and compose the next; gives when that ends, None if there is nothing to do."""
         scheduler = self.scheduler
         if self.steps:
-            scheduler.advance(self.steps, self.more_blocks)
-            if scheduler.completed or scheduler.resumed:
-                self._note_tokens()
+            self._carry_out()
             finished = scheduler.finished
             if self.abandoned:
                 self._drop_abandoned(finished)
@@ -85,43 +106,47 @@ class Replica:
                 scheduler.release(request)
                 if not request.left:
                     self._finish(request, now)
-        if self._compose(now, in_flight=False):
-            clock.set(self.alarm, self.end)
-        else:
-            self.asleep = True
+        self.start = now
+        return self.end if self._compose(now, in_flight=False) else None
 
-    def _fire_ahead(self, now: float) -> None:
-        """With async scheduling: the last step of the stretch begins as the one before it ends; compose the step after it."""
+    def _turn_ahead(self, now: float) -> float | None:
+        """The same with async scheduling: the stretch's last step begins now; compose what follows; gives when its last begins."""
         in_flight = self.steps > 0
         self._settle_ahead(now)
+        self.start = self.end if in_flight else now
         composed = self._compose(now, in_flight)
         if composed and not in_flight:
             in_flight = True
             self._settle_ahead(now)
+            self.start = self.end
             composed = self._compose(now, in_flight)
         if composed:
-            self.clock.set(self.alarm, self.start + self._span(self.steps - 1))
-        elif in_flight:
-            self.clock.set(self.alarm, self.end)
-        else:
-            self.asleep = True
+            return self.start + self._span(self.steps - 1)
+        return self.end if in_flight else None
 
     def _settle_ahead(self, now: float) -> None:
         """Count the stretch as carried out though its last step begins now; who finishes with it leaves when it ends."""
-        scheduler = self.scheduler
         finished, self.leaving = self.leaving, []
         if self.steps:
-            scheduler.advance(self.steps, self.more_blocks)
-            self._note_tokens()
-            self.leaving = scheduler.finished
+            self._carry_out()
+            self.leaving = self.scheduler.finished
             for request in self.leaving:
                 request.leaving = True
         if self.abandoned:
             self._drop_abandoned(finished)
         for request in finished:
-            scheduler.release(request)
+            self.scheduler.release(request)
             if not request.left:
                 self._finish(request, now)
+
+    def _carry_out(self) -> None:
+        """Carry out the stretch in hand and write it into the log."""
+        scheduler, steps = self.scheduler, self.steps
+        scheduler.advance(steps)
+        blocks, rows = scheduler.blocks, self.rows
+        rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, blocks.total - blocks.free)
+        if scheduler.completed or scheduler.resumed:
+            self._note_tokens()
 
     def _note_tokens(self) -> None:
         """Note who got a token outside the even pace of decoding: the first, or one after a gap."""
@@ -156,9 +181,8 @@ class Replica:
             self.finished(request)
 
     def _compose(self, now: float, in_flight: bool) -> bool:
-        """Compose the next step, to begin when the one in flight ends, and find how often it repeats; False if there is none."""
+        """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
         scheduler = self.scheduler
-        self.start = self.end if in_flight else now
         scheduler.schedule()
         if scheduler.victims:
             self._note_victims()
@@ -196,56 +220,55 @@ class Replica:
         scheduler, durations = self.scheduler, self.durations
         decoding = scheduler.decoding
         count = decoding.count
-        base = durations.decode[count] + durations.per_context * decoding.context
-        slope = durations.per_context * count
-        steps = 1 if self.leaving else scheduler.horizon()
-        if steps > 1:
-            more = decoding.blocks_after_first(steps)
-            self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
-            self.cuttable = scheduler.would_admit()
-        else:
-            more = 0
-            self.end = self.start + base
-            self.cuttable = False
-        self.base, self.slope, self.steps, self.more_blocks = base, slope, steps, more
-        self._write(count, count, 0, count)
+        self.base = base = durations.decode[count] + durations.per_context * decoding.context
+        self.slope = slope = durations.per_context * count
+        self.steps = steps = 1 if self.leaving or scheduler.victims else scheduler.horizon()
+        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
+        waiting = len(scheduler.waiting)
+        self.cuttable = steps > 1 and scheduler.would_admit(waiting)
+        self.counts = (self.number, count, count, 0, count, waiting, self.preempted)
+        self.preempted = 0
 
     def _plan_mixed(self) -> None:
         """Make a stretch of one step with prompt chunks in it, or without some that decode."""
-        scheduler = self.scheduler
-        decoding, chunks, stalled = scheduler.decoding, scheduler.chunks, scheduler.stalled
-        count = decoding.count - len(stalled)
-        for request in stalled:
-            if request.token_at is None:
-                request.token_at = self.start
-        self.base, prefill, sampled = self.durations.mixed(chunks, decoding, stalled)
-        self.slope, self.steps, self.more_blocks = 0, 1, 0
+        scheduler, durations = self.scheduler, self.durations
+        decoding, chunks = scheduler.decoding, scheduler.chunks
+        count, context = decoding.count, decoding.context
+        if scheduler.stalled:
+            count -= len(scheduler.stalled)
+            context -= self._note_stalled()
+        sampled = count
+        prefill = half_pairs = 0
+        for request, tokens, last in chunks:
+            prefill += tokens
+            half_pairs += tokens * (2 * request.computed + tokens)
+            sampled += last
+        sequences = count + len(chunks)
+        self.base = durations.step(count + prefill, sampled, sequences, context, half_pairs)
+        self.slope, self.steps = 0, 1
         self.end = self.start + self.base
         self.cuttable = False
-        self._write(count + len(chunks), count - len(scheduler.resumed), prefill, sampled)
-
-    def _write(self, sequences: int, decoding: int, prefill: int, sampled: int) -> None:
-        """Write the stretch into the log, until it is cut."""
-        scheduler, rows = self.scheduler, self.recorder.stretches
-        blocks = scheduler.blocks
-        used = blocks.total - blocks.free + self.more_blocks
-        counts = (self.number, sequences, decoding, prefill, sampled, len(scheduler.waiting), self.preempted, self.steps, used)
-        rows += pack_stretch(self.start, self.base, self.slope, *counts)
-        self.row_end = len(rows)
+        late, waiting = len(scheduler.resumed), len(scheduler.waiting)
+        self.counts = (self.number, sequences, count - late, prefill, sampled, waiting, self.preempted)
         self.preempted = 0
 
-    def _cut(self, steps: int) -> None:
-        """End the stretch after its first `steps` steps."""
+    def _note_stalled(self) -> int:
+        """Note when the stalled requests had their last token; gives the sum of their contexts."""
+        for request in self.scheduler.stalled:
+            if request.token_at is None:
+                request.token_at = self.start
+        step = self.scheduler.decoding.step
+        return sum(step + request.offset for request in self.scheduler.stalled)
+
+    def _cut(self, steps: int) -> bool:
+        """End the stretch after its first `steps` steps, and let its alarm be set anew; False if it ends no later anyway."""
         if steps >= self.steps:
-            return
-        blocks = self.scheduler.blocks
+            return False
         self.steps = steps
         self.end = self.start + self._span(steps)
-        self.more_blocks = more = self.scheduler.decoding.blocks_after_first(steps)
-        self.recorder.shorten(self.row_end, steps, blocks.total - blocks.free + more)
         self.clock.cancel(self.alarm)
         self.alarm = Alarm(self.clock, self.rank, self.fire)
-        self.clock.set(self.alarm, self.start + self._span(steps - 1) if self.lag else self.end)
+        return True
 
     def _span(self, steps: int) -> float:
         """How long the first `steps` steps of the stretch take."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections import deque
 
 from simulator.engine.blocks import Blocks
-from simulator.engine.decoding import ORDER_BITS, Decoding
+from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
 from simulator.engine.limits import Limits
 from simulator.engine.queues import PriorityQueue, rank
 from simulator.engine.request import Request
@@ -46,6 +46,8 @@ class Scheduler:
     After `advance`, `completed` requests have all their known tokens computed and sampled one more, and `finished` ones have
     sampled their last.
     """
+
+    __slots__ = ("admitted", "blocks", "cap", "chunked", "chunks", "completed", "decoding", "finished", "max_num_seqs", "max_tokens", "prefilling", "reserve", "resumed", "running", "stalled", "started", "victims", "waiting", "watermark",)
 
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         self.blocks = blocks
@@ -194,24 +196,31 @@ class Scheduler:
 
     def horizon(self) -> int:
         """How many steps in which all decode follow on each other if nothing comes from outside."""
-        if self.victims:
-            return 1
         decoding = self.decoding
-        steps = decoding.next_finish(self.running)
+        due = decoding.due
+        request = self.running.get(due[0] & ORDER_MASK)
+        last = due[0] >> ORDER_BITS
+        if request is None or request.last_step != last:
+            last = decoding.next_finish(self.running)
+        steps = last - decoding.step
         if steps == 1:
             return 1
-        return decoding.steps_within(self.blocks.free + decoding.ring[decoding.step % decoding.block_size], steps)
+        free, size = self.blocks.free, decoding.block_size
+        if -(-steps // size) * decoding.count <= free:
+            return steps
+        return decoding.steps_within(free + decoding.ring[decoding.step % size], steps)
 
-    def would_admit(self) -> bool:
-        """Whether a request that came now could be admitted before the next finish."""
-        return not self.waiting and len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
+    def would_admit(self, waiting: int) -> bool:
+        """Whether a request that came now, behind those that wait, could be admitted before the next finish."""
+        return waiting == 0 and len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
 
-    def advance(self, steps: int, blocks: int) -> None:
-        """Carry out the composed step `steps` times; those after the first take `blocks` blocks."""
+    def advance(self, steps: int) -> None:
+        """Carry out the composed step `steps` times."""
         decoding = self.decoding
-        if blocks:
-            self.blocks.take(blocks)
-        decoding.step = step = decoding.step + steps
+        step = decoding.step
+        if steps > 1:
+            self.blocks.take(decoding.blocks(steps) - decoding.ring[step % decoding.block_size])
+        decoding.step = step = step + steps
         decoding.context += steps * decoding.count
         if self.completed:
             self.completed = []
@@ -257,11 +266,13 @@ class Scheduler:
 class PriorityScheduler(Scheduler):
     """By (priority, arrival), smallest first; the largest is preempted."""
 
+    __slots__ = ()
+
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         super().__init__(limits, blocks)
         self.waiting = PriorityQueue()
 
-    def would_admit(self) -> bool:
+    def would_admit(self, waiting: int) -> bool:
         """Whether a request that came now could be admitted before the next finish: also ahead of those that wait."""
         return len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
 
