@@ -9,43 +9,14 @@ from typing import TYPE_CHECKING
 
 from simulator.report import words
 from simulator.report.words import MARKS, NONE, Row, comparison
-from simulator.results.outcome import DeploymentResult, Memory, RunResult
+from simulator.results.outcome import DeploymentResult, RunResult
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
-_LABEL, _COLUMN, _BAR, _ROOMY = 30, 17, 24, 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Terminal:
-    """A run as rich prints it: verdicts, recommendation, comparison, memory and rates as small bars.
-
-    It takes the width of the terminal: where not all deployments fit beside each other, tables stand under each other. Without
-    Unicode the signs and bars are ASCII.
-    """
-
-    run: RunResult
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        from rich.text import Text
-
-        run, ascii_only, width = self.run, options.ascii_only, options.max_width
-        yield Text(run.name, style="bold")
-        if run.description:
-            yield Text(run.description)
-        yield Text(words.scenario_sentence(run) + (f" SLO: {'; '.join(run.slo)}." if run.slo else ""), style="dim")
-        yield Text("")
-        for d in run.deployments:
-            yield from _verdict(d, run.workload.rate_per_s, ascii_only=ascii_only)
-        yield Text("")
-        yield Text(run.recommendation.sentence, style="bold green" if run.recommendation.deployment else "bold red")
-        for some in _beside(run.deployments, width):
-            yield Text("")
-            yield _table(run, some, ascii_only=ascii_only)
-        yield from _bars(run, width, ascii_only=ascii_only)
+_LABEL, _COLUMN, _BAR, _ROOMY = 30, 17, 24, 88
 
 
 def terminal(run: RunResult) -> RenderableType:
@@ -100,115 +71,126 @@ def _known_rows(run: RunResult, deployments: Sequence[DeploymentResult]) -> list
     return [(row, texts) for row, texts in written if any(text != NONE for text in texts)]
 
 
-def _verdict(d: DeploymentResult, demand: float | None, *, ascii_only: bool) -> Iterator[RenderableType]:
-    from rich.padding import Padding
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class _Terminal:
+    """Prints a run, as wide as the console is, in ASCII where it knows nothing else."""
 
-    mark = MARKS[d.verdict]
-    line = Text(f"{mark.ascii if ascii_only else mark.sign} ", style=mark.color)
-    line.append(d.name, style="bold")
-    line.append(f"  {d.verdict}", style=mark.color)
-    if d.runs and d.slo_met is not None:
-        line.append(f", SLO {words.slo_word(d)}")
-    if d.cost:
-        line.append(f", {words.usd(d.cost.usd_per_hour)}/h")
-    yield line
-    yield Padding(Text(words.sentence(d.reason), style="dim"), (0, 0, 0, 2))
-    if remedy := words.remedy_line(d, demand):
-        yield Padding(Text(f"Would help: {remedy}"), (0, 0, 0, 2))
+    run: RunResult
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        return _Printer(self.run, options.max_width, options.ascii_only).everything()
 
 
-def _table(run: RunResult, deployments: Sequence[DeploymentResult], *, ascii_only: bool) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class _Printer:
+    run: RunResult
+    width: int
+    ascii_only: bool
 
-    table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", min_width=16, max_width=_LABEL)
-    for d in deployments:
-        mark = MARKS[d.verdict]
-        header = Text.assemble((mark.ascii if ascii_only else mark.sign, mark.color), " ", d.name)
-        table.add_column(header, min_width=min(_COLUMN, 12), overflow="fold")
-    group = ""
-    for row, texts in _known_rows(run, deployments):
-        if group and row.group != group:
-            table.add_section()
-        group = row.group
-        table.add_row(Text(row.label, style="dim"), *(Text(_ascii(text) if ascii_only else text) for text in texts))
-    return table
+    def text(self, words_: str, style: str = "") -> Text:
+        """Words that this console can show."""
+        from rich.text import Text
 
+        return Text(_ascii(words_) if self.ascii_only else words_, style=style)
 
-def _bars(run: RunResult, width: int, *, ascii_only: bool) -> Iterator[Text]:
-    from rich.text import Text
+    def everything(self) -> Iterator[RenderableType]:
+        run = self.run
+        yield self.text(run.name, "bold")
+        if run.description:
+            yield self.text(run.description)
+        slo = f" SLO: {'; '.join(run.slo)}." if run.slo else ""
+        yield self.text(words.scenario_sentence(run) + slo, "dim")
+        yield self.text("")
+        for d in run.deployments:
+            yield from self.verdict(d)
+        yield self.text("")
+        yield self.text(run.recommendation.sentence, "bold green" if run.recommendation.deployment else "bold red")
+        for some in _beside(run.deployments, self.width):
+            yield self.text("")
+            yield self.table(some)
+        yield from self.memory()
+        yield from self.rates()
 
-    name_width = min(max((len(d.name) for d in run.deployments), default=0), width - 4)
-    end = "  " if width >= _ROOMY + max(name_width - 16, 0) else "\n    "
-    planned = [(d, d.memory) for d in run.deployments if d.memory]
-    if planned:
-        yield Text("\nMemory of one GPU", style="bold")
-        card = max(memory.total_bytes for _, memory in planned)
-        for d, memory in planned:
-            yield _line(f"{d.name:<{name_width}}", end, _memory_bar(memory, card, ascii_only=ascii_only), _memory_words(memory))
-    rated = [d for d in run.deployments if d.queueing_point]
-    if rated:
-        yield Text("\nRate it sustains", style="bold")
-        most = max([d.queueing_point.value for d in rated if d.queueing_point] + [run.workload.rate_per_s or 0.0])
-        for d in rated:
-            yield _line(
-                f"{d.name:<{name_width}}", end, _rate_bar(d, most, run.workload.rate_per_s, ascii_only=ascii_only), _rate_words(d)
-            )
+    def mark(self, d: DeploymentResult) -> str:
+        return MARKS[d.verdict].ascii if self.ascii_only else MARKS[d.verdict].sign
 
+    def verdict(self, d: DeploymentResult) -> Iterator[RenderableType]:
+        """A line of verdict, a line of reason, a line of remedy."""
+        from rich.padding import Padding
 
-def _line(name: str, end: str, bar: Text, said: str) -> Text:
-    from rich.text import Text
+        color = MARKS[d.verdict].color
+        line = self.text(f"{self.mark(d)} ", color).append_text(self.text(d.name, "bold")).append(f"  {d.verdict}", color)
+        line.append(f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else "")
+        yield line.append(f", {words.usd(d.cost.usd_per_hour)}/h" if d.cost else "")
+        yield Padding(self.text(words.sentence(d.reason), "dim"), (0, 0, 0, 2))
+        if remedy := words.remedy_line(d, self.run.workload.rate_per_s):
+            yield Padding(self.text(f"Would help: {remedy}"), (0, 0, 0, 2))
 
-    return Text.assemble(f"  {name}{end}", bar, f"{end}{said}")
+    def table(self, deployments: Sequence[DeploymentResult]) -> Table:
+        from rich import box
+        from rich.table import Table
 
+        table = Table(box=box.ASCII2 if self.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("", max_width=_LABEL)
+        for d in deployments:
+            header = self.text(self.mark(d), MARKS[d.verdict].color).append(" ").append_text(self.text(d.name))
+            table.add_column(header, overflow="fold")
+        group = ""
+        for row, texts in _known_rows(self.run, deployments):
+            if group and row.group != group:
+                table.add_section()
+            group = row.group
+            table.add_row(self.text(row.label, "dim"), *map(self.text, texts))
+        return table
 
-def _memory_bar(memory: Memory, card: float, *, ascii_only: bool) -> Text:
-    """Weights, what else is needed, KV cache and what is left, in proportion to the largest card."""
-    other = memory.activation_bytes + memory.non_torch_bytes + memory.cuda_graph_bytes
-    kv = max(memory.kv_cache_bytes, 0.0)
-    free = max(memory.total_bytes - memory.weights_bytes - other - kv, 0.0)
-    signs = "#=.-" if ascii_only else "█▓░·"
-    return _stacked([memory.weights_bytes, other, kv, free], card, signs, ("blue", "yellow", "green", "dim"))
+    def memory(self) -> Iterator[Text]:
+        """Weights, what else is needed, KV cache and what is left, in proportion to the largest card."""
+        planned = [(d, d.memory) for d in self.run.deployments if d.memory]
+        if planned:
+            yield self.text("\nMemory of one GPU", "bold")
+        card = max((m.total_bytes for _, m in planned), default=0.0)
+        for d, m in planned:
+            other, kv = m.activation_bytes + m.non_torch_bytes + m.cuda_graph_bytes, max(m.kv_cache_bytes, 0.0)
+            free = max(m.total_bytes - m.weights_bytes - other - kv, 0.0)
+            signs = "#=.-" if self.ascii_only else "█▓░·"
+            bar = self.bar([m.weights_bytes, other, kv, free], card, signs, ("blue", "yellow", "green", "dim"))
+            parts = f"{words.gib(m.weights_bytes)} weights, {words.gib(other)} other, {words.gib(kv)} KV"
+            yield self.line(d, bar, f"{parts} of {words.gib(m.total_bytes)}")
 
+    def rates(self) -> Iterator[Text]:
+        """Bars up to the SLO capacity and on to the queueing point, with the demand as a stroke across."""
+        rated = [(d, d.queueing_point) for d in self.run.deployments if d.queueing_point]
+        if rated:
+            yield self.text("\nRate it sustains", "bold")
+        demand = self.run.workload.rate_per_s or 0.0
+        most = max([point.value for _, point in rated] + [demand])
+        for d, point in rated:
+            within = min(d.slo_capacity.value if d.slo_capacity else 0.0, point.value)
+            bar = self.bar([within, point.value - within], most, "#-" if self.ascii_only else "█▒", ("green", "yellow"))
+            if demand:
+                at = min(round(demand / most * _BAR), _BAR - 1)
+                bar = bar[:at].append("|", "bold").append_text(bar[at + 1 :])
+            slo = f"SLO to {words.rate(d.slo_capacity.value)}, " if d.slo_capacity else ""
+            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}")
 
-def _stacked(amounts: Sequence[float], whole: float, signs: str, styles: Sequence[str]) -> Text:
-    from rich.text import Text
+    def line(self, d: DeploymentResult, bar: Text, said: str) -> Text:
+        """A name, a bar and what it shows, on one line where there is room for it."""
+        longest = max(len(other.name) for other in self.run.deployments)
+        roomy = self.width >= _ROOMY + longest
+        line = self.text(f"  {d.name:<{longest}}  " if roomy else f"  {d.name}\n    ")
+        return line.append_text(bar).append_text(self.text(f"  {said}" if roomy else f"\n    {said}"))
 
-    bar, reached, at = Text(), 0.0, 0
-    for amount, sign, style in zip(amounts, signs, styles, strict=True):
-        reached += amount
-        upto = min(round(reached / whole * _BAR), _BAR) if whole > 0 else 0
-        bar.append(sign * (upto - at), style=style)
-        at = max(at, upto)
-    return bar.append(" " * (_BAR - at))
-
-
-def _rate_bar(d: DeploymentResult, most: float, demand: float | None, *, ascii_only: bool) -> Text:
-    """Up to the SLO capacity, on to the queueing point, with the demand as a bar across."""
-    from rich.text import Text
-
-    queueing = d.queueing_point.value if d.queueing_point else 0.0
-    within = min(d.slo_capacity.value if d.slo_capacity else 0.0, queueing)
-    bar = _stacked([within, queueing - within], most, "#-" if ascii_only else "█▒", ("green", "yellow"))
-    if not demand or most <= 0:
-        return bar
-    at = min(round(demand / most * _BAR), _BAR - 1)
-    return Text.assemble(bar[:at], ("|", "bold"), bar[at + 1 :])
-
-
-def _memory_words(memory: Memory) -> str:
-    other = memory.activation_bytes + memory.non_torch_bytes + memory.cuda_graph_bytes
-    parts = f"{words.gib(memory.weights_bytes)} weights, {words.gib(other)} other"
-    return f"{parts}, {words.gib(max(memory.kv_cache_bytes, 0.0))} KV of {words.gib(memory.total_bytes)}"
-
-
-def _rate_words(d: DeploymentResult) -> str:
-    slo = f"SLO to {words.rate(d.slo_capacity.value)}, " if d.slo_capacity else ""
-    return f"{slo}queues at {words.estimate(d.queueing_point)}"
+    def bar(self, amounts: Sequence[float], whole: float, signs: str, styles: Sequence[str]) -> Text:
+        bar, reached, at = self.text(""), 0.0, 0
+        for amount, sign, style in zip(amounts, signs, styles, strict=True):
+            reached += amount
+            upto = min(round(reached / whole * _BAR), _BAR) if whole > 0 else 0
+            bar.append(sign * (upto - at), style=style)
+            at = max(at, upto)
+        return bar.append(" " * (_BAR - at))
 
 
 def _ascii(text: str) -> str:
-    return text.replace("–", "-").replace("≥", ">=").replace("≤", "<=").replace("±", "+-")
+    for sign, plain in (("–", "-"), ("≥", ">="), ("≤", "<="), ("±", "+-"), ("…", "...")):
+        text = text.replace(sign, plain)
+    return text.encode("ascii", "replace").decode()

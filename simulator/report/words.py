@@ -122,12 +122,14 @@ def slo_word(d: DeploymentResult) -> str:
 
 
 def sentence(text: str) -> str:
-    """A text as a sentence: a capital first, a full stop last.
+    """A text as a sentence: a capital first, unless it is an argument's name, and a full stop last.
 
-    >>> sentence("weights do not fit")
-    'Weights do not fit.'
+    >>> sentence("weights do not fit"), sentence("max_model_len is too long.")
+    ('Weights do not fit.', 'max_model_len is too long.')
     """
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+    first = text.split(" ", 1)[0]
+    start = text[:1] if "_" in first or "=" in first else text[:1].upper()
+    return f"{start}{text[1:].rstrip('.')}." if text else ""
 
 
 def remedy_line(d: DeploymentResult, demand: float | None) -> str:
