@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from operator import attrgetter
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
 from simulator.engine.replica import Replica
 from simulator.engine.request import Request
@@ -20,6 +22,8 @@ _outstanding = attrgetter("outstanding")
 class RoundRobin:
     """Each replica in turn."""
 
+    kind: Literal["round_robin"] = "round_robin"
+
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         turns = cycle(replicas)
@@ -30,6 +34,8 @@ class RoundRobin:
 class LeastOutstanding:
     """The replica with the fewest requests waiting or running; the first of equals."""
 
+    kind: Literal["least_outstanding"] = "least_outstanding"
+
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         return lambda request: min(replicas, key=_outstanding)
@@ -39,6 +45,8 @@ class LeastOutstanding:
 class LeastKvUse:
     """The replica with the smallest fraction of its KV blocks in use; the first of equals."""
 
+    kind: Literal["least_kv_use"] = "least_kv_use"
+
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         return lambda request: min(replicas, key=Replica.kv_use)
@@ -47,6 +55,8 @@ class LeastKvUse:
 @spec
 class PowerOfTwoChoices:
     """The less loaded of two replicas drawn at random, by requests outstanding; the first drawn of equals."""
+
+    kind: Literal["power_of_two_choices"] = "power_of_two_choices"
 
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
@@ -67,6 +77,7 @@ class PrefixAffinity:
     requests outstanding than the least loaded replica, which then gets it.
     """
 
+    kind: Literal["prefix_affinity"] = "prefix_affinity"
     slack: Natural = 16
 
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
@@ -84,4 +95,12 @@ class PrefixAffinity:
         return choose
 
 
-Router = RoundRobin | LeastOutstanding | LeastKvUse | PowerOfTwoChoices | PrefixAffinity
+def _shorthand(value: object) -> object:
+    """A bare name is the router of that kind."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Router = Annotated[
+    Annotated[RoundRobin | LeastOutstanding | LeastKvUse | PowerOfTwoChoices | PrefixAffinity, Field(discriminator="kind")],
+    BeforeValidator(_shorthand),
+]
