@@ -11,6 +11,7 @@ from typing import Any
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
 
 Location = tuple[str | int, ...]
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,21 @@ class Document:
         node: Any = self.root
         kept: list[str | int] = []
         for part in location:
-            inside = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
-            if inside:
-                node = node[part]
+            if (key := _key_of(node, part)) is not _ABSENT:
+                node = node[key]
                 kept.append(part)
         return tuple(kept)
 
     def where(self, location: Location) -> str:
         """`file:line:column` of a location, or of its nearest ancestor that is written; a set value names its setting."""
+        written = self.written(location)
+        position, marked = _position(self.root, written)
         dotted = ".".join(map(str, location))
         for path, text in self.settings.items():
-            if dotted == path or dotted.startswith(path + "."):
+            opened = path.startswith(dotted + ".") and bool(written) and not marked
+            if dotted == path or dotted.startswith(path + ".") or opened:
                 return f"--set {path}={text}"
-        line, column = _position(self.root, self.written(location))
-        return f"{self.path}:{line + 1}:{column + 1}"
+        return f"{self.path}:{position[0] + 1}:{position[1] + 1}"
 
     def error(self, location: Location, message: str) -> ScenarioError:
         """The error that points at a location."""
@@ -53,15 +55,19 @@ class Document:
     def with_value(self, dotted: str, text: str) -> Document:
         """This document with one value set, given as YAML text: `deployments.0.gpu`, or `deployments.NAME.gpu` by name.
 
-        Raises ScenarioError when the path leads through something that is not there.
+        What an alias shares is changed here only. Raises ScenarioError when the path leads through something that is not there.
         """
         root = copy.deepcopy(self.root)
         *parents, last = dotted.split(".")
+        if not all((*parents, last)):
+            raise ScenarioError(f"--set {dotted}: an empty name in the path; write it as in workload.arrivals.rate")
         node, canonical = root, []
         for part in parents:
             key = _key(node, part, dotted)
             canonical.append(key)
-            node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
+            below = node.get(key) if isinstance(node, Mapping) else node[key]
+            node[key] = {} if below is None else copy.deepcopy(below)
+            node = node[key]
         key = _key(node, last, dotted)
         node[key] = parse_yaml(text, Path(f"--set {dotted}"))
         path = ".".join(map(str, [*canonical, key]))
@@ -70,16 +76,7 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """A YAML 1.2 file as a document. Raises ScenarioError for what is not one mapping in readable YAML."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ScenarioError(f"{path}: no such file{did_you_mean(nearest_names(path.name, siblings))}") from None
-    except IsADirectoryError:
-        raise ScenarioError(f"{path}: is a directory; name a scenario file in it") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ScenarioError(f"{path}: cannot be read as UTF-8 text: {problem}") from None
-    root = parse_yaml(text, path)
+    root = parse_yaml(_text(path), path)
     if root is None:
         raise ScenarioError(f"{path}:1:1: the file is empty; a scenario needs at least model, workload and deployments")
     if not isinstance(root, Mapping):
@@ -87,11 +84,29 @@ def read_document(path: Path) -> Document:
     return Document(path, root)
 
 
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ScenarioError(f"{path}: no such file{did_you_mean(nearest_names(path.name, siblings))}") from None
+    except IsADirectoryError:
+        raise ScenarioError(f"{path}: is a directory; name a scenario file in it") from None
+    except OSError as problem:
+        raise ScenarioError(f"{path}: cannot be read: {(problem.strerror or str(problem)).lower()}") from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        before = data[: problem.start].decode("utf-8")
+        raise ScenarioError(f"{_place(path, before)}: cannot be read as UTF-8 text; save the file as UTF-8") from None
+
+
 def parse_yaml(text: str, path: Path) -> Any:
     """YAML text as data with positions. Raises ScenarioError that names line and column."""
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         return YAML(typ="rt").load(text)
@@ -99,8 +114,19 @@ def parse_yaml(text: str, path: Path) -> Any:
         raise ScenarioError(f"{_mark(path, problem)}: {_first_line(problem.problem)}; write each key once") from None
     except MarkedYAMLError as problem:
         raise ScenarioError(f"{_mark(path, problem)}: not YAML: {_first_line(problem.problem or problem.context)}") from None
-    except YAMLError as problem:
+    except ReaderError as problem:
+        where = _place(path, text[: problem.position])
+        raise ScenarioError(f"{where}: not YAML: the character U+{problem.character:04X} is not allowed") from None
+    except RecursionError:
+        raise ScenarioError(f"{path}: not YAML that can be read: it is nested too deeply") from None
+    except (YAMLError, ValueError, KeyError) as problem:  # ruamel.yaml raises the last two for 2024-99-99 or !!bool maybe
         raise ScenarioError(f"{path}: not YAML: {_first_line(str(problem))}") from None
+
+
+def _place(path: Path, before: str) -> str:
+    """`file:line:column` of what follows a text."""
+    lines = before.split("\n")
+    return f"{path}:{len(lines)}:{len(lines[-1]) + 1}"
 
 
 def _mark(path: Path, problem: Any) -> str:
@@ -129,15 +155,25 @@ def _plain(node: Any) -> Any:
     return node if node is None else str(node)
 
 
-def _position(root: Any, written: Location) -> tuple[int, int]:
-    """Line and column, from 0, of a location that is written down."""
-    node, position = root, (0, 0)
+def _position(root: Any, written: Location) -> tuple[tuple[int, int], bool]:
+    """Line and column, from 0, of a location that is written down or of its nearest ancestor, and whether it is the former."""
+    node, position, marked = root, (0, 0), True
     for part in written:
-        marks = getattr(node, "lc", None)
-        if marks is not None and part in (marks.data or {}):
-            position = marks.key(part) if isinstance(node, dict) else marks.item(part)
-        node = node[part]
-    return position
+        key, marks = _key_of(node, part), getattr(node, "lc", None)
+        marked = marks is not None and key in (marks.data or {})
+        if marks is not None and marked:
+            position = marks.key(key) if isinstance(node, Mapping) else marks.item(key)
+        node = node[key]
+    return position, marked
+
+
+def _key_of(node: Any, part: str | int) -> Any:
+    """The key that a part of a location is in a node, or _ABSENT; a key that is no text, such as 1, is compared as text."""
+    if isinstance(node, list):
+        return part if part in range(len(node)) else _ABSENT
+    if not isinstance(node, Mapping):
+        return _ABSENT
+    return part if part in node else next((key for key in node if str(key) == part), _ABSENT)
 
 
 def _key(node: Any, part: str, dotted: str) -> str | int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,34 +15,81 @@ from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.scenario.specs import Scenario
 
 UNKNOWN_FIELD = {"unexpected_keyword_argument", "extra_forbidden"}
+_MOST_SHOWN = 60
+_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "must be a list"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("dict_type", "mapping_type", "dataclass_type", "model_attributes_type"), "must be a mapping"),
+    "string_type": "must be text (in quotes where it reads as something else)",
+    "too_short": "must have at least one entry",
+}
 
 
 def explained(document: Document, problem: ValidationError, within: Location = ()) -> ScenarioError:
     """The first mistake of a failed validation as one line; a misspelt field before the field it was meant for."""
-    errors = sorted(problem.errors(), key=lambda error: error["type"] not in UNKNOWN_FIELD)
+    errors = sorted(_causes(problem.errors()), key=lambda error: error["type"] not in UNKNOWN_FIELD)
     first, others = errors[0], errors[1:]
     location = document.written((*within, *first["loc"]))
     if first["type"] == "missing":
         location = (*location, str(first["loc"][-1]))
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if location == ("engine",) and document.written((*location, "version")) != location:
+        location = ("engine", "version")
     more = f" (and {len(others)} more)" if others else ""
-    return document.error(location, f"{field or 'scenario'}: {_say(first, location)}{more}")
+    return document.error(location, f"{_name(location) or 'scenario'}: {_say(first, location)}{more}")
+
+
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """The errors without those that only follow from one further in, as pydantic calls a list with a bad entry too short."""
+    places = [error["loc"] for error in errors]
+    return [e for e in errors if not any(len(place) > len(e["loc"]) and place[: len(e["loc"])] == e["loc"] for place in places)]
+
+
+def _name(location: Location) -> str:
+    """A location as it is read: `deployments[0].gpu`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
 def _say(error: Any, location: Location) -> str:
     """What is wrong and what would be right, in the words of the reader."""
-    kind, value = error["type"], error["input"]
+    kind, value, message = error["type"], error["input"], str(error["msg"])
     if kind == "missing":
         return "is missing"
     if kind in UNKNOWN_FIELD:
-        known = _fields_at(location[:-1])
-        offered = did_you_mean(nearest_names(str(location[-1]), known)) or f"; known: {', '.join(known)}"
-        return f"unknown field{offered}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    shown = (
-        "" if isinstance(value, dict | list) or dataclasses.is_dataclass(value) or str(value) in message else f", not {value!r}"
-    )
-    return message[0].lower() + message[1:] + shown if kind != "value_error" else message
+        return f"unknown field{_offer(str(location[-1]), _fields_at(location[:-1]))}"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind.startswith("union_tag"):
+        return _say_kind(error["ctx"].get("tag"), location)
+    said = _WORDS.get(kind) or message[0].lower() + message[1:].replace("should be", "must be")
+    said = said.replace("input must", "must")
+    if kind == "too_short":
+        return said
+    if said == "must be a mapping" and (kinds := _kinds_at(location)):
+        said += f" with a kind, such as {{kind: {kinds[0]}, ...}}"
+    return said + _shown(value, said)
+
+
+def _say_kind(tag: str | None, location: Location) -> str:
+    kinds = _kinds_at(location)
+    if tag is None:
+        return f"say its kind: {', '.join(kinds)}"
+    return f"unknown kind '{tag}'{_offer(str(tag), kinds)}"
+
+
+def _offer(name: str, known: list[str]) -> str:
+    return did_you_mean(nearest_names(name, known)) or f"; known: {', '.join(known)}"
+
+
+def _shown(value: Any, said: str) -> str:
+    """The value that was written, where it is short enough to help and not said already."""
+    if dataclasses.is_dataclass(value) or str(value) in said.split():
+        return ""
+    if isinstance(value, Mapping):
+        return ", not a mapping"
+    text = repr(value) if not isinstance(value, list | tuple) else "a list"
+    return f", not {text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '...'}" if value is not None else ", not empty"
 
 
 @cache
@@ -55,6 +103,12 @@ def _fields_at(location: Location) -> list[str]:
     if location == ("engine",):
         return sorted(["version", *(f.name for f in dataclasses.fields(EngineArgs))])
     return sorted({name for node in _schemas_at(location) for name in node.get("properties", {}) if name != "kind"})
+
+
+def _kinds_at(location: Location) -> list[str]:
+    """The values that `kind` may have at a location."""
+    kinds = [node.get("properties", {}).get("kind", {}) for node in _schemas_at(location)]
+    return list(dict.fromkeys(kind["const"] for kind in kinds if "const" in kind))
 
 
 def _schemas_at(location: Location) -> list[dict[str, Any]]:

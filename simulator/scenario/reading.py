@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.catalog.engines import EngineArgs
-from simulator.document import Document, read_document
+from simulator.document import Document, Location, read_document
 from simulator.errors import ScenarioError, SimulatorError
 from simulator.memory.plan import plan_memory
 from simulator.scenario.explaining import explained
 from simulator.scenario.specs import Deployment, Scenario
+from simulator.workload.workload import Workload
+
+_MOST_ENGINES, _MOST_REQUESTS = 10_000, 20_000_000
 
 
 def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
@@ -36,12 +41,38 @@ def scenario_of(document: Document) -> Scenario:
         scenario = TypeAdapter(Scenario).validate_python(_with_defaults(data, arguments))
     except ValidationError as problem:
         raise explained(document, problem) from None
+    _refuse_endless(scenario.workload, document)
     for index, deployment in enumerate(scenario.deployments):
         try:
             _refuse_impossible(scenario, deployment)
         except SimulatorError as problem:
-            raise document.error(("deployments", index), f"deployments[{index}]: {problem}") from None
+            raise document.error(_culprit(document, index, str(problem)), f"deployments[{index}]: {problem}") from None
     return scenario
+
+
+def _culprit(document: Document, index: int, problem: str) -> Location:
+    """The argument that a refusal speaks of, where it is written: of the deployment, or of all; else the deployment."""
+    arguments = ["replicas", *(f.name for f in dataclasses.fields(EngineArgs))]
+    for within in (("deployments", index), ("engine",)):
+        named: list[Location] = [(*within, name) for name in arguments if name in problem]
+        if written := [location for location in named if document.written(location) == location]:
+            return min(written, key=lambda location: problem.index(str(location[-1])))
+    return ("deployments", index)
+
+
+def _refuse_endless(workload: Workload, document: Document) -> None:
+    """Raise for more requests than a computer has room for, before they are drawn."""
+    try:
+        rate = workload.mean_rate() if workload.duration else None
+    except SimulatorError as problem:
+        raise document.error(("workload",), f"workload: {problem}") from None
+    by_duration = rate * workload.duration if rate and workload.duration else math.inf
+    expected = min(workload.requests or math.inf, by_duration)
+    if math.inf > expected > _MOST_REQUESTS:
+        field = "duration" if by_duration <= expected else "requests"
+        raise document.error(
+            ("workload", field), f"workload.{field}: about {expected:,.0f} requests; at most {_MOST_REQUESTS:,} are simulated"
+        )
 
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
@@ -50,6 +81,8 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     quantization = deployment.quantization or model.quantization
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
     scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine)
+    if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
+        raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
     longest = plan.args.max_model_len or model.max_position
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:

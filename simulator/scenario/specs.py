@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
@@ -23,16 +23,20 @@ from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.workload import Workload
 
 
-def _named(look_up: Any, from_fields: Any = None) -> BeforeValidator:
+def _named(look_up: Any, expected: str, from_fields: Any = None, *, optional: bool = False) -> BeforeValidator:
     """Turn a written name into the catalog's entry; a mapping is a custom entry where one is allowed."""
 
     def read(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) or (value is None and optional):
+            return value
         try:
             if isinstance(value, Mapping) and from_fields is not None:
                 return from_fields(dict(value))
-            return look_up(value) if isinstance(value, str | Path) else value
+            if isinstance(value, str | Path) and str(value):
+                return look_up(value)
         except SimulatorError as problem:
             raise ValueError(str(problem)) from None
+        raise ValueError(f"must be {expected}, not {value!r:.60}")
 
     return BeforeValidator(read)
 
@@ -41,10 +45,32 @@ def _quantization(name: str) -> Quantization | None:
     return None if name == "auto" else catalog.quantization(name)
 
 
-GpuName = Annotated[Gpu, _named(catalog.gpu, gpu_from_fields)]
-ModelName = Annotated[Model, _named(catalog.model)]
-QuantizationName = Annotated[Quantization | None, _named(_quantization)]
-EngineName = Annotated[Engine, _named(catalog.engine)]
+def _foldable(name: str) -> str:
+    """The name, if a folder can have it. Raises ValueError where it could not, or would be one somewhere else."""
+    if not name.strip() or name.startswith(".") or set(name) & set("/\\") or len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"{name[:60]!r} cannot name a folder; use up to {_LONGEST_NAME} bytes without / and \\, and no dot in front"
+        )
+    return name
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name[:60]!r} has characters that cannot be printed; write it on one line")
+    return name
+
+
+_LONGEST_NAME = 200
+Label = Annotated[str, AfterValidator(_printable)]
+FolderName = Annotated[Label, AfterValidator(_foldable)]
+GpuName = Annotated[Gpu, _named(catalog.gpu, "the name of a GPU, as in `sim catalog gpus`, or its fields", gpu_from_fields)]
+_MODEL = "the name of a model, as in `sim catalog models`, or the path of a config.json"
+ModelName = Annotated[Model, _named(catalog.model, _MODEL)]
+OwnModelName = Annotated[Model | None, _named(catalog.model, _MODEL, optional=True)]
+QuantizationName = Annotated[
+    Quantization | None, _named(_quantization, "a name, as in `sim catalog quantizations`, or auto", optional=True)
+]
+EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
 
 
 @spec
@@ -55,9 +81,9 @@ class Deployment(EngineArgs):
     differs from the datasheet. `usd_per_gpu_hour` replaces the catalog's price.
     """
 
-    name: str = ""
+    name: Label = ""
     gpu: GpuName
-    model: ModelName | None = None
+    model: OwnModelName = None
     quantization: QuantizationName = None
     replicas: Count = 1
     router: Router = Field(default_factory=RoundRobin)
@@ -107,7 +133,7 @@ class Prices:
 class Scenario:
     """A question: one model, one workload, one engine version, and the deployments to compare under an SLO."""
 
-    name: str
+    name: FolderName
     description: str = ""
     model: ModelName
     engine: EngineName = Field(default_factory=catalog.engine)
@@ -115,7 +141,7 @@ class Scenario:
     slo: Slo | None = None
     latency: LatencySpec = Field(default_factory=Roofline)
     calibration: Path | None = None
-    measured_at: str = Field(default="client", pattern="^(client|engine)$")
+    measured_at: Literal["client", "engine"] = "client"
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0

@@ -125,7 +125,13 @@ class Empirical(_Tabled):
 
 def _shorthand(value: Any) -> Any:
     """A bare number of tokens means that length always."""
-    return {"kind": "fixed", "tokens": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"kind": "fixed", "tokens": value}
+    if isinstance(value, bool | float | str):
+        raise ValueError(
+            f"must be a whole number of tokens, or a law such as {{kind: uniform, min: 10, max: 500}}, not {value!r:.60}"
+        )
+    return value
 
 
 Lengths = Annotated[

@@ -51,7 +51,13 @@ def seconds(value: Any) -> Any:
 
 
 _TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-Rate = Annotated[float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False), WithJsonSchema(_TEXT_OR_NUMBER)]
-IdleRate = Annotated[float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False), WithJsonSchema(_TEXT_OR_NUMBER)]
-Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False), WithJsonSchema(_TEXT_OR_NUMBER)]
-Pause = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False), WithJsonSchema(_TEXT_OR_NUMBER)]
+Rate = Annotated[
+    float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+IdleRate = Annotated[
+    float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+Duration = Annotated[
+    float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+Pause = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)]

@@ -97,3 +97,43 @@ def test_a_directory_and_a_binary_file_are_refused(tmp_path: Path) -> None:
 
 def test_yaml_1_2_words_stay_words() -> None:
     assert Document(Path("x"), parse_yaml("a: no\nb: 1e-3\nc: 1:30\n", Path("x"))).plain() == {"a": "no", "b": 0.001, "c": "1:30"}
+
+
+def test_a_key_that_is_no_text_has_a_place() -> None:
+    document = Document(Path("x.yaml"), parse_yaml("a: 1\n2: b\n? [c]\n: d\n", Path("x.yaml")))
+    assert document.where(("2",)) == "x.yaml:2:1"
+
+
+def test_a_setting_is_blamed_for_what_it_opened(document: Document) -> None:
+    assert document.with_value("workload.arivals.rate", "3").where(("workload", "arivals")) == "--set workload.arivals.rate=3"
+
+
+def test_a_setting_changes_only_one_of_two_that_share_by_alias() -> None:
+    text = "prompt: &p {kind: uniform, min: 1, max: 9}\noutput: *p\n"
+    changed = Document(Path("x"), parse_yaml(text, Path("x"))).with_value("output.max", "5").plain()
+    assert (changed["prompt"]["max"], changed["output"]["max"]) == (9, 5)
+
+
+@pytest.mark.parametrize("dotted", [".workload", "workload.", "workload..rate"])
+def test_an_empty_name_in_a_path_is_refused(document: Document, dotted: str) -> None:
+    with pytest.raises(ScenarioError, match="an empty name in the path"):
+        document.with_value(dotted, "3")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: 1\nb: \x07\n", r"x.yaml:2:4: not YAML: the character U\+0007 is not allowed"),
+        (b"a: 1\nb: caf\xe9\n", r"x.yaml:2:7: cannot be read as UTF-8"),
+        (b"a: 2024-99-99\n", "x.yaml: not YAML: month must be"),
+        (b"a: !!bool maybe\n", "x.yaml: not YAML: 'maybe'"),
+        (b"a: " + b"9" * 5000, "x.yaml: not YAML: Exceeds the limit"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
+    ],
+)
+def test_what_yaml_cannot_hold_is_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ScenarioError, match=message) as problem:
+        read_document(path)
+    assert "\n" not in str(problem.value)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.engine.router import LeastKvUse
 from simulator.errors import ScenarioError
 from simulator.scenario import Scenario, dump, load
 
@@ -79,26 +80,39 @@ MISTAKES = [
         "quantization: fp9",
         r"case.yaml:15:5: deployments\[1\].quantization: unknown quantization 'fp9'; did you",
     ),
-    ("version: vllm-0.19.0", "version: vlm", r"case.yaml:2:1: engine: unknown engine 'vlm'; did you mean"),
+    ("version: vllm-0.19.0", "version: vlm", r"case.yaml:2:10: engine.version: unknown engine 'vlm'; did you mean"),
     ("max_num_seqs: 64", "max_num_seq: 64", r"case.yaml:2:53: engine.max_num_seq: unknown field; did you mean 'max_num_seqs'"),
     (
         "max_num_seqs: 512",
         "max_nm_seqs: 5",
         r"case.yaml:14:5: deployments\[1\].max_nm_seqs: unknown field; did you mean 'max_num_seqs'",
     ),
-    ("kind: poisson", "kind: poison", r"case.yaml:4:3: workload.arrivals: .*'poisson'"),
+    ("kind: poisson", "kind: poison", r"case.yaml:4:3: workload.arrivals: unknown kind 'poison'; did you mean 'poisson'\?"),
+    ("kind: poisson, ", "", r"case.yaml:4:3: workload.arrivals: say its kind: poisson, gamma"),
     ("rate: 4/s", "rate: -4/s", r"case.yaml:4:29: workload.arrivals.rate: "),
     ("rate: 4/s", "rate: 4/parsec", r"case.yaml:4:29: workload.arrivals.rate: .*/s"),
     ("rate: 4/s", "ratte: 4/s", r"case.yaml:4:29: workload.arrivals.ratte: unknown field; did you mean 'rate'"),
     ("requests: 100", "requests: 0", r"case.yaml:7:3: workload.requests: .*greater than or equal to 1, not 0"),
-    ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: .*integer"),
+    ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: must be a whole number, not 'many'"),
+    ("requests: 100", "requests: 1000000000000", r"case.yaml:7:3: workload.requests: about 1,000,000,000,000 requests; at most"),
+    ("requests: 100", "duration: 10000000d", r"case.yaml:7:3: workload.duration: about 3,456,000,000,000 requests; at most"),
+    ("rate: 4/s", "rate: true", r"case.yaml:4:29: workload.arrivals.rate: must be a number, not True"),
     ("prompt: 512", "prompt: 0", r"case.yaml:5:3: workload.prompt"),
+    ("prompt: 512", "prompt: 512 tokens", r"case.yaml:5:3: workload.prompt: must be a whole number of tokens, or a law"),
     ("ttft_s: 1.0", "ttft: 1.0", r"case.yaml:8:7: slo.ttft: unknown field; did you mean 'ttft_s'"),
     ("ttft_s: 1.0", "ttft_s: -1.0", r"case.yaml:8:7: slo.ttft_s: .*greater than 0"),
     ("    gpu: l4\n", "", r"case.yaml:10:5: deployments\[0\].gpu: is missing"),
     ("model: llama-3.1-8b\n", "", r"case.yaml:1:1: model: is missing"),
-    ("prompt: 512", "prompt: 8192", r"case.yaml:10:5: deployments\[0\]: prompts of 8,192 tokens exceed max_model_len 8,192"),
-    ("max_num_seqs: 512", "tensor_parallel_size: 3", r"case.yaml:12:5: deployments\[1\]: .*tensor_parallel_size.*3"),
+    ("prompt: 512", "prompt: 8192", r"case.yaml:2:32: deployments\[0\]: prompts of 8,192 tokens exceed max_model_len 8,192"),
+    ("max_num_seqs: 512", "tensor_parallel_size: 3", r"case.yaml:14:5: deployments\[1\]: .*tensor_parallel_size.*3"),
+    ("max_num_seqs: 512", "replicas: 1000000", r"case.yaml:14:5: deployments\[1\]: 1,000,000 engines; at most"),
+    ("    gpu: l4\n", "    gpu: 4\n", r"case.yaml:11:5: deployments\[0\].gpu: must be the name of a GPU, .* not 4"),
+    ("    gpu: l4\n", "    gpu:\n", r"case.yaml:11:5: deployments\[0\].gpu: must be the name of a GPU, .* not None"),
+    ("gpu: l4", "gpu: l4\n    router: least", r"case.yaml:12:5: deployments\[0\].router: unknown kind 'least'; did you mean"),
+    ("model: llama-3.1-8b", "model: {layers: 3}", r"case.yaml:1:1: model: must be the name of a model"),
+    ("model: llama-3.1-8b", "1: 2\nmodel: llama-3.1-8b", r"case.yaml:1:1: 1: unknown field; known: "),
+    ("model: llama-3.1-8b", "name: ../up\nmodel: llama-3.1-8b", r"case.yaml:1:1: name: '../up' cannot name a folder"),
+    ("name: small", 'name: "a\\nb"', r"case.yaml:10:5: deployments\[0\].name: .* cannot be printed"),
     ("requests: 100", "requests: 100\n  requests: 200", r"case.yaml:8:3: found duplicate key"),
 ]
 
@@ -114,8 +128,19 @@ def test_a_mistake_is_one_line_with_its_place_and_the_way_out(right: str, wrong:
 
 
 def test_no_deployments_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"case.yaml:9:1: deployments: .*at least 1"):
+    with pytest.raises(ScenarioError, match=r"case.yaml:9:1: deployments: must have at least one entry$"):
         read(tmp_path, TEXT[: TEXT.index("deployments:")] + "deployments: []\n")
+
+
+def test_a_router_is_chosen_by_name_and_written_back(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT, ("deployments.small.router", "least_kv_use"))
+    assert isinstance(scenario.deployments[0].router, LeastKvUse)
+    assert read(tmp_path, dump(scenario)) == scenario
+
+
+def test_one_mistake_is_not_counted_as_two(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="^((?!more).)*$"):
+        read(tmp_path, TEXT.replace("gpu: l4", "gpu: l44"))
 
 
 def test_a_setting_that_leads_nowhere_offers_the_nearest(tmp_path: Path) -> None:
