@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 def validate(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file of measurements, or a folder of them.")],
     worst: Annotated[int, typer.Option("--worst", min=0, help="List this many of the largest errors.")] = 10,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="A file that `sim calibrate` wrote, to predict with.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped."""
+    from simulator.latency.calibration import load
     from simulator.validation.compare import report
     from simulator.validation.compare import validate as compare
 
-    findings = compare(path)
+    findings = compare(path, None if calibration is None else load(calibration))
     if as_json:
         import json
 
@@ -47,10 +51,11 @@ def _groups(groups: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(title="Absolute error of the predictions, percent", title_justify="left", header_style="bold")
-    for name in ("rows", "metric", "n", "median", "mean", "p90", "right"):
+    for name in ("rows", "metric", "n", "median", "mean", "p90", "bias", "right"):
         table.add_column(name, justify="left" if name in ("rows", "metric") else "right")
     for group in groups:
-        figures = (f"{group[key]:.2f}" if key in group else "" for key in ("median_percent", "mean_percent", "p90_percent"))
+        keys = ("median_percent", "mean_percent", "p90_percent", "bias_percent")
+        figures = (f"{group[key]:.2f}" if key in group else "" for key in keys)
         right = f"{group['right_percent']:.1f} %" if "right_percent" in group else ""
         table.add_row(group["group"], group["metric"], str(group["n"]), *figures, right)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,7 +12,9 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.errors import NotModelled
 from simulator.latency.parts import add, parts
+from simulator.latency.profiles import Profile, read_profile
 from simulator.latency.rank import rank
 from simulator.latency.step import StepTime
 from simulator.spec import NonNegative, Positive, spec
@@ -92,7 +95,50 @@ class Roofline:
         return parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
 
 
-LatencySpec = Annotated[Constant | Linear | Roofline, Field(discriminator="kind")]
+@spec
+class Measured:
+    """Layer times of one's own, in a folder as `latency.profiles` describes it; all-reduces and the engine's work as in Roofline.
+
+    `path`: the folder. The times are of one GPU's share of this model at this deployment's parallelism.
+    """
+
+    kind: Literal["measured"] = "measured"
+    path: Path
+
+    def bind(
+        self,
+        model: Model,
+        quantization: Quantization | None,
+        gpu: Gpu,
+        args: EngineArgs,
+        engine: Engine,
+        link_bytes_per_s: float | None = None,
+    ) -> StepTime:
+        """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
+        beside = parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
+        return add((_from_profile(read_profile(self.path), model, args), beside["all-reduce"], beside["engine"]))
+
+
+LatencySpec = Annotated[Constant | Linear | Roofline | Measured, Field(discriminator="kind")]
+
+
+def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
+    tokens, sequences = args.max_num_batched_tokens or 0, args.max_num_seqs or 0
+    if tokens > profile.layer.largest or sequences > profile.sampled.largest:
+        raise NotModelled(
+            f"the profile was measured to {profile.layer.largest} tokens and {profile.sampled.largest} sequences a step; "
+            f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further"
+        )
+    layers, a = len(model.layers), profile.attention
+    counts = np.arange(tokens + 1, dtype=np.float64)
+    return StepTime(
+        tokens=layers * (profile.layer.at(counts) + a.per_token * counts) + profile.once.at(counts),
+        sampled=profile.sampled.at(np.arange(sequences + 1, dtype=np.float64)),
+        per_sequence=layers * a.per_sequence,
+        per_context=layers * a.per_context,
+        per_pair=layers * a.per_pair,
+        constant=layers * a.call,
+    )
 
 
 def _affine(args: EngineArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:

@@ -110,8 +110,8 @@ def _all_reduces(r: Rank, costs: Costs) -> Array:
         raise NotModelled(f"no all-reduce over {r.tp} GPUs is modelled; known: {', '.join(map(str, r.kernels.all_reduce))}")
     c = r.kernels.all_reduce[r.tp]
     message = r.tokens * r.model.hidden * 2.0
-    custom = physics.all_reduce(message, r.tp, c.custom_us * US, c.custom_link * r.link_bytes_per_s)
-    nccl = physics.all_reduce(message, r.tp, c.nccl_us * US, c.nccl_link * r.link_bytes_per_s)
+    custom = physics.all_reduce(message, r.tp, c.custom_us * US, r.link(c.custom_link))
+    nccl = physics.all_reduce(message, r.tp, c.nccl_us * US, r.link(c.nccl_link))
     halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
     latency = np.where(r.tokens > 0, c.custom_us * US, 0.0)
     return np.asarray(r.overheads.all_reduce * (halves * np.minimum(custom, nccl) + tiny * latency))

@@ -104,16 +104,27 @@ def _nothing(like: Curve) -> Curve:
 
 
 def _attention(path: Path) -> AttentionFit:
-    """Least squares on relative error, no term below zero."""
+    """Least squares on relative error, no term below zero: decodes from rows without a chunk, prefill from rows without decodes.
+
+    Rows that hold both are left out: there kernels run decodes slower than apart, which a sum of terms cannot say.
+    """
     names = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us")
     table = np.array([[_number(path, row, name) for name in names] for row in _rows(path, names)])
-    chunk, before, decodes, context, measured = table.T
-    terms = np.stack([np.ones(len(table)), chunk, decodes, decodes * context, chunk * (before + chunk / 2)], axis=1) * 1.0
-    seconds = measured * US
-    found = _nonnegative(terms / seconds[:, None], np.ones(len(table)))
-    off = np.abs(terms @ found / seconds - 1)
-    call, token, sequence, per_context, pair = map(float, found)
-    return AttentionFit(call, token, sequence, per_context, pair, int(context.max()), 100 * float(np.median(off)))
+    decodes, prompts = table[table[:, 0] == 0], table[(table[:, 2] == 0) & (table[:, 0] > 0)]
+    if len(decodes) < 3 or len(prompts) < 2:
+        raise MeasurementError(f"{path}: rows of decodes alone (prefill_chunk 0) and of a prompt alone (n_decode 0) are needed")
+    n, context, seconds = decodes[:, 2], decodes[:, 3], decodes[:, 4] * US
+    first, off = _fit(np.stack([np.ones(len(n)), n, n * context], axis=1), seconds, 0.0)
+    chunk, before, later = prompts[:, 0], prompts[:, 1], prompts[:, 4] * US
+    second, off_prompts = _fit(np.stack([chunk, chunk * (before + chunk / 2)], axis=1), later, first[0])
+    typical = 100 * float(np.median(np.concatenate([off, off_prompts])))
+    return AttentionFit(first[0], second[0], first[1], first[2], second[1], int(context.max()), typical)
+
+
+def _fit(terms: Floats, seconds: Floats, constant: float) -> tuple[list[float], Floats]:
+    """Coefficients of terms beside a constant, and the relative error of each row."""
+    found = _nonnegative(terms / seconds[:, None], 1 - constant / seconds)
+    return [float(c) for c in found], np.abs((terms @ found + constant) / seconds - 1)
 
 
 def _nonnegative(terms: Floats, wanted: Floats) -> Floats:

@@ -26,9 +26,11 @@ _UNPACKED: dict[str, RunningKernel] = {"fp8": "fp8_wo", "fp8_block": "fp8_wo", "
 class Rank:
     """One GPU of a deployment, with the token and sequence counts that its tables run over.
 
-    `tp` splits attention and dense layers; experts are split over `expert_ranks`, whole where enable_expert_parallel is set and
-    along their width otherwise. `dp` ranks bring their tokens together in front of the experts. CUDA
-    graphs cover steps of at most `largest_graph` tokens; `compiled` says whether the others run compiled code.
+    `tp` splits attention and dense layers; experts are whole on their ranks with enable_expert_parallel, and split along their
+    width without. `dp` ranks bring their tokens together in front of the experts. `bus_bytes_per_s` is what the user measured
+    between GPUs (busbw of nccl-tests). CUDA graphs cover steps of up to `largest_graph` tokens. `compiled`: the others run
+    compiled code; `asynchronous`: a step is scheduled while the one before runs; `separate_prefill`: prompts and decodes
+    have steps of their own.
     """
 
     model: Model
@@ -41,13 +43,22 @@ class Rank:
     dp: int
     whole_experts: bool
     cache_bytes: float
-    link_bytes_per_s: float
+    bus_bytes_per_s: float | None
     tokens: Array
     sequences: Array
     largest_graph: int
     compiled: bool
     asynchronous: bool
     separate_prefill: bool
+
+    def link(self, fraction: float) -> float:
+        """Bytes/s that an all-reduce reaches, from the fraction of the datasheet's link that it does.
+
+        A bus bandwidth that was given is reached, up to what that fraction of the larger of the two comes to.
+        """
+        if self.bus_bytes_per_s is None:
+            return fraction * self.gpu.link_bytes_per_s
+        return min(self.bus_bytes_per_s, fraction * max(self.bus_bytes_per_s, self.gpu.link_bytes_per_s))
 
     @property
     def sixteen_flops(self) -> float:
@@ -121,7 +132,7 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
         whole_experts=args.enable_expert_parallel,
         cache_bytes=_CACHE_BYTES[asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype],
-        link_bytes_per_s=link or gpu.link_bytes_per_s,
+        bus_bytes_per_s=link,
         tokens=np.arange(args.max_num_batched_tokens + 1, dtype=np.float64),
         sequences=np.arange(args.max_num_seqs + 1, dtype=np.float64),
         largest_graph=engine.largest_cudagraph(args),

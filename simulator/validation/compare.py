@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
 from simulator.validation import serving, startup
-from simulator.validation.measurements import Comparison, Findings, Reader, Skipped, choose_reader, read_tables
+from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_tables
 
-READERS: tuple[Reader, ...] = (startup.READER, *serving.READERS)
+LABELS = ("engine", "model", "gpu", "dtype")
 
 
-def validate(path: Path) -> Findings:
-    """Everything that a file, or the files of a folder, let us compare.
+def validate(path: Path, calibration: Calibration | None = None) -> Findings:
+    """Everything that a file, or the files of a folder, let us compare; latencies with a calibration where one is given.
 
     A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
     """
     findings = Findings()
     for table in read_tables(path):
         try:
-            findings.add(choose_reader(table, READERS).compare(table))
+            findings.add(choose_reader(table, (startup.READER, *serving.readers(calibration))).compare(table))
         except MeasurementError as problem:
             findings.skipped.append(Skipped(table.source, 0, str(problem)))
     if not findings.comparisons:
@@ -33,9 +34,10 @@ def validate(path: Path) -> Findings:
 
 
 def groups(findings: Findings) -> list[dict[str, Any]]:
-    """Error of every metric, over all rows, over those that state everything, and by file: n, median, mean and p90 in percent.
+    """Error of every metric, over all rows, over those that state everything, by file, and by engine, model, GPU and dtype.
 
-    The errors are absolute. `outcome` has the share that is right instead.
+    n, then median, mean and p90 of the absolute errors and the median signed one, in percent. `outcome` has the share that is
+    right instead.
     """
     members: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for comparison in findings.comparisons:
@@ -43,11 +45,14 @@ def groups(findings: Findings) -> list[dict[str, Any]]:
         if comparison.stated:
             members["fully stated", comparison.metric].append(comparison)
         members[comparison.source, comparison.metric].append(comparison)
+        if comparison.labels:
+            members[" · ".join(comparison.labels), comparison.metric].append(comparison)
     return [_summary(group, metric, found) for (group, metric), found in members.items()]
 
 
 def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]:
-    errors = np.abs([comparison.error_percent for comparison in found])
+    signed = np.array([comparison.error_percent for comparison in found])
+    errors = np.abs(signed)
     head = {"group": group, "metric": metric, "n": len(found)}
     if isinstance(found[0].measured, str):
         return {**head, "right_percent": float(100.0 - errors.mean())}
@@ -56,6 +61,7 @@ def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]
         "median_percent": float(np.median(errors)),
         "mean_percent": float(errors.mean()),
         "p90_percent": float(np.percentile(errors, 90)),
+        "bias_percent": float(np.median(signed)),
     }
 
 
@@ -69,6 +75,8 @@ def report(findings: Findings) -> dict[str, Any]:
             "measured": c.measured,
             "predicted": c.predicted,
             "error_percent": c.error_percent,
+            "stated": c.stated,
+            **({} if c.labels is None else dict(zip(LABELS, c.labels, strict=True))),
         }
         for c in findings.comparisons
     ]

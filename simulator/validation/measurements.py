@@ -1,6 +1,6 @@
 """Measurements: CSV files of real runs, and the readers that know some set of columns.
 
-A reader turns a table into comparisons and skipped rows; the first of `compare.READERS` whose columns are all there is taken.
+A reader turns a table into comparisons and skipped rows; the first whose columns are all there is taken.
 """
 
 from __future__ import annotations

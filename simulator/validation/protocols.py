@@ -15,6 +15,7 @@ from simulator.engine.limits import Limits
 from simulator.engine.recorder import FINISHED, Trace
 from simulator.engine.source import OpenLoop, Source
 from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration, apply
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
@@ -50,15 +51,18 @@ class Server:
 
 @dataclass(slots=True)
 class Bench:
-    """Simulates servers under load, binding each configuration once."""
+    """Simulates servers under load, binding each configuration once, with a calibration where one is given."""
 
     latency: LatencySpec = field(default_factory=Roofline)
+    calibration: Calibration | None = None
     bound: dict[tuple[object, ...], tuple[StepTime, Limits]] = field(default_factory=dict)
 
     def bind(self, server: Server) -> tuple[StepTime, Limits]:
         """Step time and limits of one replica. Raises MeasurementError where our memory plan says that it would not start."""
         if server.key not in self.bound:
-            self.bound[server.key] = _bind(server, self.latency)
+            step_time, limits = _bind(server, self.latency)
+            found = self.calibration and self.calibration.find(server.model, server.quantization, server.gpu, server.args)
+            self.bound[server.key] = apply(step_time, found or None), limits
         return self.bound[server.key]
 
     def run(self, server: Server, requests: Requests, source: Source | None = None) -> Trace:

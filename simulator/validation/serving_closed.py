@@ -12,6 +12,7 @@ from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import Model, MoeMlp, model
 from simulator.engine.source import ClosedLoop
+from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of, uniform_lengths
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, quantization_of, values_in
@@ -44,15 +45,15 @@ _ONE = {
 }
 
 
-def compare_many(table: Table) -> Findings:
+def compare_many(table: Table, calibration: Calibration | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with mean TTFT and TPOT."""
-    return compare_rows(table, predict_many, lambda row: values_in(row, _MANY))
+    return compare_rows(table, predict_many, lambda row: values_in(row, _MANY), calibration)
 
 
-def compare_one(table: Table) -> Findings:
+def compare_one(table: Table, calibration: Calibration | None = None) -> Findings:
     """Rows of one deployment, which the file's name tells: `..._h100_qwen3-8b_bf16.csv`."""
     server = _from_name(table.source)
-    return compare_rows(table, lambda row, bench: _predict_one(row, bench, server), lambda row: values_in(row, _ONE))
+    return compare_rows(table, lambda row, bench: _predict_one(row, bench, server), lambda row: values_in(row, _ONE), calibration)
 
 
 def predict_many(row: Row, bench: Bench) -> Prediction:

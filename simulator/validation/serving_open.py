@@ -11,6 +11,7 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.engine.recorder import Trace
 from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, values_in
@@ -30,7 +31,7 @@ _COLUMNS = {
 }
 
 
-def compare(table: Table) -> Findings:
+def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     """Every stage, and the run as a whole, beside a simulation of the run."""
     runs: dict[str, tuple[Server, Trace, Ints]] = {}
 
@@ -41,7 +42,7 @@ def compare(table: Table) -> Findings:
         wanted = text(row, "stage")
         return Prediction(_figures(trace, None if wanted == "all" else stage == int(wanted)), server)
 
-    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS))
+    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
 
 def _simulated(row: Row, bench: Bench) -> tuple[Server, Trace, Ints]:

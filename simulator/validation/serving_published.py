@@ -14,6 +14,7 @@ from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.engine.source import ClosedLoop, Source
 from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of
 from simulator.validation.serving_rows import Prediction, compare_rows, engine_of, quantization_of, values_in
@@ -56,9 +57,9 @@ class Load:
     median: bool = False
 
 
-def compare(table: Table) -> Findings:
+def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     """Every row beside our figure for it. transformers rows and rows that lack their protocol are skipped with the reason."""
-    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS))
+    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
 
 def predict(row: Row, bench: Bench) -> Prediction:

@@ -14,29 +14,33 @@ from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Comparison, Findings, Reader, Row, Table, number
 from simulator.validation.protocols import Bench, Server, in_engine, output_tokens_per_s
 from simulator.validation.serving_rows import Prediction, beside
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
+# Bytes/s that all-reduces reach between PCIe cards where a log does not say: a guess for two cards without peer-to-peer access.
+GUESSED_BUS = 20e9
 _PERCENTILES = (50, 90, 99)
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
 
-def compare(table: Table) -> Findings:
+def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     """Mean and percentiles of a run, and every request, beside a simulation of the same requests."""
     server = server_beside(table.path)
     log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
     requests = _requests(log, table.path.with_name("trace.jsonl"))
-    trace = Bench().run(server, requests)
+    trace = Bench(calibration=calibration).run(server, requests)
     ours, theirs = in_engine(trace), _measured(log)
     if len(ours["e2e_s"]) < len(table.rows):
         raise MeasurementError(f"{table.source}: in the simulation {len(table.rows) - len(ours['e2e_s'])} requests never finish")
     source = f"{table.path.parent.name}/{table.source}"
     length = float(log["last_token_s"].max() - log["arrival_s"].min())
     rate = {"output_tok_s": float(log["output_len"].sum()) / length}
-    found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server))
-    found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server))
+    stated = server.link_bytes_per_s is None
+    found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server, stated))
+    found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server, stated))
     return Findings(comparisons=found + _each(source, theirs, ours, server))
 
 
@@ -47,7 +51,7 @@ def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats],
         measured = {f"{name}_each": 1e3 * float(theirs[key][index]) for name, key in _NAMES.items()}
         predicted = {f"{name}_each": 1e3 * float(ours[key][index]) for name, key in _NAMES.items()}
         known = {name: value for name, value in measured.items() if np.isfinite(value) and value > 0}
-        found += beside(source, index + 1, known, Prediction(predicted, server))
+        found += beside(source, index + 1, known, Prediction(predicted, server, server.link_bytes_per_s is None))
     return found
 
 
@@ -103,8 +107,15 @@ def server_beside(path: Path) -> Server:
     known = ("tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len", "kv_cache_dtype")
     args = EngineArgs(**{name: given[name] for name in known if given.get(name) is not None})
     card = gpu(hardware.get("device_name") or _card(path.parent.name))
+    unstated = args.tensor_parallel_size > 1 and card.link == "pcie"
     return Server(
-        base, base.quantization, card, engine(f"vllm {told['vllm_version']}"), args, kv_tokens=cache.get("num_kv_tokens")
+        base,
+        base.quantization,
+        card,
+        engine(f"vllm {told['vllm_version']}"),
+        args,
+        kv_tokens=cache.get("num_kv_tokens"),
+        link_bytes_per_s=GUESSED_BUS if unstated else None,
     )
 
 

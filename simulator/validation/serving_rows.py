@@ -10,6 +10,7 @@ from simulator.catalog.engines import Engine, engine
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import MeasurementError, SimulatorError
+from simulator.latency.calibration import Calibration, format_name
 from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
 from simulator.validation.protocols import Bench, Server
 
@@ -27,10 +28,13 @@ class Prediction:
 
 
 def compare_rows(
-    table: Table, predict: Callable[[Row, Bench], Prediction], measured: Callable[[Row], Mapping[str, float]]
+    table: Table,
+    predict: Callable[[Row, Bench], Prediction],
+    measured: Callable[[Row], Mapping[str, float]],
+    calibration: Calibration | None = None,
 ) -> Findings:
     """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason."""
-    findings, bench = Findings(), Bench()
+    findings, bench = Findings(), Bench(calibration=calibration)
     for index, row in enumerate(table.rows, start=1):
         try:
             if not (values := measured(row)):
@@ -50,7 +54,7 @@ def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction)
 
 def labels_of(server: Server) -> tuple[str, str, str, str]:
     """Engine, model, GPU and dtype of a server, as reports group rows."""
-    form = server.quantization.name if server.quantization else server.model.dtype
+    form = format_name(server.model, server.quantization)
     return f"{server.engine.family} {server.engine.version}", server.model.name, server.gpu.name, form
 
 

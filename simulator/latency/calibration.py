@@ -1,0 +1,131 @@
+"""Calibration: factors on step times, fitted to one's own measurements and kept in a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization
+from simulator.errors import MeasurementError
+from simulator.latency.step import StepTime, Window
+from simulator.spec import Count, NonNegative, Positive, spec
+
+
+@spec
+class DecodeFactor:
+    """Measured over predicted time of a decode step of `sequences` sequences; `percent` is its standard error."""
+
+    sequences: Count
+    factor: Positive
+    percent: NonNegative
+
+
+@spec
+class Factors:
+    """What was fitted for one model on one GPU in one format at one tensor-parallel size.
+
+    Between two `decode` points the factor is interpolated in the logarithm of the sequences; outside them it stays. `prefill`
+    scales what prompt tokens add; None takes the decode factor.
+    """
+
+    model: str
+    gpu: str
+    quantization: str
+    tensor_parallel_size: Count = 1
+    decode: Annotated[tuple[DecodeFactor, ...], Field(min_length=1, max_length=2)]
+    prefill: Positive | None = None
+    prefill_percent: NonNegative = 0.0
+    rows: Count = 1
+
+
+@spec
+class Calibration:
+    """A calibration file: factors by configuration, and what they were fitted to."""
+
+    source: str
+    fitted: str
+    factors: tuple[Factors, ...]
+
+    def find(self, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs) -> Factors | None:
+        """The factors of a configuration, None where it was not measured."""
+        wanted = model.name, gpu.name, format_name(model, quantization), args.tensor_parallel_size
+        found = (f for f in self.factors if (f.model, f.gpu, f.quantization, f.tensor_parallel_size) == wanted)
+        return next(found, None)
+
+
+def format_name(model: Model, quantization: Quantization | None) -> str:
+    """The name that calibrations and reports give a model's number format."""
+    return quantization.name if quantization else model.dtype
+
+
+def apply(step_time: StepTime, factors: Factors | None) -> StepTime:
+    """A step time with its factors: decode steps by the number of their tokens, prompt tokens beyond them by `prefill`."""
+    if factors is None:
+        return step_time
+    most = min(max(point.sequences for point in factors.decode), len(step_time.tokens) - 1)
+    by_tokens = decode_factor(factors, np.arange(len(step_time.tokens), dtype=np.float64))
+    last = float(by_tokens[most])
+    prefill = factors.prefill or last
+    whole = step_time.tokens + step_time.constant
+    tokens = np.where(np.arange(len(whole)) <= most, by_tokens * whole, last * whole[most] + prefill * (whole - whole[most]))
+    return replace(
+        step_time,
+        tokens=np.maximum(tokens, 0.0),
+        sampled=decode_factor(factors, np.arange(len(step_time.sampled), dtype=np.float64)) * step_time.sampled,
+        per_sequence=last * step_time.per_sequence,
+        per_context=last * step_time.per_context,
+        per_pair=prefill * step_time.per_pair,
+        constant=0.0,
+        windows=tuple(Window(w.size, last * w.per_context, prefill * w.per_pair) for w in step_time.windows),
+    )
+
+
+def decode_factor(factors: Factors, sequences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The decode factor at numbers of sequences, same shape."""
+    points = sorted(factors.decode, key=lambda point: point.sequences)
+    at = np.log([point.sequences for point in points])
+    return np.exp(np.interp(np.log(np.maximum(sequences, 1.0)), at, np.log([point.factor for point in points])))
+
+
+def load(path: Path) -> Calibration:
+    """The calibration in a YAML file. Raises MeasurementError in one line where it is not one."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise MeasurementError(f"{path}: no such calibration file; `sim calibrate` writes one") from None
+    except (OSError, UnicodeDecodeError, YAMLError) as problem:
+        raise MeasurementError(f"{path}: cannot be read as YAML: {str(problem).splitlines()[0]}") from None
+    try:
+        return TypeAdapter(Calibration).validate_python(data)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise MeasurementError(f"{path}: {where}: {first['msg']}") from None
+
+
+def dump(calibration: Calibration) -> str:
+    """A calibration as the text of its YAML file; `load` reads it back."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    text = StringIO()
+    YAML().dump(_without_none(TypeAdapter(Calibration).dump_python(calibration, mode="json")), text)
+    return text.getvalue()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
