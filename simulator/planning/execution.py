@@ -6,15 +6,16 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from simulator.errors import SimulatorError
+from simulator.planning.fingerprint import package_digest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,7 +59,7 @@ class Processes:
         import joblib
 
         wanted = self.workers or joblib.cpu_count()
-        return max(1, min(wanted, self.at_most or wanted))
+        return max(1, wanted if self.at_most is None else min(wanted, self.at_most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,65 +162,54 @@ def _settled(future: Future[Outcome[R]]) -> Outcome[R]:
 
 
 def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, Outcome[R]]]:
-    """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies."""
-    client = connect(address)
-    try:
-        from distributed import as_completed
+    """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies.
 
-        futures = {client.submit(_try, function, item, pure=False): index for index, item in enumerate(items)}
-        for future in as_completed(list(futures)):
+    Raises SimulatorError when a worker has another version of this package, or none.
+    """
+    client, digest = connect(address), package_digest()
+    try:
+        futures = {client.submit(_try_with, digest, function, item, pure=False): index for index, item in enumerate(items)}
+        for future in _dask().as_completed(list(futures), loop=client.loop):
             index = futures.pop(future)
             error = future.exception()
+            if isinstance(error, _OtherVersion | ImportError):
+                raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
             yield index, future.result() if error is None else Outcome(error=_lost(error))
             future.release()
     finally:
         client.close()
 
 
-def _lost(error: BaseException) -> Exception:
-    from distributed.scheduler import KilledWorker
+class _OtherVersion(Exception):
+    """A worker's package differs from the one that asks."""
 
-    if isinstance(error, KilledWorker):
+
+def _try_with(digest: str, function: Callable[[T], R], item: T) -> Outcome[R]:
+    if package_digest() != digest:
+        raise _OtherVersion(f"the files of the package differ, {package_digest()} there and {digest} here")
+    return _try(function, item)
+
+
+def _lost(error: BaseException) -> Exception:
+    if isinstance(error, _dask().KilledWorker):
         return WorkerLost("its worker died again and again, out of memory or killed")
     return error if isinstance(error, Exception) else SimulatorError(str(error))
 
 
 def connect(address: str) -> Any:
-    """A client of the Dask scheduler at an address, every worker of which runs the same code as this process.
-
-    Raises SimulatorError when Dask is not installed, nothing answers, or a worker has another version.
-    """
-    from simulator.planning.fingerprint import package_digest
-
+    """A client of the Dask scheduler at an address. Raises SimulatorError when Dask is not installed or nothing answers."""
     try:
-        from distributed import Client
-    except ImportError:
-        raise SimulatorError("a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'") from None
-    try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        return _dask().Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise SimulatorError(f"no Dask scheduler answers at {address} within {CONNECT_S:g} s: {reason}") from None
-    others = _others(client, package_digest())
-    if others:
-        client.close()
-        raise SimulatorError(
-            f"workers of {address} run another version of the simulator, install this one there: {', '.join(others)}"
-        )
-    return client
 
 
-def _others(client: Any, digest: str) -> list[str]:
-    """Addresses of the workers whose package differs from ours, or is missing."""
-    from simulator.planning.fingerprint import package_digest
-
-    answers: dict[str, Any] = client.run(package_digest, on_error="return")
-    return [worker for worker, answer in answers.items() if answer != digest]
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _dask() -> Any:
+    try:
+        return import_module("distributed")
+    except ImportError:
+        raise SimulatorError("a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'") from None
 
 
 def in_order(outcomes: Iterable[tuple[int, Outcome[R]]]) -> list[R]:
