@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
+from simulator.cli.calibrate import calibrate
 from simulator.cli.catalog import app as catalog
 from simulator.cli.compare import compare
 from simulator.cli.memory import memory
@@ -24,9 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, memory, size, sweep, compare, trace, validate):
+for command in (run, check, memory, size, sweep, compare, trace, validate, calibrate):
     app.command()(command)
 app.add_typer(catalog, name="catalog")
+
+_UsageError = typer.BadParameter.__mro__[1]  # what typer raises for a command line it cannot parse; it has no public name
+_REFUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,7 +45,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -49,13 +54,49 @@ def _root(
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(prog_name="sim", standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageError as problem:
+        code = _refuse(_usage(problem))
     except SimulatorError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+        code = _refuse(str(problem))
+    except MemoryError:
+        code = _refuse("this computer has not enough memory for it; ask for fewer requests or shorter runs")
+    except SystemExit as left:  # how typer and rich leave when whoever reads stdout is gone
+        code = _without_reader() if isinstance(left.__context__, BrokenPipeError) else left.code
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        code = _without_reader()
+    except OSError as problem:
+        _drop_stdout()
+        code = _refuse(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
     except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
+
+
+def _refuse(problem: str) -> int:
+    """Say what is wrong in one line, whatever is in the message."""
+    if problem:
+        print("error:", "".join(c if c.isprintable() else " " for c in problem.strip()), file=sys.stderr)
+    return _REFUSED
+
+
+def _usage(problem: typer.BadParameter | BaseException) -> str:
+    """What is wrong with the command line, and where to read more; empty where its help was printed instead."""
+    message, context = problem.format_message(), problem.ctx  # type: ignore[union-attr]
+    if not message.strip():
+        return ""
+    said = message[0].lower() + message[1:].rstrip(".")
+    return f"{said}; see {context.command_path} --help" if context else said
+
+
+def _without_reader() -> int:
+    _drop_stdout()
+    return _PIPE_CLOSED
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered nowhere, so that Python does not stumble over it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)

@@ -67,7 +67,7 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
     seen = at_client(trace, users)
     means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
-    return Prediction(means, server, stated and not _capped(row, users))
+    return Prediction(means, server, stated and not is_capped(row, users))
 
 
 def server_of(row: Row) -> tuple[Server, bool]:
@@ -104,7 +104,8 @@ def _only_whole(base: Model, tensor: int) -> bool:
     return blocked and any(isinstance(m := layer.mlp, MoeMlp) and m.width // tensor % 128 for layer in base.layers)
 
 
-def _capped(row: Row, users: int) -> bool:
+def is_capped(row: Row, users: int) -> bool:
+    """Whether requests waited for a sequence or KV limit that the row does not state."""
     ttft = number(row, "ttft_ms_mean") or 0.0
     return ttft > _CAPPED_TTFT_MS or (users >= _CAPPED_CONCURRENCY[0] and ttft > _CAPPED_CONCURRENCY[1])
 

@@ -1,0 +1,183 @@
+"""Calibrate: the few factors on step times that measured points identify, how sure they are, and the error on points left out."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.source import Source
+from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
+from simulator.validation.measurements import Skipped
+from simulator.validation.protocols import Bench, Server, at_client
+from simulator.workload.requests import Requests
+
+# What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
+POINT_ERROR, CLASS_ERROR = 0.05, 0.20
+# Two concurrencies identify a slope when the larger is at least this many times the smaller.
+_SPREAD = 2.0
+# The share of a measured TTFT that our engine must account for, so that it can tell how fast prefill is.
+_PREFILL_SHARE = 0.6
+_PASSES = 3
+
+Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured run: its server and load, and its mean TPOT and TTFT at the client in milliseconds, where measured."""
+
+    source: str
+    row: int
+    server: Server
+    requests: Requests
+    load: Source
+    concurrency: float
+    tpot_ms: float | None
+    ttft_ms: float | None
+
+    @property
+    def key(self) -> Key:
+        """What shares its factors: model, GPU, format and tensor-parallel size."""
+        s = self.server
+        return s.model.name, s.gpu.name, format_name(s.model, s.quantization), s.args.tensor_parallel_size
+
+
+@dataclass(slots=True)
+class Report:
+    """A calibration, the errors of TPOT in percent before, after and left out by configuration, and what could not be fitted."""
+
+    calibration: Calibration
+    before: dict[Key, float] = field(default_factory=dict)
+    after: dict[Key, float] = field(default_factory=dict)
+    left_out: dict[Key, float] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def calibrate(points: Sequence[Point], skipped: Iterable[Skipped] = (), today: datetime.date | None = None) -> Report:
+    """The calibration of measured points.
+
+    Raises MeasurementError when no point identifies anything.
+    """
+    groups: dict[Key, list[Point]] = defaultdict(list)
+    for point in points:
+        groups[point.key].append(point)
+    sources = ", ".join(dict.fromkeys(point.source for point in points))
+    date = (today or datetime.date.today()).isoformat()
+    report = Report(Calibration(source=sources, fitted=date, factors=()), skipped=list(skipped))
+    fitted = [found for key, group in groups.items() if (found := _group(key, group, report)) is not None]
+    if not fitted:
+        reasons = "; ".join((*report.refused, *(skip.reason for skip in report.skipped))[:3]) or "there are no rows"
+        raise MeasurementError(f"nothing to calibrate with: {reasons}")
+    report.calibration = Calibration(source=sources, fitted=date, factors=tuple(fitted))
+    return report
+
+
+def _group(key: Key, points: list[Point], report: Report) -> Factors | None:
+    usable = [point for point in points if point.tpot_ms]
+    if not usable:
+        report.refused.append(f"{_name(key)}: no row has a TPOT, and a TTFT alone does not tell decode from prefill")
+        return None
+    report.before[key] = _mean_error(_ratios(usable, None))
+    factors = _fit(key, usable, report)
+    report.after[key] = _mean_error(_ratios(usable, factors))
+    if len(usable) > 1:
+        outside = [_ratios([point], _fit(key, [p for p in usable if p is not point], None)) for point in usable]
+        report.left_out[key] = _mean_error(np.concatenate(outside))
+    return factors
+
+
+def _fit(key: Key, points: list[Point], report: Report | None) -> Factors:
+    """Factors of one configuration: decode from TPOT, then prefill from TTFT, a few times over, as each moves the other."""
+    factors = _start(key, points)
+    for _ in range(_PASSES):
+        factors = _decode(factors, points, _ratios(points, factors))
+        factors = _prefill(factors, points)
+    if report is not None and factors.prefill is None:
+        report.refused.append(f"{_name(key)}: prefill is not told by these rows; it takes the decode factor")
+    return factors
+
+
+def _start(key: Key, points: list[Point]) -> Factors:
+    decode = tuple(DecodeFactor(sequences=n, factor=1.0, percent=0.0) for n in _anchors(points))
+    model, gpu, form, tensor = key
+    return Factors(model=model, gpu=gpu, quantization=form, tensor_parallel_size=tensor, decode=decode, rows=len(points))
+
+
+def _anchors(points: list[Point]) -> list[int]:
+    """The concurrencies between which a factor is fitted: the ends of the measured range, or its middle where it is narrow."""
+    users = sorted(max(1, round(point.concurrency)) for point in points)
+    if users[-1] >= _SPREAD * users[0]:
+        return [users[0], users[-1]]
+    return [max(1, round(float(np.exp(np.mean(np.log(users))))))]
+
+
+def _decode(factors: Factors, points: list[Point], ratios: NDArray[np.float64]) -> Factors:
+    """One step: the log ratios of measured to predicted TPOT, spread over the anchors by least squares with a prior at 1."""
+    anchors = [point.sequences for point in factors.decode]
+    users = np.log([max(1.0, point.concurrency) for point in points])
+    upper = np.interp(users, np.log(anchors), [0.0, 1.0]) if len(anchors) == 2 else np.zeros(len(points))
+    design = np.stack([1 - upper, upper], axis=1)[:, : len(anchors)]
+    now = np.log([point.factor for point in factors.decode])
+    precision = design.T @ design / POINT_ERROR**2 + np.eye(len(anchors)) / CLASS_ERROR**2
+    found = np.linalg.solve(precision, design.T @ (np.log(ratios) + design @ now) / POINT_ERROR**2)
+    error = 100 * np.sqrt(np.diag(np.linalg.inv(precision)))
+    decode = tuple(
+        DecodeFactor(sequences=n, factor=round(float(np.exp(f)), 4), percent=round(float(e), 1))
+        for n, f, e in zip(anchors, found, error, strict=True)
+    )
+    return replace(factors, decode=decode)
+
+
+def _prefill(factors: Factors, points: list[Point]) -> Factors:
+    """The prefill factor, where rows have a TTFT that is mostly the engine's; None where they do not tell it."""
+    telling = []
+    for point in points:
+        if not point.ttft_ms:
+            continue
+        bench = Bench(calibration=_alone(factors))
+        trace = bench.run(point.server, point.requests, point.load)
+        engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
+        client_ms = 1e3 * float(np.nanmean(at_client(trace, point.concurrency)["ttft_s"]))
+        wanted = point.ttft_ms - (client_ms - engine_ms)
+        if wanted > _PREFILL_SHARE * point.ttft_ms:
+            telling.append(np.log(wanted / engine_ms))
+    if not telling:
+        return replace(factors, prefill=None)
+    weight = len(telling) / POINT_ERROR**2
+    now = np.log(factors.prefill or factors.decode[-1].factor)
+    shift = weight * float(np.mean(telling)) / (weight + 1 / CLASS_ERROR**2)
+    error = 100 / np.sqrt(weight + 1 / CLASS_ERROR**2)
+    return replace(
+        factors, prefill=round(float(np.exp(np.clip(now + shift, -1.5, 1.5))), 4), prefill_percent=round(float(error), 1)
+    )
+
+
+def _ratios(points: Sequence[Point], factors: Factors | None) -> NDArray[np.float64]:
+    """Measured over predicted TPOT of each point."""
+    bench = Bench(calibration=_alone(factors) if factors else None)
+    ratios = []
+    for point in points:
+        trace = bench.run(point.server, point.requests, point.load)
+        ratios.append((point.tpot_ms or 0.0) / (1e3 * float(np.nanmean(at_client(trace, point.concurrency)["tpot_s"]))))
+    return np.array(ratios)
+
+
+def _alone(factors: Factors) -> Calibration:
+    return Calibration(source="", fitted="", factors=(factors,))
+
+
+def _mean_error(ratios: NDArray[np.float64]) -> float:
+    """Mean absolute error of predictions in percent, from measured over predicted."""
+    return 100 * float(np.abs(1 / ratios - 1).mean())
+
+
+def _name(key: Key) -> str:
+    model, gpu, form, tensor = key
+    return f"{model} {form} on {gpu}, tensor_parallel_size {tensor}"

@@ -1,0 +1,126 @@
+"""Files to calibrate with: CSV rows of closed loops, and what `vllm bench serve --save-result` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.errors import MeasurementError, SimulatorError
+from simulator.validation.calibrate import Point
+from simulator.validation.measurements import Row, Skipped, number, read_table
+from simulator.validation.protocols import Server, requests_of, uniform_lengths
+from simulator.validation.serving_closed import MANY, PROMPTS_EACH, is_capped, server_of
+from simulator.validation.serving_rows import count, values_in
+from simulator.workload.requests import Ints, Requests
+
+_CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
+
+
+def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[list[Point], list[Skipped]]:
+    """The points in CSV files of closed loops and JSON files of `vllm bench serve --save-result`, and the rows left out.
+
+    `server` is what a JSON file was measured on, which it does not say itself.
+    """
+    points: list[Point] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        try:
+            found, left = _points(path, server)
+        except SimulatorError as problem:
+            found, left = [], [Skipped(path.name, 0, str(problem))]
+        points += found
+        skipped += left
+    return points, skipped
+
+
+def _points(path: Path, server: Server | None) -> tuple[list[Point], list[Skipped]]:
+    if path.suffix.lower() == ".json":
+        return [_from_bench(path, server)], []
+    table = read_table(path)
+    if missing := MANY.missing(table):
+        raise MeasurementError(f"{path.name}: columns missing: {', '.join(name.replace('|', ' or ') for name in missing)}")
+    points, skipped = [], []
+    for index, row in enumerate(table.rows, start=1):
+        try:
+            points.append(_from_row(path.name, index, row))
+        except SimulatorError as problem:
+            skipped.append(Skipped(path.name, index, str(problem)))
+    return points, skipped
+
+
+def _from_row(source: str, index: int, row: Row) -> Point:
+    measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
+    users = count(row, "concurrency")
+    if is_capped(row, users):
+        raise MeasurementError("its requests waited for a limit that the row does not state")
+    rng, ratio = np.random.default_rng([users, index]), number(row, "length_range_ratio") or 1.0
+    lengths = [uniform_lengths(PROMPTS_EACH * users, count(row, name), ratio, rng) for name in ("input_len", "output_len")]
+    return Point(
+        source=source,
+        row=index,
+        server=server_of(row)[0],
+        requests=requests_of(lengths[0], lengths[1]),
+        load=ClosedLoop(concurrency=users),
+        concurrency=users,
+        tpot_ms=measured["tpot"],
+        ttft_ms=measured["ttft"],
+    )
+
+
+def _from_bench(path: Path, server: Server | None) -> Point:
+    """A point from vLLM's benchmark: mean lengths, or each request's own with --save-detailed."""
+    if server is None:
+        raise MeasurementError(
+            f"{path.name} does not say what it was measured on: give --gpu (and --model, --tensor-parallel-size)"
+        )
+    told = _json(path)
+    requests, users = _lengths(path, told), told.get("max_concurrency")
+    duration = _positive(path, told, "duration")
+    tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
+    output = float(requests.output_tokens.mean())
+    load: Source = ClosedLoop(concurrency=int(users)) if users else OpenLoop()
+    if not users:
+        rate = told.get("request_rate", "inf")
+        requests = _arriving(requests, float(rate)) if str(rate) != "inf" else requests
+    mean_users = float(users or len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration)
+    return Point(path.name, 1, server, requests, load, mean_users, tpot, ttft)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise MeasurementError(f"{path}: no such file") from None
+    except (OSError, ValueError) as problem:
+        raise MeasurementError(f"{path}: cannot be read as JSON: {problem}") from None
+    if not isinstance(told, dict) or "mean_tpot_ms" not in told:
+        raise MeasurementError(f"{path}: not a result of `vllm bench serve --save-result`: it has no mean_tpot_ms")
+    return told
+
+
+def _positive(path: Path, told: dict[str, Any], name: str) -> float:
+    value = told.get(name)
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise MeasurementError(f"{path.name}: {name} is {value!r}; a number above 0 is needed")
+    return float(value)
+
+
+def _lengths(path: Path, told: dict[str, Any]) -> Requests:
+    if told.get("input_lens") and told.get("output_lens"):
+        pairs = [(i, o) for i, o in zip(told["input_lens"], told["output_lens"], strict=True) if i > 0 and o > 0]
+        prompt, output = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
+        return requests_of(prompt, output)
+    total = int(_positive(path, told, "completed"))
+    means = (_positive(path, told, name) / total for name in ("total_input_tokens", "total_output_tokens"))
+    columns: list[Ints] = [np.full(total, max(1, round(mean)), dtype=np.int64) for mean in means]
+    return requests_of(columns[0], columns[1])
+
+
+def _arriving(requests: Requests, rate: float) -> Requests:
+    gaps = np.random.default_rng(0).exponential(1 / rate, len(requests))
+    return Requests(arrival_s=np.cumsum(gaps), prompt_tokens=requests.prompt_tokens, output_tokens=requests.output_tokens)
