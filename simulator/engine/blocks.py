@@ -40,9 +40,8 @@ class Blocks:
         size = self.block_size
         return -(-(request.computed + tokens) // size) + -request.computed // size
 
-    def take(self, blocks: int) -> None:
-        """Take free blocks for running requests."""
-        self.free -= blocks
+    def reuse(self, blocks: int) -> None:
+        """Forget what was in the free blocks that running requests have just taken."""
 
     def prefilled(self, request: Request, tokens: int) -> None:
         """Note that the blocks of a request's next `tokens` prompt tokens are about to be filled."""

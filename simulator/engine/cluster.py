@@ -74,10 +74,9 @@ class Cluster:
         self.feed = source.feed(requests, labels, self.clock, ticks, self._arrive)
         if self.feed.heeds_departures:
             for replica in self.replicas:
-                replica.finished = self.feed.finished
+                replica.departed = self.feed.finished
         self.most_tokens = [most_tokens(limits) for limits in self.limits]
         self.timeout = None if source.timeout_s is None else ticks(source.timeout_s)
-        self.arrived = 0
         self.deadlines: deque[tuple[Request, Replica]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
@@ -95,7 +94,7 @@ class Cluster:
             while True:
                 for _ in range(4096):
                     self.clock.step()
-                bar.update(self.arrived - sum(replica.outstanding for replica in self.replicas))
+                bar.update(self.recorder.finish)
         except simpy.core.EmptySchedule:
             bar.close()
         return self.recorder.trace(self.requests, self.tick_s, tuple(limits.block_size for limits in self.limits))
@@ -103,7 +102,6 @@ class Cluster:
     def _arrive(self, request: Request) -> None:
         """Send a request to a replica, or away if it can never be served there."""
         index, recorder = request.index, self.recorder
-        self.arrived += 1
         recorder.arrival[index] = request.arrived
         replica = self.choose(request)
         number = replica.number

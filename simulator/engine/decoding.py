@@ -100,11 +100,16 @@ class Decoding:
 
     def finished(self, running: dict[int, Request]) -> list[Request]:
         """Remove and give the sequences that have all their tokens now, in running order."""
-        due, step, done = self.due, self.step, []
+        due, step, ring, done = self.due, self.step, self.ring, []
         past = (step + 1) << ORDER_BITS
         while due and due[0] < past:
             request = running.get(heappop(due) & ORDER_MASK)
             if request is not None and request.last_step == step and request.decoding:
-                self.leave(request)
+                request.decoding = False
+                request.computed = computed = step + request.offset
+                request.generated = request.output
+                self.count -= 1
+                self.context -= computed
+                ring[-request.offset % self.block_size] -= 1
                 done.append(request)
         return done

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from simulator.engine.clock import FIRST_REPLICA, Alarm, Clock
 from simulator.engine.durations import Durations
 from simulator.engine.recorder import Recorder, pack_stretch
 from simulator.engine.request import Request
-from simulator.engine.scheduler import Scheduler
+from simulator.engine.scheduler import NOBODY, Scheduler
 
 
 class Replica:
@@ -20,7 +20,7 @@ class Replica:
     stretch ends, and finished requests hold their blocks until it does.
     """
 
-    __slots__ = ("abandoned", "alarm", "asleep", "base", "clock", "counts", "cuttable", "durations", "end", "finished", "lag", "leaving", "number", "outstanding", "preempted", "rank", "recorder", "rows", "scheduler", "slope", "start", "steps",)
+    __slots__ = ("abandoned", "alarm", "asleep", "base", "clock", "counts", "cuttable", "durations", "end", "departed", "lag", "leaving", "number", "outstanding", "preempted", "rank", "recorder", "rows", "scheduler", "slope", "start", "steps",)
 
     def __init__(self, number: int, scheduler: Scheduler, durations: Durations, *, lag: bool, clock: Clock, recorder: Recorder) -> None:
         self.number = number
@@ -31,7 +31,7 @@ class Replica:
         self.recorder = recorder
         self.rows = recorder.stretches
         self.rank = FIRST_REPLICA + number
-        self.finished: Callable[[Request], None] | None = None
+        self.departed: Callable[[Request], None] | None = None
         self.alarm = Alarm(clock, self.rank, self.fire)
         self.asleep = True
         self.outstanding = 0
@@ -40,26 +40,27 @@ class Replica:
         self.counts = (0,) * 7
         self.cuttable = False
         self.preempted = 0
-        self.leaving: list[Request] = []
+        self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
 
     def arrive(self, request: Request) -> None:
         """Take a request that arrives now."""
         self.outstanding += 1
         self.scheduler.waiting.append(request)
-        if self.asleep:
-            self.asleep = False
-            self._go_on(self.clock.now)
-        elif self.cuttable:
+        if self.cuttable:
             self.cuttable = False
-            if self._cut(self._steps_begun(self.clock.passed(self.rank))):
+            now = request.arrived
+            if self._cut(self._steps_begun(now, self.clock.passed(self.rank))):
                 self._go_on(self.start + self._span(self.steps - 1) if self.lag else self.end)
+        elif self.asleep:
+            self.asleep = False
+            self._go_on(request.arrived)
 
     def abandon(self, request: Request) -> None:
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
         self.abandoned.append(request)
-        if self._cut(self._steps_begun(passed=True)):
+        if self._cut(self._steps_begun(self.clock.now, passed=True)):
             self.clock.set(self.alarm, self.start + self._span(self.steps - 1) if self.lag else self.end)
 
     def kv_use(self) -> float:
@@ -67,7 +68,7 @@ class Replica:
         blocks, decoding = self.scheduler.blocks, self.scheduler.decoding
         used = blocks.total - blocks.free
         if self.steps > 1:
-            steps = min(self.steps, self._steps_begun(self.clock.passed(self.rank)))
+            steps = min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.rank)))
             used += decoding.blocks(steps) - decoding.needed()
         return used / blocks.total
 
@@ -96,16 +97,13 @@ class Replica:
 
     def _turn(self, now: float) -> float | None:
         """Deal with the end of a stretch, and compose the next; gives when that ends, None if there is nothing to do."""
-        scheduler = self.scheduler
-        if self.steps:
-            self._carry_out()
-            finished = scheduler.finished
+        scheduler, steps = self.scheduler, self.steps
+        if steps:
+            finished = self._carry_out()
             if self.abandoned:
-                self._drop_abandoned(finished)
-            for request in finished:
-                scheduler.release(request)
-                if not request.left:
-                    self._finish(request, now)
+                finished = self._drop_abandoned(finished)
+            if finished:
+                self._let_go(finished, now)
         self.start = now
         return self.end if self._compose(now, in_flight=False) else None
 
@@ -126,94 +124,90 @@ class Replica:
 
     def _settle_ahead(self, now: float) -> None:
         """Count the stretch as carried out though its last step begins now; who finishes with it leaves when it ends."""
-        finished, self.leaving = self.leaving, []
+        finished, self.leaving = self.leaving, NOBODY
         if self.steps:
-            self._carry_out()
-            self.leaving = self.scheduler.finished
+            self.leaving = self._carry_out()
             for request in self.leaving:
                 request.leaving = True
         if self.abandoned:
-            self._drop_abandoned(finished)
-        for request in finished:
-            self.scheduler.release(request)
-            if not request.left:
-                self._finish(request, now)
+            finished = self._drop_abandoned(finished)
+        self._let_go(finished, now)
 
-    def _carry_out(self) -> None:
-        """Carry out the stretch in hand and write it into the log."""
-        scheduler, steps = self.scheduler, self.steps
-        scheduler.advance(steps)
-        blocks, rows = scheduler.blocks, self.rows
+    def _carry_out(self) -> Sequence[Request]:
+        """Carry out the stretch in hand and write it into the log; gives those who have all their tokens after it."""
+        scheduler, steps, rows = self.scheduler, self.steps, self.rows
+        finished = scheduler.advance(steps)
+        blocks = scheduler.blocks
         rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, blocks.total - blocks.free)
         if scheduler.completed or scheduler.resumed:
             self._note_tokens()
+        return finished
 
     def _note_tokens(self) -> None:
         """Note who got a token outside the even pace of decoding: the first, or one after a gap."""
-        recorder, end = self.recorder, self.end
-        for request in self.scheduler.completed:
+        scheduler, recorder, end = self.scheduler, self.recorder, self.end
+        for request in scheduler.completed:
             if request.token_at is not None:
                 recorder.gap(request, end)
             elif not request.left:
                 recorder.first_token[request.index] = end
-        for request in self.scheduler.resumed:
+        for request in scheduler.resumed:
             recorder.gap(request, end)
+        scheduler.completed, scheduler.resumed = [], []
 
-    def _drop_abandoned(self, finished: list[Request]) -> None:
+    def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
+        """Let go who was given up; gives those of `finished` who were not."""
         for request in self.abandoned:
-            if request in finished:
-                finished.remove(request)
-                self.scheduler.release(request)
-            elif request in self.leaving:
-                self.leaving.remove(request)
+            if request.leaving or request in finished:
                 self.scheduler.release(request)
             else:
                 self.scheduler.drop(request)
         self.abandoned.clear()
+        self.leaving = [request for request in self.leaving if not request.left]
+        return [request for request in finished if not request.left]
 
-    def _finish(self, request: Request, now: float) -> None:
-        self.outstanding -= 1
-        request.left = True
-        self.recorder.finish[request.index] = now
-        if request.preemptions:
-            self.recorder.preemptions[request.index] = request.preemptions
-        if self.finished is not None:
-            self.finished(request)
+    def _let_go(self, finished: Sequence[Request], now: float) -> None:
+        """Free the blocks of those who have all their tokens, and note that they had their last now."""
+        release, recorder, departed = self.scheduler.release, self.recorder, self.departed
+        for request in finished:
+            release(request)
+            request.left = True
+            self.outstanding -= 1
+            recorder.finish[request.index] = now
+            if request.preemptions:
+                recorder.preemptions[request.index] = request.preemptions
+            if departed is not None:
+                departed(request)
 
     def _compose(self, now: float, in_flight: bool) -> bool:
         """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
         scheduler = self.scheduler
         scheduler.schedule()
-        if scheduler.victims:
+        preempted = scheduler.victims
+        if preempted:
             self._note_victims()
-        while not scheduler.chunks and scheduler.decoding.count == len(scheduler.stalled):
+        stalled = len(scheduler.stalled)
+        if scheduler.chunks or stalled or scheduler.resumed:
+            if scheduler.chunks or scheduler.decoding.count > stalled:
+                self._plan_mixed(now)
+                return True
             scheduler.stalled = []
-            if in_flight or not scheduler.victims:
-                self.steps = 0
-                return False
-            scheduler.schedule()
-            self._note_victims()
-        if scheduler.started:
-            self._note_started(now)
-        if scheduler.chunks or scheduler.stalled or scheduler.resumed:
-            self._plan_mixed()
-        else:
+        elif scheduler.decoding.count:
             self._plan_decoding()
-        return True
+            return True
+        if preempted and not in_flight:
+            return self._compose(now, in_flight)
+        self.steps, self.cuttable = 0, False
+        return False
 
     def _note_victims(self) -> None:
         """Count the preempted requests; those that have tokens had their last when this step begins."""
-        for victim in self.scheduler.victims:
+        scheduler = self.scheduler
+        for victim in scheduler.victims:
             if victim.generated and victim.token_at is None:
                 victim.token_at = self.start
-        self.preempted += len(self.scheduler.victims)
-
-    def _note_started(self, now: float) -> None:
-        for request in self.scheduler.started:
-            self.recorder.scheduled[request.index] = now
-            if request.computed:
-                self.recorder.cached[request.index] = request.computed
-        self.scheduler.started.clear()
+        self.preempted += len(scheduler.victims)
+        scheduler.victims = []
 
     def _plan_decoding(self) -> None:
         """Make a stretch of steps in which all decode, up to the first that differs by itself."""
@@ -222,34 +216,44 @@ class Replica:
         count = decoding.count
         self.base = base = durations.decode[count] + durations.per_context * decoding.context
         self.slope = slope = durations.per_context * count
-        self.steps = steps = 1 if self.leaving or scheduler.victims else scheduler.horizon()
-        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
         waiting = len(scheduler.waiting)
-        self.cuttable = steps > 1 and scheduler.would_admit(waiting)
         self.counts = (self.number, count, count, 0, count, waiting, self.preempted)
-        self.preempted = 0
+        if self.preempted or self.leaving:
+            self.preempted = 0
+            steps = 1
+        else:
+            steps = scheduler.horizon()
+        self.steps = steps
+        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
+        room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
+        self.cuttable = room and (waiting == 0 or scheduler.overtaking)
 
-    def _plan_mixed(self) -> None:
+    def _plan_mixed(self, now: float) -> None:
         """Make a stretch of one step with prompt chunks in it, or without some that decode."""
-        scheduler, durations = self.scheduler, self.durations
-        decoding, chunks = scheduler.decoding, scheduler.chunks
-        count, context = decoding.count, decoding.context
+        scheduler, recorder, chunks = self.scheduler, self.recorder, self.scheduler.chunks
+        count, context = scheduler.decoding.count, scheduler.decoding.context
         if scheduler.stalled:
             count -= len(scheduler.stalled)
             context -= self._note_stalled()
-        sampled = count
-        prefill = half_pairs = 0
-        for request, tokens, last in chunks:
-            prefill += tokens
-            half_pairs += tokens * (2 * request.computed + tokens)
+        sampled = tokens = count
+        half_pairs = 0
+        for request, chunk, last in chunks:
+            computed = request.computed
+            tokens += chunk
+            half_pairs += chunk * (2 * computed + chunk)
             sampled += last
+            if not request.started:
+                request.started = True
+                recorder.scheduled[request.index] = now
+                if computed:
+                    recorder.cached[request.index] = computed
         sequences = count + len(chunks)
-        self.base = durations.step(count + prefill, sampled, sequences, context, half_pairs)
+        self.base = base = self.durations.step(tokens, sampled, sequences, context, half_pairs)
         self.slope, self.steps = 0, 1
-        self.end = self.start + self.base
+        self.end = self.start + base
         self.cuttable = False
-        late, waiting = len(scheduler.resumed), len(scheduler.waiting)
-        self.counts = (self.number, sequences, count - late, prefill, sampled, waiting, self.preempted)
+        even, waiting = count - len(scheduler.resumed), len(scheduler.waiting)
+        self.counts = (self.number, sequences, even, tokens - count, sampled, waiting, self.preempted)
         self.preempted = 0
 
     def _note_stalled(self) -> int:
@@ -274,20 +278,22 @@ class Replica:
         """How long the first `steps` steps of the stretch take."""
         return steps * self.base + self.slope * (steps * (steps - 1) // 2)
 
-    def _steps_begun(self, passed: bool) -> int:
+    def _steps_begun(self, now: float, passed: bool) -> int:
         """Steps of the stretch composed by now, at least 1; one due at this very instant counts if its turn has `passed`."""
-        now, start, base, slope = self.clock.now, self.start, self.base, self.slope
+        gone, base, most = now - self.start, self.base, self.steps
         steps = 0
-        if now > start and base:
-            steps = int((now - start) / base)
-            steps = min(int((now - start) / (base + slope * steps / 2)), self.steps)
-        reached = start + (steps * base + slope * (steps * (steps - 1) // 2))
-        while steps < self.steps and (reached < now or (passed and reached == now)):
+        if gone > 0 and base:
+            steps = min(int(gone / (base + self.slope * (gone / base) / 2)), most)
+        if self._begins_by(now, steps, passed):
             steps += 1
-            reached = start + (steps * base + slope * (steps * (steps - 1) // 2))
-        while steps:
-            reached = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
-            if reached < now or (passed and reached == now):
-                break
-            steps -= 1
+            while steps < most and self._begins_by(now, steps, passed):
+                steps += 1
+        else:
+            while steps and not self._begins_by(now, steps - 1, passed):
+                steps -= 1
         return max(steps + self.lag, 1)
+
+    def _begins_by(self, now: float, steps: int, passed: bool) -> bool:
+        """Whether the step after the first `steps` begins before now, or now and its turn has passed."""
+        begins = self.start + (steps * self.base + self.slope * (steps * (steps - 1) // 2))
+        return begins < now or (passed and begins == now)

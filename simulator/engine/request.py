@@ -27,6 +27,7 @@ class Request:
     generated: int = 0
     computed: int = 0
     order: int = -1
+    started: bool = False
     decoding: bool = False
     leaving: bool = False
     left: bool = False

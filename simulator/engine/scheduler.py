@@ -27,6 +27,7 @@ preempt by priority. Everywhere else decoding requests are a count (decoding.py)
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from simulator.engine.blocks import Blocks
 from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
@@ -35,6 +36,7 @@ from simulator.engine.queues import PriorityQueue, rank
 from simulator.engine.request import Request
 
 Chunk = tuple[Request, int, bool]
+NOBODY: Sequence[Request] = ()
 
 
 class Scheduler:
@@ -42,12 +44,14 @@ class Scheduler:
 
     After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
     last); `decoding` requests compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
-    step before; `victims` were preempted; `started` were admitted for the first time, until whoever notes that empties it.
-    After `advance`, `completed` requests have all their known tokens computed and sampled one more, and `finished` ones have
-    sampled their last.
+    step before; `victims` were preempted. After `advance`, `completed` requests have all their known tokens computed and
+    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. A request may be
+    admitted between two finishes ahead of those that wait if `overtaking`.
     """
 
-    __slots__ = ("admitted", "blocks", "cap", "chunked", "chunks", "completed", "decoding", "finished", "max_num_seqs", "max_tokens", "prefilling", "reserve", "resumed", "running", "stalled", "started", "victims", "waiting", "watermark",)
+    overtaking = False
+
+    __slots__ = ("admitted", "blocks", "cap", "chunked", "chunks", "completed", "decoding", "max_num_seqs", "max_tokens", "prefilling", "reserve", "resumed", "running", "stalled", "victims", "waiting", "watermark",)
 
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         self.blocks = blocks
@@ -59,9 +63,7 @@ class Scheduler:
         self.stalled: list[Request] = []
         self.resumed: list[Request] = []
         self.victims: list[Request] = []
-        self.started: list[Request] = []
         self.completed: list[Request] = []
-        self.finished: list[Request] = []
         self.admitted = 0
         self.max_num_seqs = limits.max_num_seqs
         self.max_tokens = limits.max_num_batched_tokens
@@ -72,16 +74,18 @@ class Scheduler:
 
     def schedule(self) -> None:
         """Compose the next step."""
-        if self.victims:
-            self.victims = []
-        if self.prefilling or self.stalled or self.resumed:
+        if self.prefilling or self.stalled:
             budget = self._schedule_prompts()
         else:
-            decoding = self.decoding
+            decoding, blocks = self.decoding, self.blocks
             budget = self.max_tokens - decoding.count
             needed = decoding.ring[decoding.step % decoding.block_size]
-            if needed:
+            if needed > blocks.free:
                 self._take(needed)
+            elif needed:
+                blocks.free -= needed
+                if blocks.shared:
+                    blocks.reuse(needed)
         if self.waiting and budget > 0 and not self.victims:
             self._admit(budget)
 
@@ -117,9 +121,14 @@ class Scheduler:
                 _, tokens, _ = self.chunks.pop()
                 needed -= self.blocks.needed(victim, tokens)
             self._preempt(victim)
-        self.blocks.take(needed)
+        self._take_free(needed)
         for request, tokens, _ in self.chunks:
             self.blocks.prefilled(request, tokens)
+
+    def _take_free(self, needed: int) -> None:
+        self.blocks.free -= needed
+        if self.blocks.shared:
+            self.blocks.reuse(needed)
 
     def _walk(self) -> int:
         """Compose the running part one request after another, as budget or blocks run out among them; gives the budget left."""
@@ -139,7 +148,7 @@ class Scheduler:
                 self._preempt(victim, taken_back)
             if request.order not in self.running:
                 break
-            self.blocks.take(needed)
+            self._take_free(needed)
             if not request.decoding:
                 self.blocks.prefilled(request, tokens)
             given[request] = tokens
@@ -185,8 +194,6 @@ class Scheduler:
                 break
             waiting.popleft()
             budget -= tokens
-            if request.order < 0:
-                self.started.append(request)
             request.order = order = self.admitted
             self.admitted = order + 1
             running[order] = request
@@ -210,41 +217,29 @@ class Scheduler:
             return steps
         return decoding.steps_within(free + decoding.ring[decoding.step % size], steps)
 
-    def would_admit(self, waiting: int) -> bool:
-        """Whether a request that came now, behind those that wait, could be admitted before the next finish."""
-        return waiting == 0 and len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
-
-    def advance(self, steps: int) -> None:
-        """Carry out the composed step `steps` times."""
+    def advance(self, steps: int) -> Sequence[Request]:
+        """Carry out the composed step `steps` times; gives those who have sampled their last token, in running order."""
         decoding = self.decoding
         step = decoding.step
         if steps > 1:
-            self.blocks.take(decoding.blocks(steps) - decoding.ring[step % decoding.block_size])
+            self._take_free(decoding.blocks(steps) - decoding.ring[step % decoding.block_size])
         decoding.step = step = step + steps
         decoding.context += steps * decoding.count
-        if self.completed:
-            self.completed = []
         if self.chunks:
-            self._advance_prompts()
-        for request in self.stalled:
-            decoding.postpone(request)
+            for request, tokens, last in self.chunks:
+                request.computed += tokens
+                if last:
+                    request.generated += 1
+                    decoding.join(request)
+                    self.completed.append(request)
+            self.chunks = []
+            if self.prefilling:
+                self.prefilling = [r for r in self.prefilling if not r.decoding]
+        if self.stalled:
+            for request in self.stalled:
+                decoding.postpone(request)
         due = decoding.due
-        if due and due[0] >> ORDER_BITS <= step:
-            self.finished = decoding.finished(self.running)
-        elif self.finished:
-            self.finished = []
-
-    def _advance_prompts(self) -> None:
-        """Count the chunks as computed; who has all known tokens computed gets one more, and decodes."""
-        for request, tokens, last in self.chunks:
-            request.computed += tokens
-            if last:
-                request.generated += 1
-                self.decoding.join(request)
-                self.completed.append(request)
-        self.chunks = []
-        if self.prefilling:
-            self.prefilling = [r for r in self.prefilling if not r.decoding]
+        return decoding.finished(self.running) if due and due[0] >> ORDER_BITS <= step else NOBODY
 
     def release(self, request: Request) -> None:
         """Let a finished request go, unless it was preempted after its last token was computed."""
@@ -266,15 +261,13 @@ class Scheduler:
 class PriorityScheduler(Scheduler):
     """By (priority, arrival), smallest first; the largest is preempted."""
 
+    overtaking = True
+
     __slots__ = ()
 
     def __init__(self, limits: Limits, blocks: Blocks) -> None:
         super().__init__(limits, blocks)
         self.waiting = PriorityQueue()
-
-    def would_admit(self, waiting: int) -> bool:
-        """Whether a request that came now could be admitted before the next finish: also ahead of those that wait."""
-        return len(self.running) < self.max_num_seqs and self.decoding.count < self.max_tokens
 
     def _take(self, needed: int) -> None:
         if needed <= self.blocks.free:
