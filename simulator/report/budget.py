@@ -87,15 +87,16 @@ def steps(run: RunResult) -> Figure:
     shown = [(i, d) for i, d in enumerate(run.deployments) if sum(d.step_seconds.values()) > 0]
     if not shown:
         return Figure(key, title, "No step was taken." if any(d.runs for d in run.deployments) else NOTHING_RAN)
-    parts = list(dict.fromkeys(part for _, d in shown for part, spent in d.step_seconds.items() if spent > 0))
+    every = dict.fromkeys(part for _, d in shown for part in d.step_seconds)
+    parts = [part for part in every if any(d.step_seconds.get(part, 0.0) > 0 for _, d in shown)]
     data = [
-        {"d": i, "row": row, "order": parts.index(part), "part": part, "share": spent / sum(d.step_seconds.values())}
+        {"d": i, "row": row, "order": parts.index(part), "part": _said(part), "share": spent / sum(d.step_seconds.values())}
         for row, (i, d) in enumerate(shown)
         for part, spent in d.step_seconds.items()
         if spent > 0
     ]
     base = rows(run, data, ("d", "row", "order", "part", "share"), text=("part",))
-    scale = alt.Scale(domain=parts, range=list(theme.PARTS[: len(parts)]))
+    scale = alt.Scale(domain=[_said(part) for part in parts], range=list(theme.PARTS[: len(parts)]))
     bars = base.mark_bar(height=15).encode(
         x=alt.X("share:Q", axis=alt.Axis(format="%", title="share of busy time", tickCount=5), scale=alt.Scale(domain=[0, 1])),
         y=_row(len(shown)),
@@ -108,13 +109,18 @@ def steps(run: RunResult) -> Figure:
     return Figure(key, title, _longest_parts(run), (panel,), names=False)
 
 
+def _said(part: str) -> str:
+    """A part of the step as the reader knows it."""
+    return {"gemm": "GEMM", "experts": "experts' GEMM", "head": "LM head", "engine": "scheduler"}.get(part, part)
+
+
 def _longest_parts(run: RunResult) -> str:
     """Which part takes the longest, and where."""
     longest: dict[str, list[DeploymentResult]] = {}
     for d in run.deployments:
         if sum(d.step_seconds.values()) > 0:
             longest.setdefault(max(d.step_seconds, key=lambda part: d.step_seconds[part]), []).append(d)
-    return " ".join(f"Most of the busy time is {part} on {names(where)}." for part, where in longest.items())
+    return " ".join(f"Most of the busy time goes to {_said(part)} on {names(where)}." for part, where in longest.items())
 
 
 def _row(count: int) -> alt.Y:

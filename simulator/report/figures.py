@@ -95,18 +95,16 @@ def faded(full: float = 1.0) -> Any:
     return alt.condition(FOCUS, alt.value(full), alt.value(0.1 * full))
 
 
-def limit_line(value: float, text: str, *, horizontal: bool, toward_end: bool = True) -> Panel:
-    """A dashed line at an SLO limit, named. A vertical one has its name before its foot or, not `toward_end`, behind its top."""
+def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5) -> Panel:
+    """A dashed line at an SLO limit, named: at its left end, or above it, where `place` is its share of the panel's width."""
     base = alt.Chart(alt.InlineData(values=[{"limit": value}]))
     rule = base.mark_rule(color=theme.LIMIT, strokeDash=[5, 3], strokeWidth=1.5)
     if horizontal:
         label = base.mark_text(color=theme.LIMIT, text=text, align="left", baseline="bottom", dx=4, dy=-2, fontSize=11)
         return rule.encode(y="limit:Q") + label.encode(y="limit:Q", x=alt.value(0))
-    look: dict[str, Any] = {"align": "left", "baseline": "top", "dx": 4}
-    if toward_end:
-        look = {"align": "right", "baseline": "bottom", "dx": -4}
-    label = base.mark_text(color=theme.LIMIT, text=text, fontSize=11, **look)
-    return rule.encode(x="limit:Q") + label.encode(x="limit:Q", y=alt.value("height" if toward_end else 2))
+    align: Literal["left", "center", "right"] = "left" if place < 0.2 else "right" if place > 0.8 else "center"
+    label = base.mark_text(color=theme.LIMIT, text=text, align=align, baseline="bottom", dy=-4, fontSize=11)
+    return rule.encode(x="limit:Q") + label.encode(x="limit:Q", y=alt.value(0))
 
 
 def demand_line(run: RunResult) -> Panel | None:
@@ -137,10 +135,11 @@ def at_rate(run: RunResult, spans: Sequence[Mapping[str, Any]], name: str, *more
     return chart.transform_filter("datum.r0 <= rate && rate < datum.r1").transform_calculate(value=value)
 
 
-def layered(layers: Iterable[Panel | None], title: str, height: int) -> Panel:
-    """Layers as one panel."""
+def layered(layers: Iterable[Panel | None], title: str, height: int, *, headroom: int = 8) -> Panel:
+    """Layers as one panel; `headroom` pixels stay free between its title and the drawing."""
     drawn = [layer for layer in layers if layer is not None]
-    return alt.layer(*drawn).properties(height=height, title=title)
+    panel = alt.layer(*drawn).properties(height=height)
+    return panel.properties(title=alt.TitleParams(title, offset=headroom)) if title else panel
 
 
 def log_scale(values: Iterable[float | None], label: str, title: str | None = None, *, grid: bool = True) -> dict[str, Any]:
@@ -180,8 +179,9 @@ def round_numbers(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def names(deployments: Sequence[DeploymentResult], most: int = 4) -> str:
-    """Names in a sentence: A, B and C; past `most`, how many there are."""
-    quoted = [d.name for d in deployments]
+    """Names in a sentence: A, B and C; past `most`, how many there are. Names with a comma stand in quotation marks."""
+    plain = [d.name for d in deployments]
+    quoted = [f"“{name}”" for name in plain] if any("," in name for name in plain) else plain
     if len(quoted) > most:
         return f"{', '.join(quoted[: most - 1])} and {len(quoted) - most + 1} others"
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

@@ -80,10 +80,13 @@ def _ecdf_panel(
         opacity=faded(),
         tooltip=["deployment:N", alt.Tooltip("at:Q", title="s", format=".3~r"), alt.Tooltip("share:Q", format=".1%")],
     )
-    late = bool(limits and seen) and limits[0] ** 2 > seen[0] * seen[-1]
-    line = limit_line(limits[0], f"SLO {words.seconds(limits[0])}", horizontal=False, toward_end=late) if limits else None
+    line = None
+    if limits and seen:
+        low, high = min(seen[0], limits[0]), max(seen[-1], limits[0])
+        place = float(np.log(limits[0] / low) / np.log(high / low)) if high > low else 0.5
+        line = limit_line(limits[0], f"SLO {words.seconds(limits[0])}", horizontal=False, place=place)
     circles = [_circles(run, f"{name}_{q}_s", share, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
-    return layered([lines, line, *circles], word, 220)
+    return layered([lines, line, *circles], word, 220, headroom=20)
 
 
 def _circles(run: RunResult, name: str, share: float, x: alt.X, y: alt.Y) -> Panel | None:

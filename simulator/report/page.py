@@ -65,7 +65,7 @@ def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
 
 
 def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
-    mark = words.MARKS[d.verdict]
+    mark = words.mark(d)
     return {
         "name": d.name,
         "title": d.title,
@@ -119,7 +119,10 @@ def _numbered(figures: Iterable[Any], panels: Sequence[dict[str, Any]]) -> list[
     numbered = []
     for figure in figures:
         own = [next(places) for _ in figure.panels]
-        described = [{"index": i, "title": panels[i].get("title") or "chart", "height": panels[i].get("height", 0)} for i in own]
+        described = [
+            {"index": i, "title": panels[i].get("title", {}).get("text", "chart"), "height": panels[i].get("height", 0)}
+            for i in own
+        ]
         numbered.append({**{f.name: getattr(figure, f.name) for f in dataclasses.fields(figure)}, "panels": described})
     return numbered
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.report import words
-from simulator.report.words import MARKS, NONE, Row, comparison
+from simulator.report.words import NONE, Row, comparison, mark
 from simulator.results.outcome import DeploymentResult, RunResult
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _verdict_line(d: DeploymentResult, demand: float | None) -> str:
     remedy = words.remedy_line(d, demand)
     help_ = f" Would help: {_plain(remedy)}." if remedy else ""
     slo = f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else ""
-    return f"- {MARKS[d.verdict].sign} **{_plain(d.name)}**: {d.verdict}{slo}. {_plain(words.sentence(d.reason))}{help_}"
+    return f"- {mark(d).sign} **{_plain(d.name)}**: {d.verdict}{slo}. {_plain(words.sentence(d.reason))}{help_}"
 
 
 def _trust(run: RunResult) -> list[str]:
@@ -111,15 +111,15 @@ class _Printer:
         yield from self.memory()
         yield from self.rates()
 
-    def mark(self, d: DeploymentResult) -> str:
-        return MARKS[d.verdict].ascii if self.ascii_only else MARKS[d.verdict].sign
+    def sign(self, d: DeploymentResult) -> str:
+        return mark(d).ascii if self.ascii_only else mark(d).sign
 
     def verdict(self, d: DeploymentResult) -> Iterator[RenderableType]:
         """A line of verdict, a line of reason, a line of remedy."""
         from rich.padding import Padding
 
-        color = MARKS[d.verdict].color
-        line = self.text(f"{self.mark(d)} ", color).append_text(self.text(d.name, "bold")).append(f"  {d.verdict}", color)
+        color = mark(d).color
+        line = self.text(f"{self.sign(d)} ", color).append_text(self.text(d.name, "bold")).append(f"  {d.verdict}", color)
         line.append(f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else "")
         yield line.append(f", {words.usd(d.cost.usd_per_hour)}/h" if d.cost else "")
         yield Padding(self.text(words.sentence(d.reason), "dim"), (0, 0, 0, 2))
@@ -133,7 +133,7 @@ class _Printer:
         table = Table(box=box.ASCII2 if self.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", max_width=_LABEL)
         for d in deployments:
-            header = self.text(self.mark(d), MARKS[d.verdict].color).append(" ").append_text(self.text(d.name))
+            header = self.text(self.sign(d), mark(d).color).append(" ").append_text(self.text(d.name))
             table.add_column(header, overflow="fold")
         group = ""
         for row, texts in _known_rows(self.run, deployments):

@@ -42,6 +42,7 @@ def config(ink: str = "currentColor", background: str | None = None) -> dict[str
         "titleFontWeight": "normal",
         "labelFlush": False,
         "labelOverlap": True,
+        "labelSeparation": 8,
     }
     legend = {
         "labelColor": ink,

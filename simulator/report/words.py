@@ -31,6 +31,13 @@ MARKS: dict[Verdict, Mark] = {
     "max_model_len exceeds KV": Mark("⊘", "o", "unfit", "magenta"),
 }
 
+MISSED = Mark("▲", "!", "saturated", "yellow")
+
+
+def mark(d: DeploymentResult) -> Mark:
+    """The sign of a deployment: its verdict's, but what runs and misses the SLO is no success."""
+    return MISSED if d.verdict == "stable" and d.slo_met is False else MARKS[d.verdict]
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number to `digits` significant digits, thousands grouped: 0.0123, 4.5, 12,300.
