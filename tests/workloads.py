@@ -23,6 +23,7 @@ ARRIVALS: tuple[Any, ...] = (
     {"kind": "users", "users": 200, "each": "72/h"},
     {"kind": "stages", "stages": [{"rate": 2, "duration": 150}, {"rate": 0, "duration": 50}, {"rate": 8, "duration": 100}]},
     {"kind": "stages", "stages": [{"rate": 2, "duration": 150}, {"rate": 8, "duration": 150}], "cv": 0},
+    {"kind": "stages", "rates": [2, 8, 4], "every": "100s"},
     {"kind": "ramp", "start": 0, "end": 8, "over": 300},
     {"kind": "ramp", "start": 8, "end": 0, "over": 300, "cv": 2},
     {"kind": "ramp", "start": 4, "end": 4, "over": 300},

@@ -47,11 +47,16 @@ class Rows:
         return Rows(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
-def draw_sessions(mix: Mix, streams: Streams, n: int) -> Sessions:
-    """`n` sessions; a class begins as many as its share of requests asks for, given its mean number of turns."""
+def draw_kinds(mix: Mix, streams: Streams, n: int) -> Ints:
+    """The classes of `n` sessions; a class begins as many as its share of requests asks for, given its mean number of turns."""
     weights = np.array([c.share / c.mean_turns() for c in mix])
     kind = np.searchsorted(np.cumsum(weights / weights.sum()), streams.uniform("class", n), side="right")
-    kind = np.minimum(kind, len(mix) - 1).astype(np.int64)
+    return np.minimum(kind, len(mix) - 1).astype(np.int64)
+
+
+def draw_sessions(mix: Mix, kind: Ints, streams: Streams) -> Sessions:
+    """Sessions of these classes."""
+    n = len(kind)
     number, turns, stock = np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.int64), np.full(n, -1, dtype=np.int64)
     draws_turns = streams.uniform("turns", n)
     parts = []

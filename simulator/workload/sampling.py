@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import ScenarioError
-from simulator.workload.arrivals import AllAtOnce, ClosedLoop, Recorded
-from simulator.workload.drawing import Rows, Sessions, draw_rows, draw_sessions
+from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Recorded
+from simulator.workload.drawing import Rows, Sessions, draw_kinds, draw_rows, draw_sessions
 from simulator.workload.gaps import gamma_gaps
 from simulator.workload.hashes import stream_hashes
 from simulator.workload.prefixes import Stems
-from simulator.workload.requests import BlockHashes, Floats, Requests
+from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 from simulator.workload.streams import Streams
 from simulator.workload.traces import replay
 from simulator.workload.workload import Workload
@@ -30,8 +30,8 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
     if workload.trace is not None:
         return replay(workload.trace, workload.arrivals, workload.requests, workload.duration, streams, block_tokens)
     mix = workload.mix()
-    starts = _starts(workload, streams)
-    sessions = draw_sessions(mix, streams, len(starts))
+    starts, kinds = _starts(workload, streams)
+    sessions = draw_sessions(mix, kinds, streams)
     rows = draw_rows(mix, sessions, streams, workload.requests)
     kind = sessions.kind[rows.session]
     has_turns, has_stems = any(c.sessions for c in mix), any(c.prefix for c in mix)
@@ -48,16 +48,28 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
     )
 
 
-def _starts(workload: Workload, streams: Streams) -> Floats:
-    """When sessions begin, shape (sessions,): no more of them than requests are wanted."""
-    arrivals, turns = workload.arrivals, workload.mean_turns()
+def _starts(workload: Workload, streams: Streams) -> tuple[Floats, Ints]:
+    """When sessions begin, and of which class they are: no more of them than requests are wanted."""
+    mix, at_most = workload.mix(), workload.requests
+    if workload.apart:
+        parts = [_times(workload, c.arrivals, c.mean_turns(), streams.within(c.name)) for c in mix]
+        times, kinds = np.concatenate(parts), np.repeat(np.arange(len(mix)), [len(part) for part in parts])
+        order = np.argsort(times, kind="stable")[:at_most]
+        times, kinds = times[order], kinds[order]
+    else:
+        times = _times(workload, workload.arrivals, workload.mean_turns(), streams)
+        kinds = draw_kinds(mix, streams, len(times))
+    if len(times) == 0:
+        raise ScenarioError("no request arrives before the workload ends; raise the rate, the duration or the number of requests")
+    return times, kinds
+
+
+def _times(workload: Workload, arrivals: Arrivals | None, turns: float, streams: Streams) -> Floats:
+    """When sessions of so many turns begin."""
     assert arrivals is not None
     if turns != 1 and not isinstance(arrivals, AllAtOnce | Recorded):
         arrivals = arrivals.scaled(1 / turns)
-    starts = arrivals.times(streams.of("arrival"), workload.requests, workload.duration)
-    if len(starts) == 0:
-        raise ScenarioError("no request arrives before the workload ends; raise the rate, the duration or the number of requests")
-    return starts
+    return arrivals.times(streams.of("arrival"), workload.requests, workload.duration)
 
 
 def _loop_think(loop: ClosedLoop | None, streams: Streams, n: int) -> Floats | None:

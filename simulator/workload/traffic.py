@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from simulator.errors import did_you_mean, nearest_names
 from simulator.spec import Positive, spec
+from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop
 from simulator.workload.lengths import Lengths
 from simulator.workload.prefixes import Prefix
 from simulator.workload.presets import PRESETS
@@ -65,13 +66,19 @@ class Traffic:
 
 @spec
 class TrafficClass(Traffic):
-    """A named class of a mixture: `share` is its part of the requests, against the shares of the others."""
+    """A named class of a mixture: `share` is its part of the requests, against the shares of the others.
+
+    With `arrivals` the class comes at times of its own, and its rate takes the place of a share.
+    """
 
     name: str
     share: Positive = 1.0
+    arrivals: Arrivals | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TrafficClass:
         if not self.is_complete():
             raise ValueError(f"class '{self.name}' needs prompt and output, or a dataset")
+        if isinstance(self.arrivals, AllAtOnce | ClosedLoop):
+            raise ValueError(f"class '{self.name}' cannot have {self.arrivals.kind} arrivals of its own, which have no rate")
         return self

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from simulator.spec import NonNegative, spec
 from simulator.workload.gaps import epochs, gamma_gaps
@@ -57,26 +57,39 @@ class Stage:
 
 @spec
 class Stages(_Varying):
-    """One rate after another, then the end: inference-perf's `load.stages`."""
+    """One rate after another, then the end: inference-perf's `load.stages`, or `rates` that last `every` so long each."""
 
     kind: Literal["stages"] = "stages"
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = ()
+    rates: tuple[IdleRate, ...] = ()
+    every: Duration | None = None
     cv: NonNegative = 1.0
 
     @model_validator(mode="after")
     def _something_arrives(self) -> Stages:
-        if all(stage.rate == 0 for stage in self.stages):
+        if bool(self.stages) == bool(self.rates) or bool(self.rates) != (self.every is not None):
+            raise ValueError("give stages (each a rate and a duration), or rates and how long each lasts, such as every: 1h")
+        if all(rate == 0 for rate in self.all_rates()):
             raise ValueError("every stage has rate 0; give at least one a positive rate")
         return self
+
+    def all_rates(self) -> tuple[float, ...]:
+        """The rate of each stage."""
+        return self.rates or tuple(stage.rate for stage in self.stages)
+
+    def durations(self) -> tuple[float, ...]:
+        """How long each stage lasts, seconds."""
+        return tuple(stage.duration for stage in self.stages) or (self.every or 0.0,) * len(self.rates)
 
     def mean_rate(self) -> float:
         return self.expected_by(self.end_s()) / self.end_s()
 
     def scaled(self, factor: float) -> Stages:
-        return replace(self, stages=tuple(replace(stage, rate=stage.rate * factor) for stage in self.stages))
+        stages = tuple(replace(stage, rate=stage.rate * factor) for stage in self.stages)
+        return replace(self, stages=stages, rates=tuple(rate * factor for rate in self.rates))
 
     def end_s(self) -> float:
-        return sum(stage.duration for stage in self.stages)
+        return sum(self.durations())
 
     def expected_by(self, t: float) -> float:
         return float(np.interp(t, *self._knots()))
@@ -86,8 +99,7 @@ class Stages(_Varying):
 
     def _knots(self) -> tuple[Floats, Floats]:
         """Seconds and expected arrivals at the ends of the stages."""
-        durations = np.array([stage.duration for stage in self.stages])
-        rates = np.array([stage.rate for stage in self.stages])
+        durations, rates = np.array(self.durations()), np.array(self.all_rates())
         return np.concatenate([[0.0], np.cumsum(durations)]), np.concatenate([[0.0], np.cumsum(durations * rates)])
 
 

@@ -25,8 +25,9 @@ _ENDS_BY_ITSELF = Recorded | Stages | Ramp
 class Workload(Traffic):
     """What is asked of a deployment.
 
-    Either drawn: `arrivals`, with the traffic written here or as a mixture of `classes`. Or replayed: a `trace`, at its own
-    times unless `arrivals` give others. It ends when `requests` or `duration` is reached, whichever is first.
+    Either drawn: `arrivals`, with the traffic written here or as a mixture of `classes`, or classes with arrivals of their
+    own. Or replayed: a `trace`, at its own times unless `arrivals` give others. It ends when `requests` or `duration` is
+    reached, whichever is first.
 
     A rate is always of requests: sessions begin at that rate divided by their mean number of turns.
     """
@@ -52,16 +53,32 @@ class Workload(Traffic):
 
     @model_validator(mode="after")
     def _begins_and_ends(self) -> Workload:
-        if self.arrivals is None and self.trace is None:
+        apart = [c.arrivals is not None for c in self.classes]
+        if any(apart) and (not all(apart) or self.arrivals is not None):
+            raise ValueError("give arrivals to the workload or to every class, not to both and not to some")
+        if self.arrivals is None and self.trace is None and not any(apart):
             raise ValueError("say when requests arrive, such as arrivals: 4/s")
         if isinstance(self.arrivals, _NO_RATE) and self.requests is None and self.trace is None:
             raise ValueError(f"{self.arrivals.kind} arrivals need a number of requests, such as requests: 1000")
         if isinstance(self.arrivals, ClosedLoop) and any(c.sessions for c in self.mix()):
             raise ValueError("sessions in a closed loop are not modelled; give the sessions a rate of arrivals")
-        ends = self.trace is not None or isinstance(self.arrivals, _ENDS_BY_ITSELF)
-        if not ends and self.requests is None and self.duration is None:
+        if self.requests is None and self.duration is None and not self._ends_by_itself():
             raise ValueError("say how long: requests: 2000, or duration: 10min, or both (the first to be reached ends it)")
         return self
+
+    def _ends_by_itself(self) -> bool:
+        if self.trace is not None:
+            return True
+        return all(isinstance(arrivals, _ENDS_BY_ITSELF) for arrivals in self._all_arrivals())
+
+    def _all_arrivals(self) -> list[Arrivals | None]:
+        """The arrivals of each class that has its own, else those of all."""
+        return [c.arrivals for c in self.classes if c.arrivals is not None] or [self.arrivals]
+
+    @property
+    def apart(self) -> bool:
+        """Whether every class has arrivals of its own."""
+        return any(c.arrivals is not None for c in self.classes)
 
     def mix(self) -> tuple[TrafficClass, ...]:
         """The classes; what is written without classes is one called `all`. Empty for a trace."""
@@ -87,17 +104,22 @@ class Workload(Traffic):
         """
         if isinstance(self.arrivals, _NO_RATE):
             return None
-        if self.arrivals is None:
-            rate = rate_of(trace_times(self.trace)) if self.trace is not None else math.inf
-        elif isinstance(self.arrivals, Recorded):
-            rate = self.arrivals.mean_rate() * self.mean_turns()
+        if self.apart:
+            rate = sum(_rate(c.arrivals, c.mean_turns()) for c in self.classes if c.arrivals is not None)
+        elif self.arrivals is not None:
+            rate = _rate(self.arrivals, self.mean_turns())
         else:
-            rate = self.arrivals.mean_rate()
+            assert self.trace is not None
+            rate = rate_of(trace_times(self.trace))
         return rate if math.isfinite(rate) else None
 
     def scaled(self, factor: float) -> Workload:
         """The same traffic `factor` times as fast; a trace or recorded times are squeezed, a closed loop gets that many times
         the users."""
+        if self.apart:
+            return replace(
+                self, classes=tuple(replace(c, arrivals=c.arrivals.scaled(factor)) for c in self.classes if c.arrivals)
+            )
         if self.arrivals is not None:
             return replace(self, arrivals=self.arrivals.scaled(factor))
         assert self.trace is not None
@@ -110,7 +132,17 @@ class Workload(Traffic):
 
     def located(self, folder: Path) -> Workload:
         """This workload with the paths of its traces, where they are relative, taken from `folder`."""
-        arrivals, trace = self.arrivals, self.trace
-        if isinstance(arrivals, Recorded) and arrivals.trace is not None:
-            arrivals = replace(arrivals, trace=arrivals.trace.located(folder))
-        return replace(self, arrivals=arrivals, trace=None if trace is None else trace.located(folder))
+        classes = tuple(replace(c, arrivals=_located(c.arrivals, folder)) for c in self.classes)
+        trace = None if self.trace is None else self.trace.located(folder)
+        return replace(self, arrivals=_located(self.arrivals, folder), classes=classes, trace=trace)
+
+
+def _rate(arrivals: Arrivals, turns: float) -> float:
+    """Requests per second of arrivals that bring so many requests each; recorded times are those of first requests."""
+    return arrivals.mean_rate() * (turns if isinstance(arrivals, Recorded) else 1.0)
+
+
+def _located(arrivals: Arrivals | None, folder: Path) -> Arrivals | None:
+    if isinstance(arrivals, Recorded) and arrivals.trace is not None:
+        return replace(arrivals, trace=arrivals.trace.located(folder))
+    return arrivals

@@ -11,7 +11,8 @@ from simulator.errors import MeasurementError
 from simulator.workload.arrivals import Gamma, Poisson
 from simulator.workload.cleaning import record
 from simulator.workload.continuous import LogNormal, Quantiles
-from simulator.workload.fitting import fit, fitted_arrivals, fitted_lengths, ks_distance
+from simulator.workload.fitted import fitted_arrivals, fitted_lengths, ks_distance
+from simulator.workload.fitting import fit
 from simulator.workload.lengths import Empirical, Fixed
 from simulator.workload.portraits import dispersion, portrait, spearman
 from simulator.workload.recordings import Recording
@@ -123,9 +124,9 @@ def test_a_rate_that_changes_is_fitted_in_stages():
     found = fitted_arrivals(drawn(arrivals={"kind": "stages", "stages": stages}, requests=None).arrival_s)
     assert isinstance(found, Stages)
     assert found.cv == pytest.approx(1, abs=0.1)
-    half = len(found.stages) // 2
-    assert np.mean([s.rate for s in found.stages[:half]]) == pytest.approx(2, rel=0.15)
-    assert np.mean([s.rate for s in found.stages[half + 1 :]]) == pytest.approx(10, rel=0.15)
+    half = len(found.rates) // 2
+    assert np.mean(found.rates[:half]) == pytest.approx(2, rel=0.15)
+    assert np.mean(found.rates[half + 1 :]) == pytest.approx(10, rel=0.15)
 
 
 def test_arrivals_on_a_coarse_clock_are_fitted_by_their_counts():
@@ -180,8 +181,20 @@ def test_answers_that_hang_on_the_prompt_in_no_simple_way_are_fitted_in_classes(
     middle = (requests.prompt_tokens > 400) & (requests.prompt_tokens < 610)
     requests.output_tokens[middle] *= 5
     found = fit(recording(requests))
-    assert found.workload.classes[0].name.startswith("prompts up to 2")
+    assert found.workload.classes[0].name.startswith("prompts up to 1")
     assert found.lost == ()
+
+
+def test_a_mix_that_changes_is_fitted_with_arrivals_for_each_class():
+    short = {"name": "short", "prompt": {"kind": "uniform", "min": 10, "max": 99}, "output": 9}
+    long = {"name": "long", "prompt": {"kind": "uniform", "min": 1000, "max": 1999}, "output": 9}
+    turns = [{"kind": "stages", "rates": rates, "every": 300} for rates in ([6, 2], [2, 6])]
+    classes = [{**short, "arrivals": turns[0]}, {**long, "arrivals": turns[1]}]
+    found = fit(recording(sample(workload(classes=classes, arrivals=None, requests=None), 1)))
+    early = [np.mean(c.arrivals.rates[: len(c.arrivals.rates) // 2]) for c in found.workload.classes]
+    late = [np.mean(c.arrivals.rates[len(c.arrivals.rates) // 2 :]) for c in found.workload.classes]
+    assert all(e > 2 * after for e, after in zip(early[:3], late[:3], strict=True))
+    assert all(e < after / 2 for e, after in zip(early[-3:], late[-3:], strict=True))
 
 
 def test_what_cannot_be_fitted_says_so():
@@ -200,7 +213,7 @@ def test_the_azure_conversation_trace_is_fitted_closely():
         assert distance.ks is None or distance.ks < 0.03, distance
         if "mean" in distance.name or "p99" in distance.name:
             assert distance.fitted == pytest.approx(distance.trace, rel=0.05), distance
-    assert isinstance(found.workload.arrivals, Stages)
+    assert all(isinstance(c.arrivals, Stages) for c in found.workload.classes)
 
 
 @needs_shared

@@ -154,7 +154,7 @@ def test_the_requests_of_a_shared_prefix_run_come_evenly_and_repeat_their_prompt
     ("config", "error", "told"),
     [
         ({"load": {"type": "constant"}}, ScenarioError, "needs a load and a data block"),
-        ({"load": {"type": "constant", "stages": []}, "data": {"type": "shareGPT"}}, ScenarioError, "at least 1"),
+        ({"load": {"type": "constant", "stages": []}, "data": {"type": "shareGPT"}}, ScenarioError, "give stages"),
         ({"load": {"type": "constant", "sweep": {}}, "data": {"type": "shareGPT"}}, NotModelled, "write stages"),
         (
             {"load": {"type": "trace_replay", "stages": STAGES}, "data": {"type": "shareGPT"}},

@@ -96,6 +96,19 @@ def test_classes_get_their_shares_labels_and_priorities():
     assert set(drawn.priority[drawn.label == 0]) == {0}
 
 
+def test_a_class_can_come_at_times_of_its_own():
+    day = {"name": "day", "prompt": 10, "output": 5, "arrivals": {"kind": "stages", "rates": [8, 0], "every": 500}}
+    night = {"name": "night", "prompt": 20, "output": 5, "arrivals": {"kind": "stages", "rates": [0, 2], "every": 500}}
+    spec = workload(classes=[day, night], arrivals=None, requests=None)
+    drawn = sample(spec, 1)
+    assert spec.mean_rate() == 5
+    assert spec.at_rate(10).mean_rate() == 10
+    assert (np.diff(drawn.arrival_s) >= 0).all()
+    assert (drawn.label == (drawn.arrival_s > 500)).all()
+    assert len(drawn) == pytest.approx(5000, abs=4 * np.sqrt(5000))
+    assert len(sample(dataclasses.replace(spec, requests=7), 1)) == 7
+
+
 def test_shares_are_of_requests_though_one_class_comes_in_sessions():
     chat = {"name": "chat", "prompt": 10, "output": 5, "sessions": {"kind": "conversation", "turns": 5, "think": 1}}
     drawn = sample(workload(classes=[chat, {"name": "single", "prompt": 10, "output": 5}], requests=20_000), 1)

@@ -105,6 +105,22 @@ def test_a_relative_trace_is_looked_for_in_the_folder_of_the_scenario():
         ({"classes": [{"name": "a", "prompt": 1, "output": 1}], "prompt": 3, "output": 3}, "inside the classes"),
         ({"classes": [{"name": "a", "prompt": 1, "output": 1}] * 2}, "same name"),
         ({"classes": [{"name": "a", "prompt": 1}]}, "class 'a' needs prompt and output"),
+        ({"classes": [{"name": "a", "prompt": 1, "output": 1, "arrivals": "1/s"}]}, "to the workload or to every class"),
+        (
+            {
+                "classes": [{"name": n, "prompt": 1, "output": 1, "arrivals": a} for n, a in (("a", "1/s"), ("b", None))],
+                "arrivals": None,
+            },
+            "to the workload or to every class",
+        ),
+        (
+            {"classes": [{"name": "a", "prompt": 1, "output": 1, "arrivals": {"kind": "all_at_once"}}], "arrivals": None},
+            "have no rate",
+        ),
+        (
+            {"classes": [{"name": "a", "prompt": 1, "output": 1, "arrivals": "1/s"}], "arrivals": None, "requests": None},
+            "say how long",
+        ),
         ({"trace": "t.csv", "prompt": 3}, "leave out prompt"),
         ({"trace": {"path": "t.csv", "start": 10, "end": 10}}, "not after start"),
         ({"trace": {"path": "t.csv", "scale": "fast"}}, "write 2x"),
