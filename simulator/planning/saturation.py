@@ -7,24 +7,32 @@ from collections.abc import Callable, Sequence
 
 SHARE = 0.98
 _STEP = math.sqrt(2)
+_NARROWING = 3
 
 
 def saturating_concurrency(throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536) -> float | None:
-    """The users at which throughput levels off, from simulations in steps of a factor of the square root of two.
+    """The users at which throughput levels off, by simulations of more and more of them, and then of those around the place.
 
     Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`. None where it grows to `most`.
     """
-    points: list[tuple[int, float]] = []
-    for step in range(math.ceil(math.log(most, _STEP)) + 1):
-        users = round(_STEP**step)
-        if points and users == points[-1][0]:
-            continue
-        points.append((users, throughput(users)))
-        if len(points) > 4 and max(rate for _, rate in points[-2:]) < max(rate for _, rate in points[:-2]) * (
-            1 + (1 - share) / 2
-        ):
-            return levels_off(points, share)
-    return None
+    seen = {1: throughput(1)}
+    while len(seen) < 5 or _grows(list(seen.values()), share):
+        users = max(max(seen) + 1, round(max(seen) * _STEP))
+        if users > most:
+            return None
+        seen[users] = throughput(users)
+    wanted = share * max(seen.values())
+    for _ in range(_NARROWING):
+        high = min(users for users, rate in seen.items() if rate >= wanted)
+        low = max((users for users in seen if users < high), default=high)
+        middle = round(math.sqrt(low * high))
+        if middle not in seen:
+            seen[middle] = throughput(middle)
+    return levels_off(sorted(seen.items()), share)
+
+
+def _grows(rates: Sequence[float], share: float) -> bool:
+    return max(rates[-2:]) >= max(rates[:-2]) * (1 + (1 - share) / 2)
 
 
 def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> float:

@@ -65,7 +65,8 @@ def serve_command(scenario: Scenario, bound: Bound) -> str:
 
 
 def _checkpoint(bound: Bound) -> str:
-    name = bound.model.source.split()[0].removeprefix(_HUB) if bound.model.source.startswith(_HUB) else bound.model.name
+    source = bound.model.source
+    name = "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",") if source.startswith(_HUB) else bound.model.name
     quantization = bound.deployment.quantization
     if quantization is None or quantization == bound.model.quantization or quantization.name in {*_AT_LOAD, *_DTYPES}:
         return name

@@ -1,0 +1,129 @@
+"""A scenario answered: what a reader of the report gets for each deployment."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from planning_fixtures import small
+
+from simulator.planning.execution import InProcess, Processes
+from simulator.planning.review import review
+from simulator.results.outcome import DeploymentResult, RunResult
+from simulator.results.summary import from_summary, to_summary
+from simulator.scenario import load
+
+HERE = InProcess()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    told: list[str] = []
+    scenario = load(small(tmp_path_factory.mktemp("review")))
+    result = review(scenario, command="sim run small.yaml", progress=told.append, machine=HERE)
+    assert told == ["H100", "L40S", "T4"]
+    return result
+
+
+@pytest.fixture
+def l40s(run: RunResult) -> DeploymentResult:
+    return run.deployment("L40S")
+
+
+def test_every_deployment_has_its_verdict(run: RunResult) -> None:
+    assert [d.verdict for d in run.deployments] == ["stable", "stable", "does not fit"]
+    assert run.deployment("T4").remedies
+
+
+def test_the_queueing_point_is_what_a_full_replica_completes(l40s: DeploymentResult) -> None:
+    """64 sequences, each 20 decode steps and a prefill of 10 ms; a step carries some six prompts of 100 tokens as well."""
+    assert l40s.queueing_point is not None
+    assert l40s.queueing_point.value == pytest.approx(64 / (20 * 0.0107), rel=0.08)
+    assert l40s.ceiling_per_s == pytest.approx(l40s.queueing_point.value, rel=0.08)
+
+
+def test_the_slo_capacity_is_at_most_the_queueing_point(l40s: DeploymentResult) -> None:
+    assert l40s.slo_capacity is not None
+    assert l40s.queueing_point is not None
+    assert 0.8 * l40s.queueing_point.value < l40s.slo_capacity.value <= l40s.queueing_point.value
+
+
+def test_the_curve_goes_from_idle_past_the_queueing_point_through_the_demand(l40s: DeploymentResult) -> None:
+    rates = [point.rate_per_s for point in l40s.curve]
+    assert rates == sorted(rates)
+    assert l40s.queueing_point is not None
+    assert rates[0] < 0.05 * l40s.queueing_point.value
+    assert rates[-1] > l40s.queueing_point.value
+    assert 20.0 in rates
+    latencies = [point.e2e_p50_s for point in l40s.curve if point.e2e_p50_s is not None]
+    assert latencies[-1] > latencies[0]
+
+
+def test_every_deployment_sees_the_same_requests(run: RunResult) -> None:
+    first, second = (run.deployment(name).trace for name in ("H100", "L40S"))
+    assert first is not None
+    assert second is not None
+    for column in ("arrival_s", "prompt_tokens", "output_tokens"):
+        assert (first.requests[column] == second.requests[column]).all()
+
+
+def test_the_busy_time_is_broken_down(l40s: DeploymentResult) -> None:
+    assert sum(l40s.step_seconds.values()) > 0
+    assert l40s.binding is not None
+
+
+def test_the_oom_point_says_what_binds_first(l40s: DeploymentResult) -> None:
+    assert l40s.oom_point is not None
+    assert l40s.oom_point.longest_context_tokens > 4096, "the KV cache holds more than max_model_len allows"
+    assert l40s.oom_point.next_limit.startswith("max_num_seqs at 64 sequences binds first, then KV memory at ")
+    assert l40s.oom_point.preempts_at_per_s is None
+
+
+def test_the_cheapest_that_keeps_the_slo_is_recommended(run: RunResult) -> None:
+    assert run.recommendation.deployment == "L40S"
+    assert run.recommendation.usd_per_hour == 1.0
+
+
+def test_a_cost_comes_per_token_at_this_load_and_at_the_slo_capacity(l40s: DeploymentResult) -> None:
+    assert l40s.cost is not None
+    assert l40s.cost.usd_per_million_output_tokens == pytest.approx(1e6 / 3600 / 400, rel=0.1), "20 requests/s of 20 tokens"
+    assert l40s.slo_capacity is not None
+    at_slo = 1e6 / 3600 / (l40s.slo_capacity.value * 20)
+    assert l40s.cost.usd_per_million_output_tokens_at_slo == pytest.approx(at_slo)
+
+
+def test_a_run_survives_being_written_down(run: RunResult) -> None:
+    again = from_summary(to_summary(run))
+    assert again.recommendation.deployment == run.recommendation.deployment
+    for before, after in zip(run.deployments, again.deployments, strict=True):
+        assert (after.verdict, after.slo, after.notes) == (before.verdict, before.slo, before.notes)
+        assert [p.rate_per_s for p in after.curve] == pytest.approx([p.rate_per_s for p in before.curve])
+
+
+def test_processes_give_the_same_answer_bit_for_bit(tmp_path: Path, run: RunResult) -> None:
+    other = review(load(small(tmp_path)), command="sim run small.yaml", machine=Processes(2))
+    same = {"created_at": run.created_at}
+    assert to_summary(dataclasses.replace(other, **same)) == to_summary(run)
+
+
+def test_a_seed_of_ones_own_replaces_the_scenarios(tmp_path: Path, run: RunResult) -> None:
+    other = review(load(small(tmp_path)), seed=8, curve=False, machine=HERE)
+    assert other.seed == 8
+    assert (other.deployment("H100").metrics or {})["ttft_p99_s"] != (run.deployment("H100").metrics or {})["ttft_p99_s"]
+
+
+def test_an_overloaded_deployment_shows_no_steady_latency(tmp_path: Path) -> None:
+    settings = [("workload.arrivals.rate", "500"), ("workload.requests", "3000")]
+    found = review(load(small(tmp_path), settings), curve=False, machine=HERE).deployment("L40S")
+    assert found.verdict == "overloaded"
+    assert (found.metrics or {})["ttft_p99_s"] is None
+    assert "backlog grows by" in found.reason
+    assert found.slo_met is False
+
+
+def test_a_closed_loop_says_where_its_throughput_levels_off(tmp_path: Path) -> None:
+    """Beyond 64 users the others wait, for a replica runs 64 sequences."""
+    path = small(tmp_path, ("{kind: poisson, rate: 20/s}", "{kind: closed_loop, concurrency: 8}"))
+    found = review(load(path), machine=HERE).deployment("L40S")
+    note = next(note for note in found.notes if note.startswith("throughput stops growing at about"))
+    users = int(note.split()[5])
+    assert 55 <= users <= 85
