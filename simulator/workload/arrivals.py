@@ -1,4 +1,9 @@
-"""Arrivals: when requests come. `rate` is always requests per second in the long run."""
+"""Arrivals: when requests come.
+
+Every process tells its `mean_rate()`, requests per second in the long run (not finite where the clock does not decide), can
+be `scaled(factor)` to that many times its rate with its pattern kept, and draws `times(rng, requests, duration_s)`: seconds,
+shape (n,), not decreasing, until so many requests or so many seconds are reached, whichever is first.
+"""
 
 from __future__ import annotations
 

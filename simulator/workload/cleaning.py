@@ -45,8 +45,8 @@ def _recording(table: Table, trace: TraceFile) -> Recording:
     examples = tuple(f"line {line}: {broken[line]}" for line in sorted(broken)[:5])
     count = int(bad.sum()) + len(table.broken)
     lines = frame.height + len(table.broken)
-    _refuse_broken(trace, count, lines, examples)
     kept = np.flatnonzero(~bad & ~failed)
+    _refuse_broken(trace, count, lines, len(kept), examples)
     order, unsorted = _in_order(trace, arrival[kept], frame[LINE].to_numpy()[kept])
     kept = kept[order]
     requests = Requests(
@@ -94,9 +94,9 @@ def _first_lines(frame: pl.DataFrame, bad: Mask) -> list[tuple[int, int]]:
     return [(int(row), int(frame[LINE][int(row)])) for row in rows]
 
 
-def _refuse_broken(trace: TraceFile, broken: int, lines: int, examples: tuple[str, ...]) -> None:
-    if broken == lines:
-        raise MeasurementError(f"{trace.path}: none of its {lines} lines is a request; {'; '.join(examples)}")
+def _refuse_broken(trace: TraceFile, broken: int, lines: int, kept: int, examples: tuple[str, ...]) -> None:
+    if kept == 0:
+        raise MeasurementError(f"{trace.path}: none of its {lines} lines is a request; {'; '.join(examples) or 'all failed'}")
     if broken > _TOLERATED * lines and not trace.skip_bad:
         raise MeasurementError(
             f"{trace.path}: {broken} of {lines} lines cannot be used, more than 1 %: {'; '.join(examples)}; "
@@ -129,9 +129,24 @@ def _labels(frame: pl.DataFrame, kept: Ints) -> dict[str, Any]:
 def _hashes(frame: pl.DataFrame, kept: Ints, layout: Layout, prompt: Floats, trace: TraceFile) -> BlockHashes | None:
     if HASHES not in frame.columns:
         return None
-    lists = frame[HASHES] if len(kept) == frame.height and np.array_equal(kept, np.arange(len(kept))) else frame[HASHES][kept]
+    lists = _as_lists(frame[HASHES], trace)
+    if len(kept) != frame.height or not np.array_equal(kept, np.arange(len(kept))):
+        lists = lists[kept]
     listed = lists.list.len().fill_null(0).cast(pl.Int64).to_numpy()
-    ids = dense(lists.filter(lists.list.len() > 0).explode().cast(pl.Int64).fill_null(-1).to_numpy())
+    exploded = lists.filter(lists.list.len() > 0).explode()
+    if exploded.null_count():
+        raise MeasurementError(f"{trace.path}: {layout.hashes} has entries that are neither numbers nor text")
+    ids = dense((exploded.rank("dense") if exploded.dtype == pl.String else exploded).cast(pl.Int64).to_numpy())
     size = trace.block_size or layout.block_size or block_size_of(listed, prompt[kept].astype(np.int64), trace.path)
     offsets = np.concatenate([[0], np.cumsum(listed)])
     return BlockHashes(size, offsets, chained(offsets, ids))
+
+
+def _as_lists(column: pl.Series, trace: TraceFile) -> pl.Series:
+    """Hash ids as lists; in a CSV they are written like [1, 2]."""
+    if column.dtype != pl.String:
+        return column
+    try:
+        return column.str.json_decode(pl.List(pl.Int64))
+    except pl.exceptions.PolarsError:
+        raise MeasurementError(f"{trace.path}: hash ids in a CSV must be written like [1, 2]") from None

@@ -2,6 +2,8 @@
 
 A law is its quantile function: a uniform number in, a length out. So each request's length hangs on its own uniform number,
 and prompt and output lengths can be correlated whatever their laws. Lengths are whole and at least one; `min` and `max` clip.
+
+Every law gives `tokens_at(u)`, lengths at uniform numbers, shape of `u`; its mean `expected()`, tokens; and its `variance()`.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ _HEAD_BYTES = 1_000_000
 _PIECE_BYTES = 32_000_000
 LINE = "line"
 HASHES = "hashes"
+_KINDS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", "")
+_SEPARATORS = (",", ";", "\t", "|")
 _TOKEN_COUNTS = ("tokens", "num_tokens", "token_count", "n_tokens", "length")
 
 
@@ -43,18 +45,24 @@ def read_table(path: Path, choose: Choose) -> Table:
 
     Raises MeasurementError for a file that is missing, empty, cut short, or of none of these kinds.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes[-1] if suffixes else "")
+    kind = _kind(path)
     if kind == ".parquet":
         return _parquet(path, choose)
     content = _content(path)
-    start = content[:64].lstrip()
-    if kind == ".json" and start[:1] in (b"[", b"{"):
+    start = content[:64].lstrip()[:1]
+    if kind == ".json" and start in (b"[", b"{"):
         return _json(path, content, choose)
-    if kind in (".jsonl", ".ndjson", ".json") or start[:1] == b"{":
+    if kind in (".jsonl", ".ndjson", ".json") or start == b"{":
         return _json_lines(path, content, choose)
-    if kind in (".csv", ".tsv", ".txt", ".gz", ""):
-        return _csv(path, content, "\t" if kind == ".tsv" else ",", choose)
+    return _csv(path, content, choose)
+
+
+def _kind(path: Path) -> str:
+    """The extension that tells how to read a file; that of a packed file is the one before `.gz`."""
+    packed = path.suffix.lower() == ".gz"
+    kind = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
+    if kind in _KINDS or packed:
+        return kind if kind in _KINDS else ""
     raise MeasurementError(f"{path}: '{kind}' files are not read; a trace is .csv, .csv.gz, .jsonl, .json or .parquet")
 
 
@@ -68,15 +76,19 @@ def _content(path: Path) -> bytes:
         raise MeasurementError(f"{path}: the compressed file is damaged or cut short ({problem}); fetch it again") from None
     except OSError as problem:
         raise MeasurementError(f"{path}: cannot be read: {problem.strerror}") from None
+    content = content.removeprefix(b"\xef\xbb\xbf")
     if not content.strip():
         raise MeasurementError(f"{path}: the file is empty; a trace has a line a request")
     return content
 
 
-def _csv(path: Path, content: bytes, separator: str, choose: Choose) -> Table:
+def _csv(path: Path, content: bytes, choose: Choose) -> Table:
     """A CSV with a header, every cell as text; a line that ends early has nulls."""
-    head = content.partition(b"\n")[0]
-    layout = choose(pl.read_csv(head, separator=separator, infer_schema=False, encoding="utf8-lossy").columns)
+    head = content.partition(b"\n")[0].decode(errors="replace").strip()
+    if not head:
+        raise MeasurementError(f"{path}:1: the first line is blank; it must name the columns")
+    separator = max(_SEPARATORS, key=head.count)
+    layout = choose(pl.read_csv(head.encode(), separator=separator, infer_schema=False).columns)
 
     def read(quote: str | None) -> pl.DataFrame:
         return (
@@ -94,7 +106,7 @@ def _csv(path: Path, content: bytes, separator: str, choose: Choose) -> Table:
 
     try:
         frame = read('"')
-    except pl.exceptions.ComputeError:
+    except pl.exceptions.PolarsError:
         frame = read(None)
     return Table(frame.with_row_index(LINE, offset=2), layout, {})
 
@@ -206,10 +218,16 @@ def _from_rows(rows: list[tuple[int, dict[str, Any]]], broken: dict[int, str], c
     for column, name in _roles(layout).items():
         values = [_at(row, name) for _, row in rows]
         if column == HASHES:
-            data[column] = pl.Series(values, dtype=pl.List(pl.Int64), strict=False)
+            data[column] = pl.Series(values, dtype=pl.List(_kind_of_ids(values)), strict=False)
         else:
             data[column] = pl.Series([None if isinstance(v, list | dict | bool) else v for v in values], strict=False)
     return Table(pl.DataFrame(data), layout, broken)
+
+
+def _kind_of_ids(values: list[Any]) -> type[pl.DataType]:
+    """Whether hash ids are text or numbers, by the first one."""
+    first = next((ids[0] for ids in values if isinstance(ids, list) and ids), 0)
+    return pl.String if isinstance(first, str) else pl.Int64
 
 
 def _roles(layout: Layout) -> dict[str, str]:

@@ -230,3 +230,48 @@ def test_json_without_a_list_of_requests_is_refused(tmp_path):
     path = tmp_path / "t.json"
     path.write_text(json.dumps({"mean_ttft_ms": 12.5}))
     assert "no list of requests" in refusal(path)
+
+
+def test_other_separators_and_a_byte_order_mark_are_understood(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbfarrival_s;input_len;output_len\r\n0;5;6\r\n1.5;7;8\r\n")
+    assert read(path).requests.prompt_tokens.tolist() == [5, 7]
+
+
+def test_a_header_that_is_blank_is_refused(tmp_path):
+    assert ":1: the first line is blank" in refusal(write_lines(tmp_path / "t.csv", ["", HEADER, "0,1,1"]))
+
+
+def test_a_packed_file_is_read_by_what_is_in_it_when_its_name_does_not_tell(tmp_path):
+    rows = "\n".join(json.dumps({"timestamp": i, "isl": 5, "osl": 6}) for i in range(3))
+    path = tmp_path / "log.v2.gz"
+    path.write_bytes(gzip.compress(rows.encode()))
+    assert len(read(path).requests) == 3
+
+
+def test_a_file_of_nothing_but_failures_is_refused(tmp_path):
+    path = csv(tmp_path, "0,GPT-4,0,0", "1,GPT-4,0,0", header="Timestamp,Model,Request tokens,Response tokens")
+    assert "none of its 2 lines is a request; all failed" in refusal(path)
+
+
+def test_hash_ids_may_be_text(tmp_path):
+    rows = [{"timestamp": i, "input_length": 32, "output_length": 5, "hash_ids": ["aa", f"b{i % 2}"]} for i in range(4)]
+    plain = read(write_json_lines(tmp_path / "a.jsonl", rows), time_unit="s").requests.hashes
+    mended = read(
+        write_lines(tmp_path / "b.jsonl", [*(json.dumps(row) for row in rows), "x"]), time_unit="s", skip_bad=True
+    ).requests.hashes
+    for found in (plain, mended):
+        ids = found.ids.reshape(4, 2)
+        assert len(set(ids[:, 0])) == 1
+        assert ids[0].tolist() == ids[2].tolist() != ids[1].tolist()
+
+
+def test_hash_ids_in_a_csv_are_lists_in_brackets(tmp_path):
+    path = csv(tmp_path, '0,32,5,"[3, 4]"', '1,32,5,"[3, 5]"', header=f"{HEADER},hash_ids")
+    assert read(path).requests.hashes.ids.tolist() == [3, 4, 3, 5]
+    assert "must be written like [1, 2]" in refusal(csv(tmp_path, '0,32,5,"3 4"', header=f"{HEADER},hash_ids"))
+
+
+def test_hash_ids_that_are_nothing_are_refused(tmp_path):
+    rows = [{"timestamp": i, "input_length": 32, "output_length": 5, "hash_ids": [1, None]} for i in range(4)]
+    assert "neither numbers nor text" in refusal(write_json_lines(tmp_path / "t.jsonl", rows), time_unit="s")
