@@ -11,6 +11,7 @@ from simulator.engine.cluster import serve
 from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.latency import calibration
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.scenario import Deployment, Scenario
@@ -43,6 +44,9 @@ def bind(scenario: Scenario, deployment: Deployment) -> Bound:
         return Bound(deployment, model, plan, None, None)
     link = deployment.link_gb_per_s * 1e9 if deployment.link_gb_per_s else None
     step_time = scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine, link_bytes_per_s=link)
+    if scenario.calibration is not None:
+        measured = calibration.load(scenario.calibration).find(model, quantization, deployment.gpu, plan.args)
+        step_time = calibration.apply(step_time, measured)
     return Bound(deployment, model, plan, step_time, _limits(plan.args, plan))
 
 

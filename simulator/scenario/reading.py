@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from simulator.catalog.engines import EngineArgs
 from simulator.document import Document, Location, read_document
 from simulator.errors import ScenarioError, SimulatorError
+from simulator.latency import calibration
 from simulator.memory.plan import plan_memory
 from simulator.scenario.explaining import explained
 from simulator.scenario.specs import Deployment, Scenario
@@ -42,6 +43,7 @@ def scenario_of(document: Document) -> Scenario:
     except ValidationError as problem:
         raise explained(document, problem) from None
     _refuse_endless(scenario.workload, document)
+    _refuse_unreadable(scenario.calibration, document)
     for index, deployment in enumerate(scenario.deployments):
         try:
             _refuse_impossible(scenario, deployment)
@@ -58,6 +60,15 @@ def _culprit(document: Document, index: int, problem: str) -> Location:
         if written := [location for location in named if document.written(location) == location]:
             return min(written, key=lambda location: problem.index(str(location[-1])))
     return ("deployments", index)
+
+
+def _refuse_unreadable(path: Path | None, document: Document) -> None:
+    """Raise for a calibration that cannot be read, before anything is simulated with it."""
+    try:
+        if path is not None:
+            calibration.load(path)
+    except SimulatorError as problem:
+        raise document.error(("calibration",), f"calibration: {problem}") from None
 
 
 def _refuse_endless(workload: Workload, document: Document) -> None:

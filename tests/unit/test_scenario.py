@@ -7,6 +7,7 @@ import pytest
 from simulator.engine.router import LeastKvUse
 from simulator.errors import ScenarioError
 from simulator.scenario import Scenario, dump, load
+from simulator.simulation import bind
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
 
@@ -164,3 +165,25 @@ def test_a_gpu_of_ones_own_is_read_and_written_back(tmp_path: Path) -> None:
     scenario = read(tmp_path, TEXT.replace("gpu: l4", f"gpu: {own}"))
     assert scenario.deployments[0].gpu.memory_bytes == round(96.5 * 2**30)
     assert read(tmp_path, dump(scenario)) == scenario
+
+
+CALIBRATION = """source: one.csv
+fitted: by hand
+factors:
+- {model: llama-3.1-8b, gpu: l4, quantization: bf16, tensor_parallel_size: 1, decode: [{sequences: 1, factor: 2.0, percent: 1}]}
+"""
+
+
+def test_a_calibration_beside_the_scenario_scales_the_deployment_it_was_made_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CALIBRATION)
+    plain, calibrated = read(tmp_path, TEXT), read(tmp_path, TEXT + "calibration: mine.yaml\n")
+    for index, factor in ((0, 2.0), (1, 1.0)):
+        before, after = bind(plain, plain.deployments[index]).step_time, bind(calibrated, calibrated.deployments[index]).step_time
+        assert before is not None
+        assert after is not None
+        assert after.constant + after.tokens[1] == pytest.approx(factor * (before.constant + before.tokens[1]), rel=0.05)
+
+
+def test_a_calibration_that_is_not_there_is_a_mistake_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"case.yaml:16:1: calibration: .*mine.yaml"):
+        read(tmp_path, TEXT + "calibration: mine.yaml\n")
