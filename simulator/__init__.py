@@ -12,7 +12,6 @@ Everything is imported on first use, so that `import simulator` stays quick.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import Any
 
 _HOMES = {
@@ -33,10 +32,14 @@ _HOMES = {
     "review": "simulator.planning.review",
 }
 __all__ = ["__version__", *_HOMES]
-__version__ = _version("inference-sizing-simulator")
+__version__: str
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("inference-sizing-simulator")
     if name not in _HOMES:
         raise AttributeError(f"module 'simulator' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

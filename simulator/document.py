@@ -181,11 +181,11 @@ def _key(node: Any, part: str, dotted: str) -> str | int:
     if isinstance(node, Mapping):
         return part
     if isinstance(node, list):
-        if part.isdigit() and int(part) < len(node):
+        if part.isdecimal() and int(part) < len(node):
             return int(part)
         names = [str(item.get("name", "")) if isinstance(item, Mapping) else "" for item in node]
         if part in names:
             return names.index(part)
-        offered = did_you_mean(nearest_names(part, names)) or f"; there are {len(node)} entries, counted from 0"
+        offered = did_you_mean(nearest_names(part, names)) or f"; its entries are numbered 0 to {len(node) - 1}"
         raise ScenarioError(f"--set {dotted}: nothing called '{part}' in the list{offered}")
     raise ScenarioError(f"--set {dotted}: '{part}' would stand under the plain value {node!r}")

@@ -16,7 +16,8 @@ class UnknownName(SimulatorError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         self.nearest = nearest_names(name, known)
-        super().__init__(f"unknown {kind} '{name}'{did_you_mean(self.nearest)}")
+        offered = did_you_mean(self.nearest) or "; `sim catalog` lists what is known"
+        super().__init__(f"unknown {kind} '{name}'{offered}")
 
 
 class NotModelled(SimulatorError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -30,7 +30,8 @@ for command in (run, check, memory, size, sweep, compare, trace, validate, calib
     app.command()(command)
 app.add_typer(catalog, name="catalog")
 
-_UsageError = typer.BadParameter.__mro__[1]  # what typer raises for a command line it cannot parse; it has no public name
+# What typer raises for a command line that it cannot parse: it has no public name.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _REFUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
 
 
@@ -55,7 +56,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
         code = app(prog_name="sim", standalone_mode=False)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except _UsageError as problem:
         code = _refuse(_usage(problem))
     except SimulatorError as problem:
@@ -83,13 +84,13 @@ def _refuse(problem: str) -> int:
     return _REFUSED
 
 
-def _usage(problem: typer.BadParameter | BaseException) -> str:
+def _usage(problem: typer.BadParameter) -> str:
     """What is wrong with the command line, and where to read more; empty where its help was printed instead."""
-    message, context = problem.format_message(), problem.ctx  # type: ignore[union-attr]
+    message, context = problem.format_message(), problem.ctx
     if not message.strip():
         return ""
     said = message[0].lower() + message[1:].rstrip(".")
-    return f"{said}; see {context.command_path} --help" if context else said
+    return f"{said} (see {context.command_path} --help)" if context else said
 
 
 def _without_reader() -> int:

@@ -10,6 +10,8 @@ import typer
 from simulator.cli.options import Json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from simulator.catalog.engines import Engine
     from simulator.catalog.models import Model
     from simulator.catalog.quantizations import Quantization
@@ -104,9 +106,9 @@ def prices(json: Json = False) -> None:
     """Prices: dollars per GPU-hour by provider and commitment, each with its date."""
     from simulator.catalog.prices import prices as known
 
-    head = ("GPU", "provider", "commitment", "$/GPU-hour", "seen", "note")
+    head = ("GPU", "$/GPU-hour", "seen", "provider", "commitment", "note")
     listed = sorted(known(), key=lambda p: (p.gpu, p.usd_per_gpu_hour))
-    rows = [(p.gpu, p.provider, p.commitment, f"{p.usd_per_gpu_hour:.2f}", p.checked, p.note) for p in listed]
+    rows = [(p.gpu, f"{p.usd_per_gpu_hour:.2f}", p.checked, p.provider, p.commitment, p.note) for p in listed]
     _show("Prices: read in price tables, not on the providers' pages", head, rows, listed, json)
 
 
@@ -148,10 +150,22 @@ def _show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], entrie
 
         typer.echo(TypeAdapter(list[Any]).dump_json(list(entries), indent=2))
         return
-    from rich.console import Console
+    from simulator.cli.console import console, widths
+
+    out, count = console(), len(head)
+    while count > 1 and widths(_table(title, head[:count], rows)).minimum > out.width:
+        count -= 1
+    out.print(_table(title, head[:count], rows))
+    if count < len(head):
+        out.print(f"Not shown for lack of room: {', '.join(head[count:])}. A wider terminal or --json has them.")
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
 
-    table = Table(*head, title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(head):
+        table.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*row[: len(head)])
+    return table

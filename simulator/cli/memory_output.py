@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from simulator.cli.console import console, widths
 from simulator.memory.plan import MemoryPlan
 from simulator.memory.training import TrainingPlan
 from simulator.units import GIB
@@ -27,16 +28,20 @@ _PARTS = (
 )
 
 
-def print_plans(plans: Sequence[MemoryPlan], contexts: tuple[int, ...], as_json: bool) -> None:
-    """All plans: one table, then a bar each with the reason and what would help."""
+def print_plans(plans: Sequence[MemoryPlan], contexts: tuple[int, ...], as_json: bool, names: Sequence[str] = ()) -> None:
+    """All plans: a table, then a bar each with the reason and what would help. `names` are those of the deployments."""
+    called = list(names) or [""] * len(plans)
     if as_json:
-        print(json.dumps({"plans": [plan_data(plan, _at(plan, contexts)) for plan in plans]}, indent=2))
+        known = ({"name": name} if name else {} for name in called)
+        data = [{**first, **plan_data(plan, _at(plan, contexts))} for first, plan in zip(known, plans, strict=True)]
+        print(json.dumps({"plans": data}, indent=2, allow_nan=False))
         return
-    console = Console()
-    console.print(_table(plans, contexts))
-    for plan in plans:
-        console.print(_bars(plan), *_words(plan), sep="\n")
-        console.print()
+    out = console()
+    for table in _tables(list(zip(called, plans, strict=True)), contexts, out):
+        out.print(table)
+    for name, plan in zip(called, plans, strict=True):
+        out.print(_bars(plan, name), *_words(plan), sep="\n")
+        out.print()
 
 
 def plan_data(plan: MemoryPlan, contexts: Sequence[int]) -> dict[str, Any]:
@@ -93,13 +98,26 @@ def _format(plan: MemoryPlan) -> str:
     return plan.quantization.name if plan.quantization else plan.model.dtype
 
 
-def _table(plans: Sequence[MemoryPlan], contexts: Sequence[int]) -> Table:
+def _tables(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int], out: Console) -> list[Table]:
+    """Tables side by side plans, as many of them in each as the console has room for without cutting a figure."""
+    if not named:
+        return []
+    for count in range(len(named), 0, -1):
+        table = _table(named[:count], contexts)
+        if count == 1 or widths(table).maximum <= out.width:
+            break
+    return [table, *_tables(named[count:], contexts, out)]
+
+
+def _table(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int]) -> Table:
     """One column a plan, so that rows can be compared across GPUs and quantizations."""
+    plans = [plan for _, plan in named]
     first = plans[0]
     table = Table(title=f"{first.model.name} on {first.engine.name}", title_justify="left", header_style="bold")
     table.add_column("GiB on one GPU", no_wrap=True)
-    for plan in plans:
-        table.add_column(f"{plan.gpu.name}\n{_format(plan)}", justify="right")
+    for name, plan in named:
+        head = Text("\n".join(part for part in (name, plan.gpu.name, _format(plan)) if part))
+        table.add_column(head, justify="right", overflow="fold")
     rows = [
         ("total", [_gib(p.total_bytes) for p in plans]),
         ("reserved", [_gib(p.reserved_bytes) for p in plans]),
@@ -139,7 +157,7 @@ def _deployment(plan: MemoryPlan) -> str:
     return f"{plan.gpu_count} GPUs{split}\n{replicas * plan.kv_tokens:,} KV tokens"
 
 
-def _bars(plan: MemoryPlan) -> Group:
+def _bars(plan: MemoryPlan, name: str = "") -> Group:
     """Two bars on the scale of the card: what the engine reserves and how it is used, and what one longest sequence needs."""
     graphs = plan.cuda_graph_bytes if plan.cuda_graph_deducted else 0.0
     used = {
@@ -152,7 +170,7 @@ def _bars(plan: MemoryPlan) -> Group:
     reserved["free"] = max(0.0, plan.total_bytes - sum(reserved.values()))
     needed = {**used, "kv_cache": float(plan.kv_needed_bytes)}
     scale = max(plan.total_bytes, sum(needed.values()), sum(reserved.values()))
-    title = Text(f"{plan.gpu.name}, {_format(plan)}", style="bold")
+    title = Text(f"{name + ': ' if name else ''}{plan.gpu.name}, {_format(plan)}", style="bold")
     legend = Text("  ").join(
         Text(f"■ {label} {reserved[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if reserved[part] > 0
     )
@@ -200,10 +218,10 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
     table.add_row("needed", *(f"{plan.bytes.total / GIB:.2f}" for plan in plans))
     table.add_row("of", *(f"{plan.gpu.memory_bytes / GIB:.2f}" for plan in plans))
     table.add_row("fits", *("yes" if plan.fits else "no" for plan in plans))
-    console = Console()
-    console.print(table)
+    out = console()
+    out.print(table)
     for plan in plans:
-        console.print(*_training_words(plan), sep="\n")
+        out.print(*_training_words(plan), sep="\n")
 
 
 def _training_words(plan: TrainingPlan) -> list[Text]:

@@ -9,7 +9,7 @@ import typer
 
 Settings = Annotated[
     list[str],
-    typer.Option("--set", metavar="PATH=VALUE", help="Set a value of the scenario, e.g. workload.arrivals.rate=6/s. Repeatable."),
+    typer.Option("--set", metavar="PATH=VALUE", help="Set a value of the scenario by its path: slo.ttft_s=0.5. Repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the scenario's own when not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]

@@ -11,6 +11,7 @@ from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_setti
 
 if TYPE_CHECKING:
     from simulator.results.outcome import RunResult
+    from simulator.scenario import Scenario
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
 
@@ -23,55 +24,79 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
     report: Annotated[bool, typer.Option(help="Write the run folder with its report.")] = True,
-    fail_on_slo: Annotated[
-        bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")] = False,
+    fail_on_slo: Annotated[bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO.")] = False,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
     from simulator.planning.review import review
-    from simulator.results.files import check_writable
-    from simulator.scenario import load
 
-    scenarios = [load(file, parsed_settings(settings)) for file in files]
-    if report:
-        for scenario in scenarios:
-            check_writable(out / scenario.name)
-    kept = True
-    for file, scenario in zip(files, scenarios, strict=True):
-        with progress(scenario.name, len(scenario.deployments), quiet=quiet) as tell:
-            result = review(scenario, seed=seed, command=_command(file, settings, seed), progress=tell)
-        folder = _write(result, out) if report else None
-        _show(result, folder, as_json=as_json, quiet=quiet)
-        kept = kept and any(d.slo_met is not False for d in result.deployments)
-    if fail_on_slo and not kept:
+    scenarios = _loaded(files, settings)
+    _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
+    results = []
+    for file, scenario in scenarios:
+        with progress(scenario.name, len(scenario.deployments), quiet=quiet or as_json) as tell:
+            results.append(review(scenario, seed=seed, command=_command(file, settings, seed), progress=tell))
+        folder = _write(results[-1], out, force=force) if report else None
+        if not (as_json or quiet):
+            _show(results[-1], folder)
+    if as_json:
+        _print_json(results)
+    if fail_on_slo and not all(any(d.slo_met for d in result.deployments) for result in results):
         raise typer.Exit(1)
 
 
-def _write(result: RunResult, out: Path) -> Path:
+def _loaded(files: list[Path], settings: list[str]) -> list[tuple[Path, Scenario]]:
+    """Every scenario, read before the first is used."""
+    from simulator.scenario import load
+
+    return [(file, load(file, parsed_settings(settings))) for file in files]
+
+
+def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: bool, force: bool, fail_on_slo: bool) -> None:
+    """Raise ScenarioError for what would only fail after the simulation: folders, and an SLO that is asked for and not there."""
+    from simulator.errors import ScenarioError
+    from simulator.results.files import check_writable
+
+    seen: dict[str, Path] = {}
+    for file, scenario in scenarios:
+        if report and (first := seen.setdefault(scenario.name, file)) is not file:
+            raise ScenarioError(f"{file}: called '{scenario.name}' as {first} is; give one of them another name: line")
+        if report:
+            check_writable(out / scenario.name, force=force)
+        if fail_on_slo and not (scenario.slo and scenario.slo.sentences()):
+            raise ScenarioError(
+                f"{file}: has no slo to fail on; add one such as slo: {{ttft_s: 1.0}}, or leave out --fail-on-slo"
+            )
+
+
+def _write(result: RunResult, out: Path, *, force: bool) -> Path:
     from simulator.report.page import html
     from simulator.report.text import markdown
     from simulator.results.files import write_run
 
-    return write_run(result, out / result.name, {"index.html": html(result), "summary.md": markdown(result)})
+    return write_run(result, out / result.name, {"index.html": html(result), "summary.md": markdown(result)}, force=force)
 
 
-def _show(result: RunResult, folder: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _print_json(results: list[RunResult]) -> None:
+    """One run as an object, several as a list."""
     import json
 
-    if as_json:
-        from simulator.results.summary import to_summary
+    from simulator.results.summary import to_summary
 
-        print(json.dumps(to_summary(result), indent=2, allow_nan=False))
-    elif not quiet:
-        from rich.console import Console
+    summaries = [to_summary(result) for result in results]
+    print(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2, allow_nan=False))
 
-        from simulator.report.text import terminal
 
-        console = Console()
-        console.print(terminal(result))
-        if folder is not None:
-            console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False)
+def _show(result: RunResult, folder: Path | None) -> None:
+    from rich.console import Console
+
+    from simulator.report.text import terminal
+
+    console = Console()
+    console.print(terminal(result))
+    if folder is not None:
+        console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
 
 
 def check(
@@ -81,12 +106,13 @@ def check(
 ) -> None:
     """Validate a scenario and show the memory plan of each deployment, without simulating."""
     from simulator.cli.memory_output import print_plans
-    from simulator.scenario import load
+    from simulator.planning.review import named
     from simulator.simulation import bind
 
-    for file in files:
-        scenario = load(file, parsed_settings(settings))
-        print_plans([bind(scenario, deployment).plan for deployment in scenario.deployments], (), as_json)
+    scenarios = [scenario for _, scenario in _loaded(files, settings)]
+    deployments = [(s, d) for s in scenarios for d in named(s.deployments)]
+    names = [d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d in deployments]
+    print_plans([bind(scenario, deployment).plan for scenario, deployment in deployments], (), as_json, names)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

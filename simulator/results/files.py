@@ -45,8 +45,9 @@ def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *,
     return folder
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, force: bool = False) -> None:
     """Raise SimulatorError where `write_run` could not make this folder: known before the simulation, not after it."""
+    _check_replaceable(folder, force)
     above = next(parent for parent in folder.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         why = "no permission to write there" if above.is_dir() else f"{above} is not a directory"
