@@ -21,7 +21,7 @@ from simulator.workload.tracefile import TraceFile
 if TYPE_CHECKING:
     from simulator.workload.arrivals import Arrivals
 
-_KEPT = 4
+_KEPT = 2
 _LONGEST = 2**62
 
 
