@@ -47,11 +47,12 @@ def size(
     quiet: Quiet = False,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
-    from simulator.planning.gates import sizing_checks, write_checks
+    from simulator.planning.gates import check_github, sizing_checks, write_checks
     from simulator.planning.sizing import Ask
     from simulator.planning.sizing import size as find
     from simulator.scenario import load
 
+    check_github(github)
     scenario = load(file, parsed_settings(settings))
     deployments = _space(gpus, quantizations, tensor_parallel, over)
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)
@@ -117,7 +118,7 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "usd_per_month": _finite(c.usd_per_month),
         "price": c.price,
         "headroom": c.headroom,
-        "slo_capacity_per_s": c.result.slo_capacity.value if c.result and c.result.slo_capacity else None,
+        "capacity_per_s": c.capacity.value if c.capacity else None,
         "replicas_grown": c.grown,
         "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
         "why": c.why,

@@ -6,7 +6,7 @@ The searches see a deployment as a function of the rate, so a test can put a que
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
@@ -134,7 +134,7 @@ class _Search:
 
 
 def slo_capacity(
-    standing: Callable[[float], Standing], queueing: Estimate, *, tried: tuple[float, ...] = (), tolerance: float = 0.05
+    standing: Callable[[float], Standing], queueing: Estimate, *, tried: Sequence[float] = (), tolerance: float = 0.05
 ) -> Estimate | None:
     """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
 

@@ -74,9 +74,8 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
 
     Raises SimulatorError when a file cannot be written, or there is no such step.
     """
+    check_github(github)
     target = os.environ.get("GITHUB_STEP_SUMMARY")
-    if github and not target:
-        raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
     try:
         if junit_file is not None:
             junit_file.write_text(junit(title, checks), "utf-8")
@@ -85,6 +84,12 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
                 file.write(github_summary(title, checks) + "\n")
     except OSError as problem:
         raise SimulatorError(f"cannot write {problem.filename}: {problem.strerror}") from None
+
+
+def check_github(wanted: bool) -> None:
+    """Raises SimulatorError when a summary for GitHub is wanted outside of a GitHub step: better before the work than after."""
+    if wanted and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
 
 
 def _cell(text: str) -> str:

@@ -45,46 +45,65 @@ class _Rates:
         return standing(rate, self.at(rate), self.scenario.slo)
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a deployment carries, all replicas together: the queueing point, the SLO capacity, and the closed-form ceiling."""
+
+    queueing: Estimate
+    slo: Estimate | None
+    full: Ceiling
+
+
+def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
+    """What a deployment that starts carries, from short searches and without a curve."""
+    full = _full(bound, requests)
+    rates = _Rates(scenario, bound, _curve_requests(bound, full), {})
+    queueing = _queueing(scenario, bound, full, CHECK)
+    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None, full)
+
+
 def with_limits(
     scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
-    assert bound.step_time is not None and bound.limits is not None
-    many = copies(bound)
-    full = ceiling(bound.step_time, bound.limits, requests)
-    flow, check = (flows(bound, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
-    one = queueing_point(flow, full.requests_per_s, check=check)
-    queueing = Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
-    demand = scenario.workload.mean_rate()
+    full, demand = _full(bound, requests), scenario.workload.mean_rate()
+    queueing = _queueing(scenario, bound, full, 1.0)
     levels = _levels(scenario, bound) if scenario.workload.closed_loop else None
-    rates = _Rates(
-        scenario,
-        bound,
-        max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * many)),
-        {} if demand is None else {demand: run},
-    )
-    grid = tuple(share * queueing.value for share in CURVE)
+    rates = _Rates(scenario, bound, _curve_requests(bound, full), {} if demand is None else {demand: run})
+    grid = [share * queueing.value for share in CURVE]
     for rate in grid:
         rates.at(rate)
-    capacity = None
-    if scenario.slo is not None:
-        capacity = slo_capacity(rates.standing, queueing, tried=grid[:-1])
-    curve = tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen))
+    slo = slo_capacity(rates.standing, queueing, tried=grid[:-1]) if scenario.slo else None
     return dataclasses.replace(
         result,
         queueing_point=queueing,
-        slo_capacity=capacity,
-        ceiling_per_s=full.requests_per_s * many,
-        curve=curve,
-        oom_point=_with_rates(bound, result.oom_point, full, rates.seen),
-        cost=_with_slo(result.cost, capacity, requests),
+        slo_capacity=slo,
+        ceiling_per_s=full.requests_per_s * copies(bound),
+        curve=tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen)),
+        oom_point=_with_rates(bound, result.oom_point, rates.seen),
+        cost=_with_slo(result.cost, slo, requests),
         notes=(*result.notes, *([f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else [])),
     )
 
 
+def _full(bound: Bound, requests: Requests) -> Ceiling:
+    assert bound.step_time is not None and bound.limits is not None
+    return ceiling(bound.step_time, bound.limits, requests)
+
+
+def _curve_requests(bound: Bound, full: Ceiling) -> int:
+    return max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies(bound)))
+
+
+def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
+    """The queueing point of one replica times their number; searched with a share of the usual requests."""
+    flow, check = (flows(bound, scenario.workload, full, scenario.seed, part) for part in (share, min(share, CHECK)))
+    one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
+    return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
+
+
 def _levels(scenario: Scenario, bound: Bound) -> float | None:
     """Users at which the throughput of the scenario's closed loop stops growing."""
-
     loop = scenario.workload.closed_loop
     assert loop is not None
 
@@ -97,7 +116,7 @@ def _levels(scenario: Scenario, bound: Bound) -> float | None:
     return saturating_concurrency(throughput)
 
 
-def _with_rates(bound: Bound, point: OomPoint | None, full: Ceiling, seen: dict[float, Measured]) -> OomPoint | None:
+def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None
@@ -120,14 +139,14 @@ def _next_limit(bound: Bound, point: OomPoint) -> str:
     return f"{first} binds first, then {then}"
 
 
-def _with_slo(found: Cost | None, capacity: Estimate | None, requests: Requests) -> Cost | None:
+def _with_slo(found: Cost | None, slo: Estimate | None, requests: Requests) -> Cost | None:
     """The cost of a token at the SLO capacity."""
-    if found is None or capacity is None:
+    if found is None or slo is None:
         return found
     output = float(requests.output_tokens.mean())
     total = output + float(requests.prompt_tokens.mean())
     return dataclasses.replace(
         found,
-        usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * output),
-        usd_per_million_total_tokens_at_slo=usd_per(1e6, found.usd_per_hour, capacity.value * total),
+        usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, slo.value * output),
+        usd_per_million_total_tokens_at_slo=usd_per(1e6, found.usd_per_hour, slo.value * total),
     )

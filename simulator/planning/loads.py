@@ -13,23 +13,33 @@ from simulator.planning.capacity import Flow
 from simulator.planning.ceiling import Ceiling
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
+from simulator.workload.arrivals import Poisson
 from simulator.workload.requests import Floats, Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
-STATIONARY = frozenset({"poisson", "gamma", "constant"})
+STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 _FEWEST, _MOST = 16_000, 40_000
 _FILLINGS = 30
 CHECK = 0.4
+LONGEST = 4
 _BATCHES = 20
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
 def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
-    """The traffic at another mean rate, its pattern kept. Where the rate varies over time, its own length is kept too."""
+    """So many requests of the traffic at another mean rate, its pattern kept: of a trace, its first ones.
+
+    Where the rate varies over time its own length is kept, up to LONGEST times as many requests; a longer one comes as Poisson
+    arrivals of the mean rate.
+    """
     shaped = workload.at_rate(rate_per_s)
-    if shaped.trace is None and shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
+    if shaped.trace is not None:
+        shaped = replace(shaped, requests=min(requests, workload.requests or requests))
+    elif shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
         shaped = replace(shaped, requests=requests, duration=None)
+    elif (workload.requests or (workload.duration or 0.0) * rate_per_s) > LONGEST * requests:
+        shaped = replace(shaped, arrivals=Poisson(rate=rate_per_s), requests=requests, duration=None)
     return sample(shaped, seed)
 
 

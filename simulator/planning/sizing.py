@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
 from simulator.planning.costs import price_of
-from simulator.planning.examine import examine
 from simulator.planning.execution import Machine, Processes, each
+from simulator.planning.limits import capacity
 from simulator.planning.replicas import Fitting, fewest_conceivable, fit_replicas
 from simulator.planning.review import named
 from simulator.planning.wording import wording
-from simulator.results.outcome import DeploymentResult
-from simulator.results.recommend import headroom
+from simulator.results.outcome import Estimate
 from simulator.scenario import Deployment, Scenario
+from simulator.simulation import bind
 from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sampling import sample
 
@@ -37,8 +37,8 @@ class Candidate:
     """One configuration with the replicas it needs, spare ones included; `replicas` None where no number of them will do.
 
     `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
-    replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `headroom`: how much more
-    traffic it takes within the SLO, as a share; known of the first two.
+    replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
+    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; known of the first two.
     """
 
     deployment: Deployment
@@ -50,8 +50,8 @@ class Candidate:
     price: str
     why: str
     excess: float = 0.0
+    capacity: Estimate | None = None
     headroom: float | None = None
-    result: DeploymentResult | None = None
 
     @property
     def usd_per_month(self) -> float:
@@ -194,18 +194,20 @@ def _ranked(scenario: Scenario, done: Sequence[Candidate], machine: Machine) -> 
 
 
 def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -> list[Candidate]:
-    """The same, the first two with their results and headroom."""
-    found = list(able)
-    for place, outcome in each(_examine, [(scenario, c.deployment) for c in able[:2]], machine):
-        result = outcome.value()
-        room = headroom(result, scenario.workload.mean_rate())
-        found[place] = dataclasses.replace(able[place], headroom=room, result=result)
+    """The same, the first two with their capacity and headroom."""
+    found, rate = list(able), scenario.workload.mean_rate()
+    for place, outcome in each(_capacity, [(scenario, c.deployment) for c in able[:2]], machine):
+        carried = outcome.value()
+        room = carried.value / rate - 1 if carried and rate else None
+        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room)
     return found
 
 
-def _examine(task: tuple[Scenario, Deployment]) -> DeploymentResult:
+def _capacity(task: tuple[Scenario, Deployment]) -> Estimate | None:
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains."""
     scenario, deployment = task
-    return examine(scenario, deployment, sample(scenario.workload, scenario.seed))
+    found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
+    return found.slo if scenario.slo else found.queueing
 
 
 def _dearer(candidate: Candidate, best: Candidate) -> str:

@@ -1,0 +1,41 @@
+"""`sim compare`, as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import sim
+from planning_fixtures import small
+
+from simulator.planning.execution import InProcess
+from simulator.planning.review import review
+from simulator.results.files import write_run
+from simulator.scenario import load
+
+
+def test_a_finished_run_and_a_scenario_stand_side_by_side(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = small(tmp_path)
+    write_run(review(load(path), curve=False, machine=InProcess()), tmp_path / "before", {})
+    after = small(tmp_path, ("step_ms: 10", "step_ms: 12"), name="after.yaml")
+    left = sim(capsys, monkeypatch, "compare", str(tmp_path / "before"), str(after), "--json")
+    assert left.code == 0, left.err
+    tpot = next(d for d in json.loads(left.out) if (d["deployment"], d["metric"]) == ("H100", "tpot_mean_s"))
+    assert tpot["runs"][1]["change"] == pytest.approx(0.002, rel=0.05)
+    assert tpot["runs"][1]["larger_than_noise"] is True
+    table = sim(capsys, monkeypatch, "compare", str(tmp_path / "before"), str(after)).out
+    assert "H100: against before" in table
+    assert "+19" in table or "+20" in table
+
+
+def test_one_run_alone_or_a_folder_without_a_run_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alone = sim(capsys, monkeypatch, "compare", str(small(tmp_path)))
+    assert alone.code == 2
+    assert "two runs or more" in alone.err
+    (tmp_path / "empty").mkdir()
+    empty = sim(capsys, monkeypatch, "compare", str(tmp_path / "empty"), str(tmp_path / "empty"))
+    assert empty.code == 2
+    assert empty.err.count("\n") == 1
