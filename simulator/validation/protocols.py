@@ -28,7 +28,7 @@ from simulator.workload.requests import Floats, Ints, Requests
 class Server:
     """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own.
 
-    `client_sequence_s` is what a client in the engine's own process takes from each step for each sequence.
+    `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a step, beside the GPU.
     """
 
     model: Model
@@ -79,8 +79,18 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     step_time = latency.bind(
         server.model, server.quantization, server.gpu, plan.args, server.engine, link_bytes_per_s=server.link_bytes_per_s
     )
-    step_time = replace(step_time, per_sequence=step_time.per_sequence + server.client_sequence_s)
+    step_time = _beside_client(step_time, server.client_sequence_s)
     return step_time, _limits(plan.args, blocks, block)
+
+
+def _beside_client(step_time: StepTime, per_sequence_s: float) -> StepTime:
+    """A step time that is at least what the client's CPU work for its sequences takes, judged at a context of 500 tokens."""
+    count = np.arange(len(step_time.sampled), dtype=np.float64)
+    gpu = step_time.tokens[: len(count)] + step_time.sampled + step_time.constant
+    gpu = gpu + count * (step_time.per_sequence + 500 * step_time.per_context)
+    tokens = step_time.tokens.copy()
+    tokens[: len(count)] += np.maximum(count * per_sequence_s - gpu, 0.0)
+    return replace(step_time, tokens=tokens)
 
 
 def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:

@@ -41,9 +41,9 @@ _OUTPUT_SPREAD = 0.9
 # Requests a run where a row does not say: online_request_count and interactive_request_count of the same files.
 _SERIAL = 50
 _ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
-# Seconds that AccelMark's online client, in the process of vLLM's AsyncLLMEngine (runners/nvidia_vllm_*/runner.py), takes from
-# each step of V0 for each sequence: fitted to its own rows on A100; V1 runs its engine in a process of its own.
-IN_PROCESS_CLIENT_S = 95e-6
+# CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
+# (runners/nvidia_vllm_*/runner.py): from its Qwen2.5-0.5B rows on A100. V1 runs its engine in a process of its own.
+IN_PROCESS_CLIENT_S = 220e-6
 _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
 
 
@@ -101,7 +101,11 @@ def server_of(row: Row) -> Server:
 
 
 def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"enforce_eager": "eager=True" in notes}
+    found: dict[str, Any] = {"enforce_eager": bool(re.search(r"eager=True", notes))}
+    if share := re.search(r"gpu_memory_utilization=([\d.]+)", notes):
+        found["gpu_memory_utilization"] = float(share[1])
+    if longest := re.search(r"max_model_len=(\d+)", notes):
+        return {**found, "max_model_len": int(longest[1])}
     if (seqs := re.search(r"max_num_seqs=(\d+)", notes)) and offline:
         found["max_num_seqs"] = int(seqs[1])
     if name := _set_of(row):
