@@ -145,6 +145,7 @@ def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], colum
         if d.trace is None:
             continue
         times, values = frames.level(d.trace, column)
+        times, values = times[times <= end], values[times <= end]
         if column == "kv_blocks":
             values = values / max((d.memory.num_gpu_blocks if d.memory else 0) * d.replicas, 1)
         data += [{"d": i, "time": time, "value": value} for time, value in zip(*frames.thin(times, values, most), strict=True)]

@@ -15,6 +15,7 @@ from typing import Any
 from simulator.report import theme, words
 from simulator.results.metrics import METRICS
 from simulator.results.outcome import DeploymentResult, RunResult
+from simulator.results.summary import as_stored
 
 _ASSETS = "simulator.report"
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
@@ -26,6 +27,7 @@ _HIGHER, _LOWER = (
 
 def html(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
+    run = as_stored(run)
     figures, panels = _drawn(run)
     page: str = _template().render(
         run=run,

@@ -38,6 +38,13 @@ def from_summary(summary: dict[str, Any]) -> RunResult:
         raise SimulatorError(f"summary: {place}: {first['msg'].lower()}; run the scenario again") from None
 
 
+def as_stored(run: RunResult) -> RunResult:
+    """The run with its numbers as a file holds them, traces kept: what is drawn of it is what is drawn of it read again."""
+    stored = from_summary(to_summary(run))
+    pairs = zip(stored.deployments, run.deployments, strict=True)
+    return dataclasses.replace(stored, deployments=tuple(dataclasses.replace(new, trace=old.trace) for new, old in pairs))
+
+
 @cache
 def _adapter() -> TypeAdapter[RunResult]:
     return TypeAdapter(RunResult)
