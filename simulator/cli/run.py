@@ -23,6 +23,7 @@ def run(
     out: Out = Path("reports"),
     as_json: Json = False,
     quiet: Quiet = False,
+    limits: Annotated[bool, typer.Option(help="Also search queueing point and SLO capacity, and simulate the curve.")] = True,
     report: Annotated[bool, typer.Option(help="Write the run folder with its report.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")] = False,
     fail_on_slo: Annotated[bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO.")] = False,
@@ -36,7 +37,8 @@ def run(
     results = []
     for file, scenario in scenarios:
         with progress(scenario.name, len(scenario.deployments), quiet=quiet or as_json) as tell:
-            results.append(review(scenario, seed=seed, command=_command(file, settings, seed), progress=tell))
+            command = _command(file, settings, seed)
+            results.append(review(scenario, seed=seed, command=command, progress=tell, curve=limits))
         folder = _write(results[-1], out, force=force) if report else None
         if not (as_json or quiet):
             _show(results[-1], folder)
