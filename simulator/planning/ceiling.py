@@ -31,12 +31,13 @@ class Ceiling:
         return self.prompt_token_s * requests.prompt_tokens + self.output_token_s * requests.output_tokens
 
 
-def ceiling(step_time: StepTime, limits: Limits, requests: Requests) -> Ceiling:
+def ceiling(step_time: StepTime, limits: Limits, requests: Requests, kv_sequences: float | None = None) -> Ceiling:
     """What one replica completes of such requests when one is always waiting.
 
-    B sequences run: as many as max_num_seqs and the KV cache allow. A request that runs at a random moment is a long one, so the
-    context is weighted with the output length. Each of its output tokens costs a B-th of a decode step, and its prompt costs
-    what a full prefill step adds to a decode step, shared among the prompts in it: requests/s = 1 / (out * decode / B + prefill).
+    B sequences run: as many as max_num_seqs and the KV cache allow, which is `kv_sequences` where layers of several kinds share
+    the cache. A request that runs at a random moment is a long one, so the context is weighted with the output length. Each
+    output token costs a B-th of a decode step, and a prompt what a full prefill step adds to a decode step, shared among the
+    prompts in it: requests/s = 1 / (out * decode / B + prefill).
     """
     context = running_context(requests)
     held = limits.block_size / 2 + context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simulator.engine.source import Source
+from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import running_context
@@ -104,7 +105,11 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
     d = bound.deployment
     link = d.link_gb_per_s * GB if d.link_gb_per_s else None
     quantization = d.quantization or bound.model.quantization
-    return scenario.latency.parts(bound.model, quantization, d.gpu, bound.plan.args, scenario.engine, link)
+    parts = scenario.latency.parts(bound.model, quantization, d.gpu, bound.plan.args, scenario.engine, link)
+    if scenario.calibration is None:
+        return parts
+    factors = calibration.load(scenario.calibration).find(bound.model, quantization, d.gpu, bound.plan.args)
+    return {name: calibration.apply(part, factors) for name, part in parts.items()}
 
 
 def _reason(run: Measured) -> str:

@@ -6,10 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
-from simulator.planning.ceiling import Ceiling, ceiling
+from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
-from simulator.planning.loads import CHECK, at_rate, copies, flows
+from simulator.planning.loads import CHECK, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, standing
+from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
 from simulator.scenario import Scenario
@@ -56,7 +57,7 @@ class Capacity:
 
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve."""
-    full = _full(bound, requests)
+    full = full_server(bound, requests)
     rates = _Rates(scenario, bound, _curve_requests(bound, full), {})
     queueing = _queueing(scenario, bound, full, CHECK)
     return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None, full)
@@ -66,14 +67,15 @@ def with_limits(
     scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
-    full, demand = _full(bound, requests), scenario.workload.mean_rate()
+    full, demand = full_server(bound, requests), scenario.workload.mean_rate()
     queueing = _queueing(scenario, bound, full, 1.0)
     levels = _levels(scenario, bound) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, bound, _curve_requests(bound, full), {} if demand is None else {demand: run})
     grid = [share * queueing.value for share in CURVE]
     for rate in grid:
         rates.at(rate)
-    slo = slo_capacity(rates.standing, queueing, tried=grid[:-1]) if scenario.slo else None
+    tried = [rate for rate in rates.seen if rate < queueing.value]
+    slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.slo else None
     return dataclasses.replace(
         result,
         queueing_point=queueing,
@@ -82,13 +84,14 @@ def with_limits(
         curve=tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
-        notes=(*result.notes, *([f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else [])),
+        notes=(*result.notes, *_notes(levels, slo, rates)),
     )
 
 
-def _full(bound: Bound, requests: Requests) -> Ceiling:
-    assert bound.step_time is not None and bound.limits is not None
-    return ceiling(bound.step_time, bound.limits, requests)
+def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:
+    notes = [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
+    miss = worst_miss(rates.at(min(rates.seen)).slo) if slo is None else None
+    return [*notes, *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else [])]
 
 
 def _curve_requests(bound: Bound, full: Ceiling) -> int:

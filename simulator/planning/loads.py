@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.engine.recorder import Trace
 from simulator.planning.capacity import Flow
-from simulator.planning.ceiling import Ceiling
+from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
 from simulator.workload.arrivals import Poisson
@@ -46,6 +46,13 @@ def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> 
 def copies(bound: Bound) -> int:
     """Copies of the model that serve: replicas, and data-parallel ones inside each."""
     return bound.deployment.replicas * bound.deployment.data_parallel_size
+
+
+def full_server(bound: Bound, requests: Requests) -> Ceiling:
+    """The closed-form ceiling of one replica of a deployment that starts."""
+    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
+    fit = bound.plan.concurrency_at(max(1, round(running_context(requests))))
+    return ceiling(bound.step_time, bound.limits, requests, fit)
 
 
 def enough_requests(full: Ceiling) -> int:

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from simulator.planning.ceiling import Ceiling, ceiling
-from simulator.planning.loads import at_rate
+from simulator.planning.ceiling import Ceiling
+from simulator.planning.loads import at_rate, full_server
 from simulator.planning.measured import Measured, measured
 from simulator.results.slo import SloCheck
 from simulator.scenario import Deployment, Scenario
@@ -63,10 +63,10 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
     """Fewer will not do, for the closed-form ceiling is at most OPTIMISM times too low; None where it does not start."""
     one = bind(scenario, dataclasses.replace(deployment, replicas=1))
-    if one.step_time is None or one.limits is None:
+    if not one.starts:
         return None
     rate = scenario.workload.mean_rate()
-    full = ceiling(one.step_time, one.limits, sample(scenario.workload, scenario.seed))
+    full = full_server(one, sample(scenario.workload, scenario.seed))
     return 1 if rate is None else max(1, math.ceil(rate / (full.requests_per_s * OPTIMISM)))
 
 
@@ -74,9 +74,8 @@ class _Demand:
     """A demand put to one, two, more replicas of a deployment."""
 
     def __init__(self, scenario: Scenario, one: Bound, requests: Requests) -> None:
-        assert one.step_time is not None and one.limits is not None
         self.scenario, self.one = scenario, one
-        self.full: Ceiling = ceiling(one.step_time, one.limits, requests)
+        self.full: Ceiling = full_server(one, requests)
 
     def fewest(self, workload: Workload, most: int) -> tuple[int | None, Miss | None]:
         """The fewest replicas that carry the workload, None where `most` do not, and what is missed with one less."""
@@ -102,14 +101,14 @@ class _Demand:
         run = self._run(workload, replicas)
         if run.steadiness.verdict == "overloaded":
             return Miss("the queue grows without end", math.inf)
-        return _worst(run.slo)
+        return worst_miss(run.slo)
 
     def idle_miss(self) -> Miss | None:
         """What of the SLO even a hardly used replica misses."""
         if self.scenario.slo is None:
             return None
         run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
-        return _worst(run.slo)
+        return worst_miss(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> Measured:
         bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
@@ -121,7 +120,7 @@ class _Demand:
         return measured(self.scenario, bound, at_rate(workload, rate, enough, self.scenario.seed))
 
 
-def _worst(checks: tuple[SloCheck, ...]) -> Miss | None:
+def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
     """The latency that is missed by most, or else the share of good requests; None when all are met."""
     missed = [check for check in checks if not check.met]
     found = [Miss(_words(check), _excess(check)) for check in [c for c in missed if c.unit] or missed]
