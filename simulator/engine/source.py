@@ -142,8 +142,8 @@ class ClosedFeed(Feed):
         self.to_send = iter(range(len(requests))) if self.first_turns is None else self.first_turns
 
     def start(self) -> None:
-        """Let every user begin."""
-        for _ in range(self.loop.concurrency):
+        """Let every user begin for whom there is a request."""
+        for _ in range(min(self.loop.concurrency, len(self.requests))):
             self._next_first_turn()
 
     @property
