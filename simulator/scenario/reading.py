@@ -17,9 +17,10 @@ from simulator.latency import calibration
 from simulator.memory.plan import plan_memory
 from simulator.scenario.explaining import explained
 from simulator.scenario.specs import Deployment, Scenario
+from simulator.workload.arrivals import Recorded
 from simulator.workload.workload import Workload
 
-_MOST_ENGINES, _MOST_REQUESTS = 10_000, 20_000_000
+_MOST_ENGINES, _MOST_REQUESTS, _MOST_PER_S = 10_000, 20_000_000, 1e9
 
 
 def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
@@ -72,11 +73,12 @@ def _refuse_unreadable(path: Path | None, document: Document) -> None:
 
 
 def _refuse_endless(workload: Workload, document: Document) -> None:
-    """Raise for more requests than a computer has room for, before they are drawn."""
-    try:
-        rate = workload.mean_rate() if workload.duration else None
-    except SimulatorError as problem:
-        raise document.error(("workload",), f"workload: {problem}") from None
+    """Raise for rates that nobody has, and more requests than a computer has room for, before they are drawn."""
+    arrivals = (workload.arrivals, *(c.arrivals for c in workload.classes))
+    recorded = workload.trace is not None or any(isinstance(a, Recorded) for a in arrivals)
+    rate = None if recorded else workload.mean_rate()
+    if rate and not 1 / _MOST_PER_S <= rate <= _MOST_PER_S:
+        raise document.error(("workload", "arrivals"), f"workload.arrivals: {rate:g} requests a second; is that the unit?")
     by_duration = rate * workload.duration if rate and workload.duration else math.inf
     expected = min(workload.requests or math.inf, by_duration)
     if math.inf > expected > _MOST_REQUESTS:

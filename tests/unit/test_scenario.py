@@ -97,6 +97,8 @@ MISTAKES = [
     ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: must be a whole number, not 'many'"),
     ("requests: 100", "requests: 1000000000000", r"case.yaml:7:3: workload.requests: about 1,000,000,000,000 requests; at most"),
     ("requests: 100", "duration: 10000000d", r"case.yaml:7:3: workload.duration: about 3,456,000,000,000 requests; at most"),
+    ("rate: 4/s", "rate: 1e300", r"case.yaml:4:3: workload.arrivals: 1e\+300 requests a second; is that the unit"),
+    ("rate: 4/s", "rate: 1e-300", r"case.yaml:4:3: workload.arrivals: 1e-300 requests a second; is that the unit"),
     ("rate: 4/s", "rate: true", r"case.yaml:4:29: workload.arrivals.rate: must be a number, not True"),
     ("prompt: 512", "prompt: 0", r"case.yaml:5:3: workload.prompt"),
     ("prompt: 512", "prompt: 512 tokens", r"case.yaml:5:3: workload.prompt: must be a whole number of tokens, or a law"),
