@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from simulator.catalog.kernels import kernels, overheads
 from simulator.engine.source import Source
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
@@ -61,9 +62,17 @@ def _described(scenario: Scenario, bound: Bound, requests: Requests) -> Deployme
         remedies=tuple(f"{remedy.change}: {remedy.gives}" for remedy in plan.remedies),
         oom_point=_oom_point(bound, requests) if plan.longest_sequence else None,
         cost=cost(d, scenario.prices),
+        extrapolations=_extrapolations(scenario, d),
         serve_command=serve_command(scenario, bound),
         notes=(*plan.notes, *bound.model.approximations),
     )
+
+
+def _extrapolations(scenario: Scenario, deployment: Deployment) -> tuple[str, ...]:
+    """What of the step time was not measured on this GPU and engine but taken from a sibling."""
+    if not isinstance(scenario.latency, Roofline):
+        return ()
+    return (*kernels(deployment.gpu).extrapolated, *overheads(scenario.engine).extrapolated)
 
 
 def _oom_point(bound: Bound, requests: Requests) -> OomPoint:
