@@ -12,6 +12,7 @@ from simulator.catalog.engines import EngineArgs
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound
 from simulator.workload.requests import Requests
+from simulator.workload.workload import Workload
 
 _HUB = "https://huggingface.co/"
 _AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes", "bnb-int8": "bitsandbytes"}
@@ -46,11 +47,15 @@ def demand(scenario: Scenario, requests: Requests) -> str:
     if loop is not None:
         pace = f"{loop.concurrency} users, one request each at a time"
     else:
-        arrivals = scenario.workload.arrivals
-        kind = "as recorded" if arrivals is None else arrivals.kind.replace("_", " ")
-        pace = "all at once" if rate is None else f"{rate:.3g} requests/s ({kind})"
+        pace = "all at once" if rate is None else f"{rate:.3g} requests/s ({_pattern(scenario.workload)})"
     lengths = f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} output tokens on average"
     return f"{len(requests):,} requests, {pace}, {lengths}"
+
+
+def _pattern(workload: Workload) -> str:
+    if workload.apart:
+        return "each class at times of its own"
+    return "as recorded" if workload.arrivals is None else workload.arrivals.kind.replace("_", " ")
 
 
 def serve_command(scenario: Scenario, bound: Bound) -> str:
