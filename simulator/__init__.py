@@ -30,6 +30,11 @@ _HOMES = {
     "bind": "simulator.simulation",
     "simulate": "simulator.simulation",
     "review": "simulator.planning.review",
+    "size": "simulator.planning.sizing",
+    "space": "simulator.planning.space",
+    "sweep": "simulator.planning.sweeps",
+    "axis": "simulator.planning.axes",
+    "compare": "simulator.planning.comparing",
 }
 __all__ = ["__version__", *_HOMES]
 __version__: str
