@@ -82,7 +82,7 @@ class _Search:
         self.flow, self.check, self.tolerance, self.left = flow, check, tolerance, most
         self.low, self.high = 0.0, math.inf
 
-    def try_(self, rate: float) -> Flow:
+    def ask(self, rate: float) -> Flow:
         self.left -= 1
         return self.check(rate)
 
@@ -109,12 +109,12 @@ class _Search:
         if self.low >= above:
             return False
         if self.low < below and self.left > 0:
-            if self.try_(below).grows:
+            if self.ask(below).grows:
                 self.high = below
                 return False
             self.low = below
         if above < self.high and self.left > 0:
-            seen = self.try_(above)
+            seen = self.ask(above)
             if not seen.grows and seen.keeps_up(math.sqrt(above / below) - 1):
                 self.low = above
                 return False
@@ -124,7 +124,7 @@ class _Search:
     def bisect(self) -> None:
         while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
             middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
-            seen = self.try_(middle)
+            seen = self.ask(middle)
             if seen.grows:
                 self.high = middle
             elif seen.keeps_up(self.tolerance) or not self.low:

@@ -38,7 +38,8 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return result
     run = measured(scenario, bound, requests, source=_source(scenario))
     result = _with_run(scenario, bound, result, run)
-    return with_limits(scenario, bound, result, run, requests) if curve else result
+    serves = bool(run.metrics["finished"])
+    return with_limits(scenario, bound, result, run, requests) if curve and serves else result
 
 
 def _source(scenario: Scenario) -> Source | None:
@@ -89,7 +90,7 @@ def _kv_sequences(bound: Bound, context: float) -> float:
 def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
     """The result of the traffic asked for."""
     assert bound.limits is not None
-    note, warm = run.steadiness.note, run.steadiness.warmup_s
+    warm = run.steadiness.warmup_s
     parts = _parts(scenario, bound)
     return dataclasses.replace(
         result,
@@ -100,10 +101,21 @@ def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: M
         binding=binding(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, bound, run),
-        notes=(*result.notes, *([note] if note else [])),
+        notes=(*result.notes, *_run_notes(run)),
         warmup_s=warm,
         trace=run.trace,
     )
+
+
+def _run_notes(run: Measured) -> list[str]:
+    """What the reader must know of the run: that it is short, and that requests were refused."""
+    notes = [run.steadiness.note] if run.steadiness.note else []
+    refused = run.trace.refusals
+    if refused:
+        notes.append(
+            f"{len(refused):,} of {len(run.trace):,} requests are refused, the first because {next(iter(refused.values()))}"
+        )
+    return notes
 
 
 def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:

@@ -123,7 +123,7 @@ def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None
-    share = {rate: (m.metrics["preemptions"] or 0.0) / max(1, len(m.trace)) for rate, m in seen.items()}
+    share = {rate: float((m.trace.requests["preemptions"] > 0).mean()) for rate, m in seen.items()}
     return dataclasses.replace(
         point,
         full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),

@@ -95,7 +95,7 @@ def test_a_run_survives_being_written_down(run: RunResult) -> None:
     again = from_summary(to_summary(run))
     assert again.recommendation.deployment == run.recommendation.deployment
     for before, after in zip(run.deployments, again.deployments, strict=True):
-        assert (after.verdict, after.slo, after.notes) == (before.verdict, before.slo, before.notes)
+        assert (after.verdict, after.reason, after.notes) == (before.verdict, before.reason, before.notes)
         assert [p.rate_per_s for p in after.curve] == pytest.approx([p.rate_per_s for p in before.curve])
 
 
@@ -127,3 +127,11 @@ def test_a_closed_loop_says_where_its_throughput_levels_off(tmp_path: Path) -> N
     note = next(note for note in found.notes if note.startswith("throughput stops growing at about"))
     users = int(note.split()[5])
     assert 55 <= users <= 85
+
+
+def test_requests_that_are_refused_are_noted(tmp_path: Path) -> None:
+    settings = [("workload.prompt", "{kind: uniform, min: 100, max: 6000}"), ("workload.requests", "200")]
+    found = review(load(small(tmp_path), settings), curve=False, machine=HERE).deployment("L40S")
+    refused = (found.metrics or {})["refused"]
+    assert refused
+    assert any(note.startswith(f"{refused:.0f} of 200 requests are refused, the first because ") for note in found.notes)
