@@ -27,11 +27,15 @@ def run(
     report: Annotated[bool, typer.Option(help="Write the run folder with its report.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")] = False,
     fail_on_slo: Annotated[bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO.")] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the SLO checks as JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github-summary", help="Append them to the summary of a GitHub step.")] = False,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
+    from simulator.planning.gates import check_github, run_checks, write_checks
     from simulator.planning.review import review
 
+    check_github(github)
     scenarios = _loaded(files, settings)
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []
@@ -44,6 +48,8 @@ def run(
             _show(results[-1], folder)
     if as_json:
         _print_json(results)
+    checks = [check for result in results for check in run_checks(result)]
+    write_checks(f"sim run {' '.join(result.name for result in results)}", checks, junit_file=junit, github=github)
     if fail_on_slo and not all(any(d.slo_met for d in result.deployments) for result in results):
         raise typer.Exit(1)
 
