@@ -48,11 +48,10 @@ class _Rates:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a deployment carries, all replicas together: the queueing point, the SLO capacity, and the closed-form ceiling."""
+    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none."""
 
     queueing: Estimate
     slo: Estimate | None
-    full: Ceiling
 
 
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
@@ -60,7 +59,7 @@ def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     full = full_server(bound, requests)
     rates = _Rates(scenario, bound, _curve_requests(bound, full), {})
     queueing = _queueing(scenario, bound, full, CHECK)
-    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None, full)
+    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None)
 
 
 def with_limits(

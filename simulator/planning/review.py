@@ -37,12 +37,12 @@ def review(
     )
     requests = sample(scenario.workload, scenario.seed)
     tasks = [(scenario, deployment, requests, curve) for deployment in scenario.deployments]
-    found: dict[int, DeploymentResult] = {}
+    outcomes = {}
     for index, outcome in each(_examine, tasks, machine or Processes(at_most=len(tasks))):
-        found[index] = outcome.value()
+        outcomes[index] = outcome.value()
         if progress:
             progress(scenario.deployments[index].name)
-    return _result(scenario, requests, [found[i] for i in range(len(tasks))], command)
+    return _result(scenario, requests, [outcomes[index] for index in sorted(outcomes)], command)
 
 
 def _examine(task: tuple[Scenario, Deployment, Requests, bool]) -> DeploymentResult:
