@@ -7,7 +7,7 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -210,9 +210,3 @@ def _dask() -> Any:
         return import_module("distributed")
     except ImportError:
         raise SimulatorError("a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'") from None
-
-
-def in_order(outcomes: Iterable[tuple[int, Outcome[R]]]) -> list[R]:
-    """The results in the order of their items. Raises the first error."""
-    found = dict(outcomes)
-    return [found[index].value() for index in range(len(found))]

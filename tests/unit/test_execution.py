@@ -3,16 +3,22 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from simulator.errors import SimulatorError
 from simulator.planning import execution
-from simulator.planning.execution import Cluster, InProcess, Machine, Outcome, Processes, WorkerLost, each, in_order
+from simulator.planning.execution import Cluster, InProcess, Machine, Outcome, Processes, WorkerLost, each
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `dask`)")
+
+
+def in_order(outcomes: Iterable[tuple[int, Outcome]]) -> list:
+    """The results in the order of their items. Raises the first error."""
+    found = dict(outcomes)
+    return [found[index].value() for index in range(len(found))]
 
 
 def square(x: int) -> float:
