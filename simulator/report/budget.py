@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from simulator.report import frames, theme, words
-from simulator.report.figures import NOTHING_RAN, Figure, Panel, at_rate, layered, names, rows
+from simulator.report.figures import NO_STEP, NOTHING_RAN, Figure, Panel, at_rate, layered, names, rows
 from simulator.results.outcome import DeploymentResult, Memory, RunResult
 
 GIB = words.GIB
@@ -86,7 +86,7 @@ def steps(run: RunResult) -> Figure:
     key, title = "steps", "Where the step time goes"
     shown = [(i, d) for i, d in enumerate(run.deployments) if sum(d.step_seconds.values()) > 0]
     if not shown:
-        return Figure(key, title, "No step was taken." if any(d.runs for d in run.deployments) else NOTHING_RAN)
+        return Figure(key, title, NO_STEP if any(d.runs for d in run.deployments) else NOTHING_RAN)
     every = dict.fromkeys(part for _, d in shown for part in d.step_seconds)
     parts = [part for part in every if any(d.step_seconds.get(part, 0.0) > 0 for _, d in shown)]
     data = [

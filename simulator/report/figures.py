@@ -20,6 +20,7 @@ Panel = Any  # an Altair chart or layers of them; half of Altair's methods retur
 SECONDS = "datum.value < 1 ? format(datum.value * 1000, '.3~r') + ' ms' : format(datum.value, '.3~r') + ' s'"
 _FAR_APART = 5
 NOTHING_RAN = "No deployment started, so nothing ran."
+NO_STEP = "No step was taken, because no request was let in."
 FOCUS = "focus < 0 || datum.d == focus"
 
 

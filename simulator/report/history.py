@@ -10,6 +10,7 @@ import numpy as np
 from simulator.engine.recorder import Trace
 from simulator.report import frames, theme, words
 from simulator.report.figures import (
+    NO_STEP,
     NOTHING_RAN,
     SECONDS,
     Figure,
@@ -103,7 +104,7 @@ def timeline(run: RunResult) -> Figure:
     key, title = "timeline", "Queue and KV cache over time"
     shown = [(i, d) for i, d in enumerate(run.deployments) if d.trace and len(d.trace.stretches["start_s"])]
     if not shown:
-        return Figure(key, title, NOTHING_RAN)
+        return Figure(key, title, NO_STEP if any(d.runs for d in run.deployments) else NOTHING_RAN)
     end = _shown_until([d.trace for _, d in shown if d.trace])
     waited = any(d.trace.stretches["waiting"].any() for _, d in shown if d.trace)
     panels = [_time_panel(run, shown, "sequences", "Requests running", end)]

@@ -135,7 +135,7 @@ def _undrawn(figures: Iterable[Any]) -> list[str]:
     for figure in figures:
         if not figure.panels:
             reasons.setdefault(figure.caption, []).append(figure.title)
-    return [f"{reason} Not drawn: {'; '.join(titles)}." for reason, titles in reasons.items()]
+    return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
 
 
 def _slider(run: RunResult) -> dict[str, Any] | None:

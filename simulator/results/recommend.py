@@ -55,7 +55,7 @@ def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | N
     if not running:
         return f"Nothing here starts. Nearest way out: {_remedy(deployments[0])}." if deployments else "Nothing to compare."
     if not any(_served(d) for d in running):
-        return "Nothing here completed a request; see the reasons below."
+        return f"Nothing here completed a request. {called(running[0])}: {running[0].reason}."
     steady = [d for d in running if d.steady and d.slo]
     if not steady:
         most = max(running, key=lambda d: d.queueing_point.value if d.queueing_point else 0.0)
