@@ -30,6 +30,7 @@ def served(rows, blocks=12, seats=4, replicas=2):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_every_metric_is_a_finite_number_or_none(rows):
     found = measure(sample(served(rows), gpus=2, replicas=2, kv_blocks=12, slo=SLO, warmup_s=0.5))
     assert set(found) == {m.name for m in METRICS}
@@ -37,6 +38,7 @@ def test_every_metric_is_a_finite_number_or_none(rows):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_percentiles_are_ordered_and_shares_are_shares(rows):
     found = measure(sample(served(rows), replicas=2, kv_blocks=12, slo=SLO))
     for name in ("ttft", "tpot", "itl", "e2e", "queue"):
@@ -47,12 +49,14 @@ def test_percentiles_are_ordered_and_shares_are_shares(rows):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_requests_add_up(rows):
     found = measure(sample(served(rows)))
     assert found["finished"] + found["refused"] + found["abandoned"] == len(rows)
 
 
 @given(runs)
+@settings(deadline=None)
 def test_a_request_takes_its_first_token_and_then_its_gaps(rows):
     t = served(rows)
     columns, output = latencies(t), t.requests["output_tokens"]
@@ -62,6 +66,7 @@ def test_a_request_takes_its_first_token_and_then_its_gaps(rows):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_the_mean_backlog_is_the_arrival_rate_times_the_mean_stay(rows):
     """Little's law over the whole run, which begins and ends empty."""
     t = served(rows)
@@ -73,6 +78,7 @@ def test_the_mean_backlog_is_the_arrival_rate_times_the_mean_stay(rows):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_tables_give_the_trace_back(rows):
     t = served(rows)
     back = trace_of(requests_table(t), stretches_table(t))
@@ -83,6 +89,7 @@ def test_tables_give_the_trace_back(rows):
 
 
 @given(runs, st.booleans())
+@settings(deadline=None)
 def test_a_verdict_is_always_given(rows, open_loop):
     found = judge(served(rows), open_loop=open_loop)
     assert found.verdict in ("stable", "saturated", "overloaded")
@@ -90,6 +97,7 @@ def test_a_verdict_is_always_given(rows, open_loop):
 
 
 @given(runs)
+@settings(deadline=None)
 def test_the_drawn_level_has_the_measured_mean_and_peak(rows):
     t = served(rows)
     s = sample(t, replicas=2)
@@ -104,7 +112,7 @@ points = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=400)
 
 
 @given(points, st.integers(4, 60))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_thinning_keeps_ends_extremes_and_order(values, most):
     y = np.array(values)
     x = np.arange(len(y), dtype=np.float64)
@@ -116,6 +124,7 @@ def test_thinning_keeps_ends_extremes_and_order(values, most):
 
 
 @given(points)
+@settings(deadline=None)
 def test_a_distribution_rises_from_its_smallest_to_its_largest_value(values):
     at, share = ecdf(np.array([*values, np.nan]))
     assert (np.diff(at) >= 0).all()
