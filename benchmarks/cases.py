@@ -1,0 +1,130 @@
+"""The cases: a chat deployment, and what is changed in it to strain the engine in one way each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from oracle import Oracle
+
+from simulator.engine.cluster import serve
+from simulator.engine.limits import Limits
+from simulator.engine.recorder import Trace
+from simulator.engine.router import LeastOutstanding, RoundRobin, Router
+from simulator.engine.source import OpenLoop
+from simulator.latency.step import StepTime
+from simulator.planning.ceiling import ceiling
+from simulator.scenario import Scenario, load
+from simulator.simulation import Bound, bind
+from simulator.workload.lengths import Fixed, LogNormal
+from simulator.workload.prefixes import SharedPrefix
+from simulator.workload.requests import Requests
+from simulator.workload.sampling import sample
+from simulator.workload.sessions import Conversation
+from simulator.workload.workload import Workload
+
+CHAT_FILE = Path(__file__).with_name("chat.yaml")
+SEED = 1
+CHAT, REPLICAS = "chat at 70 % load", "16 replicas, least outstanding"
+LONG, STARVED, TURNS = "long outputs, mean 2,000", "KV-starved", "prefix-cached multi-turn"
+IN_TURN = RoundRobin()
+_RATE_SAMPLE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A load and who serves it; `requests` are enough for the engine to be measured with, `oracle_requests` for the oracle."""
+
+    name: str
+    workload: Workload
+    step_time: StepTime
+    limits: Limits
+    requests: int
+    oracle_requests: int
+    replicas: int = 1
+    router: Router = IN_TURN
+
+    def draw(self, requests: int) -> Requests:
+        """The first so many requests of the load."""
+        return sample(replace(self.workload, requests=requests), SEED, self.limits.block_size)
+
+    def serve(self, requests: Requests) -> Trace:
+        """What the engine makes of them."""
+        return serve(requests, [(self.step_time, self.limits)] * self.replicas, router=self.router, seed=SEED)
+
+    def ask_oracle(self, requests: Requests) -> Oracle:
+        """What the naive simulator of the tests makes of them."""
+        return Oracle(requests, [(self.step_time, self.limits)] * self.replicas, self.router, OpenLoop(), SEED).run()
+
+
+@cache
+def bound_chat() -> tuple[Scenario, Bound]:
+    """The scenario in chat.yaml, and its deployment."""
+    scenario = load(CHAT_FILE)
+    return scenario, bind(scenario, scenario.deployments[0])
+
+
+def chat() -> Case:
+    """Chat at 70 % of what the deployment carries."""
+    scenario, bound = bound_chat()
+    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
+    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=40_000, oracle_requests=600)
+    return _at_load(case, 0.7)
+
+
+def cases() -> Iterator[Case]:
+    """Every case, the plain chat first."""
+    plain = chat()
+    yield plain
+    synchronous = replace(plain.limits, async_scheduling=False)
+    yield replace(plain, name="chat, no async scheduling", limits=synchronous)
+    yield _at_load(replace(plain, name="overload, 130 %"), 1.3)
+    yield _long_outputs(plain)
+    yield _short_outputs(plain)
+    yield _kv_starved(plain)
+    yield from _replicas(plain)
+    yield _conversations(plain)
+
+
+def _long_outputs(plain: Case) -> Case:
+    workload = replace(plain.workload, output=LogNormal(mean=2000, p95=4500, min=4, max=10_000))
+    return _at_load(replace(plain, name=LONG, workload=workload, requests=20_000, oracle_requests=120), 0.7)
+
+
+def _short_outputs(plain: Case) -> Case:
+    workload = replace(plain.workload, output=LogNormal(mean=20, p95=50, min=1, max=200))
+    return _at_load(replace(plain, name="short outputs, mean 20", workload=workload, oracle_requests=3_000), 0.7)
+
+
+def _kv_starved(plain: Case) -> Case:
+    """Short prompts with long answers, so that many are admitted who then run out of blocks together."""
+    prompt, output = LogNormal(mean=100, p95=300, min=4, max=1000), LogNormal(mean=500, p95=1500, min=4, max=4000)
+    workload = replace(plain.workload, prompt=prompt, output=output)
+    limits = replace(plain.limits, kv_blocks=600)
+    return _at_load(replace(plain, name=STARVED, workload=workload, limits=limits, requests=15_000, oracle_requests=600), 1.2)
+
+
+def _replicas(plain: Case, copies: int = 16) -> Iterator[Case]:
+    """The chat sixteen-fold, on as many replicas."""
+    workload, asked = plain.workload.scaled(copies), 2 * plain.oracle_requests
+    many = replace(plain, workload=workload, replicas=copies, oracle_requests=asked)
+    yield replace(many, name="16 replicas, round robin")
+    yield replace(many, name=REPLICAS, router=LeastOutstanding())
+
+
+def _conversations(plain: Case) -> Case:
+    """Chats of six turns that share a system prompt; more of them are going on than the KV cache can hold."""
+    question = LogNormal(mean=150, p95=500, min=8, max=2000)
+    sessions = Conversation(turns=Fixed(tokens=6), think=60.0, max_context=plain.limits.max_model_len)
+    prefix = SharedPrefix(num_groups=20, system_prompt_len=Fixed(tokens=700))
+    workload = replace(plain.workload, prompt=question, sessions=sessions, prefix=prefix)
+    limits = replace(plain.limits, enable_prefix_caching=True)
+    return _at_load(replace(plain, name=TURNS, workload=workload, limits=limits, requests=15_000, oracle_requests=90), 0.7)
+
+
+def _at_load(case: Case, load: float) -> Case:
+    """The case at this share of the rate at which its replicas are full, prefix hits not counted."""
+    full = ceiling(case.step_time, case.limits, case.draw(_RATE_SAMPLE)).requests_per_s * case.replicas
+    return replace(case, workload=case.workload.at_rate(load * full))
