@@ -11,7 +11,9 @@ import typer
 from simulator.cli.calibrate import calibrate
 from simulator.cli.catalog import app as catalog
 from simulator.cli.compare import compare
+from simulator.cli.interrupts import INTERRUPTED, interruptible
 from simulator.cli.memory import memory
+from simulator.cli.report import report
 from simulator.cli.run import check, run
 from simulator.cli.size import size
 from simulator.cli.sweep import sweep
@@ -26,13 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, memory, size, sweep, compare, trace, validate, calibrate):
+for command in (run, check, memory, size, sweep, compare, report, trace, validate, calibrate):
     app.command()(command)
 app.add_typer(catalog, name="catalog")
 
 # What typer raises for a command line that it cannot parse: it has no public name.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
-_REFUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
+_REFUSED, _PIPE_CLOSED = 2, 141
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,27 +56,34 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    with interruptible():
+        code = _code()
+        if code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        _settle_stdout()
+    sys.exit(code)
+
+
+def _code() -> int | str | None:
+    """Run the command; what to exit with."""
     try:
-        code = app(prog_name="sim", standalone_mode=False)
+        code: int | None = app(prog_name="sim", standalone_mode=False)
         print(end="", flush=True)
     except _UsageError as problem:
-        code = _refuse(_usage(problem))
+        return _refuse(_usage(problem))
     except SimulatorError as problem:
-        code = _refuse(str(problem))
+        return _refuse(str(problem))
     except MemoryError:
-        code = _refuse("this computer has not enough memory for it; ask for fewer requests or shorter runs")
+        return _refuse("this computer has not enough memory for it; ask for fewer requests or smaller limits")
     except SystemExit as left:  # how typer and rich leave when whoever reads stdout is gone
-        code = _without_reader() if isinstance(left.__context__, BrokenPipeError) else left.code
+        return _PIPE_CLOSED if isinstance(left.__context__, BrokenPipeError) else left.code
     except BrokenPipeError:
-        code = _without_reader()
+        return _PIPE_CLOSED
     except OSError as problem:
-        _drop_stdout()
-        code = _refuse(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
+        return _refuse(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
     except KeyboardInterrupt:
-        code = _INTERRUPTED
-    if code == _INTERRUPTED:
-        print("interrupted", file=sys.stderr)
-    sys.exit(code)
+        return INTERRUPTED
+    return code
 
 
 def _refuse(problem: str) -> int:
@@ -93,11 +102,9 @@ def _usage(problem: typer.BadParameter) -> str:
     return f"{said} (see {context.command_path} --help)" if context else said
 
 
-def _without_reader() -> int:
-    _drop_stdout()
-    return _PIPE_CLOSED
-
-
-def _drop_stdout() -> None:
-    """Send what is still buffered nowhere, so that Python does not stumble over it on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+def _settle_stdout() -> None:
+    """Where stdout takes nothing more, send what is buffered nowhere, so that Python does not stumble over it on its way out."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,10 +6,13 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
@@ -133,9 +136,10 @@ class _Pool(Generic[T, R]):
             waiting, room = self.suspects, 1 - len(self.running)
         else:
             waiting, room = self.queue, 2 * self.workers - len(self.running)
-        for _ in range(min(room, len(waiting))):
-            index = waiting.popleft()
-            self.running[self._executor().submit(_try, self.function, self.items[index])] = index
+        with _deaf_to_interrupts():
+            for _ in range(min(room, len(waiting))):
+                index = waiting.popleft()
+                self.running[self._executor().submit(_try, self.function, self.items[index])] = index
 
     def _bury(self, broken: list[int]) -> Iterator[tuple[int, Outcome[R]]]:
         """After a death: every item under way is a suspect, and one that was suspect TRIES times is given up."""
@@ -152,6 +156,19 @@ class _Pool(Generic[T, R]):
                 yield index, Outcome(error=WorkerLost(f"its worker process died {TRIES} times, out of memory or killed"))
             else:
                 self.suspects.append(index)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started inside do not hear Ctrl-C, which reaches the whole group: this process ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _settled(future: Future[Outcome[R]]) -> Outcome[R]:

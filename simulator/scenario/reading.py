@@ -20,7 +20,8 @@ from simulator.scenario.specs import Deployment, Scenario
 from simulator.workload.arrivals import Recorded
 from simulator.workload.workload import Workload
 
-_MOST_ENGINES, _MOST_REQUESTS, _MOST_PER_S = 10_000, 20_000_000, 1e9
+_MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000
+_MOST_REQUESTS, _MOST_PER_S = 20_000_000, 1e9
 
 
 def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
@@ -93,6 +94,10 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     model = scenario.model_of(deployment)
     quantization = deployment.quantization or model.quantization
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
+    if (plan.args.max_num_batched_tokens or 0) > _MOST_TOKENS:
+        raise ScenarioError(
+            f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} is more than the {_MOST_TOKENS:,} that are modelled; lower it"
+        )
     scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine)
     if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
         raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
