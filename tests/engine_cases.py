@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, T
 from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
 from simulator.latency.step import StepTime
-from simulator.workload.requests import Requests
+from simulator.workload.requests import BlockHashes, Requests
 
 
 @dataclass
@@ -31,6 +31,9 @@ class Case:
     def __repr__(self) -> str:
         columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
         more = {name: getattr(self.requests, name) for name in ("previous", "think_s")}
+        if self.requests.hashes is not None:
+            more["labels"] = self.requests.hashes.ids
+            more["offsets"] = self.requests.hashes.offsets
         shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in (columns | more).items() if v is not None)
         times = [
             (t.tokens[:3], t.sampled[:3], t.per_sequence, t.per_context, t.per_pair, t.constant, t.windows)
@@ -102,6 +105,35 @@ def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
         think = ints(0, 4).astype(float)
     priority = ints(0, 2) if draw(st.booleans()) else None
     return Requests(np.cumsum(gaps).astype(float), prompts, outputs, priority=priority, previous=previous, think_s=think)
+
+
+@st.composite
+def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
+    """Labels down the branches of one tree: some requests share prefixes, and some lists reach into the output."""
+    children: dict[int, list[int]] = {0: []}
+    lists = []
+    for prompt, output in zip(of.prompt_tokens.tolist(), of.output_tokens.tolist(), strict=True):
+        node, labels = 0, []
+        for _ in range(draw(st.integers(0, (prompt + output) // block_size + 1))):
+            branches = children[node]
+            which = draw(st.integers(0, min(len(branches), 2)))
+            if which == len(branches):
+                branches.append(len(children))
+                children[len(children)] = []
+            node = branches[which]
+            labels.append(node)
+        lists.append(labels)
+    offsets = np.cumsum([0, *map(len, lists)])
+    return BlockHashes(block_size, offsets, np.array([label for labels in lists for label in labels], dtype=np.int64))
+
+
+@st.composite
+def cached_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with a prefix cache."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    case = draw(cases(block_size=size, enable_prefix_caching=True, **fixed))
+    asked = replace(case.requests, hashes=draw(hashes(case.requests, size)))
+    return replace(case, requests=asked)
 
 
 ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=1))

@@ -1,8 +1,7 @@
 """A naive simulator of the same servers, one step and one block at a time: slow, short, and meant to be obviously right.
 
-It follows vLLM V1's own loop (scheduler.py, kv_cache_manager.py, block_pool.py), keeps every block as an object, and knows nothing
-of stretches or closed forms. Times are whatever numbers the StepTime holds: integers where tests ask
-for equality.
+It follows vLLM V1's own loop (scheduler.py, kv_cache_manager.py, block_pool.py), keeps every block as an object, and knows
+nothing of stretches or closed forms. Times are whatever numbers the StepTime holds: integers where tests ask for equality.
 """
 
 from __future__ import annotations

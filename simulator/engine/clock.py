@@ -28,15 +28,17 @@ class Alarm(simpy.Event):
 
 
 class Clock(simpy.Environment):
-    """Time of the simulation, in seconds or in ticks. `turn` is the rank of the step end or time-out that came last, `turn_at` when.
+    """Time of the simulation, in seconds or in ticks.
 
-    `Environment.schedule` takes a delay, and now + (then - now) is not always then in floating point; an alarm is set to the
-    time itself.
+    `turn` is the rank of the step end or time-out that came last, and `turn_at` its time. `queue` holds what is to come, the
+    next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and now + (then - now) is not always then
+    in floating point; an alarm is set to the time itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.turn_at, self.turn = -1.0, 0
+        self.queue = self._queue
 
     def set(self, alarm: Alarm, when: float) -> None:
         """Let the alarm go off at `when`."""
@@ -48,12 +50,9 @@ class Clock(simpy.Environment):
         """Let the alarm pass in silence. It cannot be set again."""
         alarm.callbacks = alarm.actions = []
 
-    def skip_to(self, when: float) -> bool:
-        """Let it be `when`, if nothing is to happen until then."""
-        if self._queue and self._queue[0][0] <= when:
-            return False
+    def skip_to(self, when: float) -> None:
+        """Let it be `when`. Nothing may be due until then."""
         self._now = when
-        return True
 
     def passed(self, rank: int) -> bool:
         """Whether a step end or time-out of this or a larger rank has gone off at this instant."""

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import simpy
 
-from simulator.engine.blocks import Blocks
 from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
 from simulator.engine.labels import Labels
 from simulator.engine.limits import Limits
+from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.progress import Progress
 from simulator.engine.recorder import REFUSED, TIMED_OUT, Recorder, Trace
 from simulator.engine.replica import Replica
@@ -41,9 +41,9 @@ def serve(
     """Serve `requests` on `replicas` and give the trace of it.
 
     Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many seconds and the simulation
-    counts ticks in integers, so equal means equal. `seed` is for routers that draw. `progress` shows a bar on stderr when it takes over
-    a second. Raises SimulatorError for columns or step times that make no sense, before the clock starts; a request that can
-    never fit is refused, with a reason in `Trace.refusals`.
+    counts ticks in integers, so equal means equal. `seed` is for routers that draw. `progress` shows a bar on stderr when it
+    takes over a second. Raises SimulatorError for columns or step times that make no sense, before the clock starts; a request
+    that can never fit is refused, with a reason in `Trace.refusals`.
     """
     check_requests(requests, source)
     if not replicas:
@@ -82,7 +82,10 @@ class Cluster:
 
     def _replica(self, number: int, step_time: StepTime, limits: Limits, ticks: Ticks) -> Replica:
         kind = PriorityScheduler if limits.scheduling_policy == "priority" else Scheduler
-        scheduler = kind(limits, Blocks(limits.kv_blocks, limits.block_size))
+        cache = None
+        if limits.enable_prefix_caching and self.requests.hashes is not None:
+            cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling)
+        scheduler = kind(limits, cache)
         durations = Durations(step_time, limits, ticks)
         return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
 

@@ -11,7 +11,7 @@ ORDER_MASK = (1 << ORDER_BITS) - 1
 
 
 class Decoding:
-    """Every sequence here computes one token a step.
+    """The decoding sequences: each computes one token a step.
 
     So its context, the tokens it has in the KV cache, is `step + offset` with an offset that never changes; it needs a new
     block in the steps congruent to -offset modulo the block size; and it has all its tokens after a step known when it joins.
@@ -61,15 +61,11 @@ class Decoding:
         self.ring[-request.offset % self.block_size] += 1
         heappush(self.due, request.last_step << ORDER_BITS | request.order)
 
-    def needed(self) -> int:
-        """Blocks needed by the next step."""
-        return self.ring[self.step % self.block_size]
-
     def needed_by(self, request: Request) -> int:
         """Blocks that one sequence needs in the next step: 1 or 0."""
         return int((self.step + request.offset) % self.block_size == 0)
 
-    def blocks(self, steps: int) -> int:
+    def blocks_needed(self, steps: int) -> int:
         """Blocks needed by the next `steps` steps."""
         size = self.block_size
         first = self.step % size
@@ -90,7 +86,7 @@ class Decoding:
         return min(steps, most)
 
     def next_finish(self, running: dict[int, Request]) -> int:
-        """The step after which the first sequence has all its tokens."""
+        """The step after which the first sequence has all its tokens; `running` are those that have not left, by order."""
         due = self.due
         while True:
             request = running.get(due[0] & ORDER_MASK)

@@ -31,7 +31,15 @@ class Durations:
     half pairs.
     """
 
-    __slots__ = ("constant", "decode", "per_context", "per_half_pair", "per_sequence", "sampled", "tokens",)
+    __slots__ = (
+        "constant",
+        "decode",
+        "per_context",
+        "per_half_pair",
+        "per_sequence",
+        "sampled",
+        "tokens",
+    )
 
     def __init__(self, step_time: StepTime, limits: Limits, ticks: Ticks) -> None:
         _check(step_time, limits)
@@ -42,11 +50,6 @@ class Durations:
         self.per_half_pair: float = ticks(step_time.per_pair / 2)
         self.constant: float = ticks(step_time.constant)
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
-
-    def step(self, tokens: int, sampled: int, sequences: int, context: int, half_pairs: int) -> float:
-        """How long one step takes."""
-        seconds = self.tokens[tokens] + self.sampled[sampled] + sequences * self.per_sequence + self.constant
-        return seconds + self.per_context * context + self.per_half_pair * half_pairs
 
 
 def _check(step_time: StepTime, limits: Limits) -> None:

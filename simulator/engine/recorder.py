@@ -59,7 +59,20 @@ _NEVER = math.nan
 class Recorder:
     """The log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
 
-    __slots__ = ("arrival", "cached", "failed", "finish", "first_token", "gaps", "left", "preemptions", "refusals", "replica", "scheduled", "stretches",)
+    __slots__ = (
+        "arrival",
+        "cached",
+        "failed",
+        "finish",
+        "first_token",
+        "gaps",
+        "left",
+        "preemptions",
+        "refusals",
+        "replica",
+        "scheduled",
+        "stretches",
+    )
 
     def __init__(self, count: int) -> None:
         never = array("d", [_NEVER])

@@ -14,15 +14,40 @@ from simulator.engine.scheduler import NOBODY, Scheduler
 class Replica:
     """One engine instance, driven by arrivals and by its own alarm.
 
-    Between two alarms it has a *stretch* in hand: `steps` equal steps from `start`, the j-th taking base + j * slope. A
-    stretch ends where the next step would differ: a finish, blocks running out, a prompt in work; or, if that could be
-    admitted at once, an arrival, which cuts it. With async scheduling a step is composed when the one before it begins, so the alarm goes off a step before the
-    stretch ends, and finished requests hold their blocks until it does.
+    Between two alarms it has a *stretch* in hand: `steps` equal steps from `start`, the j-th taking base + j * slope. A stretch
+    ends where the next step would differ: a finish, blocks running out, a prompt in work; or, if that could be admitted at
+    once, an arrival, which cuts it. With async scheduling a step is composed when the one before it begins, so the alarm goes
+    off a step before the stretch ends, and finished requests hold their blocks until it does.
     """
 
-    __slots__ = ("abandoned", "alarm", "asleep", "base", "clock", "counts", "cuttable", "durations", "end", "departed", "lag", "leaving", "number", "outstanding", "preempted", "rank", "recorder", "rows", "scheduler", "slope", "start", "steps",)
+    __slots__ = (
+        "abandoned",
+        "alarm",
+        "asleep",
+        "base",
+        "clock",
+        "counts",
+        "cuttable",
+        "departed",
+        "durations",
+        "end",
+        "lag",
+        "leaving",
+        "number",
+        "outstanding",
+        "preempted",
+        "rank",
+        "recorder",
+        "rows",
+        "scheduler",
+        "slope",
+        "start",
+        "steps",
+    )
 
-    def __init__(self, number: int, scheduler: Scheduler, durations: Durations, *, lag: bool, clock: Clock, recorder: Recorder) -> None:
+    def __init__(
+        self, number: int, scheduler: Scheduler, durations: Durations, *, lag: bool, clock: Clock, recorder: Recorder
+    ) -> None:
         self.number = number
         self.scheduler = scheduler
         self.durations = durations
@@ -65,41 +90,49 @@ class Replica:
 
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
-        blocks, decoding = self.scheduler.blocks, self.scheduler.decoding
-        used = blocks.total - blocks.free
+        scheduler = self.scheduler
+        used = scheduler.total - scheduler.free
         if self.steps > 1:
             steps = min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.rank)))
-            used += decoding.blocks(steps) - decoding.needed()
-        return used / blocks.total
+            used += scheduler.blocks_needed(steps) - scheduler.blocks_needed(1)
+        return used / scheduler.total
 
     def _go_on(self, when: float) -> None:
         """Compose the next step at `when`: at once, if nothing else is to happen until then."""
-        if self.clock.skip_to(when):
+        others = self.clock.queue
+        if others and others[0][0] <= when:
+            self.clock.set(self.alarm, when)
+        else:
+            self.clock.skip_to(when)
             self.alarm.when = when
             self.fire(self.alarm)
-        else:
-            self.clock.set(self.alarm, when)
 
     def fire(self, alarm: Alarm) -> None:
-        """A step has ended (with async scheduling: begun). Deal with what came of it, and compose the next, until others must act."""
-        clock, when = self.clock, alarm.when
+        """Settle the stretch that ends and compose the next, again and again until somebody else must act first."""
+        clock, now, rank = self.clock, alarm.when, self.rank
+        others = clock.queue
         turn = self._turn_ahead if self.lag else self._turn
         while True:
-            clock.turn_at, clock.turn = when, self.rank
-            until = turn(when)
+            clock.turn_at, clock.turn = now, rank
+            until = turn(now)
             if until is None:
                 self.asleep = True
                 return
-            when = until
-            if not clock.skip_to(when):
-                clock.set(alarm, when)
+            now = until
+            if others and others[0][0] <= now:
+                clock.set(alarm, now)
                 return
+            clock.skip_to(now)
 
     def _turn(self, now: float) -> float | None:
-        """Deal with the end of a stretch, and compose the next; gives when that ends, None if there is nothing to do."""
+        """A stretch has ended: deal with what came of it, and compose the next; gives when that ends, None if there is none."""
         scheduler, steps = self.scheduler, self.steps
         if steps:
-            finished = self._carry_out()
+            finished = scheduler.advance(steps)
+            rows, used = self.rows, scheduler.total - scheduler.free
+            rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, used)
+            if scheduler.completed or scheduler.resumed:
+                self._note_tokens()
             if self.abandoned:
                 finished = self._drop_abandoned(finished)
             if finished:
@@ -108,7 +141,7 @@ class Replica:
         return self.end if self._compose(now, in_flight=False) else None
 
     def _turn_ahead(self, now: float) -> float | None:
-        """The same with async scheduling: the stretch's last step begins now; compose what follows; gives when its last begins."""
+        """The same with async scheduling: the stretch's last step begins now; gives when the last of the next one begins."""
         in_flight = self.steps > 0
         self._settle_ahead(now)
         self.start = self.end if in_flight else now
@@ -124,24 +157,19 @@ class Replica:
 
     def _settle_ahead(self, now: float) -> None:
         """Count the stretch as carried out though its last step begins now; who finishes with it leaves when it ends."""
+        scheduler, steps = self.scheduler, self.steps
         finished, self.leaving = self.leaving, NOBODY
-        if self.steps:
-            self.leaving = self._carry_out()
+        if steps:
+            self.leaving = scheduler.advance(steps)
+            rows, used = self.rows, scheduler.total - scheduler.free
+            rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, used)
+            self._note_tokens()
             for request in self.leaving:
                 request.leaving = True
         if self.abandoned:
             finished = self._drop_abandoned(finished)
-        self._let_go(finished, now)
-
-    def _carry_out(self) -> Sequence[Request]:
-        """Carry out the stretch in hand and write it into the log; gives those who have all their tokens after it."""
-        scheduler, steps, rows = self.scheduler, self.steps, self.rows
-        finished = scheduler.advance(steps)
-        blocks = scheduler.blocks
-        rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, blocks.total - blocks.free)
-        if scheduler.completed or scheduler.resumed:
-            self._note_tokens()
-        return finished
+        if finished:
+            self._let_go(finished, now)
 
     def _note_tokens(self) -> None:
         """Note who got a token outside the even pace of decoding: the first, or one after a gap."""
@@ -158,43 +186,50 @@ class Replica:
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
         """Let go who was given up; gives those of `finished` who were not."""
         for request in self.abandoned:
-            if request.leaving or request in finished:
-                self.scheduler.release(request)
-            else:
-                self.scheduler.drop(request)
+            self.scheduler.drop(request)
         self.abandoned.clear()
         self.leaving = [request for request in self.leaving if not request.left]
         return [request for request in finished if not request.left]
 
     def _let_go(self, finished: Sequence[Request], now: float) -> None:
         """Free the blocks of those who have all their tokens, and note that they had their last now."""
-        release, recorder, departed = self.scheduler.release, self.recorder, self.departed
+        recorder = self.recorder
+        self.scheduler.release(finished)
+        self.outstanding -= len(finished)
         for request in finished:
-            release(request)
             request.left = True
-            self.outstanding -= 1
             recorder.finish[request.index] = now
             if request.preemptions:
                 recorder.preemptions[request.index] = request.preemptions
-            if departed is not None:
-                departed(request)
+            if self.departed is not None:
+                self.departed(request)
 
     def _compose(self, now: float, in_flight: bool) -> bool:
         """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
         scheduler = self.scheduler
-        scheduler.schedule()
+        if not scheduler.schedule():
+            return self._compose_uneven(now, in_flight)
+        durations, count, waiting = self.durations, scheduler.count, len(scheduler.waiting)
+        self.base = base = durations.decode[count] + durations.per_context * scheduler.context
+        self.slope = slope = durations.per_context * count
+        self.steps = steps = 1 if self.leaving else scheduler.horizon()
+        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
+        room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
+        self.cuttable = room and (not waiting or scheduler.overtaking)
+        self.counts = (self.number, count, count, 0, count, waiting, self.preempted)
+        self.preempted = 0
+        return True
+
+    def _compose_uneven(self, now: float, in_flight: bool) -> bool:
+        """The step is composed and not an even one: see what it is, or try again if all who ran were preempted."""
+        scheduler = self.scheduler
         preempted = scheduler.victims
         if preempted:
             self._note_victims()
-        stalled = len(scheduler.stalled)
-        if scheduler.chunks or stalled or scheduler.resumed:
-            if scheduler.chunks or scheduler.decoding.count > stalled:
-                self._plan_mixed(now)
-                return True
-            scheduler.stalled = []
-        elif scheduler.decoding.count:
-            self._plan_decoding()
+        if scheduler.chunks or scheduler.count > len(scheduler.stalled):
+            self._plan_one_step(now)
             return True
+        scheduler.unstall()
         if preempted and not in_flight:
             return self._compose(now, in_flight)
         self.steps, self.cuttable = 0, False
@@ -209,35 +244,16 @@ class Replica:
         self.preempted += len(scheduler.victims)
         scheduler.victims = []
 
-    def _plan_decoding(self) -> None:
-        """Make a stretch of steps in which all decode, up to the first that differs by itself."""
-        scheduler, durations = self.scheduler, self.durations
-        decoding = scheduler.decoding
-        count = decoding.count
-        self.base = base = durations.decode[count] + durations.per_context * decoding.context
-        self.slope = slope = durations.per_context * count
-        waiting = len(scheduler.waiting)
-        self.counts = (self.number, count, count, 0, count, waiting, self.preempted)
-        if self.preempted or self.leaving:
-            self.preempted = 0
-            steps = 1
-        else:
-            steps = scheduler.horizon()
-        self.steps = steps
-        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
-        room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
-        self.cuttable = room and (waiting == 0 or scheduler.overtaking)
-
-    def _plan_mixed(self, now: float) -> None:
-        """Make a stretch of one step with prompt chunks in it, or without some that decode."""
-        scheduler, recorder, chunks = self.scheduler, self.recorder, self.scheduler.chunks
-        count, context = scheduler.decoding.count, scheduler.decoding.context
+    def _plan_one_step(self, now: float) -> None:
+        """Make a stretch of one step: with prompt chunks in it, or without some that decode, or after a preemption."""
+        scheduler, recorder, durations = self.scheduler, self.recorder, self.durations
+        count, context = scheduler.count, scheduler.context
         if scheduler.stalled:
             count -= len(scheduler.stalled)
             context -= self._note_stalled()
         sampled = tokens = count
         half_pairs = 0
-        for request, chunk, last in chunks:
+        for request, chunk, last in scheduler.chunks:
             computed = request.computed
             tokens += chunk
             half_pairs += chunk * (2 * computed + chunk)
@@ -247,8 +263,9 @@ class Replica:
                 recorder.scheduled[request.index] = now
                 if computed:
                     recorder.cached[request.index] = computed
-        sequences = count + len(chunks)
-        self.base = base = self.durations.step(tokens, sampled, sequences, context, half_pairs)
+        sequences = count + len(scheduler.chunks)
+        base = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
+        self.base = base = base + durations.per_context * context + durations.per_half_pair * half_pairs
         self.slope, self.steps = 0, 1
         self.end = self.start + base
         self.cuttable = False
@@ -261,7 +278,7 @@ class Replica:
         for request in self.scheduler.stalled:
             if request.token_at is None:
                 request.token_at = self.start
-        step = self.scheduler.decoding.step
+        step = self.scheduler.step
         return sum(step + request.offset for request in self.scheduler.stalled)
 
     def _cut(self, steps: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from simulator.engine.extents import Extent
 
 
 @dataclass(slots=True, eq=False)
@@ -12,9 +13,11 @@ class Request:
     """What the scheduler knows of a request.
 
     While it decodes, its context is not stored: it is the decoding step's number plus `offset` (see decoding.py), and
-    `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before
-    it ever ran; `leaving`, it has all its tokens and holds its blocks for one step more; `left`, its client has it or gave up;
-    `token_at`, when its last token came, if the next one is not due a step later.
+    `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before it
+    ever ran; `stalled`, it decodes but not in this step; `leaving`, it has all its tokens and holds its blocks for one step
+    more; `left`, its client has it or gave up; `token_at`, when its last token came, if the next one is not due a step later.
+    With a prefix cache (prefix_cache.py) its first `registered` blocks can be found by others and are in `held`; it is
+    `growing` while it decodes and fills more of them.
     """
 
     index: int
@@ -29,13 +32,16 @@ class Request:
     order: int = -1
     started: bool = False
     decoding: bool = False
+    stalled: bool = False
     leaving: bool = False
     left: bool = False
     preemptions: int = 0
     token_at: float | None = None
+    registered: int = 0
+    growing: bool = False
     offset: int = field(init=False)
     last_step: int = field(init=False)
-    held: list[Any] = field(init=False)
+    held: list[tuple[Extent, int]] = field(init=False)
 
     @property
     def known(self) -> int:

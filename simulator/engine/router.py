@@ -85,7 +85,7 @@ class PrefixAffinity:
         seen: dict[int, Replica] = {}
 
         def choose(request: Request) -> Replica:
-            labels = request.ids[: request.prompt // replicas[0].scheduler.decoding.block_size]
+            labels = request.ids[: request.prompt // replicas[0].scheduler.block_size]
             least = min(replicas, key=_outstanding)
             favorite = next((seen[label] for label in reversed(labels) if label in seen), least)
             chosen = favorite if favorite.outstanding <= least.outstanding + self.slack else least

@@ -10,10 +10,10 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
 3.  *Preemption.* When a block is lacking the last admitted request loses all its blocks and goes to the front of the queue,
     until the block is there or the request has preempted itself. It keeps its generated tokens and computes them again with
     its prompt. With `priority` the victim has the largest (priority, arrival), wherever it runs; what it got is taken back.
-4.  *Then waiting*, first come, first served or by (priority, arrival), unless this step preempted: while budget, sequences
-    and blocks last, each its first chunk. The first that cannot be admitted blocks those behind it. With `reserve_full_prompt` all its
-    known tokens must find room, though only the chunk's blocks are taken; `watermark_blocks` must stay free unless it is alone.
-    Without chunked prefill a prompt that exceeds the budget left waits.
+4.  *Then waiting*, first come, first served or by (priority, arrival), unless this step preempted: while budget, sequences and
+    blocks last, each its first chunk. The first that cannot be admitted blocks those behind it. With `reserve_full_prompt` all
+    its known tokens must find room, though only the chunk's blocks are taken; `watermark_blocks` must stay free unless it is
+    alone. Without chunked prefill a prompt that exceeds the budget left waits.
 5.  *Prefix hits* count as computed, at most known - 1 tokens; blocks are shared and can be hit from the step that computes them.
 6.  The step that computes a request's last known token samples the next one: the first when its prompt is done.
 
@@ -21,7 +21,8 @@ Source: vLLM v0.14 to main of 2026, vllm/v1/core/sched/scheduler.py `schedule` a
 kv_cache_manager.py `allocate_slots` and `get_computed_blocks`, vllm/v1/engine/core.py `step_with_batch_queue`.
 
 The walk over all running requests that vLLM does in every step is needed only where the budget runs out among them, or to
-preempt by priority. Everywhere else decoding requests are a count (decoding.py), and only prompts in work are looked at one by one.
+preempt by priority. Everywhere else decoding requests are a count (decoding.py), and only prompts in work are looked at one by
+one.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from simulator.engine.blocks import Blocks
 from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
 from simulator.engine.limits import Limits
+from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.queues import PriorityQueue, rank
 from simulator.engine.request import Request
 
@@ -39,11 +40,11 @@ Chunk = tuple[Request, int, bool]
 NOBODY: Sequence[Request] = ()
 
 
-class Scheduler:
+class Scheduler(Decoding):
     """First come, first served.
 
     After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
-    last); `decoding` requests compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
+    last); all who decode compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
     step before; `victims` were preempted. After `advance`, `completed` requests have all their known tokens computed and
     sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. A request may be
     admitted between two finishes ahead of those that wait if `overtaking`.
@@ -51,11 +52,32 @@ class Scheduler:
 
     overtaking = False
 
-    __slots__ = ("admitted", "blocks", "cap", "chunked", "chunks", "completed", "decoding", "max_num_seqs", "max_tokens", "prefilling", "reserve", "resumed", "running", "stalled", "victims", "waiting", "watermark",)
+    __slots__ = (
+        "admitted",
+        "cache",
+        "cap",
+        "chunked",
+        "chunks",
+        "completed",
+        "free",
+        "max_num_seqs",
+        "max_tokens",
+        "prefilling",
+        "reserve",
+        "resumed",
+        "running",
+        "stalled",
+        "total",
+        "victims",
+        "waiting",
+        "watching",
+        "watermark",
+    )
 
-    def __init__(self, limits: Limits, blocks: Blocks) -> None:
-        self.blocks = blocks
-        self.decoding = Decoding(limits.block_size)
+    def __init__(self, limits: Limits, cache: PrefixCache | None = None) -> None:
+        super().__init__(limits.block_size)
+        self.total = self.free = limits.kv_blocks
+        self.cache = cache
         self.waiting: deque[Request] | PriorityQueue = deque()
         self.running: dict[int, Request] = {}
         self.prefilling: list[Request] = []
@@ -65,6 +87,7 @@ class Scheduler:
         self.victims: list[Request] = []
         self.completed: list[Request] = []
         self.admitted = 0
+        self.watching = False
         self.max_num_seqs = limits.max_num_seqs
         self.max_tokens = limits.max_num_batched_tokens
         self.cap = limits.prefill_cap
@@ -72,63 +95,89 @@ class Scheduler:
         self.reserve = limits.reserve_full_prompt
         self.watermark = limits.watermark_blocks
 
-    def schedule(self) -> None:
-        """Compose the next step."""
+    def schedule(self) -> bool:
+        """Compose the next step. True if it is an even one: all decode, as they did before and will again."""
         if self.prefilling or self.stalled:
             budget = self._schedule_prompts()
         else:
-            decoding, blocks = self.decoding, self.blocks
-            budget = self.max_tokens - decoding.count
-            needed = decoding.ring[decoding.step % decoding.block_size]
-            if needed > blocks.free:
-                self._take(needed)
-            elif needed:
-                blocks.free -= needed
-                if blocks.shared:
-                    blocks.reuse(needed)
+            budget = self.max_tokens - self.count
+            needed = self.ring[self.step % self.block_size]
+            if needed:
+                if needed > self.free:
+                    self._take(needed)
+                else:
+                    self.free -= needed
+                    if self.cache is not None:
+                        self.cache.reuse(needed)
+        self.watching = False
+        if self.cache is not None and self.cache.contested:
+            self.cache.register_contested(self.step)
+            self.watching = True
         if self.waiting and budget > 0 and not self.victims:
             self._admit(budget)
+        return not (self.chunks or self.victims or self.stalled or self.resumed) and self.count > 0
 
     def _schedule_prompts(self) -> int:
         """Compose the running part where prompts are in work; gives the budget left."""
-        behind, self.stalled = self.stalled, []
-        budget = self.max_tokens - self.decoding.count
+        behind = self.unstall()
+        budget = self.max_tokens - self.count
         wanted = sum(min(r.known - r.computed, self.cap) for r in self.prefilling)
         if wanted > budget and not self._one_prompt_and_last():
             budget = self._walk()
         else:
-            needed = self.decoding.needed()
+            needed = self.ring[self.step % self.block_size]
             for request in self.prefilling:
                 lacking = request.known - request.computed
                 tokens = min(lacking, self.cap, budget)
                 budget -= tokens
-                needed += self.blocks.needed(request, tokens)
+                needed += self._needed_by_prompt(request, tokens)
                 self.chunks.append((request, tokens, tokens == lacking))
             self._take(needed)
         self.resumed = [r for r in behind if r.decoding and r not in self.stalled]
         return budget
 
+    def unstall(self) -> list[Request]:
+        """Forget who was stalled; gives them."""
+        behind, self.stalled = self.stalled, []
+        for request in behind:
+            request.stalled = False
+        return behind
+
     def _one_prompt_and_last(self) -> bool:
         return len(self.prefilling) == 1 and self.prefilling[0].order == next(reversed(self.running))
 
+    def _needed_by_prompt(self, request: Request, tokens: int) -> int:
+        """Blocks that a request lacks to compute `tokens` more of its prompt."""
+        size = self.block_size
+        return -(-(request.computed + tokens) // size) + -request.computed // size
+
     def _take(self, needed: int) -> None:
         """Take blocks for all running requests, preempting from the last on until there are enough."""
-        while needed > self.blocks.free:
+        while needed > self.free:
             victim = self._pop_victim()
             if victim.decoding:
-                needed -= self.decoding.needed_by(victim)
+                needed -= self.needed_by(victim)
             elif self.chunks and self.chunks[-1][0] is victim:
                 _, tokens, _ = self.chunks.pop()
-                needed -= self.blocks.needed(victim, tokens)
+                needed -= self._needed_by_prompt(victim, tokens)
             self._preempt(victim)
         self._take_free(needed)
-        for request, tokens, _ in self.chunks:
-            self.blocks.prefilled(request, tokens)
+        if self.cache is not None:
+            for request, tokens, _ in self.chunks:
+                self.cache.register(request, request.computed + tokens, self.step)
 
     def _take_free(self, needed: int) -> None:
-        self.blocks.free -= needed
-        if self.blocks.shared:
-            self.blocks.reuse(needed)
+        self.free -= needed
+        if self.cache is not None:
+            self.cache.reuse(needed)
+
+    def _give_back(self, request: Request, *, finished: bool = False) -> None:
+        """Free the blocks of the tokens that a request has computed."""
+        blocks = -(-request.computed // self.block_size)
+        if self.cache is not None:
+            known = request.computed if finished else request.computed - self.cache.lag
+            blocks = self.cache.release(request, blocks, known)
+        self.free += blocks
 
     def _walk(self) -> int:
         """Compose the running part one request after another, as budget or blocks run out among them; gives the budget left."""
@@ -140,8 +189,8 @@ class Scheduler:
             if request.leaving or request.order not in self.running:
                 continue
             tokens = 1 if request.decoding else min(request.known - request.computed, self.cap, budget)
-            needed = self.decoding.needed_by(request) if request.decoding else self.blocks.needed(request, tokens)
-            while needed > self.blocks.free and request.order in self.running:
+            needed = self.needed_by(request) if request.decoding else self._needed_by_prompt(request, tokens)
+            while needed > self.free and request.order in self.running:
                 victim = self._pop_victim()
                 taken_back = given.pop(victim, 0)
                 budget += taken_back
@@ -149,12 +198,14 @@ class Scheduler:
             if request.order not in self.running:
                 break
             self._take_free(needed)
-            if not request.decoding:
-                self.blocks.prefilled(request, tokens)
+            if not request.decoding and self.cache is not None:
+                self.cache.register(request, request.computed + tokens, self.step)
             given[request] = tokens
             budget -= tokens
         self.chunks = [(r, n, r.computed + n == r.known) for r, n in given.items() if not r.decoding]
         self.stalled = [r for r in self.running.values() if r.decoding and r not in given]
+        for request in self.stalled:
+            request.stalled = True
         return budget
 
     def _pop_victim(self) -> Request:
@@ -164,11 +215,11 @@ class Scheduler:
     def _preempt(self, victim: Request, taken_back: int = 0) -> None:
         """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""
         if victim.decoding:
-            self.decoding.leave(victim)
+            self.leave(victim)
         elif not victim.leaving:
             self.prefilling.remove(victim)
         victim.computed += taken_back
-        self.blocks.release(victim)
+        self._give_back(victim)
         self.victims.append(victim)
         victim.preemptions += 1
         if not victim.leaving:
@@ -177,85 +228,98 @@ class Scheduler:
 
     def _admit(self, budget: int) -> None:
         """Start waiting requests while budget, sequences and blocks last."""
-        waiting, running, blocks = self.waiting, self.running, self.blocks
+        waiting, running, size = self.waiting, self.running, self.block_size
         while budget > 0 and waiting and len(running) < self.max_num_seqs:
             request = waiting[0]
-            lacking = known = request.prompt + request.generated
-            cached = 0
-            if blocks.shared:
-                cached = blocks.cached_tokens(request)
-                lacking -= cached
+            lacking = request.prompt + request.generated
+            hits = idle = 0
+            if self.cache is not None:
+                hits, idle = self.cache.look_up(request, self.step), self.cache.idle
+                lacking -= hits * size
             tokens = min(lacking, self.cap)
             if tokens > budget:
                 if not self.chunked:
                     break
                 tokens = budget
-            if not blocks.admit(request, cached + tokens, self.reserve * known, self.watermark if running else 0):
+            needed = -(-tokens // size)
+            must_fit = -(-lacking // size) if self.reserve else needed
+            if must_fit + idle + (self.watermark if running else 0) > self.free:
+                self.watching = self.watching or (self.cache is not None and self.cache.may_grow)
                 break
+            self.free -= needed + idle
             waiting.popleft()
             budget -= tokens
             request.order = order = self.admitted
             self.admitted = order + 1
             running[order] = request
+            if self.cache is not None:
+                request.computed = hits * size
+                self.cache.admit(request, needed, hits * size + tokens, self.step)
             if tokens < lacking:
                 self.prefilling.append(request)
             self.chunks.append((request, tokens, tokens == lacking))
 
     def horizon(self) -> int:
-        """How many steps in which all decode follow on each other if nothing comes from outside."""
-        decoding = self.decoding
-        due = decoding.due
+        """How many even steps follow on each other if nothing comes from outside."""
+        if self.watching:
+            return 1
+        due = self.due
         request = self.running.get(due[0] & ORDER_MASK)
         last = due[0] >> ORDER_BITS
         if request is None or request.last_step != last:
-            last = decoding.next_finish(self.running)
-        steps = last - decoding.step
+            last = self.next_finish(self.running)
+        steps = last - self.step
         if steps == 1:
             return 1
-        free, size = self.blocks.free, decoding.block_size
-        if -(-steps // size) * decoding.count <= free:
+        free, size = self.free, self.block_size
+        if -(-steps // size) * self.count <= free:
             return steps
-        return decoding.steps_within(free + decoding.ring[decoding.step % size], steps)
+        return self.steps_within(free + self.ring[self.step % size], steps)
 
     def advance(self, steps: int) -> Sequence[Request]:
         """Carry out the composed step `steps` times; gives those who have sampled their last token, in running order."""
-        decoding = self.decoding
-        step = decoding.step
         if steps > 1:
-            self._take_free(decoding.blocks(steps) - decoding.ring[step % decoding.block_size])
-        decoding.step = step = step + steps
-        decoding.context += steps * decoding.count
+            needed = self.blocks_needed(steps) - self.ring[self.step % self.block_size]
+            self.free -= needed
+            if self.cache is not None:
+                self.cache.reuse(needed)
+        self.step = step = self.step + steps
+        self.context += steps * self.count
         if self.chunks:
             for request, tokens, last in self.chunks:
                 request.computed += tokens
                 if last:
                     request.generated += 1
-                    decoding.join(request)
+                    self.join(request)
                     self.completed.append(request)
+                    if self.cache is not None:
+                        self.cache.grow(request, step)
             self.chunks = []
             if self.prefilling:
                 self.prefilling = [r for r in self.prefilling if not r.decoding]
         if self.stalled:
             for request in self.stalled:
-                decoding.postpone(request)
-        due = decoding.due
-        return decoding.finished(self.running) if due and due[0] >> ORDER_BITS <= step else NOBODY
+                self.postpone(request)
+        due = self.due
+        return self.finished(self.running) if due and due[0] >> ORDER_BITS <= step else NOBODY
 
-    def release(self, request: Request) -> None:
-        """Let a finished request go, unless it was preempted after its last token was computed."""
-        if self.running.pop(request.order, None) is not None:
-            self.blocks.release(request)
+    def release(self, finished: Sequence[Request]) -> None:
+        """Let finished requests go; one that was preempted after its last token was computed is gone already."""
+        for request in finished:
+            if self.running.pop(request.order, None) is not None:
+                self._give_back(request, finished=True)
 
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""
         if self.running.pop(request.order, None) is None:
-            self.waiting.remove(request)
+            if not request.leaving:
+                self.waiting.remove(request)
             return
         if request.decoding:
-            self.decoding.leave(request)
-        elif not request.leaving:
+            self.leave(request)
+        elif request in self.prefilling:
             self.prefilling.remove(request)
-        self.blocks.release(request)
+        self._give_back(request)
 
 
 class PriorityScheduler(Scheduler):
@@ -265,12 +329,12 @@ class PriorityScheduler(Scheduler):
 
     __slots__ = ()
 
-    def __init__(self, limits: Limits, blocks: Blocks) -> None:
-        super().__init__(limits, blocks)
+    def __init__(self, limits: Limits, cache: PrefixCache | None = None) -> None:
+        super().__init__(limits, cache)
         self.waiting = PriorityQueue()
 
     def _take(self, needed: int) -> None:
-        if needed <= self.blocks.free:
+        if needed <= self.free:
             super()._take(needed)
         else:
             self._walk()

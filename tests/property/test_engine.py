@@ -1,13 +1,36 @@
-"""Does the engine do, in jumps, exactly what a naive simulator does step by step? And does what must always hold, hold?"""
+"""Does the engine do, in jumps, exactly what a naive simulator does step by step? And does what must always hold, hold?
+
+ENGINE_CASES=full draws ten times as many cases.
+"""
 
 from __future__ import annotations
 
-from engine_cases import Case, assert_equal, assert_invariants, cases
-from hypothesis import given
+import os
+
+from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cases
+from hypothesis import HealthCheck, given, settings
+
+TIMES = 10 if os.environ.get("ENGINE_CASES") == "full" else 1
 
 
-@given(cases())
-def test_every_time_count_and_step_equals_the_naive_simulator(case: Case) -> None:
+def drawn(examples: int) -> settings:
+    """So many cases in the quick suite, ten times as many in the full one."""
+    return settings(max_examples=TIMES * examples, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=TIMES == 1)
+
+
+def check(case: Case) -> None:
     trace = case.trace()
     assert_equal(trace, case.oracle())
     assert_invariants(case, trace)
+
+
+@drawn(100)
+@given(cases())
+def test_every_time_count_and_step_equals_the_naive_simulator(case: Case) -> None:
+    check(case)
+
+
+@drawn(100)
+@given(cached_cases())
+def test_with_a_prefix_cache_it_equals_the_naive_simulator_too(case: Case) -> None:
+    check(case)
