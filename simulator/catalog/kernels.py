@@ -11,7 +11,7 @@ from simulator.catalog import stanzas
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.errors import NotModelled, UnknownName
-from simulator.spec import NonNegative, Positive, spec
+from simulator.spec import Count, NonNegative, Positive, spec
 
 RunningKernel = Literal[
     "fp32",
@@ -38,7 +38,8 @@ class Matmul:
 
     seconds = fixed + p-norm(bytes / (bandwidth * BW), FLOPs / (compute * PEAK), depth * k) + quantize * 3 * tokens * k / BW,
     with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
-    over 16-bit activations that 8- and 4-bit kernels need. `taken_from` says where the numbers of an unmeasured kernel are from.
+    over 16-bit activations that 8- and 4-bit kernels need. Steps of more than `unpack_above` tokens unpack the weights to 16 bits
+    at `unpack_bandwidth` of BW, and go on as a 16-bit matmul. `taken_from` says where the numbers of an unmeasured kernel are from.
     """
 
     bandwidth: Positive
@@ -47,6 +48,8 @@ class Matmul:
     fixed_us: NonNegative = 0.0
     depth_ns: NonNegative = 0.0
     quantize: NonNegative = 0.0
+    unpack_above: Count | None = None
+    unpack_bandwidth: Positive = 0.5
     taken_from: str = ""
 
 
@@ -97,10 +100,11 @@ class Kernels:
     """Efficiencies of one GPU, or of the architecture it stands for where the GPU itself was not measured.
 
     `attention` by bits of a cache element; `latent` the same for MLA.
-    `extrapolated` says in words what was not measured on this GPU.
+    `measured`: its kernels were, at least those of 16 bits; `extrapolated` says in words what was not.
     """
 
     name: str
+    measured: bool = True
     gemm: dict[RunningKernel, Matmul]
     experts: dict[RunningKernel, Experts]
     experts_by_engine: dict[Family, dict[RunningKernel, Experts]] = Field(default_factory=dict)
@@ -118,6 +122,7 @@ class Kernels:
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
+    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other; `all_reduce_bytes` the rest.
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to launch a
@@ -129,6 +134,7 @@ class Overheads:
     gemm: Positive = 1.0
     experts: Positive = 1.0
     all_reduce: Positive = 1.0
+    all_reduce_bytes: Positive = 1.0
     attention: Positive = 1.0
     quantize: NonNegative = 1.0
     expert_skew: NonNegative = 0.0
@@ -145,8 +151,8 @@ class Overheads:
 
 
 def kernels(gpu: Gpu) -> Kernels:
-    """The efficiencies of a GPU: its own, or those of its architecture. Raises NotModelled when there are neither."""
-    for name in (gpu.name, gpu.architecture):
+    """The efficiencies of a GPU: its own, or those of its architecture and link. Raises NotModelled when there are none."""
+    for name in (gpu.name, f"{gpu.architecture}-{gpu.link}", gpu.architecture):
         try:
             return _kernels(stanzas.find("kernels", name, "kernels"))
         except UnknownName:

@@ -37,8 +37,9 @@ def _experts(r: Rank, m: MoeMlp, index: int) -> Array:
     gathered = r.tokens * r.dp
     ranks, split = (r.tp * r.dp, 1) if r.whole_experts else (1, r.tp)
     weights = (3 if m.gated else 2) * width * m.width / split
-    touched = physics.touched_experts(gathered, m.experts, m.experts_per_token, r.overheads.expert_skew) / ranks
-    routed = gathered * m.experts_per_token / ranks
+    skew, picked = r.overheads.expert_skew, m.experts_per_token
+    touched = physics.touched_experts(gathered, m.experts, picked, skew)
+    touched, routed = physics.busiest_rank(touched, gathered * picked, m.experts, picked, ranks, skew)
     return physics.expert_matmul(r.tokens, touched, routed, weights, width, r.expert_rates(r.format("experts", index)))
 
 

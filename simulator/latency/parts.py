@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
+from simulator.catalog.kernels import AllReduce
 from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.costs import Cost
@@ -17,6 +19,8 @@ from simulator.latency.step import StepTime, Window
 from simulator.units import US
 
 Costs = list[tuple[Cost, int]]
+# What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
+_PEER_LINK, _PEER_US = 0.7, 20.0
 
 
 def parts(r: Rank) -> dict[str, StepTime]:
@@ -39,6 +43,8 @@ def parts(r: Rank) -> dict[str, StepTime]:
         constant=(o.step_us + waits * o.sync_step_us) * US,
         per_sequence=(o.sequence_us + waits * o.sync_sequence_us) * US,
     )
+    if r.pp > 1:
+        gpu = {name: _over_stages(r, part) for name, part in gpu.items()} | {"pipeline": _pipeline(r)}
     whole = add((*gpu.values(), engine))
     return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, whole)), "decode apart": _decode_apart(r, whole)}
 
@@ -84,6 +90,16 @@ def step(
     return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant)
 
 
+def _over_stages(r: Rank, part: StepTime) -> StepTime:
+    """A part of a pipeline's step: `pp` micro-batches are in flight, and each stage has its share of all contexts and pairs.
+
+    The tables of a pipeline's rank already run over the tokens of one micro-batch.
+    """
+    windows = tuple(Window(w.size, w.per_context / r.pp, w.per_pair / r.pp) for w in part.windows)
+    context, pair, sequence = part.per_context / r.pp, part.per_pair / r.pp, part.per_sequence / r.pp
+    return replace(part, per_context=context, per_pair=pair, per_sequence=sequence, windows=windows)
+
+
 def _attention(r: Rank, costs: Costs) -> StepTime:
     scale = r.overheads.attention
     reaches = [(reach, n * scale) for c, n in costs for reach in c.reaches]
@@ -104,24 +120,46 @@ def _attention(r: Rank, costs: Costs) -> StepTime:
 
 
 def _all_reduces(r: Rank, costs: Costs) -> Array:
-    if r.tp == 1:
-        return np.zeros_like(r.tokens)
-    if r.tp not in r.kernels.all_reduce:
-        raise NotModelled(f"no all-reduce over {r.tp} GPUs is modelled; known: {', '.join(map(str, r.kernels.all_reduce))}")
-    c = r.kernels.all_reduce[r.tp]
+    """All-reduces over tensor-parallel ranks, and the exchange with data-parallel ranks in front of and behind experts.
+
+    That gathers the tokens of all ranks and scatters the sums: together the traffic of one all-reduce.
+    """
     message = r.tokens * r.model.hidden * 2.0
-    custom = physics.all_reduce(message, r.tp, c.custom_us * US, r.link(c.custom_link))
-    nccl = physics.all_reduce(message, r.tp, c.nccl_us * US, r.link(c.nccl_link))
-    halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
-    latency = np.where(r.tokens > 0, c.custom_us * US, 0.0)
-    return np.asarray(r.overheads.all_reduce * (halves * np.minimum(custom, nccl) + tiny * latency))
+    total = np.zeros_like(r.tokens)
+    if r.tp > 1:
+        halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
+        latency = np.where(r.tokens > 0, r.overheads.all_reduce * _reached(r, r.tp).custom_us * US, 0.0)
+        total = total + halves * _collective(r, r.tp, message) + tiny * latency
+    if r.dp > 1:
+        total = total + sum(n for cost, n in costs if cost.experts.any()) * _collective(r, r.dp, r.dp * message)
+    return total
+
+
+def _collective(r: Rank, ranks: int, message: Array) -> Array:
+    """Seconds of an all-reduce by the faster of the one-shot kernel and NCCL."""
+    c, waits, slower = _reached(r, ranks), r.overheads.all_reduce * US, r.overheads.all_reduce_bytes
+    custom = physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link) / slower)
+    return np.minimum(custom, physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link) / slower))
+
+
+def _reached(r: Rank, ranks: int) -> AllReduce:
+    if ranks not in r.kernels.all_reduce:
+        raise NotModelled(f"no all-reduce over {ranks} GPUs is modelled; known: {', '.join(map(str, r.kernels.all_reduce))}")
+    return r.kernels.all_reduce[ranks]
+
+
+def _pipeline(r: Rank) -> StepTime:
+    """Activations handed from stage to stage, one message each."""
+    sent = r.tokens * r.model.hidden * 2.0 / r.link(_PEER_LINK) + np.where(r.tokens > 0, _PEER_US * US, 0.0)
+    return step(r, tokens=(r.pp - 1) * sent)
 
 
 def _head(r: Rank) -> Array:
     """LM head over this rank's share of the vocabulary, and sampling over all of it."""
     vocabulary = r.model.vocabulary
-    logits = physics.gemm(r.sequences, vocabulary / r.tp, r.model.hidden, r.gemm_rates(r.format("lm_head")))
-    return logits + r.sequences * vocabulary * 16.0 / (r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s)
+    return r.head(vocabulary / r.tp, r.model.hidden) + r.sequences * vocabulary * 16.0 / (
+        r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s
+    )
 
 
 def _launch_gaps(r: Rank, whole: StepTime) -> Array:

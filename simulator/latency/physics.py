@@ -10,6 +10,7 @@ absorption in MLA of DeepSeek-V2, arXiv:2405.04434.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,23 @@ def touched_experts(tokens: Array, experts: float, per_token: float, skew: float
     most = float(np.max(tokens))
     knots = np.unique(np.concatenate([np.arange(min(most, 64) + 1), np.geomspace(1, max(most, 2), 200)]))
     return np.asarray(np.interp(tokens, knots, -np.expm1(knots[:, None] * unseen[None, :]).sum(axis=1)) + 0.0)
+
+
+def busiest_rank(touched: Array, routed: Array, experts: float, per_token: float, ranks: int, skew: float) -> tuple[Array, Array]:
+    """Experts touched and token visits on the rank with the most work, when each of `ranks` holds experts / ranks whole ones.
+
+    Ranks wait for the slowest at every layer. The largest of `ranks` values lies some standard deviations above their mean
+    (Blom's approximation); experts are placed without regard to how popular they are.
+    """
+    if ranks == 1:
+        return touched, routed
+    above, held = NormalDist().inv_cdf((ranks - 0.375) / (ranks + 0.25)), experts / ranks
+    spread = np.sqrt(np.maximum(touched / ranks * (experts - touched) / max(experts - 1, 1), 0.0))
+    most = np.minimum(np.minimum(touched / ranks + above * spread, touched), held)
+    chance = _chance(round(experts), per_token, skew)
+    uneven = float(chance.var()) / held * (experts / per_token) ** 2
+    by_chance = ranks / np.maximum(routed, 1e-12) * (1 - per_token / experts)
+    return most, np.minimum(routed / ranks * (1 + above * np.sqrt(uneven + by_chance)), routed)
 
 
 def _chance(experts: int, per_token: float, skew: float) -> Array:

@@ -26,11 +26,12 @@ _UNPACKED: dict[str, RunningKernel] = {"fp8": "fp8_wo", "fp8_block": "fp8_wo", "
 class Rank:
     """One GPU of a deployment, with the token and sequence counts that its tables run over.
 
+    `pp` stages work on as many micro-batches, each of 1/pp of a step's tokens and sequences; the tables below are those of one.
     `tp` splits attention and dense layers; experts are whole on their ranks with enable_expert_parallel, and split along their
-    width without. `dp` ranks bring their tokens together in front of the experts. `bus_bytes_per_s` is what the user measured
-    between GPUs (busbw of nccl-tests). CUDA graphs cover steps of up to `largest_graph` tokens. `compiled`: the others run
-    compiled code; `asynchronous`: a step is scheduled while the one before runs; `separate_prefill`: prompts and decodes
-    have steps of their own.
+    width without. `dp` ranks bring their tokens together in front of the experts. `link_bytes_per_s` is what the user's server
+    gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
+    tokens. `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one before runs;
+    `separate_prefill`: prompts and decodes have steps of their own.
     """
 
     model: Model
@@ -40,10 +41,11 @@ class Rank:
     kernels: Kernels
     overheads: Overheads
     tp: int
+    pp: int
     dp: int
     whole_experts: bool
     cache_bytes: float
-    bus_bytes_per_s: float | None
+    link_bytes_per_s: float | None
     tokens: Array
     sequences: Array
     largest_graph: int
@@ -52,13 +54,8 @@ class Rank:
     separate_prefill: bool
 
     def link(self, fraction: float) -> float:
-        """Bytes/s that an all-reduce reaches, from the fraction of the datasheet's link that it does.
-
-        A bus bandwidth that was given is reached, up to what that fraction of the larger of the two comes to.
-        """
-        if self.bus_bytes_per_s is None:
-            return fraction * self.gpu.link_bytes_per_s
-        return min(self.bus_bytes_per_s, fraction * max(self.bus_bytes_per_s, self.gpu.link_bytes_per_s))
+        """Bytes/s that an all-reduce reaches, from the fraction of a link that it does."""
+        return fraction * (self.link_bytes_per_s or self.gpu.link_bytes_per_s)
 
     @property
     def sixteen_flops(self) -> float:
@@ -81,18 +78,35 @@ class Rank:
 
     def gemm(self, group: TensorGroup, layer: int, n: float, k: float) -> Array:
         """Seconds of one linear layer over the table of tokens."""
-        return physics.gemm(self.tokens, n, k, self.gemm_rates(self.format(group, layer)))
+        return self._matmul(self.tokens, n, k, self.format(group, layer))
+
+    def head(self, n: float, k: float) -> Array:
+        """Seconds of the LM head over the table of sequences."""
+        return self._matmul(self.sequences, n, k, self.format("lm_head"))
 
     def plain_gemm(self, n: float, k: float) -> Array:
         """Seconds of a linear layer whose weights are 16-bit whatever the quantization."""
         return physics.gemm(self.tokens, n, k, self.gemm_rates(None))
 
+    def _matmul(self, tokens: Array, n: float, k: float, form: WeightFormat | None) -> Array:
+        reached = self._gemm_kernel(form)
+        packed = physics.gemm(tokens, n, k, self.gemm_rates(form))
+        if form is None or reached.unpack_above is None:
+            return packed
+        unpacking = n * k * (form.bytes + 2.0) / (reached.unpack_bandwidth * self.gpu.memory_bytes_per_s)
+        plain = physics.gemm(tokens, n, k, self.gemm_rates(None))
+        return np.where(tokens > reached.unpack_above, unpacking + plain, packed)
+
     def gemm_rates(self, form: WeightFormat | None) -> Rates:
         """Rates of a dense matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
+        reached = self._gemm_kernel(form)
+        return self._rates(form, reached, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
+
+    def _gemm_kernel(self, form: WeightFormat | None) -> Matmul:
         kernel = running_kernel(form, self.gpu)
         if (reached := self.kernels.gemm.get(kernel)) is None:
             raise _unknown(kernel, self.gpu, self.kernels.gemm)
-        return self._rates(form, reached, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
+        return reached
 
     def expert_rates(self, form: WeightFormat | None) -> Rates:
         """Rates of a grouped matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
@@ -129,17 +143,24 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
         kernels=kernels(gpu),
         overheads=overheads(engine),
         tp=args.tensor_parallel_size,
+        pp=args.pipeline_parallel_size,
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
         whole_experts=args.enable_expert_parallel,
         cache_bytes=_CACHE_BYTES[asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype],
-        bus_bytes_per_s=link,
-        tokens=np.arange(args.max_num_batched_tokens + 1, dtype=np.float64),
-        sequences=np.arange(args.max_num_seqs + 1, dtype=np.float64),
+        link_bytes_per_s=link,
+        tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
+        sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),
         largest_graph=engine.largest_cudagraph(args),
         asynchronous=bool(args.async_scheduling),
         separate_prefill=engine.generation == "v0" and not args.enable_chunked_prefill,
         compiled=engine.generation == "v1" and not args.enforce_eager,
     )
+
+
+def _of_one_micro_batch(most: int, stages: int) -> Array:
+    """0 to `most` tokens or sequences of a step, as one of `stages` micro-batches has them: at least one where there are any."""
+    counts = np.arange(most + 1, dtype=np.float64)
+    return np.where(counts > 0, np.maximum(counts / stages, 1.0), 0.0)
 
 
 def running_kernel(form: WeightFormat | None, gpu: Gpu) -> RunningKernel:

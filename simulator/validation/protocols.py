@@ -21,14 +21,17 @@ from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import plan_without_remedies
 from simulator.results.tables import latencies, with_frontend
-from simulator.workload.requests import Floats, Ints, Requests
+from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
+
+# Seconds between the prompts of an earlier pass, and tokens in the blocks that its prefix cache is looked up by.
+_APART_S, _BLOCK = 10.0, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own.
 
-    `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a step, beside the GPU.
+    `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a step.
     """
 
     model: Model
@@ -79,18 +82,8 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     step_time = latency.bind(
         server.model, server.quantization, server.gpu, plan.args, server.engine, link_bytes_per_s=server.link_bytes_per_s
     )
-    step_time = _beside_client(step_time, server.client_sequence_s)
+    step_time = replace(step_time, per_sequence=step_time.per_sequence + server.client_sequence_s)
     return step_time, _limits(plan.args, blocks, block)
-
-
-def _beside_client(step_time: StepTime, per_sequence_s: float) -> StepTime:
-    """A step time that is at least what the client's CPU work for its sequences takes, judged at a context of 500 tokens."""
-    count = np.arange(len(step_time.sampled), dtype=np.float64)
-    gpu = step_time.tokens[: len(count)] + step_time.sampled + step_time.constant
-    gpu = gpu + count * (step_time.per_sequence + 500 * step_time.per_context)
-    tokens = step_time.tokens.copy()
-    tokens[: len(count)] += np.maximum(count * per_sequence_s - gpu, 0.0)
-    return replace(step_time, tokens=tokens)
 
 
 def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
@@ -138,10 +131,40 @@ def output_tokens_per_s(trace: Trace) -> float:
     return float(r["output_tokens"][done].sum() / (np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"])))
 
 
+def weighted_median(values: Floats, weights: Ints) -> float:
+    """The value below which half of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
+
+
 def requests_of(prompt: Ints, output: Ints, arrival_s: Floats | None = None) -> Requests:
     """Requests of given lengths, all at second 0 unless said otherwise."""
     arrival = np.zeros(len(prompt)) if arrival_s is None else arrival_s
     return Requests(arrival_s=arrival, prompt_tokens=prompt.astype(np.int64), output_tokens=output.astype(np.int64))
+
+
+def repeated(requests: Requests) -> Requests:
+    """The requests behind an earlier pass over their prompts, one by one: what a run that is repeated finds in the prefix cache.
+
+    `second_pass` tells the two apart again. Requires a first arrival at 0 or later.
+    """
+    count, start = len(requests), len(requests) * _APART_S
+    blocks = np.maximum(requests.prompt_tokens // _BLOCK, 1)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([blocks, blocks]))]).astype(np.int64)
+    ids = np.arange(blocks.sum(), dtype=np.int64)
+    return Requests(
+        arrival_s=np.concatenate([np.arange(count) * _APART_S, start + requests.arrival_s]),
+        prompt_tokens=np.concatenate([requests.prompt_tokens] * 2),
+        output_tokens=np.concatenate([np.ones(count, dtype=np.int64), requests.output_tokens]),
+        hashes=BlockHashes(_BLOCK, offsets, np.concatenate([ids, ids])),
+    )
+
+
+def second_pass(trace: Trace) -> Trace:
+    """The requests of a trace's second half; its stretches stay those of the whole."""
+    half = len(trace) // 2
+    return replace(trace, requests={name: column[half:] for name, column in trace.requests.items()})
 
 
 def uniform_lengths(count: int, longest: int, ratio: float, rng: np.random.Generator) -> Ints:

@@ -11,10 +11,19 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import Model, MoeMlp, model
+from simulator.engine.recorder import inter_token_latencies
 from simulator.engine.source import ClosedLoop
 from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
-from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of, uniform_lengths
+from simulator.validation.protocols import (
+    Bench,
+    Server,
+    at_client,
+    output_tokens_per_s,
+    requests_of,
+    uniform_lengths,
+    weighted_median,
+)
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, quantization_of, values_in
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
@@ -116,7 +125,7 @@ def _predict_one(row: Row, bench: Bench, server: Server) -> Prediction:
     trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
     seen = at_client(trace, users)
     percentiles: Mapping[str, float] = {
-        "itl_ms_p50": 1e3 * float(np.nanmedian(seen["tpot_s"])),
+        "itl_ms_p50": 1e3 * weighted_median(*inter_token_latencies(trace)),
         "tpot_ms_p95": 1e3 * float(np.nanpercentile(seen["tpot_s"], 95)),
         "ttft_ms_p95": 1e3 * float(np.percentile(seen["ttft_s"], 95)),
         "ttft_ms_p99": 1e3 * float(np.percentile(seen["ttft_s"], 99)),

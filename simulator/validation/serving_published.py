@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import gpu
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
+from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
-from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, requests_of
+from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, repeated, requests_of, second_pass
 from simulator.validation.serving_rows import Prediction, compare_rows, engine_of, quantization_of, values_in
 from simulator.workload.requests import Ints, Requests
 
@@ -30,20 +31,22 @@ _COLUMNS = {
 _CLASSES = {"bf16": "", "fp8": "fp8", "int4": "w4a16", "int8_wo": "int8-weight-only", "int8_w8a8": "int8-w8a8"}
 # Requests that keep a server full while its highest rate is measured, for each replica: vLLM V0's default max_num_seqs.
 _FULL = 256
-# Prompt quantiles of AccelMark's sets and the cut of their outputs: suites/suite_*/suite.json, read November 2026. How outputs
-# spread below the cut is our guess: log-normal around the mean that offline rows print (344 tokens).
+# Prompt quantiles of AccelMark's sets and the cut of their outputs: suites/suite_*/suite.json, read November 2026; mean prompts
+# and outputs as offline rows print them, to which the quantiles are scaled. How outputs spread below the cut is our guess:
+# log-normal.
 _SETS = {
-    "sharegpt_standard": ((120, 280, 580, 2100), 512, 344.0),
-    "sharegpt_longctx": ((28_100, 28_650, 29_200, 29_932), 256, 256.0),
-    "sharegpt_edge": ((60, 95, 180, 600), 256, 180.0),
+    "sharegpt_standard": ((120, 280, 580, 2100), 265.0, 512, 344.0),
+    "sharegpt_longctx": ((28_100, 28_650, 29_200, 29_932), 28_640.0, 256, 256.0),
+    "sharegpt_edge": ((60, 95, 180, 600), 103.0, 256, 180.0),
 }
 _OUTPUT_SPREAD = 0.9
 # Requests a run where a row does not say: online_request_count and interactive_request_count of the same files.
 _SERIAL = 50
 _ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
 # CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
-# (runners/nvidia_vllm_*/runner.py): from its Qwen2.5-0.5B rows on A100. V1 runs its engine in a process of its own.
-IN_PROCESS_CLIENT_S = 220e-6
+# (runners/nvidia_vllm_*/runner.py), on the hosts of its results; V1 runs its engine in a process of its own.
+CLIENT_SEQUENCE_S = {"a100-40gb-sxm": 150e-6, "a100-80gb-sxm": 180e-6, "h20": 360e-6, "rtx-4090": 380e-6}
+_OTHER_HOST_S = 250e-6
 _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
 
 
@@ -68,7 +71,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
         raise MeasurementError("transformers is not an engine that we model")
     load = _load(row)
     server = server_of(row)
-    trace = bench.run(server, load.requests, load.source)
+    trace = _run(bench, server, load)
     seen = at_client(trace)
     middle = np.nanmedian if load.median else np.nanmean
     length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
@@ -82,9 +85,16 @@ def predict(row: Row, bench: Bench) -> Prediction:
     return Prediction({name: figures[name] for name in load.metrics}, server)
 
 
+def _run(bench: Bench, server: Server, load: Load) -> Trace:
+    """The trace of a load. Open loops are AccelMark's, which sends the same prompts in each of three runs after a warm-up."""
+    if load.source is not None or server.engine.generation == "v0":
+        return bench.run(server, load.requests, load.source)
+    return second_pass(bench.run(server, repeated(load.requests)))
+
+
 def server_of(row: Row) -> Server:
-    """The server of a row. GPUs beyond one tensor-parallel group are further replicas."""
-    base, notes = model(text(row, "model")), text(row, "notes")
+    """The server of a row. Where it does not state `tp`, GPUs beyond one tensor-parallel group are further replicas."""
+    base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
     gpus = int(number(row, "n_gpu") or 1)
     tp = int(number(row, "tp") or _smallest_split(row, base, gpus))
     release, _ = engine_of(row, "0.7.3")
@@ -92,12 +102,16 @@ def server_of(row: Row) -> Server:
     return Server(
         model=replace(base, quantization=None),
         quantization=_quantization(row, base, offline),
-        gpu=gpu(text(row, "gpu", "gpu_norm")),
+        gpu=card,
         engine=release,
         args=EngineArgs(tensor_parallel_size=tp, **_args(row, notes, offline)),
-        replicas=max(1, gpus // tp),
-        client_sequence_s=IN_PROCESS_CLIENT_S if release.generation == "v0" and _set_of(row) and not offline else 0.0,
+        replicas=1 if number(row, "tp") else max(1, gpus // tp),
+        client_sequence_s=_client_s(card, release) if _set_of(row) and not offline else 0.0,
     )
+
+
+def _client_s(card: Gpu, release: Engine) -> float:
+    return CLIENT_SEQUENCE_S.get(card.name, _OTHER_HOST_S) if release.generation == "v0" else 0.0
 
 
 def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
@@ -165,12 +179,14 @@ def _drawn(row: Row, rng: np.random.Generator, requests: int, arrival: Any = Non
     name = _set_of(row)
     if name is None:
         raise MeasurementError(f"column len_note: {text(row, 'len_note')!r} is not a set of lengths that we know")
-    quantiles, most, mean = _SETS[name]
+    quantiles, prompt_mean, most, output_mean = _SETS[name]
     low, middle, high, top = np.log(quantiles)
     prompt = np.exp(
         np.interp(rng.random(requests), (0, 0.25, 0.5, 0.75, 0.99, 1), (2 * low - middle, low, middle, high, top, top))
     )
-    return requests_of(prompt.astype(np.int64), _outputs(number(row, "osl") or mean, most, rng, requests), arrival)
+    prompt *= (number(row, "isl") or prompt_mean) / prompt.mean()
+    outputs = _outputs(number(row, "osl") or output_mean, most, rng, requests)
+    return requests_of(np.maximum(prompt, 1).astype(np.int64), outputs, arrival)
 
 
 def _outputs(mean: float, most: int, rng: np.random.Generator, requests: int) -> Ints:

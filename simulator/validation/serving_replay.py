@@ -20,8 +20,8 @@ from simulator.validation.protocols import Bench, Server, in_engine, output_toke
 from simulator.validation.serving_rows import Prediction, beside
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
-# Bytes/s that all-reduces reach between PCIe cards where a log does not say: a guess for two cards without peer-to-peer access.
-GUESSED_BUS = 20e9
+# Bytes/s from one PCIe card to another where a log does not say: a guess for cards without peer-to-peer access.
+GUESSED_LINK = 20e9
 _PERCENTILES = (50, 90, 99)
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
@@ -115,7 +115,7 @@ def server_beside(path: Path) -> Server:
         engine(f"vllm {told['vllm_version']}"),
         args,
         kv_tokens=cache.get("num_kv_tokens"),
-        link_bytes_per_s=GUESSED_BUS if unstated else None,
+        link_bytes_per_s=GUESSED_LINK if unstated else None,
     )
 
 

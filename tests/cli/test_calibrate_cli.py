@@ -1,0 +1,119 @@
+"""`sim calibrate` from the outside."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from simulator.catalog.gpus import gpu
+from simulator.catalog.models import model
+from simulator.cli.calibrate import calibrate
+from simulator.errors import MeasurementError
+from simulator.latency.calibration import load
+from simulator.validation.compare import validate
+
+app = typer.Typer()
+app.command()(calibrate)
+HEAD = "model,gpu,engine,engine_version,tensor_parallel_size,gemm_dtype,input_len,output_len,concurrency,ttft_ms_mean,tpot_ms_mean,source"
+BENCH = {
+    "model_id": "meta-llama/Llama-3.1-8B-Instruct",
+    "max_concurrency": 8,
+    "request_rate": "inf",
+    "duration": 12.0,
+    "completed": 80,
+    "total_input_tokens": 80 * 512,
+    "total_output_tokens": 80 * 128,
+    "mean_ttft_ms": 90.0,
+    "mean_tpot_ms": 9.0,
+}
+
+
+def rows(*points: tuple[int, float, float]) -> str:
+    start = "meta-llama/Llama-3.1-8B-Instruct,h100_sxm,vllm,0.19.0,1,bfloat16,512,128"
+    return "\n".join([HEAD, *(f"{start},{users},{ttft},{tpot},mine" for users, ttft, tpot in points)]) + "\n"
+
+
+def run(tmp_path: Path, *arguments: str) -> str:
+    given = [*arguments, "-o", str(tmp_path / "calibration.yaml")]
+    result = CliRunner().invoke(app, given, env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_two_points_give_two_factors_and_the_error_that_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((1, 60.0, 9.0), (64, 900.0, 16.0)))
+    shown = run(tmp_path, str(file))
+    (factors,) = load(tmp_path / "calibration.yaml").factors
+    assert [point.sequences for point in factors.decode] == [1, 64]
+    assert all(0 < point.percent < 10 for point in factors.decode)
+    for words in ("llama-3.1-8b", "h100-sxm", "TPOT error before", "left out", "wrote"):
+        assert words in shown
+
+
+def test_a_calibrated_prediction_is_nearer_than_one_without(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((1, 60.0, 9.0), (64, 900.0, 16.0)))
+    run(tmp_path, str(file))
+    before, after = (
+        [abs(c.error_percent) for c in validate(file, found).comparisons if c.metric == "tpot_ms"]
+        for found in (None, load(tmp_path / "calibration.yaml"))
+    )
+    assert max(after) < 0.5 * min(before)
+
+
+def test_one_point_gives_one_factor(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((16, 100.0, 9.5)))
+    run(tmp_path, str(file))
+    (factors,) = load(tmp_path / "calibration.yaml").factors
+    assert [point.sequences for point in factors.decode] == [16]
+
+
+def test_what_does_not_tell_prefill_is_said_to_take_the_decode_factor(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((1, 20.0, 9.0)))
+    assert "prefill is not told by these rows; it takes the decode factor" in run(tmp_path, str(file))
+    assert load(tmp_path / "calibration.yaml").factors[0].prefill is None
+
+
+def test_rows_that_cannot_be_are_named_and_the_rest_is_fitted(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((1, 60.0, 9.0), (2, 60.0, 0.0)))
+    assert "skipped runs.csv row 2: column tpot_ms_mean: 0 cannot be" in run(tmp_path, str(file))
+
+
+def test_a_result_of_vllm_bench_serve_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(BENCH))
+    run(tmp_path, str(file), "--gpu", "h100", "--engine", "vllm 0.19.0")
+    (factors,) = load(tmp_path / "calibration.yaml").factors
+    assert (factors.model, factors.gpu) == (model("llama-3.1-8b").name, gpu("h100").name)
+    assert factors.decode[0].sequences == 8
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments", "said"),
+    [
+        (BENCH, [], "does not say what it was measured on: give --gpu"),
+        ({**BENCH, "mean_tpot_ms": 0}, ["--gpu", "h100"], "mean_tpot_ms is 0; a number above 0 is needed"),
+        ({"model_id": "llama-3.1-8b"}, ["--gpu", "h100"], "it has no mean_tpot_ms"),
+        ({key: value for key, value in BENCH.items() if key != "model_id"}, ["--gpu", "h100"], "give --model"),
+    ],
+)
+def test_a_result_that_does_not_say_enough_is_refused(
+    tmp_path: Path, told: dict[str, object], arguments: list[str], said: str
+) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(told))
+    with pytest.raises(MeasurementError, match=said):
+        run(tmp_path, str(file), *arguments)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((16, 100.0, 9.5)))
+    with pytest.raises(MeasurementError, match="cannot be written"):
+        CliRunner().invoke(app, [str(file), "-o", str(tmp_path / "none" / "c.yaml")], catch_exceptions=False)

@@ -1,0 +1,64 @@
+"""Deployments to bind step times for, and the scalar arithmetic that tables are checked against."""
+
+from dataclasses import dataclass
+
+from simulator.catalog.engines import Engine, EngineArgs, engine
+from simulator.catalog.gpus import Gpu, gpu
+from simulator.catalog.models import Model, model
+from simulator.catalog.quantizations import Quantization, quantization
+from simulator.latency.models import Roofline
+from simulator.latency.rank import Rank, rank
+from simulator.latency.step import StepTime
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One deployment with resolved engine arguments."""
+
+    model: Model
+    quantization: Quantization | None
+    gpu: Gpu
+    args: EngineArgs
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        form = self.quantization.name if self.quantization else "bf16"
+        a = self.args
+        sizes = f"tp{a.tensor_parallel_size}-pp{a.pipeline_parallel_size}-dp{a.data_parallel_size}"
+        return f"{self.model.name}-{form}-{self.gpu.name}-{sizes}-{self.engine.version}"
+
+    def bind(self, latency: object | None = None, **more: float) -> StepTime:
+        return (latency or Roofline()).bind(self.model, self.quantization, self.gpu, self.args, self.engine, **more)
+
+    def parts(self) -> dict[str, StepTime]:
+        return Roofline().parts(self.model, self.quantization, self.gpu, self.args, self.engine)
+
+    def rank(self) -> Rank:
+        return rank(self.model, self.quantization, self.gpu, self.args, self.engine, None)
+
+
+def case(name: str, card: str = "h100", form: str | None = None, release: str = "vllm 0.19.0", **given: object) -> Case:
+    """A deployment, with small tables unless said otherwise."""
+    base, hardware, server = model(name), gpu(card), engine(release)
+    chosen = quantization(form) if form else base.quantization
+    args = EngineArgs(**{"max_num_batched_tokens": 2048, "max_num_seqs": 64, "max_model_len": 2048, **given})
+    return Case(base, chosen, hardware, server.resolve(args, hardware, base), server)
+
+
+CASES = [
+    case("llama-3.1-8b"),
+    case("llama-3.1-70b", form="fp8", tensor_parallel_size=4),
+    case("llama-3.1-70b", form="w4a16", tensor_parallel_size=2),
+    case("llama-3.1-8b", "a100-80gb", "fp8"),
+    case("llama-3.1-8b", "rtx 4090", release="vllm 0.7.3"),
+    case("qwen3-30b-a3b", "h200", tensor_parallel_size=2),
+    case("gpt-oss-120b", "b200"),
+    case("deepseek-v3", "h200", tensor_parallel_size=8),
+    case("deepseek-v3", "h200", data_parallel_size=8, enable_expert_parallel=True),
+    case("gemma-3-27b", "h100"),
+    case("qwen3-next-80b-a3b", "h200", tensor_parallel_size=4),
+    case("llama-3.1-70b", "h200", pipeline_parallel_size=2, tensor_parallel_size=2),
+    case("llama-3.1-8b", "l4", enforce_eager=True),
+    case("llama-3.1-8b", "mi300x"),
+]

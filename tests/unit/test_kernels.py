@@ -1,0 +1,77 @@
+"""Kernel efficiencies and engine overheads: what GPUs have, and what is said of what was not measured."""
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.catalog import stanzas
+from simulator.catalog.engines import engine
+from simulator.catalog.gpus import gpu, gpus
+from simulator.catalog.kernels import kernels, overheads
+from simulator.errors import NotModelled
+
+GPUS = gpus()
+
+
+@pytest.mark.parametrize("card", GPUS, ids=lambda card: card.name)
+def test_every_gpu_of_the_catalog_has_efficiencies(card: object) -> None:
+    found = kernels(card)
+    assert found.source
+    assert {"bf16"} <= found.gemm.keys()
+    assert {16, 8} == found.attention.keys()
+    assert {2, 4, 8} <= found.all_reduce.keys()
+    assert found.measured or found.extrapolated[0].startswith("no kernels of this GPU were measured")
+
+
+@pytest.mark.parametrize("name", sorted(stanzas.stanzas("kernels")))
+def test_no_kernel_is_much_faster_than_the_datasheet(name: str) -> None:
+    """Small shapes sit in caches: up to a tenth above, for packed weights half. Attention over 8 bits may compute in 8 bits."""
+    known = name in {card.name for card in GPUS}
+    card = gpu(name) if known else replace(gpu("h100"), name="another", architecture=name.split("-pcie")[0])
+    found = kernels(card)
+    for kernel, reached in (*found.gemm.items(), *found.experts.items()):
+        assert 0.05 < reached.bandwidth < (1.5 if kernel.endswith("_wo") else 1.1), kernel
+        assert 0.02 < reached.compute < 1.05, kernel
+    for bits, reached in (*found.attention.items(), *found.latent.items()):
+        assert 0.1 < reached.decode_bandwidth <= 1.05
+        assert 0.1 < reached.prefill_compute <= (1.0 if bits == 16 else 1.2)
+
+
+def test_a_gpu_that_was_not_measured_takes_its_architectures_efficiencies() -> None:
+    sibling = kernels(gpu("gh200"))
+    assert not sibling.measured
+    assert sibling.gemm == kernels(gpu("h100")).gemm
+    assert "taken from H100 SXM" in sibling.extrapolated[0]
+
+
+def test_a_card_on_pcie_does_not_take_nvlinks_all_reduce() -> None:
+    assert kernels(gpu("a100-80gb-pcie")).gemm == kernels(gpu("a100-80gb")).gemm
+    assert kernels(gpu("a100-80gb-pcie")).all_reduce == kernels(gpu("rtx 4090")).all_reduce
+    assert kernels(gpu("h100-pcie")).all_reduce != kernels(gpu("h100")).all_reduce
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(NotModelled, match="no kernel efficiencies are known for m1 or its architecture metal"):
+        kernels(_unchecked(gpu("h100"), name="m1", architecture="metal"))
+
+
+def _unchecked(card: object, **changed: str) -> object:
+    """A copy with fields that validation would refuse."""
+    twin = object.__new__(type(card))
+    for field in card.__dataclass_fields__:
+        object.__setattr__(twin, field, changed.get(field, getattr(card, field)))
+    return twin
+
+
+@pytest.mark.parametrize("name", ["vllm 0.6.3", "vllm 0.19.0", "sglang", "tensorrt-llm"])
+def test_every_engine_has_overheads(name: str) -> None:
+    found = overheads(engine(name))
+    assert found.source
+    assert found.kernel_us > 0
+    assert bool(found.extrapolated) == (engine(name).family != "vllm")
+
+
+def test_v0_does_more_between_steps_than_v1() -> None:
+    old, new = overheads(engine("vllm 0.7.3")), overheads(engine("vllm 0.19.0"))
+    assert old.step_us > new.step_us
+    assert old.sequence_us > new.sequence_us

@@ -1,0 +1,167 @@
+"""Serving runs: what readers make of rows, and how far our figures are from published measurements."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shared import SHARED, needs_shared
+
+from simulator.errors import MeasurementError
+from simulator.validation import serving_closed, serving_open, serving_published, serving_replay
+from simulator.validation.compare import groups, report, validate
+from simulator.validation.measurements import Findings, Table, read_table
+from simulator.validation.protocols import repeated, requests_of, second_pass, weighted_median
+
+VALIDATION = SHARED / "validation"
+HEAD = (
+    "model,gpu,engine,engine_version,tensor_parallel_size,moe_ep_size,attention_dp_size,gemm_dtype,moe_dtype,"
+    "input_len,output_len,concurrency,length_range_ratio,ttft_ms_mean,tpot_ms_mean,source"
+)
+ROW = "meta-llama/Llama-3.1-8B-Instruct,h100_sxm,vllm,0.19.0,1,1,1,bfloat16,,1000,100,4,1.0,100,7.5,mine"
+
+
+def measured(tmp_path: Path, *rows: str, head: str = HEAD) -> Findings:
+    file = tmp_path / "runs.csv"
+    file.write_text("\n".join([head, *rows]) + "\n")
+    return validate(file)
+
+
+def errors(found: Findings, metric: str, rows: Callable[[int], bool] = lambda row: True) -> np.ndarray:
+    return np.abs([c.error_percent for c in found.comparisons if c.metric == metric and rows(c.row)])
+
+
+def some(file: str, every: int, keep: Callable[[dict[str, str]], bool] = lambda row: True) -> Table:
+    """Every so-manieth row of a shared file, so that the check takes seconds."""
+    table = read_table(VALIDATION / file)
+    rows = tuple(row for row in table.rows if keep(dict(row)))[::every]
+    return dataclasses.replace(table, rows=rows)
+
+
+def test_a_row_is_simulated_and_labeled_with_what_it_ran_on(tmp_path: Path) -> None:
+    found = measured(tmp_path, ROW)
+    assert [c.metric for c in found.comparisons] == ["ttft_ms", "tpot_ms"]
+    assert found.comparisons[0].labels == ("vllm 0.19.0", "llama-3.1-8b", "h100-sxm", "bf16")
+    assert found.comparisons[1].predicted == pytest.approx(7.5, rel=0.2)
+    assert json.loads(json.dumps(report(found)))["rows"][0]["gpu"] == "h100-sxm"
+    assert any(group["group"] == "vllm 0.19.0 · llama-3.1-8b · h100-sxm · bf16" for group in groups(found))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (ROW.replace("7.5,mine", "0,mine"), "tpot_ms_mean: 0 cannot be"),
+        (ROW.replace("7.5,mine", "0.0075,mine"), "was it written in seconds"),
+        (ROW.replace("Llama-3.1-8B-Instruct", "Nobody-9000"), "nobody-9000"),
+        (ROW.replace("h100_sxm", "h900"), "h900"),
+        (ROW.replace(",4,1.0", ",2.5,1.0"), "'2.5' is not a whole number"),
+        (ROW.replace("100,7.5,mine", ",,mine"), "the row has no measured value"),
+        (ROW.replace(",1,1,1,bfloat16", ",16,1,1,bfloat16"), "no all-reduce over 16 GPUs"),
+    ],
+)
+def test_a_row_that_cannot_be_is_skipped_with_its_reason_and_the_rest_is_done(tmp_path: Path, changed: str, said: str) -> None:
+    found = measured(tmp_path, changed, ROW)
+    assert [skip.row for skip in found.skipped] == [1]
+    assert said in found.skipped[0].reason
+    assert {c.row for c in found.comparisons} == {2}
+
+
+def test_a_file_whose_every_row_is_skipped_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match="nothing to compare: .*h900"):
+        measured(tmp_path, ROW.replace("h100_sxm", "h900"))
+
+
+def test_a_repeated_run_finds_its_prompts_in_the_prefix_cache(tmp_path: Path) -> None:
+    bench = serving_published.Bench()
+    row = {
+        "model": "llama-3.1-8b",
+        "gpu": "a100-80gb",
+        "n_gpu": "1",
+        "tp": "1",
+        "engine_version": "0.20.1",
+        "quant_class": "bf16",
+    }
+    server = serving_published.server_of({**row, "notes": "", "isl": "512", "osl": "8"})
+    once = requests_of(np.full(20, 512), np.full(20, 8), np.arange(20) * 0.1)
+    trace = second_pass(bench.run(server, repeated(once)))
+    assert len(trace) == 20
+    assert (trace.requests["cached_tokens"] == 496).all(), "all but the last block, of which a token must be computed"
+    assert np.diff(trace.requests["arrival_s"]) == pytest.approx(0.1)
+
+
+def test_half_of_the_weight_lies_below_a_weighted_median() -> None:
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([1, 5, 3])) == 1.0
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([8, 5, 2])) == 3.0
+
+
+@needs_shared
+def test_tpot_of_closed_loops_is_near_what_servers_measured() -> None:
+    """InferenceX and AIConfigurator rows (Apache-2.0), without data parallelism and capped rows: 8.5 % median, 11 % mean."""
+    table = some("closed_loop_vllm.csv", 9, lambda row: (row["attention_dp_size"] or "1") == "1")
+    found = serving_closed.compare_many(table)
+    free = [not serving_closed.is_capped(row, int(row["concurrency"])) for row in table.rows]
+    off = errors(found, "tpot_ms", lambda row: free[row - 1])
+    print(f"TPOT: median {np.median(off):.1f} %, mean {off.mean():.1f} % over {len(off)} rows")
+    assert np.median(off) < 8.5
+    assert off.mean() < 11
+
+
+@needs_shared
+def test_throughput_of_one_h100_is_near_what_it_measured() -> None:
+    """silybench-data, Qwen3-8B on one H100 (CC BY 4.0): 4 % median."""
+    found = serving_closed.compare_one(some("closed_loop_h100_qwen3-8b_bf16.csv", 2))
+    off, gaps = errors(found, "output_tok_s"), errors(found, "itl_ms_p50")
+    print(f"tokens/s: median {np.median(off):.1f} %, worst {off.max():.1f} %; median ITL: {np.median(gaps):.1f} %")
+    assert np.median(off) < 4
+    assert np.median(gaps) < 4
+
+
+@needs_shared
+@pytest.mark.parametrize("case", ["rtx4090_llama-3.1-8b", "rtxpro6000_qwen3-32b_tp2"])
+def test_a_replayed_log_has_the_times_that_the_engine_logged(case: str) -> None:
+    """LLMServingSim's runs (MIT): mean TPOT and E2E within 8 %, the bus of the second a guess."""
+    found = serving_replay.compare(read_table(VALIDATION / "replay" / case / "requests.csv"))
+    off = {c.metric: c.error_percent for c in found.comparisons if not c.metric.endswith("_each")}
+    print({name: round(value, 1) for name, value in off.items()})
+    assert abs(off["tpot_ms_mean"]) < 8
+    assert abs(off["e2e_ms_mean"]) < 8
+    assert len(found.comparisons) > 600, "every request has its own times"
+
+
+@needs_shared
+def test_open_loops_have_the_inter_token_latency_that_was_measured() -> None:
+    """BLIS's runs on H100: 10 % median, and the time of a request."""
+    found = serving_open.compare(read_table(VALIDATION / "open_loop_vllm.csv"))
+    gaps, whole = errors(found, "itl_ms"), errors(found, "e2e_ms")
+    print(f"ITL: median {np.median(gaps):.1f} %; E2E: {np.median(whole):.1f} %")
+    assert np.median(gaps) < 10
+    assert np.median(whole) < 8
+
+
+@needs_shared
+@pytest.mark.parametrize("form", ["bf16", "int8", "int4"])
+def test_single_streams_are_as_fast_as_published(form: str) -> None:
+    """Qwen's documentation, A100 80 GB (Apache-2.0), vLLM rows: 10 % median for each quantization."""
+    table = some("single_stream_a100_qwen2.5.csv", 2, lambda row: row["engine"] == "vLLM" and row["quant_class"].startswith(form))
+    off = errors(serving_published.compare(table), "output_tok_s")
+    print(f"{form}: median {np.median(off):.1f} % over {len(off)} rows")
+    assert np.median(off) < 10
+
+
+@needs_shared
+def test_the_highest_rate_is_near_what_model_cards_print() -> None:
+    """Red Hat AI's model cards, vLLM 0.7.2: 15 % median."""
+    off = errors(serving_published.compare(some("quantised_serving_vllm.csv", 7)), "request_rate")
+    print(f"highest rate: median {np.median(off):.1f} % over {len(off)} rows")
+    assert np.median(off) < 15
+
+
+@needs_shared
+def test_the_protocol_of_a_row_is_read_from_its_notes() -> None:
+    rows = [dict(row) for row in read_table(VALIDATION / "many_gpus_vllm.csv").rows]
+    eager = serving_published.server_of(next(row for row in rows if "eager=True" in row["notes"]))
+    assert eager.args.enforce_eager
+    split = serving_published.server_of(next(row for row in rows if row["tp"] == "8"))
+    assert (split.args.tensor_parallel_size, split.replicas) == (8, 1)
