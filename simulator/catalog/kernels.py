@@ -39,7 +39,7 @@ class Matmul:
     seconds = fixed + p-norm(bytes / (bandwidth * BW), FLOPs / (compute * PEAK), depth * k) + quantize * 3 * tokens * k / BW,
     with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
     over 16-bit activations that 8- and 4-bit kernels need. Steps of more than `unpack_above` tokens unpack the weights to 16 bits
-    at `unpack_bandwidth` of BW, and go on as a 16-bit matmul. `taken_from` says where the numbers of an unmeasured kernel are from.
+    at `unpack_bandwidth` of BW, and go on as a 16-bit matmul. `taken_from`: where the numbers of an unmeasured kernel are from.
     """
 
     bandwidth: Positive
@@ -122,7 +122,8 @@ class Kernels:
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
-    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other; `all_reduce_bytes` the rest.
+    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other, `all_reduce_bytes` the
+    rest.
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to launch a

@@ -129,10 +129,9 @@ def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
             f"the profile was measured to {profile.layer.largest} tokens and {profile.sampled.largest} sequences a step; "
             f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further"
         )
-    if (args.max_model_len or 0) > profile.attention.longest_context:
+    if (args.max_model_len or 0) > (longest := profile.attention.longest_context):
         raise NotModelled(
-            f"the profile has contexts of up to {profile.attention.longest_context} tokens; max_model_len is {args.max_model_len}. "
-            "Lower it, or measure further"
+            f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. Lower it, or measure further"
         )
     layers, a = len(model.layers), profile.attention
     counts = np.arange(tokens + 1, dtype=np.float64)
