@@ -131,7 +131,8 @@ def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
         )
     if (args.max_model_len or 0) > (longest := profile.attention.longest_context):
         raise NotModelled(
-            f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. Lower it, or measure further"
+            f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. "
+            "Lower it, or measure further"
         )
     layers, a = len(model.layers), profile.attention
     counts = np.arange(tokens + 1, dtype=np.float64)

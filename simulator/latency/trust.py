@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from simulator.catalog import stanzas
 from simulator.catalog.engines import Engine, EngineArgs
@@ -36,7 +37,7 @@ class TypicalError:
 
 
 def typical_error(model: Model, gpu: Gpu, engine: Engine) -> dict[str, tuple[float, str]]:
-    """Percent by metric, and what it rests on: `ttft`, `tpot`, `e2e`, `output_tokens_per_s`. Raises NotModelled without kernels."""
+    """Percent and what it rests on for `ttft`, `tpot`, `e2e` and `output_tokens_per_s`. Raises NotModelled without kernels."""
     measured = kernels(gpu).measured and not overheads(engine).extrapolated
     wanted = f"{engine.family}-{engine.generation}", model.is_moe, measured
     found = next((e for e in _classes() if (e.engine, e.moe, e.measured) == wanted), None)
@@ -89,6 +90,6 @@ def _classes() -> tuple[TypicalError, ...]:
     return tuple(TypicalError(name=name, **_fields(name)) for name in stanzas.stanzas("errors"))
 
 
-def _fields(name: str) -> dict[str, object]:
+def _fields(name: str) -> dict[str, Any]:
     fields = stanzas.load("errors", name)
     return {**fields, "checked": str(fields["checked"])}

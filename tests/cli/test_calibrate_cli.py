@@ -16,7 +16,10 @@ from simulator.validation.compare import validate
 
 app = typer.Typer()
 app.command()(calibrate)
-HEAD = "model,gpu,engine,engine_version,tensor_parallel_size,gemm_dtype,input_len,output_len,concurrency,ttft_ms_mean,tpot_ms_mean,source"
+HEAD = (
+    "model,gpu,engine,engine_version,tensor_parallel_size,gemm_dtype,"
+    "input_len,output_len,concurrency,ttft_ms_mean,tpot_ms_mean,source"
+)
 BENCH = {
     "model_id": "meta-llama/Llama-3.1-8B-Instruct",
     "max_concurrency": 8,
