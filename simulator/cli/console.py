@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PIPED_WIDTH = 200
+_LEAST_WIDTH = 44
 
 
 def console() -> Console:
-    """Where results are printed. COLUMNS has the last word."""
+    """Where results are printed. COLUMNS has the last word, if a figure has room in it."""
     from rich.console import Console
 
     made = Console()
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPED_WIDTH)
+    if made.is_terminal or "COLUMNS" in os.environ:
+        made.width = max(made.width, _LEAST_WIDTH)
+        return made
+    return Console(width=_PIPED_WIDTH)
 
 
 def widths(table: Table) -> Measurement:

@@ -40,7 +40,7 @@ def print_plans(plans: Sequence[MemoryPlan], contexts: tuple[int, ...], as_json:
     for table in _tables(list(zip(called, plans, strict=True)), contexts, out):
         out.print(table)
     for name, plan in zip(called, plans, strict=True):
-        out.print(_bars(plan, name), *_words(plan), sep="\n")
+        out.print(_bars(plan, name, "#.*" if out.options.ascii_only else "█·■"), *_words(plan), sep="\n")
         out.print()
 
 
@@ -157,7 +157,7 @@ def _deployment(plan: MemoryPlan) -> str:
     return f"{plan.gpu_count} GPUs{split}\n{replicas * plan.kv_tokens:,} KV tokens"
 
 
-def _bars(plan: MemoryPlan, name: str = "") -> Group:
+def _bars(plan: MemoryPlan, name: str, signs: str) -> Group:
     """Two bars on the scale of the card: what the engine reserves and how it is used, and what one longest sequence needs."""
     graphs = plan.cuda_graph_bytes if plan.cuda_graph_deducted else 0.0
     used = {
@@ -172,18 +172,18 @@ def _bars(plan: MemoryPlan, name: str = "") -> Group:
     scale = max(plan.total_bytes, sum(needed.values()), sum(reserved.values()))
     title = Text(f"{name + ': ' if name else ''}{plan.gpu.name}, {_format(plan)}", style="bold")
     legend = Text("  ").join(
-        Text(f"■ {label} {reserved[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if reserved[part] > 0
+        Text(f"{signs[2]} {label} {reserved[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if reserved[part] > 0
     )
-    return Group(title, _bar("reserved", reserved, scale), _bar("needed", needed, scale), legend)
+    return Group(title, _bar("reserved", reserved, scale, signs), _bar("needed", needed, scale, signs), legend)
 
 
-def _bar(name: str, sizes: dict[str, float], scale: float) -> Text:
+def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
     bar = Text(f"{name:>9} ")
     drawn, position = 0, 0.0
     for part, _, color in _PARTS:
         position += sizes.get(part, 0.0)
         end = round(position / scale * _BAR)
-        bar.append("█" * (end - drawn) if part != "free" else "·" * (end - drawn), style=color)
+        bar.append(signs[part == "free"] * (end - drawn), style=color)
         drawn = end
     shown = sum(size for part, size in sizes.items() if part != "free")
     return bar.append(f" {shown / GIB:.1f} GiB")

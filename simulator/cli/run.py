@@ -40,7 +40,7 @@ def run(
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []
     for file, scenario in scenarios:
-        with progress(scenario.name, len(scenario.deployments), quiet=quiet or as_json) as tell:
+        with progress(scenario.name, len(scenario.deployments), quiet=quiet) as tell:
             command = _command(file, settings, seed)
             results.append(review(scenario, seed=seed, command=command, progress=tell, curve=limits))
         folder = _write(results[-1], out, force=force) if report else None

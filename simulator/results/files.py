@@ -105,7 +105,16 @@ def _write_tables(run: RunResult, folder: Path) -> None:
     steps = [stretches_table(trace).select(pl.lit(d.name).alias("deployment"), pl.all()) for d, trace in traced]
     for frames, name in ((requests, REQUESTS), (steps, STEPS)):
         frame = pl.concat(frames) if frames else pl.DataFrame().select(named).clear()
-        frame.write_parquet(folder / name)
+        _write_parquet(frame, folder / name)
+
+
+def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    import polars as pl
+
+    try:
+        frame.write_parquet(path)
+    except pl.exceptions.PolarsError as problem:  # how polars reports a full disk
+        raise OSError(str(problem).rsplit(": ", 1)[-1]) from None
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
