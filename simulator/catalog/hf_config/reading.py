@@ -52,6 +52,8 @@ def load(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{file}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+    except RecursionError:
+        raise ConfigError(f"{file}: not a config.json: it is nested too deeply") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: must be a JSON object with the fields of a HuggingFace config.json")
     return values
