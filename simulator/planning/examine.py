@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from simulator.catalog.kernels import kernels, overheads
 from simulator.engine.source import Source
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
+from simulator.latency.trust import extrapolations, typical_error
 from simulator.planning.ceiling import running_context
 from simulator.planning.costs import cost
 from simulator.planning.limits import with_limits
@@ -16,7 +16,7 @@ from simulator.planning.loads import copies
 from simulator.planning.measured import Measured, measured
 from simulator.planning.wording import serve_command, title, wording
 from simulator.results.binding import binding
-from simulator.results.outcome import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
+from simulator.results.outcome import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
 from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound, bind, source_of
@@ -63,17 +63,28 @@ def _described(scenario: Scenario, bound: Bound, requests: Requests) -> Deployme
         remedies=tuple(f"{remedy.change}: {remedy.gives}" for remedy in plan.remedies),
         oom_point=_oom_point(bound, requests) if plan.longest_sequence else None,
         cost=cost(d, scenario.prices),
-        extrapolations=_extrapolations(scenario, d),
+        extrapolations=_extrapolations(scenario, bound),
+        error_bands=_error_bands(scenario, bound),
         serve_command=serve_command(scenario, bound),
         notes=(*plan.notes, *bound.model.approximations),
     )
 
 
-def _extrapolations(scenario: Scenario, deployment: Deployment) -> tuple[str, ...]:
+def _extrapolations(scenario: Scenario, bound: Bound) -> tuple[str, ...]:
     """What of the step time was not measured on this GPU and engine but taken from a sibling."""
+    d, model = bound.deployment, bound.model
     if not isinstance(scenario.latency, Roofline):
         return ()
-    return (*kernels(deployment.gpu).extrapolated, *overheads(scenario.engine).extrapolated)
+    link = d.link_gb_per_s * GB if d.link_gb_per_s else None
+    return extrapolations(model, d.quantization or model.quantization, d.gpu, bound.plan.args, scenario.engine, link)
+
+
+def _error_bands(scenario: Scenario, bound: Bound) -> dict[str, ErrorBand]:
+    """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
+    if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
+        return {}
+    typical = typical_error(bound.model, bound.deployment.gpu, scenario.engine)
+    return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
 
 
 def _oom_point(bound: Bound, requests: Requests) -> OomPoint:
