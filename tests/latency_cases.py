@@ -1,12 +1,17 @@
 """Deployments to bind step times for, and the scalar arithmetic that tables are checked against."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
 
 from simulator.catalog.engines import Engine, EngineArgs, engine
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.latency.models import Roofline
+from simulator.latency.physics import gemm
 from simulator.latency.rank import Rank, rank
 from simulator.latency.step import StepTime
 
@@ -62,3 +67,30 @@ CASES = [
     case("llama-3.1-8b", "l4", enforce_eager=True),
     case("llama-3.1-8b", "mi300x"),
 ]
+
+
+def write_silicon(folder: Path, *, matmul_ms: float = 1.0, tokens: tuple[int, ...] = (1, 64, 4096)) -> None:
+    """A package like aiconfigurator-core in a folder, for H100 and vLLM: every 16-bit matmul takes the roofline's time, scaled.
+
+    One shape of experts, those of Qwen3-30B-A3B on one GPU, takes 2 ms whatever the tokens.
+    """
+    r = case("llama-3.1-8b").rank()
+    sizes = (64, 1024, 4096, 16384, 65536)
+    rows = [
+        {"gemm_dtype": "bfloat16", "m": m, "n": n, "k": k, "latency": matmul_ms * 1e3 * float(seconds[0])}
+        for m in tokens
+        for n in sizes
+        for k in sizes
+        if (seconds := gemm(np.array([float(m)]), n, k, r.gemm_rates(None))).any()
+    ]
+    experts = {"moe_dtype": "bfloat16", "hidden_size": 2048, "inter_size": 768, "topk": 8, "num_experts": 128, "moe_tp_size": 1}
+    experts |= {"moe_ep_size": 1, "distribution": "power_law_1.01", "latency": 2.0}
+    data = folder / "aiconfigurator_core" / "systems" / "data" / "h100_sxm"
+    for kind, name, table in (
+        ("gemm", "gemm_perf", pl.DataFrame(rows)),
+        ("moe", "moe_perf", pl.DataFrame([{**experts, "num_tokens": m} for m in tokens])),
+    ):
+        place = data / kind / "vllm" / "0.24.0"
+        place.mkdir(parents=True)
+        table.write_parquet(place / f"{name}.parquet")
+    (folder / "aiconfigurator_core" / "__init__.py").write_text("")

@@ -7,7 +7,7 @@ from simulator.catalog.quantizations import TensorGroup
 from simulator.latency import physics
 from simulator.latency.costs import Cost, cost
 from simulator.latency.physics import Array
-from simulator.latency.rank import Rank
+from simulator.latency.rank import Rank, running_kernel
 
 # vLLM keeps the router of these in 32 bits: vllm/model_executor/models/minimax_m2.py, read November 2026.
 _WIDE_ROUTERS = {"MiniMaxM2ForCausalLM"}
@@ -36,6 +36,9 @@ def _experts(r: Rank, m: MoeMlp, index: int) -> Array:
     width = m.latent or r.model.hidden
     gathered = r.tokens * r.dp
     ranks, split = (r.tp * r.dp, 1) if r.whole_experts else (1, r.tp)
+    if r.silicon is not None:
+        shape = (width, m.width, m.experts_per_token, m.experts)
+        return r.silicon.grouped(running_kernel(r.format("experts", index), r.gpu), gathered, shape, split, ranks)
     weights = (3 if m.gated else 2) * width * m.width / split
     skew, picked = r.overheads.expert_skew, m.experts_per_token
     touched = physics.touched_experts(gathered, m.experts, picked, skew)

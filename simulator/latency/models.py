@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from simulator.errors import NotModelled
 from simulator.latency.parts import add, parts
 from simulator.latency.profiles import Profile, read_profile
 from simulator.latency.rank import rank
+from simulator.latency.silicon import read_tables
 from simulator.latency.step import StepTime
 from simulator.spec import NonNegative, Positive, spec
 from simulator.units import MS, US
@@ -96,6 +98,26 @@ class Roofline:
 
 
 @spec
+class Silicon:
+    """As Roofline, with matmuls and experts as NVIDIA measured them where `latency.silicon` has this GPU, engine and shape."""
+
+    kind: Literal["silicon"] = "silicon"
+
+    def bind(
+        self,
+        model: Model,
+        quantization: Quantization | None,
+        gpu: Gpu,
+        args: EngineArgs,
+        engine: Engine,
+        link_bytes_per_s: float | None = None,
+    ) -> StepTime:
+        """The step time of one replica. Raises NotModelled where a kernel was not measured."""
+        measured = replace(rank(model, quantization, gpu, args, engine, link_bytes_per_s), silicon=read_tables(gpu, engine))
+        return add(parts(measured).values())
+
+
+@spec
 class Measured:
     """Layer times of one's own, in a folder as `latency.profiles` describes it; all-reduces and the engine's work as in Roofline.
 
@@ -119,7 +141,7 @@ class Measured:
         return add((_from_profile(read_profile(self.path), model, args), beside["all-reduce"], beside["engine"]))
 
 
-LatencySpec = Annotated[Constant | Linear | Roofline | Measured, Field(discriminator="kind")]
+LatencySpec = Annotated[Constant | Linear | Roofline | Silicon | Measured, Field(discriminator="kind")]
 
 
 def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:

@@ -16,6 +16,7 @@ from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFor
 from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.physics import Array, Rates
+from simulator.latency.silicon import Tables
 from simulator.units import US
 
 _CACHE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "int8": 1.0, "nvfp4": 0.5625}
@@ -31,7 +32,7 @@ class Rank:
     width without. `dp` ranks bring their tokens together in front of the experts. `link_bytes_per_s` is what the user's server
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
     tokens. `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one before runs;
-    `separate_prefill`: prompts and decodes have steps of their own.
+    `separate_prefill`: prompts and decodes have steps of their own. `silicon`: measured kernels to take for matmuls and experts.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class Rank:
     compiled: bool
     asynchronous: bool
     separate_prefill: bool
+    silicon: Tables | None = None
 
     def link(self, fraction: float) -> float:
         """Bytes/s that an all-reduce reaches, from the fraction of a link that it does."""
@@ -90,7 +92,11 @@ class Rank:
 
     def _matmul(self, tokens: Array, n: float, k: float, form: WeightFormat | None) -> Array:
         reached = self._gemm_kernel(form)
-        packed = physics.gemm(tokens, n, k, self.gemm_rates(form))
+        rates = self.gemm_rates(form)
+        if self.silicon is not None and tokens is self.tokens:
+            alone = self._rates(form, reached, 3 * reached.quantize, reached.depth_ns * 1e-9)
+            return self.silicon.matmul(running_kernel(form, self.gpu), tokens, n, k, alone, rates)
+        packed = physics.gemm(tokens, n, k, rates)
         if form is None or reached.unpack_above is None:
             return packed
         unpacking = n * k * (form.bytes + 2.0) / (reached.unpack_bandwidth * self.gpu.memory_bytes_per_s)

@@ -1,10 +1,12 @@
 """What every latency model keeps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from latency_cases import CASES, Case, case
+from latency_cases import CASES, Case, case, write_silicon
 
-from simulator.latency.models import Constant, LatencySpec, Linear, Measured, Roofline
+from simulator.latency.models import Constant, LatencySpec, Linear, Measured, Roofline, Silicon
 from simulator.latency.step import Step, StepTime
 from simulator.spec import variants
 
@@ -18,12 +20,14 @@ FOLDER = {
 }
 
 
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> list[LatencySpec]:
-    folder = tmp_path_factory.mktemp("profile")
+@pytest.fixture
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LatencySpec]:
     for name, text in FOLDER.items():
-        (folder / f"{name}.csv").write_text(text)
-    return [Constant(step_ms=10.0), Linear(step_ms=5.0, token_us=20.0, context_token_us=0.1), Roofline(), Measured(path=folder)]
+        (tmp_path / f"{name}.csv").write_text(text)
+    write_silicon(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    linear = Linear(step_ms=5.0, token_us=20.0, context_token_us=0.1)
+    return [Constant(step_ms=10.0), linear, Roofline(), Silicon(), Measured(path=tmp_path)]
 
 
 def bound(examples: list[LatencySpec]) -> list[StepTime]:
