@@ -34,17 +34,28 @@ def validate(
 
         print(json.dumps(report(findings), indent=2))
         return
-    from rich.console import Console
+    from simulator.cli.console import console as made
 
-    console = Console()
+    console = made()
     console.print(_groups(report(findings)["groups"]))
     if worst:
         console.print(_worst(findings, worst))
-    for skip in findings.skipped:
-        where = f"{skip.source} row {skip.row}" if skip.row else skip.source
-        console.print(f"skipped {where}: {skip.reason}", highlight=False, markup=False)
+    for line in _skipped(findings):
+        console.print(line, highlight=False, markup=False)
     for note in findings.notes:
         console.print(note, highlight=False, markup=False)
+
+
+def _skipped(findings: Findings) -> list[str]:
+    """What was skipped and why, rows of one file with the same reason in one line."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for skip in findings.skipped:
+        rows.setdefault((skip.source, skip.reason), []).extend([str(skip.row)] if skip.row else [])
+    lines = []
+    for (source, reason), numbers in rows.items():
+        which = f" row {numbers[0]}" if len(numbers) == 1 else f" {len(numbers)} rows from {numbers[0]} on" if numbers else ""
+        lines.append(f"skipped {source}{which}: {reason}")
+    return lines
 
 
 def _groups(groups: list[dict[str, Any]]) -> Table:
