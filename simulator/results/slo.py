@@ -8,11 +8,12 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simulator.spec import Fraction, Positive, spec
 
 Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+_ROUNDING = 1e-9
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 
@@ -21,7 +22,8 @@ class Slo:
     """Limits in seconds, each held at one percentile of the requests, as `ttft_s: 1.0` at `percentile: 99`.
 
     `goodput`: the share of requests that must meet all limits at once; without it only the percentiles count.
-    A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark.
+    A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark. One that never finishes, refused at
+    the door say, meets none: where more of them are lost than the percentile leaves out, it is missed.
     """
 
     ttft_s: Positive | None = None
@@ -29,6 +31,12 @@ class Slo:
     e2e_s: Positive | None = None
     percentile: Percentile = 99.0
     goodput: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _something_is_promised(self) -> Slo:
+        if not self.limits():
+            raise ValueError(f"sets no limit; give one of {', '.join(LATENCIES)}, or leave slo out")
+        return self
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by latency name, seconds."""
@@ -81,4 +89,12 @@ def _check_limit(slo: Slo, name: str, limit: float, latencies: Mapping[str, NDAr
         measured = float(np.percentile(finished, slo.percentile)) if len(finished) else None
     undefined_tpot = name == "tpot_s" and latencies is not None and bool(np.isfinite(latencies["e2e_s"]).any())
     met = measured <= limit if measured is not None else undefined_tpot
+    if latencies is not None and _lost_share(latencies) * 100 > 100 - slo.percentile + _ROUNDING:
+        met = False
     return SloCheck(f"p{slo.percentile:g} {name[:-2].upper()}", limit, measured, met)
+
+
+def _lost_share(latencies: Mapping[str, NDArray[np.float64]]) -> float:
+    """The share of requests that never finished."""
+    e2e = latencies["e2e_s"]
+    return float(np.mean(~np.isfinite(e2e))) if len(e2e) else 0.0

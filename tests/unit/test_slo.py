@@ -47,6 +47,18 @@ def test_what_never_finished_is_not_good():
     assert not any(check.met for check in check_slo(Slo(ttft_s=1.0, tpot_s=0.1, goodput=0.9), never))
 
 
+def test_a_percentile_is_missed_where_more_are_lost_than_it_leaves_out():
+    lost = float("nan")
+    some = columns([0.1] * 9 + [lost], e2e=[1.0] * 9 + [lost])
+    assert check_slo(Slo(ttft_s=1.0, percentile=90), some)[0].met
+    assert not check_slo(Slo(ttft_s=1.0, percentile=95), some)[0].met
+
+
+def test_an_slo_without_a_limit_is_refused():
+    with pytest.raises(ValidationError, match="sets no limit; give one of ttft_s"):
+        Slo(goodput=0.99)
+
+
 def test_nothing_steady_meets_no_term():
     checks = check_slo(Slo(ttft_s=1.0, goodput=0.9), None)
     assert [(check.measured, check.met) for check in checks] == [(None, False), (None, False)]
