@@ -8,6 +8,7 @@ Source: Harchol-Balter, Performance Modeling and Design of Computer Systems, Cam
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from simulator.errors import Unstable
 
@@ -50,6 +51,48 @@ def md1_wait(rate: float, service_s: float) -> float:
     0.5
     """
     return mg1_wait(rate, service_s, scv=0.0)
+
+
+def mg1_wait_square(rate: float, service_s: float, scv: float, third: float) -> float:
+    """Mean square of the wait in M/G/1, first come first served: 2 * wait^2 + rate * E[S^3] / (3 * (1 - load)) (chapter 26).
+
+    `third` is E[S^3] / E[S]^3: 1 deterministic, 6 exponential.
+
+    >>> mg1_wait_square(0.5, 1.0, scv=1.0, third=6.0)
+    4.0
+    """
+    wait = mg1_wait(rate, service_s, scv)
+    return 2 * wait**2 + rate * third * service_s**3 / (3 * (1 - utilization(rate, service_s)))
+
+
+def mg1_lifo_wait_square(rate: float, service_s: float, scv: float, third: float) -> float:
+    """Mean square of the wait in M/G/1, last come first served without preemption: 1 / (1 - load) of that of FCFS.
+
+    The mean is that of FCFS. Source: Abate and Whitt, Operations Research Letters 20 (1997) 199-206; also chapter 29.
+
+    >>> mg1_lifo_wait_square(0.5, 1.0, scv=1.0, third=6.0)
+    8.0
+    """
+    return mg1_wait_square(rate, service_s, scv, third) / (1 - utilization(rate, service_s))
+
+
+def priority_waits(classes: Sequence[tuple[float, float, float]]) -> list[float]:
+    """Mean wait of each class in M/G/1 with priorities that do not preempt (chapter 31).
+
+    `classes` are (rate, service_s, scv), most urgent first. Wait = work in service found / ((1 - load of the classes above) *
+    (1 - load of those and its own)). Source: Cobham, Operations Research 2 (1954) 70-76.
+
+    >>> priority_waits([(0.25, 1.0, 1.0), (0.25, 1.0, 1.0)])
+    [0.6666666666666666, 1.3333333333333333]
+    """
+    total = sum(rate for rate, _, _ in classes)
+    utilization(total, sum(rate * service_s for rate, service_s, _ in classes) / total)
+    found = sum(rate * service_s**2 * (1 + scv) / 2 for rate, service_s, scv in classes)
+    waits, load = [], 0.0
+    for rate, service_s, _ in classes:
+        above, load = load, load + rate * service_s
+        waits.append(found / ((1 - above) * (1 - load)))
+    return waits
 
 
 def erlang_c(rate: float, service_s: float, servers: int) -> float:
@@ -99,6 +142,28 @@ def ps_response(rate: float, service_s: float, own_service_s: float) -> float:
     return own_service_s / (1 - utilization(rate, service_s))
 
 
+def birth_death_mean(rate: float, departures: Sequence[float]) -> float:
+    """Mean number inside where n requests leave at `departures[n - 1]` a second, and more than it has entries at its last.
+
+    The chance of n is in proportion to the product over k <= n of rate / departures[k - 1] (chapter 14). A batch whose step
+    takes step_s(n) with n sequences, each of a geometric number of tokens, is such a chain: departures[n - 1] = n / (tokens
+    * step_s(n)). Where no request waits the number of tokens may have any distribution of that mean.
+
+    Source: Cohen, The multiple phase service network with generalized processor sharing, Acta Informatica 12 (1979) 245-284.
+
+    >>> birth_death_mean(0.5, [1.0])
+    1.0
+    """
+    last = utilization(rate, 1 / departures[-1])
+    chance, whole, mean = 1.0, 1.0, 0.0
+    for n, departure in enumerate(departures, 1):
+        chance *= rate / departure
+        whole += chance
+        mean += n * chance
+    beyond = chance * last / (1 - last)
+    return (mean + beyond * (len(departures) + 1 / (1 - last))) / (whole + beyond)
+
+
 def closed_loop_rate(users: int, response_s: float, think_s: float) -> float:
     """Requests per second of a closed loop: users / (response + think), by Little's law (chapter 6).
 
@@ -109,9 +174,10 @@ def closed_loop_rate(users: int, response_s: float, think_s: float) -> float:
 
 
 def repairman_rate(users: int, service_s: float, think_s: float) -> float:
-    """Requests per second of `users` with exponential think and service times at one server, M/M/1//N (chapter 6, 13).
+    """Requests per second of `users` with exponential think and service times at one server, M/M/1//N (chapter 19).
 
-    By mean value analysis: response = service * (1 + queue with one user fewer).
+    By mean value analysis: response = service * (1 + queue with one user fewer). Think times, and service times where the
+    server shares itself among all, may have any distribution of that mean.
 
     >>> round(repairman_rate(1, 1.0, 1.0), 6)
     0.5
