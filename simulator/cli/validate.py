@@ -21,6 +21,9 @@ def validate(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="A file that `sim calibrate` wrote, to predict with.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write a page of predicted against measured to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped."""
@@ -29,6 +32,8 @@ def validate(
     from simulator.validation.compare import validate as compare
 
     findings = compare(path, None if calibration is None else load(calibration))
+    if page is not None:
+        _write_page(findings, path, page)
     if as_json:
         import json
 
@@ -44,6 +49,16 @@ def validate(
         console.print(line, highlight=False, markup=False)
     for note in findings.notes:
         console.print(note, highlight=False, markup=False)
+
+
+def _write_page(findings: Findings, path: Path, page: Path) -> None:
+    from simulator.errors import SimulatorError
+    from simulator.report.accuracy import html
+
+    try:
+        page.write_text(html(findings, path.name, _skipped(findings)), "utf-8")
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {page}: {problem.strerror or problem}; choose another file with --report") from None
 
 
 def _skipped(findings: Findings) -> list[str]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
-from importlib import resources
 from itertools import groupby
 from typing import Any
 
 from simulator.report import theme, words
+from simulator.report.offline import as_json, asset, markup, template, vega
 from simulator.results.metrics import METRICS
 from simulator.results.outcome import DeploymentResult, RunResult
 from simulator.results.summary import as_stored
 
-_ASSETS = "simulator.report"
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 _HIGHER, _LOWER = (
     ("Starts to queue at", "Meets the SLO up to", "Output tokens/s per GPU", "KV cache"),
@@ -29,7 +26,7 @@ def html(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
     run = as_stored(run)
     figures, panels = _drawn(run)
-    page: str = _template().render(
+    page: str = template("page.html").render(
         run=run,
         date=_date(run.created_at),
         sentence=words.scenario_sentence(run),
@@ -41,11 +38,11 @@ def html(run: RunResult) -> str:
         metrics=METRICS,
         commands="\n".join(dict.fromkeys(d.serve_command for d in run.deployments if d.serve_command)),
         **_trust(run),
-        style=_markup(_asset("page.css")),
-        script=_markup(_asset("page.js")),
-        vega=_markup(_vega()),
-        panels=_json(panels),
-        config=_json(theme.config()),
+        style=markup(asset("page.css")),
+        script=markup(asset("page.js")),
+        vega=markup(vega()),
+        panels=as_json(panels),
+        config=as_json(theme.config()),
     )
     return page
 
@@ -183,38 +180,3 @@ def _date(created_at: str) -> str:
         return f"{datetime.fromisoformat(created_at):%d %B %Y, %H:%M}"
     except ValueError:
         return created_at
-
-
-def _json(value: Any) -> Any:
-    """JSON that can stand inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return _markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
-
-
-def _markup(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)  # our own files, or escaped above
-
-
-def _asset(name: str) -> str:
-    return resources.files(_ASSETS).joinpath("assets", name).read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return env.from_string(_asset("page.html"))
-
-
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, of the version that Altair writes for, without the address of an editor."""
-    import altair as alt
-    import vl_convert
-
-    bundle: Callable[..., str] = vl_convert.javascript_bundle
-    script = bundle(vl_version=".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
-    return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")

@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 from report_fixtures import HARD_CASES, chatbot, overloaded, twenty
 
-from simulator.report import page
+from simulator.report import offline, page
 from simulator.report.page import html
 from simulator.results.files import read_run, write_run
 from simulator.results.metrics import METRICS
@@ -22,7 +22,7 @@ def text() -> str:
 
 
 def test_the_page_refers_to_nothing_outside_itself(text):
-    shell = text.replace(page._vega(), "")
+    shell = text.replace(offline.vega(), "")
     assert not re.search(r"<(?:link|img|iframe|script)[^>]+(?:src|href)=", shell)
     assert "@import" not in shell
     assert "url(" not in shell
@@ -30,7 +30,7 @@ def test_the_page_refers_to_nothing_outside_itself(text):
 
 
 def test_the_embedded_vega_names_only_namespaces_and_schemas():
-    found = {address for address in ADDRESS.findall(page._vega()) if address.startswith("http")}
+    found = {address for address in ADDRESS.findall(offline.vega()) if address.startswith("http")}
     assert [a for a in found if not any(known in a for known in NAMESPACES)] == []
 
 
