@@ -17,6 +17,7 @@ from simulator.planning.measured import Measured, measured
 from simulator.planning.wording import serve_command, title, wording
 from simulator.results.binding import binding
 from simulator.results.outcome import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
+from simulator.results.steadiness import MOSTLY
 from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound, bind, source_of
@@ -148,9 +149,12 @@ def _reason(run: Measured) -> str:
     s = run.steadiness
     if s.verdict == "overloaded":
         return f"the backlog grows by {s.drift_per_s:.3g} requests/s ({s.drift_low_per_s:.2g} to {s.drift_high_per_s:.2g})"
-    if s.verdict == "saturated":
-        return f"requests wait for a place {s.waiting_share:.0%} of the time"
-    return f"it keeps up; requests wait for a place {s.waiting_share:.0%} of the time"
+    waits = f"requests wait for a place {s.waiting_share:.0%} of the time"
+    if s.verdict == "stable":
+        return f"it keeps up; {waits}"
+    if s.waiting_share > MOSTLY:
+        return waits
+    return f"the backlog may grow, by up to {s.drift_high_per_s:.2g} requests/s; {waits}"
 
 
 def _run_cost(scenario: Scenario, bound: Bound, run: Measured) -> Cost | None:

@@ -29,8 +29,9 @@ BATCHES = 20
 FALSE_ALARM = 0.01
 _T_GROWS = 2.8609  # Student t, 19 degrees of freedom, 99.5 %
 _T_MAY_GROW = 1.7291  # the same, 95 %
-_MOSTLY = 0.5
+MOSTLY = 0.5
 _LEADERS = 0.05
+_AT_ONCE_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> St
     warm = warmup_end(trace) if warmup_s is None else warmup_s
     until = last_arrival(trace)
     waiting = _waiting_share(trace, warm, until)
-    if not open_loop or until <= warm:
-        verdict: Steady = "saturated" if waiting > _MOSTLY else "stable"
+    if not open_loop or until - warm < _AT_ONCE_S:
+        verdict: Steady = "saturated" if waiting > MOSTLY else "stable"
         note = "all requests arrive at once: this is a batch, not traffic" if open_loop else ""
         return Steadiness(verdict, warm, until, 0.0, 0.0, 0.0, waiting, note)
     drift, note = _drift(trace, warm, until, "left_s"), _shortness(trace, warm, until)
     overloaded = drift.grows and (not note or _drift(trace, warm, until, "scheduled_s").grows)
-    verdict = "overloaded" if overloaded else "saturated" if drift.may_grow or waiting > _MOSTLY else "stable"
+    verdict = "overloaded" if overloaded else "saturated" if drift.may_grow or waiting > MOSTLY else "stable"
     half, note = _T_GROWS * drift.error, "" if overloaded else note
     return Steadiness(verdict, warm, until, drift.mean, drift.mean - half, drift.mean + half, waiting, note)
 
