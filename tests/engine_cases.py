@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from oracle import Oracle
 
 from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
 from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
-from simulator.latency.step import StepTime
+from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
 
@@ -51,11 +51,21 @@ class Case:
         return Oracle(self.requests, self.replicas, self.router, self.source, self.seed).run()
 
 
-def step_time(limits: Limits, *, base: int, token: int, sample: int, sequence: int, context: int, pair: int) -> StepTime:
+def step_time(
+    limits: Limits,
+    *,
+    base: int,
+    token: int,
+    sample: int,
+    sequence: int,
+    context: int,
+    pair: int,
+    windows: tuple[Window, ...] = (),
+) -> StepTime:
     """An affine step time in whole ticks."""
     tokens = base + token * np.arange(limits.max_num_batched_tokens + 1, dtype=np.float64)
     sampled = sample * np.arange(limits.max_num_seqs + 1, dtype=np.float64)
-    return StepTime(tokens, sampled, sequence, context, 2 * pair, 0)
+    return StepTime(tokens, sampled, sequence, context, 2 * pair, 0, windows)
 
 
 @st.composite
@@ -105,6 +115,25 @@ def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
         think = ints(0, 4).astype(float)
     priority = ints(0, 2) if draw(st.booleans()) else None
     return Requests(np.cumsum(gaps).astype(float), prompts, outputs, priority=priority, previous=previous, think_s=think)
+
+
+@st.composite
+def hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with sliding windows, in the KV groups or in the step time or in both."""
+    size = draw(st.sampled_from([1, 2, 3, 4]))
+    case = draw(cases(block_size=size, **fixed))
+    replicas = []
+    for times, limits in case.replicas:
+        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(WINDOWS))]
+        windows = tuple(Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1))) for w in draw(st.sampled_from(SIZES)))
+        blocks = sum(group.groups for group in groups) * limits.kv_blocks
+        tight = draw(st.integers(blocks // 2 + 1, blocks))
+        replicas.append((replace(times, windows=windows), replace(limits, kv_groups=tuple(groups), kv_blocks=tight)))
+    return replace(case, replicas=replicas)
+
+
+WINDOWS = ((None,), (None, 3), (None, 6), (None, 6, 9), (5,), (None, 1))
+SIZES = ((), (), (3,), (6, 9), (8,))
 
 
 @st.composite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from simulator.engine.limits import Limits
@@ -37,10 +39,17 @@ def _check_arrivals(requests: Requests) -> None:
 
 def most_tokens(limits: Limits) -> int:
     """The most prompt and output tokens of a request that a replica can serve: what fits in its KV blocks, alone."""
-    most = limits.kv_blocks * limits.block_size + 1
+    most = limits.max_model_len or sys.maxsize
     if not limits.enable_chunked_prefill and limits.prefill_cap > limits.max_num_batched_tokens:
         most = min(most, limits.max_num_batched_tokens + 1)
-    return min(most, limits.max_model_len or most)
+    unbounded = limits.blocks_for(sys.maxsize) <= limits.kv_blocks
+    if unbounded or (most < sys.maxsize and limits.blocks_for(most - 1) <= limits.kv_blocks):
+        return most
+    fits, too_many = 0, min(most, limits.kv_blocks * limits.block_size + 2)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if limits.blocks_for(middle - 1) <= limits.kv_blocks else (fits, middle)
+    return fits
 
 
 def why_never(request: Request, limits: Limits) -> str:
@@ -48,6 +57,6 @@ def why_never(request: Request, limits: Limits) -> str:
     total = request.prompt + request.output
     if limits.max_model_len is not None and total > limits.max_model_len:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={limits.max_model_len}"
-    if total - 1 > limits.kv_blocks * limits.block_size:
+    if limits.blocks_for(total - 1) > limits.kv_blocks:
         return f"{total - 1} tokens exceed the {limits.kv_blocks} KV blocks of {limits.block_size} tokens"
     return f"{total - 1} tokens exceed max_num_batched_tokens={limits.max_num_batched_tokens} without chunked prefill"

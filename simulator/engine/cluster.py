@@ -11,17 +11,18 @@ import simpy
 from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
+from simulator.engine.hybrid import HybridScheduler
 from simulator.engine.labels import Labels
-from simulator.engine.limits import Limits
+from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.progress import Progress
 from simulator.engine.recorder import REFUSED, TIMED_OUT, Recorder, Trace
 from simulator.engine.replica import Replica
 from simulator.engine.request import Request
 from simulator.engine.router import RoundRobin, Router
-from simulator.engine.scheduler import PriorityScheduler, Scheduler
+from simulator.engine.scheduler import Scheduler
 from simulator.engine.source import OpenLoop, Source
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -81,13 +82,22 @@ class Cluster:
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
     def _replica(self, number: int, step_time: StepTime, limits: Limits, ticks: Ticks) -> Replica:
-        kind = PriorityScheduler if limits.scheduling_policy == "priority" else Scheduler
+        durations = Durations(step_time, limits, ticks)
+        scheduler = self._scheduler(limits, {size for size, _, _ in durations.windows})
+        return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
+
+    def _scheduler(self, limits: Limits, windows: set[int]) -> Scheduler:
+        if limits.scheduling_policy == "static":
+            raise NotModelled(
+                "scheduling_policy static: batches that are filled once and run to their end; choose fcfs or priority"
+            )
+        plain = limits.kv_groups == (KvGroup(),)
         cache = None
         if limits.enable_prefix_caching and self.requests.hashes is not None:
+            if not plain:
+                raise NotModelled("prefix caching with several KV groups or sliding windows; set enable_prefix_caching: false")
             cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling)
-        scheduler = kind(limits, cache)
-        durations = Durations(step_time, limits, ticks)
-        return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
+        return Scheduler(limits, cache) if plain and not windows else HybridScheduler(limits, cache, windows)
 
     def run(self, progress: bool) -> Trace:
         """Let the clock run until nothing is left to happen."""

@@ -39,6 +39,7 @@ class Durations:
         "per_sequence",
         "sampled",
         "tokens",
+        "windows",
     )
 
     def __init__(self, step_time: StepTime, limits: Limits, ticks: Ticks) -> None:
@@ -49,6 +50,9 @@ class Durations:
         self.per_context: float = ticks(step_time.per_context)
         self.per_half_pair: float = ticks(step_time.per_pair / 2)
         self.constant: float = ticks(step_time.constant)
+        self.windows: list[tuple[int, float, float]] = [
+            (w.size, ticks(w.per_context), ticks(w.per_pair / 2)) for w in step_time.windows
+        ]
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
 
 

@@ -53,6 +53,19 @@ class Limits:
             budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
             raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
 
+    def most_blocks(self, group: KvGroup) -> int:
+        """The most blocks that one sequence ever holds in a layer group: with a window, its own and those in flight."""
+        if group.window is None:
+            return sys.maxsize
+        in_flight = self.max_num_batched_tokens * (2 if self.async_scheduling else 1)
+        tokens = min(group.window - 1 + in_flight, self.max_model_len or sys.maxsize)
+        return -(-tokens // self.block_size) + 1
+
+    def blocks_for(self, tokens: int) -> int:
+        """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
+        blocks = -(-tokens // self.block_size)
+        return sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
+
     @property
     def prefill_cap(self) -> int:
         """The most tokens of one prompt that a step computes, whatever budget is left."""

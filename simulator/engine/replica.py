@@ -93,8 +93,7 @@ class Replica:
         scheduler = self.scheduler
         used = scheduler.total - scheduler.free
         if self.steps > 1:
-            steps = min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.rank)))
-            used += scheduler.blocks_needed(steps) - scheduler.blocks_needed(1)
+            used = scheduler.used(min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.rank))))
         return used / scheduler.total
 
     def _go_on(self, when: float) -> None:
@@ -210,8 +209,12 @@ class Replica:
         if not scheduler.schedule():
             return self._compose_uneven(now, in_flight)
         durations, count, waiting = self.durations, scheduler.count, len(scheduler.waiting)
-        self.base = base = durations.decode[count] + durations.per_context * scheduler.context
-        self.slope = slope = durations.per_context * count
+        base = durations.decode[count] + durations.per_context * scheduler.context
+        slope = durations.per_context * count
+        for size, per_context, _ in durations.windows:
+            base += per_context * scheduler.sums[size].inside
+            slope += per_context * scheduler.sums[size].below
+        self.base, self.slope = base, slope
         self.steps = steps = 1 if self.leaving else scheduler.horizon()
         self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
         room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
@@ -265,13 +268,25 @@ class Replica:
                     recorder.cached[request.index] = computed
         sequences = count + len(scheduler.chunks)
         base = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
-        self.base = base = base + durations.per_context * context + durations.per_half_pair * half_pairs
+        base += durations.per_context * context + durations.per_half_pair * half_pairs
+        if durations.windows:
+            base += self._in_windows()
+        self.base = base
         self.slope, self.steps = 0, 1
         self.end = self.start + base
         self.cuttable = False
         even, waiting = count - len(scheduler.resumed), len(scheduler.waiting)
         self.counts = (self.number, sequences, even, tokens - count, sampled, waiting, self.preempted)
         self.preempted = 0
+
+    def _in_windows(self) -> float:
+        """What layers with a window add to a step that is not even."""
+        scheduler, seconds = self.scheduler, 0.0
+        for size, per_context, per_half_pair in self.durations.windows:
+            inside = scheduler.sums[size].inside - sum(min(scheduler.step + r.offset, size) for r in scheduler.stalled)
+            half_pairs = sum(min(n * (2 * r.computed + n), 2 * n * size) for r, n, _ in scheduler.chunks)
+            seconds += per_context * inside + per_half_pair * half_pairs
+        return seconds
 
     def _note_stalled(self) -> int:
         """Note when the stalled requests had their last token; gives the sum of their contexts."""

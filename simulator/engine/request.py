@@ -37,6 +37,8 @@ class Request:
     left: bool = False
     preemptions: int = 0
     token_at: float | None = None
+    pinned: bool = True
+    moved_at: int = 0
     registered: int = 0
     growing: bool = False
     offset: int = field(init=False)

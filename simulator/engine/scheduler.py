@@ -28,29 +28,35 @@ one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
 from simulator.engine.limits import Limits
 from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.queues import PriorityQueue, rank
 from simulator.engine.request import Request
+from simulator.engine.windows import WindowSums
 
 Chunk = tuple[Request, int, bool]
 NOBODY: Sequence[Request] = ()
 
 
 class Scheduler(Decoding):
-    """First come, first served.
+    """Serves first come, first served, or by priority.
 
     After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
     last); all who decode compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
     step before; `victims` were preempted. After `advance`, `completed` requests have all their known tokens computed and
-    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. A request may be
-    admitted between two finishes ahead of those that wait if `overtaking`.
+    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. With `overtaking` the
+    waiting are served by priority, and one that comes may be admitted ahead of them.
+
+    `free` counts the KV blocks that nobody holds. A request holds those of the tokens it has computed or is computing in this
+    step, the last one perhaps partly filled. What blocks hold matters only to the `cache`.
     """
 
-    overtaking = False
+    hybrid = False
+    sums: Mapping[int, WindowSums] = MappingProxyType({})
 
     __slots__ = (
         "admitted",
@@ -62,6 +68,7 @@ class Scheduler(Decoding):
         "free",
         "max_num_seqs",
         "max_tokens",
+        "overtaking",
         "prefilling",
         "reserve",
         "resumed",
@@ -78,7 +85,8 @@ class Scheduler(Decoding):
         super().__init__(limits.block_size)
         self.total = self.free = limits.kv_blocks
         self.cache = cache
-        self.waiting: deque[Request] | PriorityQueue = deque()
+        self.overtaking = limits.scheduling_policy == "priority"
+        self.waiting: deque[Request] | PriorityQueue = PriorityQueue() if self.overtaking else deque()
         self.running: dict[int, Request] = {}
         self.prefilling: list[Request] = []
         self.chunks: list[Chunk] = []
@@ -102,17 +110,16 @@ class Scheduler(Decoding):
         else:
             budget = self.max_tokens - self.count
             needed = self.ring[self.step % self.block_size]
-            if needed:
-                if needed > self.free:
-                    self._take(needed)
-                else:
-                    self.free -= needed
-                    if self.cache is not None:
-                        self.cache.reuse(needed)
-        self.watching = False
-        if self.cache is not None and self.cache.contested:
-            self.cache.register_contested(self.step)
-            self.watching = True
+            if needed > self.free or self.hybrid:
+                self._take(needed)
+            elif needed:
+                self.free -= needed
+                if self.cache is not None:
+                    self.cache.reuse(needed)
+        if self.cache is not None:
+            self.watching = bool(self.cache.contested)
+            if self.watching:
+                self.cache.register_contested(self.step)
         if self.waiting and budget > 0 and not self.victims:
             self._admit(budget)
         return not (self.chunks or self.victims or self.stalled or self.resumed) and self.count > 0
@@ -153,6 +160,10 @@ class Scheduler(Decoding):
 
     def _take(self, needed: int) -> None:
         """Take blocks for all running requests, preempting from the last on until there are enough."""
+        if needed > self.free and self.overtaking:
+            self.chunks = []
+            self._walk()
+            return
         while needed > self.free:
             victim = self._pop_victim()
             if victim.decoding:
@@ -189,7 +200,7 @@ class Scheduler(Decoding):
             if request.leaving or request.order not in self.running:
                 continue
             tokens = 1 if request.decoding else min(request.known - request.computed, self.cap, budget)
-            needed = self.needed_by(request) if request.decoding else self._needed_by_prompt(request, tokens)
+            needed = self._needed_on_walk(request, tokens)
             while needed > self.free and request.order in self.running:
                 victim = self._pop_victim()
                 taken_back = given.pop(victim, 0)
@@ -208,8 +219,14 @@ class Scheduler(Decoding):
             request.stalled = True
         return budget
 
+    def _needed_on_walk(self, request: Request, tokens: int) -> int:
+        """Blocks that a running request lacks to compute `tokens` more."""
+        return self.needed_by(request) if request.decoding else self._needed_by_prompt(request, tokens)
+
     def _pop_victim(self) -> Request:
-        """Take the request to be preempted from the running ones: the last admitted."""
+        """Take the request to be preempted from the running ones: the last admitted, or the one that ranks last."""
+        if self.overtaking:
+            return self.running.pop(max(self.running.values(), key=rank).order)
         return self.running.popitem()[1]
 
     def _preempt(self, victim: Request, taken_back: int = 0) -> None:
@@ -243,8 +260,10 @@ class Scheduler(Decoding):
                 tokens = budget
             needed = -(-tokens // size)
             must_fit = -(-lacking // size) if self.reserve else needed
+            if self.hybrid:
+                needed, must_fit = self._needed_to_start(tokens, lacking)
             if must_fit + idle + (self.watermark if running else 0) > self.free:
-                self.watching = self.watching or (self.cache is not None and self.cache.may_grow)
+                self._head_waits(must_fit + idle + (self.watermark if running else 0))
                 break
             self.free -= needed + idle
             waiting.popleft()
@@ -258,6 +277,11 @@ class Scheduler(Decoding):
             if tokens < lacking:
                 self.prefilling.append(request)
             self.chunks.append((request, tokens, tokens == lacking))
+
+    def _head_waits(self, blocks: int) -> None:
+        """The first waiting request waits for this many free blocks: see whether it might get them before the next finish."""
+        if self.cache is not None and self.cache.may_grow:
+            self.watching = True
 
     def horizon(self) -> int:
         """How many even steps follow on each other if nothing comes from outside."""
@@ -279,10 +303,9 @@ class Scheduler(Decoding):
     def advance(self, steps: int) -> Sequence[Request]:
         """Carry out the composed step `steps` times; gives those who have sampled their last token, in running order."""
         if steps > 1:
-            needed = self.blocks_needed(steps) - self.ring[self.step % self.block_size]
-            self.free -= needed
-            if self.cache is not None:
-                self.cache.reuse(needed)
+            self._take_following(steps)
+        if self.hybrid:
+            self._move_windows(steps)
         self.step = step = self.step + steps
         self.context += steps * self.count
         if self.chunks:
@@ -303,6 +326,23 @@ class Scheduler(Decoding):
         due = self.due
         return self.finished(self.running) if due and due[0] >> ORDER_BITS <= step else NOBODY
 
+    def _take_following(self, steps: int) -> None:
+        """Take the blocks of all but the first of `steps` even steps."""
+        needed = self.blocks_needed(steps) - self.ring[self.step % self.block_size]
+        self.free -= needed
+        if self.cache is not None:
+            self.cache.reuse(needed)
+
+    def used(self, steps: int) -> int:
+        """Blocks in use once `steps` of the even steps have begun."""
+        return self.total - self.free + self.blocks_needed(steps) - self.ring[self.step % self.block_size]
+
+    def _needed_to_start(self, tokens: int, lacking: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _move_windows(self, steps: int) -> None:
+        raise NotImplementedError
+
     def release(self, finished: Sequence[Request]) -> None:
         """Let finished requests go; one that was preempted after its last token was computed is gone already."""
         for request in finished:
@@ -320,24 +360,3 @@ class Scheduler(Decoding):
         elif request in self.prefilling:
             self.prefilling.remove(request)
         self._give_back(request)
-
-
-class PriorityScheduler(Scheduler):
-    """By (priority, arrival), smallest first; the largest is preempted."""
-
-    overtaking = True
-
-    __slots__ = ()
-
-    def __init__(self, limits: Limits, cache: PrefixCache | None = None) -> None:
-        super().__init__(limits, cache)
-        self.waiting = PriorityQueue()
-
-    def _take(self, needed: int) -> None:
-        if needed <= self.free:
-            super()._take(needed)
-        else:
-            self._walk()
-
-    def _pop_victim(self) -> Request:
-        return self.running.pop(max(self.running.values(), key=rank).order)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cases
+from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cases, hybrid_cases
 from hypothesis import HealthCheck, given, settings
 
 TIMES = 10 if os.environ.get("ENGINE_CASES") == "full" else 1
@@ -15,7 +15,9 @@ TIMES = 10 if os.environ.get("ENGINE_CASES") == "full" else 1
 
 def drawn(examples: int) -> settings:
     """So many cases in the quick suite, ten times as many in the full one."""
-    return settings(max_examples=TIMES * examples, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=TIMES == 1)
+    return settings(
+        max_examples=TIMES * examples, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=TIMES == 1
+    )
 
 
 def check(case: Case) -> None:
@@ -33,4 +35,10 @@ def test_every_time_count_and_step_equals_the_naive_simulator(case: Case) -> Non
 @drawn(100)
 @given(cached_cases())
 def test_with_a_prefix_cache_it_equals_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(50)
+@given(hybrid_cases())
+def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too(case: Case) -> None:
     check(case)
