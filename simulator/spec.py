@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from types import UnionType
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -23,7 +23,8 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
 def spec(cls: type[T]) -> type[T]:
     """Make a class a spec: validated, immutable, keyword-only, unknown fields refused."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return pydantic_dataclass(config=config, frozen=True, kw_only=True, slots=True)(cls)
+    made: Any = pydantic_dataclass(config=config, frozen=True, kw_only=True, slots=True)(cls)
+    return cast("type[T]", made)
 
 
 def variants(union: Any) -> tuple[type, ...]:

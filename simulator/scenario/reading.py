@@ -96,7 +96,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
     if (plan.args.max_num_batched_tokens or 0) > _MOST_TOKENS:
         raise ScenarioError(
-            f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} is more than the {_MOST_TOKENS:,} that are modelled; lower it"
+            f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
         )
     scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine)
     if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from simulator.planning.execution import InProcess
 from simulator.planning.review import review
 from simulator.results.summary import to_summary
