@@ -171,7 +171,9 @@ class HybridScheduler(Scheduler):
             return steps
         for i in range(1, steps):
             needed = self.ring[(now + i) % self.block_size] * self.groups
-            if needed > free or (self.wanted and free >= self.wanted):
+            if needed > free:
                 return i
             free += self._falling(self.step + i) - needed
+            if self.wanted and free >= self.wanted:
+                return i
         return steps
