@@ -42,9 +42,3 @@ def test_with_a_prefix_cache_it_equals_the_naive_simulator_too(case: Case) -> No
 @given(hybrid_cases())
 def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too(case: Case) -> None:
     check(case)
-
-
-@drawn(60)
-@given(hybrid_cases())
-def test_with_sliding_windows_it_equals_the_naive_simulator_too(case: Case) -> None:
-    check(case)
