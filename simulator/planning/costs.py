@@ -69,7 +69,7 @@ def price_of(deployment: Deployment, prices: Prices) -> tuple[float, str, str] |
     gpu = deployment.gpu
     if deployment.usd_per_gpu_hour is not None:
         return deployment.usd_per_gpu_hour, _YOURS, ""
-    own = {_canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
+    own = {name if name == gpu.name else _canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
     if gpu.name in own:
         return own[gpu.name], _YOURS, ""
     if prices.owned is not None:

@@ -42,7 +42,7 @@ MISTAKES = [
     (GPU, f"{GPU}\n    gpu_memory_utilization: 90", "13:5", "must be less than or equal to 1, not 90"),
     (GPU, f"{GPU}\n    kv_cache_dtype: fp7", "13:5", "must be 'auto', 'bf16', 'fp16', 'fp8'"),
     (GPU, f"{GPU}\n    max_num_seqs: 999999999", "13:5", "max_num_batched_tokens 2048 is below max_num_seqs 999999999"),
-    (GPU, f"{GPU}\n    max_num_batched_tokens: 99999999999", "13:5", "more than the 10,000,000 that are modelled"),
+    (GPU, f"{GPU}\n    max_num_batched_tokens: 99999999999", "13:5", "exceeds the 10,000,000 modelled; lower it"),
     (GPU, "gpu: t4\n    quantization: fp32", "11:5", "no fp32 kernel is modelled on t4; known there: bf16"),
     ("version: vllm-0.19.0", "version: 0.19", "3:10", "must be an engine and its version, such as vllm-0.19.0, not 0.19"),
     ("version: vllm-0.19.0", "version: vlm", "3:10", "unknown engine 'vlm'; did you mean 'vllm'"),

@@ -6,6 +6,7 @@ import pytest
 
 from simulator.engine.router import LeastKvUse
 from simulator.errors import ScenarioError
+from simulator.planning.costs import price_of
 from simulator.scenario import Scenario, dump, load
 from simulator.simulation import bind
 
@@ -95,6 +96,16 @@ MISTAKES = [
     ("rate: 4/s", "ratte: 4/s", r"case.yaml:4:29: workload.arrivals.ratte: unknown field; did you mean 'rate'"),
     ("requests: 100", "requests: 0", r"case.yaml:7:3: workload.requests: .*greater than or equal to 1, not 0"),
     ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: must be a whole number, not 'many'"),
+    (
+        "  requests: 100\n",
+        "  requests: 100\nprices: {provider: nobody}\n",
+        r"case.yaml:8:10: prices.provider: unknown provider 'nobody'",
+    ),
+    (
+        "  requests: 100\n",
+        "  requests: 100\nprices: {usd_per_gpu_hour: {l44: 1.0}}\n",
+        r"case.yaml:8:29: prices.usd_per_gpu_hour: unknown GPU 'l44'; did you mean 'l4'",
+    ),
     ("requests: 100", "requests: 1000000000000", r"case.yaml:7:3: workload.requests: about 1,000,000,000,000 requests; at most"),
     ("requests: 100", "duration: 10000000d", r"case.yaml:7:3: workload.duration: about 3,456,000,000,000 requests; at most"),
     ("rate: 4/s", "rate: 1e300", r"case.yaml:4:3: workload.arrivals: 1e\+300 requests a second; is that the unit"),
@@ -144,6 +155,19 @@ def test_a_router_is_chosen_by_name_and_written_back(tmp_path: Path) -> None:
 def test_one_mistake_is_not_counted_as_two(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="^((?!more).)*$"):
         read(tmp_path, TEXT.replace("gpu: l4", "gpu: l44"))
+
+
+def test_a_trace_that_is_not_there_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"--set workload=\{trace: gone.csv\}: workload.trace: gone.csv: no such file"):
+        read(tmp_path, TEXT, ("workload", "{trace: gone.csv}"))
+
+
+def test_a_price_may_be_that_of_a_gpu_of_ones_own(tmp_path: Path) -> None:
+    own = """{name: proto, architecture: hopper, memory_gib: 96, memory_gb_per_s: 4000, tflops: {bf16: 800},
+          link: pcie, link_gb_per_s: 64, tdp_watts: 5}"""
+    text = TEXT.replace("gpu: l4", f"gpu: {own}") + "prices: {usd_per_gpu_hour: {proto: 3.5}}\n"
+    scenario = read(tmp_path, text)
+    assert price_of(scenario.deployments[0], scenario.prices) == (3.5, "given in the scenario", "")
 
 
 def test_a_setting_that_leads_nowhere_offers_the_nearest(tmp_path: Path) -> None:
