@@ -24,7 +24,7 @@ def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under half a minute: small runs, once each")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each case is measured; --quick does so once")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each case is measured; --quick does so once")
     parser.add_argument("--out", type=Path, default=Path("reports/bench.json"), help="the JSON file that is written")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def main() -> None:
 
 def measure(rounds: int, *, quick: bool, console: Console, tell: Callable[[str], None]) -> dict[str, Any]:
     """Everything, printed as it comes; the same as plain values."""
-    rounds, share = (1, 0.08) if quick else (rounds, 1.0)
+    rounds, share = (1, 0.15) if quick else (rounds, 1.0)
     speeds = {case.name: prepared(case, share) for case in cases()}
     for number in range(rounds):
         tell(f"cases, round {number + 1} of {rounds}")
@@ -55,12 +55,13 @@ def measure(rounds: int, *, quick: bool, console: Console, tell: Callable[[str],
 def _others(plain: Case, quick: bool, rounds: int) -> list[tuple[str, Callable[[], list[Figure]]]]:
     """What is measured besides the cases: its name, and what measures it."""
     sizes, asked = (SIZES[:2], SIZES[0]) if quick else (SIZES, SIZES[1])
+    few = min(rounds, 3)
     return [
-        ("cost of long runs", lambda: growth(plain, rounds, sizes)),
+        ("cost of long runs", lambda: growth(plain, few, sizes)),
         ("memory", lambda: [memory(sizes[-1])]),
-        ("whole runs", lambda: whole_runs(plain, rounds, asked, searches=not quick)),
+        ("whole runs", lambda: whole_runs(plain, few, asked, searches=not quick)),
         ("binding", lambda: binding(rounds)),
-        ("search", lambda: [] if quick else [search(plain, rounds)]),
+        ("search", lambda: [] if quick else [search(plain, few)]),
     ]
 
 

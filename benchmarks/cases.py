@@ -18,7 +18,8 @@ from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
 from simulator.scenario import Scenario, load
 from simulator.simulation import Bound, bind
-from simulator.workload.lengths import Fixed, LogNormal
+from simulator.workload.continuous import LogNormal
+from simulator.workload.lengths import Fixed
 from simulator.workload.prefixes import SharedPrefix
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
@@ -70,7 +71,7 @@ def chat() -> Case:
     """Chat at 70 % of what the deployment carries."""
     scenario, bound = bound_chat()
     assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=40_000, oracle_requests=600)
+    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=15_000, oracle_requests=400)
     return _at_load(case, 0.7)
 
 
@@ -90,12 +91,12 @@ def cases() -> Iterator[Case]:
 
 def _long_outputs(plain: Case) -> Case:
     workload = replace(plain.workload, output=LogNormal(mean=2000, p95=4500, min=4, max=10_000))
-    return _at_load(replace(plain, name=LONG, workload=workload, requests=20_000, oracle_requests=120), 0.7)
+    return _at_load(replace(plain, name=LONG, workload=workload, requests=10_000, oracle_requests=80), 0.7)
 
 
 def _short_outputs(plain: Case) -> Case:
     workload = replace(plain.workload, output=LogNormal(mean=20, p95=50, min=1, max=200))
-    return _at_load(replace(plain, name="short outputs, mean 20", workload=workload, oracle_requests=3_000), 0.7)
+    return _at_load(replace(plain, name="short outputs, mean 20", workload=workload, oracle_requests=2_000), 0.7)
 
 
 def _kv_starved(plain: Case) -> Case:
@@ -103,7 +104,7 @@ def _kv_starved(plain: Case) -> Case:
     prompt, output = LogNormal(mean=100, p95=300, min=4, max=1000), LogNormal(mean=500, p95=1500, min=4, max=4000)
     workload = replace(plain.workload, prompt=prompt, output=output)
     limits = replace(plain.limits, kv_blocks=600)
-    return _at_load(replace(plain, name=STARVED, workload=workload, limits=limits, requests=15_000, oracle_requests=600), 1.2)
+    return _at_load(replace(plain, name=STARVED, workload=workload, limits=limits, requests=6_000, oracle_requests=300), 1.2)
 
 
 def _replicas(plain: Case, copies: int = 16) -> Iterator[Case]:
@@ -121,7 +122,7 @@ def _conversations(plain: Case) -> Case:
     prefix = SharedPrefix(num_groups=20, system_prompt_len=Fixed(tokens=700))
     workload = replace(plain.workload, prompt=question, sessions=sessions, prefix=prefix)
     limits = replace(plain.limits, enable_prefix_caching=True)
-    return _at_load(replace(plain, name=TURNS, workload=workload, limits=limits, requests=15_000, oracle_requests=90), 0.7)
+    return _at_load(replace(plain, name=TURNS, workload=workload, limits=limits, requests=15_000, oracle_requests=60), 0.7)
 
 
 def _at_load(case: Case, load: float) -> Case:

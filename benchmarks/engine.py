@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 
 from benchmarks import goals
@@ -54,11 +55,6 @@ class Speed:
         """Cost of a request in bare timeouts."""
         return ratio(self.engine_s, self.timeout_s)
 
-    def per_request(self, column: str) -> float:
-        """Steps, stretches, preemptions or tokens found in the prefix cache, for each request."""
-        log = self.trace.stretches if column in self.trace.stretches else self.trace.requests
-        return float(log[column].sum()) / len(self.trace)
-
 
 def prepared(case: Case, share: float) -> Speed | None:
     """A case with a share of its requests, served once to warm up; None if the engine does not model it."""
@@ -85,7 +81,7 @@ def growth(case: Case, rounds: int, sizes: tuple[int, ...]) -> list[Figure]:
     for _ in range(rounds):
         for requests, found in zip(drawn, times, strict=True):
             repeats = max(1, SIZES[1] // len(requests))
-            found.append(cpu_seconds(lambda asked=requests: case.serve(asked), repeats) / len(requests))
+            found.append(cpu_seconds(partial(case.serve, requests), repeats) / len(requests))
     figures = [Figure(f"CPU per request, run of {n:,}", "us", 1e6 * median(t)) for n, t in zip(sizes, times, strict=True)]
     whole = sizes == SIZES
     name = f"cost per request, {sizes[-1]:,} against {sizes[0]:,}"
@@ -102,9 +98,16 @@ def comparisons(speeds: dict[str, Speed | None]) -> list[Figure]:
         _beside_oracle("long outputs", speeds[LONG], goals.ORACLE_LONG),
         _beside_oracle("KV-starved", speeds[STARVED], goals.ORACLE_STARVED),
         Figure("16 replicas against 1, CPU per request", "x", factor, goals.REPLICAS),
-        Figure(TURNS, "requests/s", turns.requests_per_s if turns else None, goals.PREFIX_CACHED),
+        _conversations(turns),
     ]
 
 
 def _beside_oracle(name: str, found: Speed | None, goal: Goal) -> Figure:
     return Figure(f"{name}, against the oracle", "x", found.times_oracle if found else None, goal)
+
+
+def _conversations(found: Speed | None) -> Figure:
+    if found is None:
+        return Figure(TURNS, "requests/s", None, goals.PREFIX_CACHED)
+    note = f"{found.timeouts:.0f} bare timeouts a request"
+    return Figure(TURNS, "requests/s", found.requests_per_s, goals.PREFIX_CACHED, note)

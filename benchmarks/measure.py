@@ -11,7 +11,7 @@ import simpy
 
 Action = Callable[[], object]
 Times = dict[str, list[float]]
-_TIMEOUTS = 100_000
+_TIMEOUTS = 150_000
 
 
 def cpu_seconds(action: Action, times: int = 1) -> float:

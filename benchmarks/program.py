@@ -61,7 +61,9 @@ def whole_runs(case: Case, rounds: int, requests: int, *, searches: bool) -> lis
 def _sim(*arguments: str) -> tuple[float, float]:
     """CPU seconds and seconds on the clock of one command."""
     before, start = _children_cpu_s(), time.perf_counter()
-    subprocess.run([*_SIM, *arguments], cwd=_ROOT, check=True, capture_output=True)
+    ended = subprocess.run([*_SIM, *arguments], cwd=_ROOT, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"sim {' '.join(arguments)} failed:\n{ended.stderr}")
     return _children_cpu_s() - before, time.perf_counter() - start
 
 

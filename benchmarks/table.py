@@ -30,7 +30,8 @@ def speed_to_dict(name: str, found: Speed | None) -> dict[str, Any]:
     """A case as plain values; only its name where it could not be simulated."""
     if found is None:
         return {"name": name, "available": False}
-    trace, steps = found.trace, found.per_request("steps")
+    trace = found.trace
+    steps = float(trace.stretches["steps"].sum()) / len(trace)
     return {
         "name": name,
         "available": True,
@@ -41,7 +42,7 @@ def speed_to_dict(name: str, found: Speed | None) -> dict[str, Any]:
         "us_per_request": 1e6 / found.requests_per_s,
         "bare_timeouts_per_request": found.timeouts,
         "bare_timeout_us": 1e6 * median(found.timeout_s),
-        "oracle_requests": found.case.oracle_requests,
+        "oracle_requests": len(found.few),
         "oracle_us_per_request": 1e6 * median(found.oracle_s),
         "times_oracle": found.times_oracle,
         "steps_per_request": steps,
