@@ -265,7 +265,10 @@ def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, availabl
 
 
 def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[str, ...]:
-    """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU."""
+    """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
+
+    Source of the limit on max_model_len: vLLM vllm/config/model.py, _get_and_verify_max_len.
+    """
     formats = {form.name: form for form in quantization.formats.values()} if quantization else {}
     runs = [runs_as(form, gpu).note for form in (formats.values() or [None])]
     notes = [*model.approximations, *filter(None, runs)]
@@ -273,4 +276,9 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:
         notes.append(f"figures are one replica's; all {args.data_parallel_size} data-parallel replicas hold as many tokens each")
+    if engine.family == "vllm" and (args.max_model_len or 0) > model.max_position:
+        notes.append(
+            f"vLLM refuses a max_model_len above the {model.max_position:,} positions of config.json, unless rope_scaling there "
+            "extends them or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"
+        )
     return tuple(dict.fromkeys(notes))

@@ -36,6 +36,12 @@ def test_llama_on_an_h100_holds_476016_tokens() -> None:
     assert found.max_concurrency == pytest.approx(58.11, rel=0.01)
 
 
+def test_a_context_longer_than_the_model_has_positions_is_remarked_upon() -> None:
+    """vLLM: "User-specified max_model_len (32768) is greater than the derived max_model_len (max_position_embeddings=16384)"."""
+    assert not any("positions" in note for note in plan("phi-4", "h100-sxm", max_model_len=16384).notes)
+    assert any("16,384 positions" in note for note in plan("phi-4", "h100-sxm", max_model_len=32768).notes)
+
+
 def test_the_account_closes() -> None:
     found = plan("llama-3.1-8b", "h100-sxm")
     assert found.used_bytes + found.kv_cache_bytes == pytest.approx(found.reserved_bytes)
