@@ -122,8 +122,7 @@ class Kernels:
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
-    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other, `all_reduce_bytes` the
-    rest.
+    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other.
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to launch a
@@ -135,7 +134,6 @@ class Overheads:
     gemm: Positive = 1.0
     experts: Positive = 1.0
     all_reduce: Positive = 1.0
-    all_reduce_bytes: Positive = 1.0
     attention: Positive = 1.0
     quantize: NonNegative = 1.0
     expert_skew: NonNegative = 0.0

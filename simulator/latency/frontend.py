@@ -17,10 +17,10 @@ class FrontEnd:
     fixed part depends on the harness.
     """
 
-    fixed_ms: NonNegative = 12.9
-    prompt_token_us: NonNegative = 3.7
-    concurrent_ms: NonNegative = 0.32
-    decode_steps: NonNegative = 0.94
+    fixed_ms: NonNegative = 11.5
+    prompt_token_us: NonNegative = 3.8
+    concurrent_ms: NonNegative = 0.28
+    decode_steps: NonNegative = 0.86
 
     def seconds(self, prompt_tokens: ArrayLike, concurrency: float, decode_step_s: float) -> NDArray[np.float64]:
         """Seconds to add to each request's time to first token, shape of `prompt_tokens`.

@@ -137,9 +137,9 @@ def _all_reduces(r: Rank, costs: Costs) -> Array:
 
 def _collective(r: Rank, ranks: int, message: Array) -> Array:
     """Seconds of an all-reduce by the faster of the one-shot kernel and NCCL."""
-    c, waits, slower = _reached(r, ranks), r.overheads.all_reduce * US, r.overheads.all_reduce_bytes
-    custom = physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link) / slower)
-    return np.minimum(custom, physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link) / slower))
+    c, waits = _reached(r, ranks), r.overheads.all_reduce * US
+    custom = physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link))
+    return np.minimum(custom, physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link)))
 
 
 def _reached(r: Rank, ranks: int) -> AllReduce:

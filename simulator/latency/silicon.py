@@ -75,8 +75,8 @@ class Tables:
         if (curve := self.experts.get(key)) is None:
             hidden, width, picked, experts = shape
             raise NotModelled(
-                f"{self.name}: no {key[0]} experts were measured with hidden {hidden}, width {width}, {picked} of {experts} experts, "
-                f"tensor parallel {split} and expert parallel {ranks}"
+                f"{self.name}: no {key[0]} experts were measured with hidden {hidden}, width {width}, "
+                f"{picked} of {experts} experts, tensor parallel {split} and expert parallel {ranks}"
             )
         return curve.at(tokens)
 

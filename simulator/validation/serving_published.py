@@ -45,8 +45,15 @@ _SERIAL = 50
 _ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
 # CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
 # (runners/nvidia_vllm_*/runner.py), on the hosts of its results; V1 runs its engine in a process of its own.
-CLIENT_SEQUENCE_S = {"a100-40gb-sxm": 150e-6, "a100-80gb-sxm": 180e-6, "h20": 360e-6, "rtx-4090": 380e-6}
-_OTHER_HOST_S = 250e-6
+CLIENT_SEQUENCE_S = {
+    "a100-40gb-sxm": 70e-6,
+    "a100-80gb-sxm": 115e-6,
+    "h20": 240e-6,
+    "rtx-4090": 160e-6,
+    "rtx-6000-ada": 35e-6,
+    "l4": 90e-6,
+}
+_OTHER_HOST_S = 110e-6
 _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
 
 

@@ -21,7 +21,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **given: object) 
 
 
 def test_tables_that_agree_with_the_roofline_give_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = tuple(range(1, 65)) + (128, 2048)
+    tokens = (*range(1, 65), 128, 2048)
     installed(tmp_path, monkeypatch, tokens=tokens)
     c = case("llama-3.1-8b")
     for step in (Step((300,) * 8), Step((), ((0, 2048, True),))):
@@ -29,7 +29,7 @@ def test_tables_that_agree_with_the_roofline_give_its_step(tmp_path: Path, monke
 
 
 def test_slower_matmuls_make_the_step_as_much_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(tmp_path, monkeypatch, matmul_ms=1.5, tokens=tuple(range(1, 129)) + (4096,))
+    installed(tmp_path, monkeypatch, matmul_ms=1.5, tokens=(*range(1, 129), 4096))
     c = case("llama-3.1-8b")
     added = 0.5 * c.parts()["gemm"].seconds(STEP)
     assert c.bind(Silicon()).seconds(STEP) - c.bind().seconds(STEP) == pytest.approx(added, rel=1e-3)
