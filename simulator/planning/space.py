@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from simulator.errors import ScenarioError
+from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.scenario import Deployment
 
 
@@ -49,5 +50,7 @@ def _deployment(fields: Mapping[str, Any]) -> Deployment:
         return TypeAdapter(Deployment).validate_python(fields)
     except ValidationError as problem:
         first = problem.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ScenarioError(f"space: {place}: {str(first['msg']).removeprefix('Value error, ')}") from None
+        place, said = ".".join(str(part) for part in first["loc"]), str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "unexpected_keyword_argument":
+            said = f"unknown field{did_you_mean(nearest_names(place, [f.name for f in dataclasses.fields(Deployment)]))}"
+        raise ScenarioError(f"space: {place}: {said}") from None

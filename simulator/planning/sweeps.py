@@ -97,7 +97,9 @@ def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
 def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[Point]:
     chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
     grid = [axis for axis in axes if axis.path != "deployments"]
-    for axis in grid:
+    for index, axis in enumerate(grid):
+        if axis.path in {earlier.path for earlier in grid[:index]}:
+            raise ScenarioError(f"--over {axis.path}: given twice; write all its values in one, as a,b,c")
         _check_axis(base, axis)
     points = []
     for values in itertools.product(*(axis.values for axis in grid)):

@@ -103,6 +103,7 @@ def test_a_space_is_every_combination() -> None:
         ((["h100"], ["fp9"]), "fp8"),
         ((["h10"],), "h100"),
         ((["h100"], ["auto"], [1], {"max_num_seqs": ["many"]}), "max_num_seqs"),
+        ((["h100"], ["auto"], [1], {"max_nm_seqs": [4]}), "max_nm_seqs: unknown field; did you mean 'max_num_seqs'"),
         (([],), "the space is empty"),
     ],
 )

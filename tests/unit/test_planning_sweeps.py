@@ -42,6 +42,11 @@ def test_a_path_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path) 
         sweep(small(tmp_path), [axis("deployments=H10")], machine=InProcess())
 
 
+def test_a_path_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="--over seed: given twice"):
+        sweep(small(tmp_path), [axis("seed=1"), axis("seed=2")], machine=InProcess())
+
+
 def test_a_point_that_fails_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
     frame = sweep(small(tmp_path), [axis("workload.arrivals.rate=5,-1"), axis("deployments=H100")], machine=InProcess())
     assert frame["status"].to_list() == ["done", "failed"]
