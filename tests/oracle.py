@@ -259,7 +259,6 @@ class Server:
                 if blocks > len(self.pool.free):
                     break
                 item.blocks = [[self.pool.new() for _ in range(blocks)]]
-                self.log["scheduled"][item.index] = now
                 self.running.append(self.waiting.pop(0))
         budget, given = self.limits.max_num_batched_tokens, {}
         for item in self.running:
@@ -267,13 +266,15 @@ class Server:
             if tokens and budget:
                 given[item] = tokens
                 budget -= tokens
+                if not item.computed:
+                    self.log["scheduled"][item.index] = now
         return self._step(given) if given else None
 
     # Time
 
     def _step(self, given: dict[Item, int]) -> Step:
         """Count the step's work, and let it begin: tokens count as computed as soon as they are scheduled."""
-        time, context, half_pairs, in_windows = self.time, 0, 0, 0
+        time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
         row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
         parts = []
         for item, n in given.items():
@@ -287,7 +288,8 @@ class Server:
             else:
                 context += item.computed
                 in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
-            row["sampled"] += samples
+            sampled += samples
+            row["sampled"] += samples and not padding
             if not padding:
                 item.computed += n
                 item.pending += samples
@@ -295,7 +297,7 @@ class Server:
                 parts.append((item, samples))
         row |= {"sequences": len(given), "waiting": len(self.waiting), "preempted": self.preempted, "kv_blocks": self.used()}
         self.preempted = 0
-        seconds = time.tokens[sum(given.values())] + time.sampled[row["sampled"]] + time.per_sequence * len(given)
+        seconds = time.tokens[sum(given.values())] + time.sampled[sampled] + time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2 + in_windows
         return Step(parts, float(seconds), row)
 

@@ -22,6 +22,7 @@ from simulator.engine.request import Request
 from simulator.engine.router import RoundRobin, Router
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.source import OpenLoop, Source
+from simulator.engine.static import StaticScheduler
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
@@ -87,16 +88,16 @@ class Cluster:
         return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
 
     def _scheduler(self, limits: Limits, windows: set[int]) -> Scheduler:
-        if limits.scheduling_policy == "static":
-            raise NotModelled(
-                "scheduling_policy static: batches that are filled once and run to their end; choose fcfs or priority"
-            )
+        """The scheduler for these limits, and for step times with these sliding windows."""
         plain = limits.kv_groups == (KvGroup(),)
-        cache = None
-        if limits.enable_prefix_caching and self.requests.hashes is not None:
-            if not plain:
-                raise NotModelled("prefix caching with several KV groups or sliding windows; set enable_prefix_caching: false")
-            cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling)
+        caching = limits.enable_prefix_caching and self.requests.hashes is not None
+        if limits.scheduling_policy == "static":
+            if limits.async_scheduling or caching or windows or not plain:
+                raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows or several KV groups")
+            return StaticScheduler(limits)
+        if caching and not plain:
+            raise NotModelled("prefix caching with several KV groups or sliding windows; set enable_prefix_caching: false")
+        cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling) if caching else None
         return Scheduler(limits, cache) if plain and not windows else HybridScheduler(limits, cache, windows)
 
     def run(self, progress: bool) -> Trace:

@@ -211,6 +211,8 @@ class Replica:
         durations, count, waiting = self.durations, scheduler.count, len(scheduler.waiting)
         base = durations.decode[count] + durations.per_context * scheduler.context
         slope = durations.per_context * count
+        if scheduler.padding:
+            base += self._padded(count, count)
         for size, per_context, _ in durations.windows:
             base += per_context * scheduler.sums[size].inside
             slope += per_context * scheduler.sums[size].below
@@ -219,7 +221,7 @@ class Replica:
         self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
         room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
         self.cuttable = room and (not waiting or scheduler.overtaking)
-        self.counts = (self.number, count, count, 0, count, waiting, self.preempted)
+        self.counts = (self.number, count + scheduler.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
 
@@ -269,6 +271,9 @@ class Replica:
         sequences = count + len(scheduler.chunks)
         base = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         base += durations.per_context * context + durations.per_half_pair * half_pairs
+        if scheduler.padding:
+            base += self._padded(tokens, sampled)
+            sequences += scheduler.padding
         if durations.windows:
             base += self._in_windows()
         self.base = base
@@ -278,6 +283,13 @@ class Replica:
         even, waiting = count - len(scheduler.resumed), len(scheduler.waiting)
         self.counts = (self.number, sequences, even, tokens - count, sampled, waiting, self.preempted)
         self.preempted = 0
+
+    def _padded(self, tokens: int, sampled: int) -> float:
+        """What the padding of a static batch adds to a step of so many tokens."""
+        durations, padding = self.durations, self.scheduler.padding
+        seconds = durations.tokens[tokens + padding] - durations.tokens[tokens]
+        seconds += durations.sampled[sampled + padding] - durations.sampled[sampled] + durations.per_sequence * padding
+        return seconds + durations.per_context * self.scheduler.padded_context
 
     def _in_windows(self) -> float:
         """What layers with a window add to a step that is not even."""

@@ -69,6 +69,8 @@ class Scheduler(Decoding):
         "max_num_seqs",
         "max_tokens",
         "overtaking",
+        "padded_context",
+        "padding",
         "prefilling",
         "reserve",
         "resumed",
@@ -95,6 +97,7 @@ class Scheduler(Decoding):
         self.victims: list[Request] = []
         self.completed: list[Request] = []
         self.admitted = 0
+        self.padding = self.padded_context = 0
         self.watching = False
         self.max_num_seqs = limits.max_num_seqs
         self.max_tokens = limits.max_num_batched_tokens

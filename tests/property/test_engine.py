@@ -42,3 +42,9 @@ def test_with_a_prefix_cache_it_equals_the_naive_simulator_too(case: Case) -> No
 @given(hybrid_cases())
 def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too(case: Case) -> None:
     check(case)
+
+
+@drawn(40)
+@given(cases(scheduling_policy="static", async_scheduling=False))
+def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
