@@ -32,10 +32,10 @@ def run(
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
-    from simulator.planning.gates import check_github, run_checks, write_checks
+    from simulator.planning.gates import check_outputs, run_checks, write_checks
     from simulator.planning.review import review
 
-    check_github(github)
+    check_outputs(junit, github)
     scenarios = _loaded(files, settings)
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []

@@ -47,12 +47,12 @@ def size(
     quiet: Quiet = False,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
-    from simulator.planning.gates import check_github, sizing_checks, write_checks
+    from simulator.planning.gates import check_outputs, sizing_checks, write_checks
     from simulator.planning.sizing import Ask
     from simulator.planning.sizing import size as find
     from simulator.scenario import load
 
-    check_github(github)
+    check_outputs(junit, github)
     scenario = load(file, parsed_settings(settings))
     deployments = _space(gpus, quantizations, tensor_parallel, over)
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)

@@ -74,10 +74,11 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
 
     Raises SimulatorError when a file cannot be written, or there is no such step.
     """
-    check_github(github)
+    check_outputs(junit_file, github)
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if junit_file is not None:
+            junit_file.parent.mkdir(parents=True, exist_ok=True)
             junit_file.write_text(junit(title, checks), "utf-8")
         if github and target:
             with Path(target).open("a", encoding="utf-8") as file:
@@ -86,9 +87,16 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
         raise SimulatorError(f"cannot write {problem.filename}: {problem.strerror}") from None
 
 
-def check_github(wanted: bool) -> None:
-    """Raises SimulatorError when a summary for GitHub is wanted outside of a GitHub step: better before the work than after."""
-    if wanted and not os.environ.get("GITHUB_STEP_SUMMARY"):
+def check_outputs(junit_file: Path | None, github: bool) -> None:
+    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub outside of a GitHub step.
+
+    Better before the work than after.
+    """
+    if junit_file is not None:
+        above = next(parent for parent in junit_file.absolute().parents if parent.exists())
+        if junit_file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+            raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
+    if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
         raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
 
 

@@ -182,6 +182,13 @@ def test_a_config_json_that_is_not_understood_is_refused(run, tmp_path, content,
     assert said in mistake(run("memory", "config.json", "--gpu", "l4"))
 
 
+@pytest.mark.parametrize("verb", ["run", "size"])
+@pytest.mark.parametrize("place", [".", "case.yaml/junit.xml"])
+def test_a_junit_file_that_cannot_be_written_is_told_before_the_work(run, tmp_path, verb, place):
+    assert f"--junit {place}: cannot be written" in mistake(run(verb, written(tmp_path), "--junit", place))
+    assert [left.name for left in tmp_path.iterdir()] == ["case.yaml"]
+
+
 @pytest.mark.parametrize("verb", ["catalog", None])
 def test_no_verb_shows_the_help_and_is_no_success(run, verb):
     found = run(*([verb] if verb else []))
