@@ -53,8 +53,14 @@ def test_a_summary_outside_of_github_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SimulatorError, match="cannot write"):
-        write_checks("title", CHECKS, junit_file=tmp_path / "no" / "out.xml", github=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SimulatorError, match="cannot be written"):
+        write_checks("title", CHECKS, junit_file=tmp_path / "file" / "out.xml", github=False)
+
+
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    write_checks("title", CHECKS, junit_file=tmp_path / "new" / "out.xml", github=False)
+    assert (tmp_path / "new" / "out.xml").is_file()
 
 
 def test_a_run_is_checked_term_by_term_and_what_does_not_start_fails(tmp_path: Path) -> None:
