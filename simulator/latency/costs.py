@@ -52,7 +52,7 @@ def cost(
     reaches: tuple[Reach, ...] = (),
     tiny_reduces: int = 0,
 ) -> Cost:
-    """A Cost whose norm in front is counted, and whose absent arrays are zero."""
+    """A Cost whose norm in front is counted where it is a kernel of its own, and whose absent arrays are zero."""
     nothing = np.zeros_like(r.tokens)
     residual = r.tokens * 8.0 * r.model.hidden  # two vectors read and two written, 16 bits each
     return Cost(
@@ -60,7 +60,7 @@ def cost(
         experts=nothing if experts is None else experts,
         moved=residual if moved is None else residual + moved,
         recurrent=nothing if recurrent is None else recurrent,
-        small=small + 1,
+        small=small + (0 if r.fused_norms else 1),
         fixed=fixed,
         per_sequence=per_sequence,
         reaches=reaches,

@@ -60,6 +60,11 @@ class Rank:
         return fraction * (self.link_bytes_per_s or self.gpu.link_bytes_per_s)
 
     @property
+    def fused_norms(self) -> bool:
+        """Whether norms run inside the all-reduce before them: FlashInfer's kernel in vLLM V1 on data-center Blackwell."""
+        return self.tp > 1 and self.gpu.architecture == "blackwell" and self.engine.generation == "v1"
+
+    @property
     def sixteen_flops(self) -> float:
         """FLOP/s of 16-bit matmuls."""
         return self.gpu.flops["bf16" if self.gpu.computes("bf16") else "fp16"]
