@@ -157,6 +157,14 @@ def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
 
 
 @st.composite
+def cached_hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with sliding windows and a prefix cache."""
+    case = draw(hybrid_cases(enable_prefix_caching=True, **fixed))
+    size = case.replicas[0][1].block_size
+    return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size))))
+
+
+@st.composite
 def cached_cases(draw: st.DrawFn, **fixed: Any) -> Case:
     """Any case with a prefix cache."""
     size = draw(st.sampled_from([1, 2, 4]))

@@ -23,7 +23,7 @@ FINISHED, REFUSED, TIMED_OUT, CANCELLED = range(4)
 
 @dataclass(eq=False)
 class Block:
-    label: int | None = None
+    label: tuple[int, int] | None = None
     users: int = 0
 
 
@@ -32,7 +32,7 @@ class Pool:
     """All blocks of a replica; the free ones in the order in which they will be used again."""
 
     free: list[Block]
-    by_label: dict[int, list[Block]] = field(default_factory=dict)
+    by_label: dict[tuple[int, int], list[Block]] = field(default_factory=dict)
 
     def new(self) -> Block:
         block = self.free.pop(0)
@@ -52,7 +52,7 @@ class Pool:
         if block.users == 0:
             self.free.append(block)
 
-    def register(self, block: Block, label: int) -> None:
+    def register(self, block: Block, label: tuple[int, int]) -> None:
         block.label = label
         self.by_label.setdefault(label, []).append(block)
 
@@ -145,7 +145,9 @@ class Server:
         if self.limits.enable_prefix_caching:
             upto = min(tokens // self.limits.block_size, len(item.labels))
             for i in range(item.registered, upto):
-                self.pool.register(item.blocks[0][i], item.labels[i])
+                for group, blocks in enumerate(item.blocks):
+                    if blocks[i] is not None:
+                        self.pool.register(blocks[i], (item.labels[i], group))
             item.registered = max(item.registered, upto)
 
     def _free(self, item: Item) -> None:
@@ -156,14 +158,27 @@ class Server:
         item.blocks = []
         item.registered = 0
 
-    def _cached(self, item: Item) -> list[Block]:
-        hits = []
-        for label in item.labels[: (item.known - 1) // self.limits.block_size]:
-            found = self.pool.by_label.get(label) if self.limits.enable_prefix_caching else None
-            if not found:
-                break
-            hits.append(found[0])
-        return hits
+    def _cached(self, item: Item) -> list[list[Block | None]]:
+        """The cached blocks of each group; None outside its window. All groups must agree on how many there are."""
+        if not self.limits.enable_prefix_caching:
+            return [[] for _ in self.groups]
+        most = min(len(item.labels), (item.known - 1) // self.limits.block_size)
+        while True:
+            hits = [self._cached_in(item, group, window, most) for group, window in enumerate(self.groups)]
+            if min(map(len, hits)) == most:
+                return hits
+            most = min(map(len, hits))
+
+    def _cached_in(self, item: Item, group: int, window: int | None, most: int) -> list[Block | None]:
+        cached = [next(iter(self.pool.by_label.get((label, group), ())), None) for label in item.labels[:most]]
+        if window is None:
+            return cached[: cached.index(None)] if None in cached else cached
+        needed = max(1, math.ceil((window - 1) / self.limits.block_size))
+        for end in range(most, 0, -1):
+            start = max(0, end - needed)
+            if None not in cached[start:end]:
+                return [None] * start + cached[start:end]
+        return []
 
     def used(self) -> int:
         return self.limits.kv_blocks - len(self.pool.free)
@@ -222,12 +237,13 @@ class Server:
         by_priority = self.limits.scheduling_policy == "priority"
         item = min(self.waiting, key=self._rank) if by_priority else self.waiting[0]
         hits = self._cached(item)
-        item.computed = len(hits) * self.limits.block_size
-        item.blocks = [list(hits)] if self.limits.enable_prefix_caching else [[] for _ in self.groups]
+        item.computed = len(hits[0]) * self.limits.block_size
+        item.blocks = hits
+        found = [block for blocks in hits for block in blocks if block is not None]
         tokens = min(item.known - item.computed, self.limits.prefill_cap)
         fits = tokens <= budget or self.limits.enable_chunked_prefill
         tokens = min(tokens, budget)
-        idle_hits = sum(block.users == 0 for block in hits)
+        idle_hits = sum(block.users == 0 for block in found)
         spare = self.limits.watermark_blocks if self.running else 0
         lacking = self._lacking(item, item.computed + tokens)
         if self.limits.reserve_full_prompt:
@@ -235,9 +251,9 @@ class Server:
         if not fits or lacking + idle_hits + spare > len(self.pool.free):
             item.computed, item.blocks = 0, []
             return 0
-        for block in hits:
+        for block in found:
             self.pool.touch(block)
-        item.registered = len(hits)
+        item.registered = len(hits[0])
         item.prefilling = True
         self._allocate(item, tokens)
         self.waiting.remove(item)

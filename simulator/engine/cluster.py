@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import simpy
 
+from simulator.engine.block_cache import BlockCache
 from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
-from simulator.engine.hybrid import HybridScheduler
+from simulator.engine.hybrid import BlockwiseScheduler, HybridScheduler
 from simulator.engine.labels import Labels
 from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.prefix_cache import PrefixCache
@@ -96,7 +97,9 @@ class Cluster:
                 raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows or several KV groups")
             return StaticScheduler(limits)
         if caching and not plain:
-            raise NotModelled("prefix caching with several KV groups or sliding windows; set enable_prefix_caching: false")
+            groups = [group.window for group in limits.kv_groups for _ in range(group.groups)]
+            blocks = BlockCache(limits.kv_blocks, limits.block_size, groups, lag=limits.async_scheduling)
+            return BlockwiseScheduler(limits, blocks, windows)
         cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling) if caching else None
         return Scheduler(limits, cache) if plain and not windows else HybridScheduler(limits, cache, windows)
 

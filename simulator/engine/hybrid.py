@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from simulator.engine.block_cache import BlockCache
 from simulator.engine.limits import Limits
 from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.request import Request
@@ -114,13 +115,13 @@ class HybridScheduler(Scheduler):
         request.pinned, request.moved_at = True, computed
         return super()._needed_on_walk(request, tokens) * self.groups
 
-    def _needed_to_start(self, tokens: int, lacking: int) -> tuple[int, int]:
-        """Blocks that a waiting request takes for its first `tokens`, and those that must be free."""
+    def _needed_to_start(self, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
+        """Blocks that a waiting request takes for the `tokens` after its `hits` blocks, and those that must be free."""
         needed = -(-tokens // self.block_size) * self.groups
         if not self.reserve:
             return needed, needed
-        whole = -(-lacking // self.block_size)
-        return needed, max(needed, sum(min(whole, cap) * groups for cap, groups in self.caps))
+        whole = hits - -lacking // self.block_size
+        return needed, max(needed, sum(max(min(whole, cap) - hits, 0) * groups for cap, groups in self.caps))
 
     def _head_waits(self, blocks: int) -> None:
         super()._head_waits(blocks)
@@ -177,3 +178,39 @@ class HybridScheduler(Scheduler):
             if self.wanted and free >= self.wanted:
                 return i
         return steps
+
+
+class BlockwiseScheduler(HybridScheduler):
+    """Where prompts share blocks as well: which block holds what matters to every group, so every step is composed by walking."""
+
+    __slots__ = ("block_cache",)
+
+    def __init__(self, limits: Limits, cache: BlockCache, sizes: Iterable[int]) -> None:
+        super().__init__(limits, None, sizes)
+        self.block_cache = cache
+        self.cache = cache  # type: ignore[assignment]  # of a PrefixCache it has all that is asked of it here
+
+    def horizon(self) -> int:
+        """One step at a time."""
+        return 1
+
+    def _take(self, needed: int) -> None:
+        self.chunks = []
+        self._walk()
+
+    def _needed_on_walk(self, request: Request, tokens: int) -> int:
+        computed = self.step + request.offset if request.decoding else request.computed
+        self.free += self.block_cache.leave_windows(request, computed)
+        return Scheduler._needed_on_walk(self, request, tokens) * self.groups
+
+    def _grant(self, request: Request, tokens: int, needed: int) -> None:
+        self.free -= needed
+        if request.decoding:
+            computed = self.step + request.offset + 1
+            self.block_cache.extend(request, computed, computed - self.block_cache.lag)
+        else:
+            self.block_cache.extend(request, request.computed + tokens, request.computed + tokens)
+
+    def _give_back(self, request: Request, *, finished: bool = False) -> None:
+        known = request.computed if finished else request.computed - self.block_cache.lag
+        self.free += self.block_cache.release(request, known)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from simulator.engine.extents import Extent
+
+if TYPE_CHECKING:
+    from simulator.engine.block_cache import Block
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +48,7 @@ class Request:
     offset: int = field(init=False)
     last_step: int = field(init=False)
     held: list[tuple[Extent, int]] = field(init=False)
+    rows: list[list[Block | None]] = field(init=False)
 
     @property
     def known(self) -> int:

@@ -211,9 +211,7 @@ class Scheduler(Decoding):
                 self._preempt(victim, taken_back)
             if request.order not in self.running:
                 break
-            self._take_free(needed)
-            if not request.decoding and self.cache is not None:
-                self.cache.register(request, request.computed + tokens, self.step)
+            self._grant(request, tokens, needed)
             given[request] = tokens
             budget -= tokens
         self.chunks = [(r, n, r.computed + n == r.known) for r, n in given.items() if not r.decoding]
@@ -221,6 +219,12 @@ class Scheduler(Decoding):
         for request in self.stalled:
             request.stalled = True
         return budget
+
+    def _grant(self, request: Request, tokens: int, needed: int) -> None:
+        """Let a running request take what it needs to compute `tokens` more."""
+        self._take_free(needed)
+        if not request.decoding and self.cache is not None:
+            self.cache.register(request, request.computed + tokens, self.step)
 
     def _needed_on_walk(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more."""
@@ -264,7 +268,7 @@ class Scheduler(Decoding):
             needed = -(-tokens // size)
             must_fit = -(-lacking // size) if self.reserve else needed
             if self.hybrid:
-                needed, must_fit = self._needed_to_start(tokens, lacking)
+                needed, must_fit = self._needed_to_start(tokens, lacking, hits)
             if must_fit + idle + (self.watermark if running else 0) > self.free:
                 self._head_waits(must_fit + idle + (self.watermark if running else 0))
                 break
@@ -340,7 +344,7 @@ class Scheduler(Decoding):
         """Blocks in use once `steps` of the even steps have begun."""
         return self.total - self.free + self.blocks_needed(steps) - self.ring[self.step % self.block_size]
 
-    def _needed_to_start(self, tokens: int, lacking: int) -> tuple[int, int]:
+    def _needed_to_start(self, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
         raise NotImplementedError
 
     def _move_windows(self, steps: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cases, hybrid_cases
+from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cached_hybrid_cases, cases, hybrid_cases
 from hypothesis import HealthCheck, given, settings
 
 TIMES = 10 if os.environ.get("ENGINE_CASES") == "full" else 1
@@ -47,4 +47,10 @@ def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too
 @drawn(40)
 @given(cases(scheduling_policy="static", async_scheduling=False))
 def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(40)
+@given(cached_hybrid_cases())
+def test_prefixes_are_found_in_all_layer_groups_as_the_naive_simulator_finds_them(case: Case) -> None:
     check(case)
