@@ -16,6 +16,7 @@ from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.memory.weights import parameters
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, repeated, requests_of, second_pass
 from simulator.validation.serving_rows import Prediction, compare_rows, engine_of, quantization_of, values_in
@@ -103,7 +104,7 @@ def server_of(row: Row) -> Server:
     """The server of a row. Where it does not state `tp`, GPUs beyond one tensor-parallel group are further replicas."""
     base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
     gpus = int(number(row, "n_gpu") or 1)
-    tp = int(number(row, "tp") or _smallest_split(row, base, gpus))
+    tp = int(number(row, "tp") or _smallest_split(row, base, card, gpus))
     release, _ = engine_of(row, "0.7.3")
     offline = "offline" in notes
     return Server(
@@ -127,7 +128,7 @@ def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
         found["gpu_memory_utilization"] = float(share[1])
     if longest := re.search(r"max_model_len=(\d+)", notes):
         return {**found, "max_model_len": int(longest[1])}
-    if (seqs := re.search(r"max_num_seqs=(\d+)", notes)) and offline:
+    if offline and (seqs := re.search(r"max_num_seqs=(\d+)", notes)):  # online runs come nearer with vLLM's default
         found["max_num_seqs"] = int(seqs[1])
     if name := _set_of(row):
         found["max_model_len"] = _MAX_MODEL_LEN[name]
@@ -146,11 +147,9 @@ def _quantization(row: Row, base: Model, offline: bool) -> Quantization | None:
     return quantization_of(_CLASSES[known], base) if known != "bf16" else None
 
 
-def _smallest_split(row: Row, base: Model, gpus: int) -> int:
-    """GPUs a model needs in 16 or fewer bits: published rates state the GPUs and not how the model is split over them."""
-    card, form = gpu(text(row, "gpu", "gpu_norm")), text(row, "quant_class")
-    billions = float(re.search(r"(\d+(?:\.\d+)?)b", base.name)[1]) if re.search(r"(\d+(?:\.\d+)?)b", base.name) else 1.0  # type: ignore[index]
-    weights = billions * 1e9 * {"bf16": 2.0, "int4": 0.55}.get(form, 1.0)
+def _smallest_split(row: Row, base: Model, card: Gpu, gpus: int) -> int:
+    """GPUs that the weights need: published rates state the GPUs and not how the model is split over them."""
+    weights = parameters(base) * {"bf16": 2.0, "int4": 0.55}.get(text(row, "quant_class"), 1.0)
     return next((n for n in (1, 2, 4, 8) if n <= gpus and weights < 0.8 * n * card.memory_bytes), gpus)
 
 
