@@ -36,8 +36,8 @@ def main() -> None:
 
 def measure(rounds: int, *, quick: bool, console: Console, tell: Callable[[str], None]) -> dict[str, Any]:
     """Everything, printed as it comes; the same as plain values."""
-    rounds, share = (1, 0.15) if quick else (rounds, 1.0)
-    speeds = {case.name: prepared(case, share) for case in cases()}
+    rounds, shares = (1, (0.3, 0.05)) if quick else (max(1, rounds), (1.0, 1.0))
+    speeds = {case.name: prepared(case, *shares) for case in cases()}
     for number in range(rounds):
         tell(f"cases, round {number + 1} of {rounds}")
         for found in filter(None, speeds.values()):
@@ -59,7 +59,7 @@ def _others(plain: Case, quick: bool, rounds: int) -> list[tuple[str, Callable[[
     return [
         ("cost of long runs", lambda: growth(plain, few, sizes)),
         ("memory", lambda: [memory(sizes[-1])]),
-        ("whole runs", lambda: whole_runs(plain, few, asked, searches=not quick)),
+        ("whole runs", lambda: whole_runs(plain, few, asked, only_plain=quick)),
         ("binding", lambda: binding(rounds)),
         ("search", lambda: [] if quick else [search(plain, few)]),
     ]

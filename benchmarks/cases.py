@@ -76,16 +76,16 @@ def chat() -> Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every case, the plain chat first."""
+    """Every case, those that are compared with the plain chat beside it."""
     plain = chat()
     yield plain
+    yield from _replicas(plain)
     synchronous = replace(plain.limits, async_scheduling=False)
     yield replace(plain, name="chat, no async scheduling", limits=synchronous)
     yield _at_load(replace(plain, name="overload, 130 %"), 1.3)
     yield _long_outputs(plain)
     yield _short_outputs(plain)
     yield _kv_starved(plain)
-    yield from _replicas(plain)
     yield _conversations(plain)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from statistics import median
+from itertools import zip_longest
+from statistics import mean, median
 
 from benchmarks import goals
 from benchmarks.cases import CHAT, LONG, REPLICAS, STARVED, TURNS, Case
@@ -15,6 +16,7 @@ from simulator.errors import NotModelled
 from simulator.workload.requests import Requests
 
 SIZES = (10_000, 100_000, 1_000_000)
+_LEAST = 50_000
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ class Speed:
         """One more round."""
         case, requests, few = self.case, self.requests, self.few
         before = bare_timeout_s()
-        self.engine_s.append(cpu_seconds(lambda: case.serve(requests)) / len(requests))
+        self.engine_s.append(cpu_seconds(lambda: case.serve(requests), times=3) / len(requests))
         self.timeout_s.append((before + bare_timeout_s()) / 2)
         self.engine_beside_oracle_s.append(cpu_seconds(lambda: case.serve(few), times=3) / len(few))
         self.oracle_s.append(cpu_seconds(lambda: case.ask_oracle(few)) / len(few))
@@ -56,9 +58,9 @@ class Speed:
         return ratio(self.engine_s, self.timeout_s)
 
 
-def prepared(case: Case, share: float) -> Speed | None:
+def prepared(case: Case, share: float, oracle_share: float) -> Speed | None:
     """A case with a share of its requests, served once to warm up; None if the engine does not model it."""
-    requests, few = (case.draw(max(1, round(share * n))) for n in (case.requests, case.oracle_requests))
+    requests, few = case.draw(round(share * case.requests)), case.draw(max(1, round(oracle_share * case.oracle_requests)))
     try:
         trace = case.serve(requests)
     except NotModelled:
@@ -75,17 +77,23 @@ def _refuse_another_story(case: Case, trace: Trace, oracle_steps: int) -> None:
 
 
 def growth(case: Case, rounds: int, sizes: tuple[int, ...]) -> list[Figure]:
-    """CPU per request of runs of these sizes, and the largest against the smallest."""
+    """CPU per request of runs of these sizes, all but the largest before and after it; and the largest against the smallest."""
     drawn = [case.draw(n) for n in sizes]
     times: list[list[float]] = [[] for _ in sizes]
     for _ in range(rounds):
-        for requests, found in zip(drawn, times, strict=True):
-            repeats = max(1, SIZES[1] // len(requests))
-            found.append(cpu_seconds(partial(case.serve, requests), repeats) / len(requests))
+        before = [_cost(case, requests) for requests in drawn]
+        after = [_cost(case, requests) for requests in drawn[:-1]]
+        for found, costs in zip(times, zip_longest(before, after, fillvalue=before[-1]), strict=True):
+            found.append(mean(costs))
     figures = [Figure(f"CPU per request, run of {n:,}", "us", 1e6 * median(t)) for n, t in zip(sizes, times, strict=True)]
     whole = sizes == SIZES
     name = f"cost per request, {sizes[-1]:,} against {sizes[0]:,}"
     return [*figures, Figure(name, "x", ratio(times[-1], times[0]), goals.GROWTH if whole else None)]
+
+
+def _cost(case: Case, requests: Requests) -> float:
+    repeats = max(1, _LEAST // len(requests))
+    return cpu_seconds(partial(case.serve, requests), repeats) / len(requests)
 
 
 def comparisons(speeds: dict[str, Speed | None]) -> list[Figure]:

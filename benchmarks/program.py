@@ -36,16 +36,15 @@ def memory(requests: int) -> Figure:
     return Figure(name, "MB", whole, goals.MEMORY, f"drawing the requests alone peaks at {drawing:.0f} MB")
 
 
-def whole_runs(case: Case, rounds: int, requests: int, *, searches: bool) -> list[Figure]:
-    """`sim run` as a process of its own: without and with its report, and by default, which is with `searches` too."""
+def whole_runs(case: Case, rounds: int, requests: int, *, only_plain: bool) -> list[Figure]:
+    """`sim run` as a process of its own: without report, with it, and as it is by default, with the searches too."""
     rate = case.workload.mean_rate()
     load = ["--set", f"workload.arrivals.rate={rate}/s", "--set", f"workload.requests={requests}"]
     with tempfile.TemporaryDirectory() as folder:
         written = ["--out", folder, "--force"]
-        variants = {
-            "without report": ["--no-limits", "--no-report"],
-            "with report": ["--no-limits", *written],
-        } | ({"with report and searches": written} if searches else {})
+        variants = {"without report": ["--no-limits", "--no-report"]}
+        if not only_plain:
+            variants |= {"with report": ["--no-limits", *written], "with report and searches": written}
         times = {
             name: [_sim("run", str(CHAT_FILE), *load, *options) for _ in range(rounds)] for name, options in variants.items()
         }
