@@ -86,7 +86,7 @@ def _table(report: Report) -> Table:
     for f in report.calibration.factors:
         key = f.model, f.gpu, f.quantization, f.tensor_parallel_size
         decode = ", ".join(f"{p.factor:.3f} ± {p.percent:.0f} % at {p.sequences}" for p in f.decode)
-        prefill = "as decode" if f.prefill is None else f"{f.prefill:.3f} ± {f.prefill_percent:.0f} %"
+        prefill = "as predicted" if f.prefill is None else f"{f.prefill:.3f} ± {f.prefill_percent:.0f} %"
         errors = [f"{values[key]:.1f} %" if key in values else "" for values in (report.before, report.after, report.left_out)]
         table.add_row(f.model, f.quantization, f.gpu, str(f.tensor_parallel_size), str(f.rows), decode, prefill, *errors)
     return table

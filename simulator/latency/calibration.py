@@ -33,7 +33,7 @@ class Factors:
     """What was fitted for one model on one GPU in one format at one tensor-parallel size.
 
     Between two `decode` points the factor is interpolated in the logarithm of the sequences; outside them it stays. `prefill`
-    scales what prompt tokens add; None takes the decode factor.
+    scales what prompt tokens add; None leaves that as it is.
     """
 
     model: str
@@ -73,7 +73,7 @@ def apply(step_time: StepTime, factors: Factors | None) -> StepTime:
     most = min(max(point.sequences for point in factors.decode), len(step_time.tokens) - 1)
     by_tokens = decode_factor(factors, np.arange(len(step_time.tokens), dtype=np.float64))
     last = float(by_tokens[most])
-    prefill = factors.prefill or last
+    prefill = factors.prefill or 1.0
     whole = step_time.tokens + step_time.constant
     tokens = np.where(np.arange(len(whole)) <= most, by_tokens * whole, last * whole[most] + prefill * (whole - whole[most]))
     return replace(

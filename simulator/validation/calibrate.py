@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from simulator.engine.source import Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
+from simulator.latency.step import Step
 from simulator.validation.measurements import Skipped
 from simulator.validation.protocols import Bench, Server, at_client
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
 POINT_ERROR, CLASS_ERROR = 0.05, 0.20
+PREFILL_POINT_ERROR, PREFILL_CLASS_ERROR = 0.10, 0.15
 # Two concurrencies identify a slope when the larger is at least this many times the smaller.
 _SPREAD = 2.0
-# The share of a measured TTFT that our engine must account for, so that it can tell how fast prefill is.
-_PREFILL_SHARE = 0.6
+# The share of a measured TTFT that computing the prompt must account for, so that it can tell how fast prefill is.
+_PREFILL_SHARE = 0.5
 _PASSES = 3
 
 Key = tuple[str, str, str, int]
@@ -100,7 +102,7 @@ def _fit(key: Key, points: list[Point], report: Report | None) -> Factors:
         factors = _decode(factors, points, _ratios(points, factors))
         factors = _prefill(factors, points)
     if report is not None and factors.prefill is None:
-        report.refused.append(f"{_name(key)}: prefill is not told by these rows; it takes the decode factor")
+        report.refused.append(f"{_name(key)}: prefill is not told by these rows and stays as predicted")
     return factors
 
 
@@ -136,27 +138,35 @@ def _decode(factors: Factors, points: list[Point], ratios: NDArray[np.float64]) 
 
 
 def _prefill(factors: Factors, points: list[Point]) -> Factors:
-    """The prefill factor, where rows have a TTFT that is mostly the engine's; None where they do not tell it."""
-    telling = []
-    for point in points:
-        if not point.ttft_ms:
-            continue
-        bench = Bench(calibration=_alone(factors))
-        trace = bench.run(point.server, point.requests, point.load)
-        engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
-        client_ms = 1e3 * float(np.nanmean(at_client(trace, point.concurrency)["ttft_s"]))
-        wanted = point.ttft_ms - (client_ms - engine_ms)
-        if wanted > _PREFILL_SHARE * point.ttft_ms:
-            telling.append(np.log(wanted / engine_ms))
+    """The prefill factor, from the TTFT of points that are mostly the computation of their own prompt; None without such.
+
+    A TTFT that is mostly the client's, or waiting for others, tells of them instead.
+    """
+    bench = Bench(calibration=_alone(factors))
+    own = [(point, point.ttft_ms) for point in points if point.ttft_ms]
+    telling = [_late(point, bench) for point, ttft_ms in own if _own_prompt_ms(point, bench) > _PREFILL_SHARE * ttft_ms]
     if not telling:
         return replace(factors, prefill=None)
-    weight = len(telling) / POINT_ERROR**2
-    now = np.log(factors.prefill or factors.decode[-1].factor)
-    shift = weight * float(np.mean(telling)) / (weight + 1 / CLASS_ERROR**2)
-    error = 100 / np.sqrt(weight + 1 / CLASS_ERROR**2)
-    return replace(
-        factors, prefill=round(float(np.exp(np.clip(now + shift, -1.5, 1.5))), 4), prefill_percent=round(float(error), 1)
-    )
+    precision = len(telling) / PREFILL_POINT_ERROR**2 + 1 / PREFILL_CLASS_ERROR**2
+    now = np.log(factors.prefill or 1.0)
+    found = float(np.sum(now + np.array(telling))) / PREFILL_POINT_ERROR**2 / precision
+    return replace(factors, prefill=round(float(np.exp(found)), 4), prefill_percent=round(100 / float(np.sqrt(precision)), 1))
+
+
+def _late(point: Point, bench: Bench) -> float:
+    """Logarithm of measured over predicted time to the first token in the engine."""
+    trace = bench.run(point.server, point.requests, point.load)
+    engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
+    client_ms = 1e3 * float(np.nanmean(at_client(trace, point.concurrency)["ttft_s"]))
+    return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
+
+
+def _own_prompt_ms(point: Point, bench: Bench) -> float:
+    """Milliseconds that the engine needs for a mean prompt by itself."""
+    step_time, limits = bench.bind(point.server)
+    prompt, most = round(float(point.requests.prompt_tokens.mean())), limits.max_num_batched_tokens
+    chunks = [(start, min(most, prompt - start), start + most >= prompt) for start in range(0, prompt, most)]
+    return 1e3 * sum(step_time.seconds(Step(chunks=(chunk,))) for chunk in chunks)
 
 
 def _ratios(points: Sequence[Point], factors: Factors | None) -> NDArray[np.float64]:

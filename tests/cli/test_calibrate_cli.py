@@ -75,11 +75,20 @@ def test_one_point_gives_one_factor(tmp_path: Path) -> None:
     assert [point.sequences for point in factors.decode] == [16]
 
 
-def test_what_does_not_tell_prefill_is_said_to_take_the_decode_factor(tmp_path: Path) -> None:
+def test_prefill_stays_as_predicted_where_rows_do_not_tell_it(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_text(rows((1, 20.0, 9.0)))
-    assert "prefill is not told by these rows; it takes the decode factor" in run(tmp_path, str(file))
+    assert "prefill is not told by these rows and stays as predicted" in run(tmp_path, str(file))
     assert load(tmp_path / "calibration.yaml").factors[0].prefill is None
+
+
+def test_a_long_prompt_by_itself_tells_prefill(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((1, 300.0, 7.5)).replace(",512,128,", ",8192,128,"))
+    run(tmp_path, str(file))
+    (factors,) = load(tmp_path / "calibration.yaml").factors
+    assert factors.prefill is not None
+    assert factors.prefill > 1.05, "our prediction is about 240 ms"
 
 
 def test_rows_that_cannot_be_are_named_and_the_rest_is_fitted(tmp_path: Path) -> None:

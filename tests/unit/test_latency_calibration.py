@@ -20,10 +20,12 @@ TWO = replace(
 )
 
 
-def test_one_factor_scales_every_step() -> None:
+def test_one_factor_scales_every_decode_step_and_leaves_what_prompts_add() -> None:
     before, after = LLAMA.bind(), apply(LLAMA.bind(), ONE)
-    for step in (Step((700,) * 16), Step((300,), ((0, 512, True),))):
-        assert after.seconds(step) == pytest.approx(1.2 * before.seconds(step))
+    decodes, prompt = Step((700,) * 8), Step((), ((0, 512, True),))
+    assert after.seconds(decodes) == pytest.approx(1.2 * before.seconds(decodes))
+    assert after.tokens[1000] - after.tokens[500] == pytest.approx(before.tokens[1000] - before.tokens[500])
+    assert before.seconds(prompt) < after.seconds(prompt) < 1.2 * before.seconds(prompt)
 
 
 def test_between_two_concurrencies_the_factor_goes_with_the_logarithm() -> None:
