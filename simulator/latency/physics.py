@@ -56,7 +56,7 @@ def touched_experts(tokens: Array, experts: float, per_token: float, skew: float
     probability p = 1 - (1 - w)^m, where m is set so that the p sum to `per_token`. skew 0 is an even choice. Exact up to 64
     tokens, interpolated between knots 5 % apart beyond.
 
-    >>> [float(touched_experts(np.array([t]), 8, 2)[0]) for t in (0.0, 1.0, 2.0)]
+    >>> touched_experts(np.array([0.0, 1.0, 2.0]), 8, 2).round(6).tolist()
     [0.0, 2.0, 3.5]
     """
     unseen = np.log1p(-np.minimum(_chance(round(experts), per_token, skew), 1 - 1e-12))
