@@ -108,7 +108,8 @@ def test_help_starts_at_once_and_without_the_heavy_libraries():
     assert after.ru_utime - before.ru_utime < 1.0, "half a second of wall time on an idle machine; this is CPU on a busy one"
 
 
-def test_completion_can_be_shown_and_completes(run):
+def test_completion_can_be_shown_and_completes(run, monkeypatch):
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: ("bash", "/bin/bash"))
     assert "complete -o default -F _sim_completion sim" in run("--show-completion", "bash").out
     completed = shell(_SIM_COMPLETE="complete_bash", COMP_WORDS="sim ru", COMP_CWORD="1")
     assert (completed.stdout.strip(), completed.returncode) == ("run", 0)

@@ -182,6 +182,11 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to commands in the background, and these tests may be in one: it makes them deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -195,7 +200,9 @@ def test_an_interrupted_run_leaves_no_file_no_process_and_no_traceback(tmp_path,
     long = ("requests: 50", "requests: 200000"), ("    gpu: rtx-4090\n", "    gpu: rtx-4090\n  - name: two\n    gpu: l4\n")
     command = [*START, "run", written(tmp_path, *long)]
     environment = {**os.environ, "LOKY_MAX_CPU_COUNT": "2"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_ctrl_c
+    ) as process:
         limit = time.monotonic() + 60
         while len(workers := children(process.pid)) < 3 and time.monotonic() < limit:
             time.sleep(0.05)
