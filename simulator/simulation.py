@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
 from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
 from simulator.latency import calibration
@@ -51,8 +52,10 @@ def bind(scenario: Scenario, deployment: Deployment) -> Bound:
 
 def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:
     assert args.block_size is not None and args.max_num_seqs is not None and args.max_num_batched_tokens is not None
+    blocks, groups = kv_pool(plan)
     return Limits(
-        kv_blocks=kv_blocks(plan),
+        kv_blocks=blocks,
+        kv_groups=groups,
         block_size=args.block_size,
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
@@ -67,12 +70,17 @@ def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:
     )
 
 
-def kv_blocks(plan: MemoryPlan) -> int:
-    """The blocks that requests can get: those of the pool, less vLLM's null block.
+def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...]]:
+    """The blocks that requests share, one being vLLM's null block, and the layer groups that take them.
 
-    Where layer groups of several kinds share the pool, the blocks of one kind that hold as many sequences of max_model_len.
+    A fixed state per sequence has no group of its own in the engine; there the pool is that of one group which holds as many
+    sequences of max_model_len.
     """
-    return max(1, plan.scheduler_blocks - 1)
+    layers = plan.layout.groups
+    if plan.layout.shards > 1 or any(layer.kind == "state" or layer.block_size != plan.layout.block_size for layer in layers):
+        return max(1, plan.scheduler_blocks - 1), (KvGroup(),)
+    reaches = Counter(layer.reach or None for layer in layers)
+    return max(1, plan.num_gpu_blocks - 1), tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
 
 
 def source_of(workload: Workload) -> Source:
