@@ -33,4 +33,4 @@ def test_layers_with_a_state_are_counted_by_whole_sequences(model: str) -> None:
     blocks, groups = kv_pool(found)
     assert groups == (KvGroup(),)
     per_sequence = -(-32768 // found.layout.block_size)
-    assert blocks / per_sequence == pytest.approx(found.max_concurrency, rel=0.01)
+    assert blocks / per_sequence == pytest.approx(found.max_concurrency, rel=0.02)  # whole blocks
