@@ -105,7 +105,7 @@ class Recorder:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
         times = ("arrival", "scheduled", "first_token", "finish", "left")
-        columns: dict[str, Column] = {f"{name}_s": np.frombuffer(getattr(self, name)) * scale for name in times}
+        columns: dict[str, Column] = {f"{name}_s": _scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
         finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
         columns["left_s"] = np.where(finished, columns["finish_s"], columns["left_s"])
         columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
@@ -124,9 +124,13 @@ class Recorder:
         steps = rows["steps"].astype(np.int64)
         end = rows["start_s"] + (steps * rows["base_s"] + rows["slope_s"] * (steps * (steps - 1) // 2))
         columns: dict[str, Column] = {name: rows[name] for name in _STRETCH.names or ()}
-        if scale != 1.0:
-            columns |= {name: columns[name] * scale for name in ("start_s", "base_s", "slope_s")}
-        return columns | {"end_s": end * scale}
+        columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": _scaled(end, scale)}
+
+
+def _scaled(ticks: Column, scale: float) -> Column:
+    """Times in seconds; what already is in seconds is not copied."""
+    return ticks if scale == 1.0 else ticks * scale
 
 
 def inter_token_latencies(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
