@@ -30,7 +30,7 @@ class Alarm(simpy.Event):
 class Clock(simpy.Environment):
     """Time of the simulation, in seconds or in ticks.
 
-    `turn` is the rank of the step end or time-out that came last, and `turn_at` its time. `queue` holds what is to come, the
+    `turn` is the largest rank of a step end or time-out that had its turn at `turn_at`, the latest such instant. `queue` holds what is to come, the
     next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and now + (then - now) is not always then
     in floating point; an alarm is set to the time itself.
     """

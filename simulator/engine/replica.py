@@ -76,7 +76,7 @@ class Replica:
             self.cuttable = False
             now = request.arrived
             if self._cut(self._steps_begun(now, self.clock.passed(self.rank))):
-                self._go_on(self.start + self._span(self.steps - 1) if self.lag else self.end)
+                self._go_on(self._next_turn())
         elif self.asleep:
             self.asleep = False
             self._go_on(request.arrived)
@@ -86,7 +86,7 @@ class Replica:
         self.outstanding -= 1
         self.abandoned.append(request)
         if self._cut(self._steps_begun(self.clock.now, passed=True)):
-            self.clock.set(self.alarm, self.start + self._span(self.steps - 1) if self.lag else self.end)
+            self.clock.set(self.alarm, self._next_turn())
 
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
@@ -112,7 +112,8 @@ class Replica:
         others = clock.queue
         turn = self._turn_ahead if self.lag else self._turn
         while True:
-            clock.turn_at, clock.turn = now, rank
+            if now > clock.turn_at or rank > clock.turn:
+                clock.turn_at, clock.turn = now, rank
             until = turn(now)
             if until is None:
                 self.asleep = True
@@ -140,7 +141,11 @@ class Replica:
         return self.end if self._compose(now, in_flight=False) else None
 
     def _turn_ahead(self, now: float) -> float | None:
-        """The same with async scheduling: the stretch's last step begins now; gives when the last of the next one begins."""
+        """The same with async scheduling: the stretch's last step begins now; gives when the next turn comes."""
+        if self.leaving and self.steps > 1:
+            self._let_go(self.leaving, now)
+            self.leaving = NOBODY
+            return self._next_turn()
         in_flight = self.steps > 0
         self._settle_ahead(now)
         self.start = self.end if in_flight else now
@@ -151,8 +156,14 @@ class Replica:
             self.start = self.end
             composed = self._compose(now, in_flight)
         if composed:
-            return self.start + self._span(self.steps - 1)
+            return self._next_turn()
         return self.end if in_flight else None
+
+    def _next_turn(self) -> float:
+        """When the stretch ends; with async scheduling, when its last step begins, or before that somebody leaves."""
+        if not self.lag:
+            return self.end
+        return self.start if self.leaving else self.start + self._span(self.steps - 1)
 
     def _settle_ahead(self, now: float) -> None:
         """Count the stretch as carried out though its last step begins now; who finishes with it leaves when it ends."""
@@ -217,9 +228,10 @@ class Replica:
             base += per_context * scheduler.sums[size].inside
             slope += per_context * scheduler.sums[size].below
         self.base, self.slope = base, slope
-        self.steps = steps = 1 if self.leaving else scheduler.horizon()
+        self.steps = steps = 1 if not base or (self.leaving and waiting) else scheduler.horizon()
         self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
-        room = steps > 1 and len(scheduler.running) < scheduler.max_num_seqs and count < scheduler.max_tokens
+        held = len(scheduler.running) - len(self.leaving)
+        room = steps > 1 and held < scheduler.max_num_seqs and count < scheduler.max_tokens
         self.cuttable = room and (not waiting or scheduler.overtaking)
         self.counts = (self.number, count + scheduler.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
