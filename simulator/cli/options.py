@@ -28,3 +28,13 @@ def parsed_settings(settings: list[str]) -> list[tuple[str, str]]:
             raise ScenarioError(f"--set {setting}: expected PATH=VALUE, e.g. --set workload.arrivals.rate=6/s")
         pairs.append((path.strip(), text))
     return pairs
+
+
+def write_page(page: Path, html: str) -> None:
+    """Write a page to a file. Raises SimulatorError where that cannot be."""
+    from simulator.errors import SimulatorError
+
+    try:
+        page.write_text(html, "utf-8")
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {page}: {problem.strerror or problem}; choose another file with --report") from None

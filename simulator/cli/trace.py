@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simulator.cli.options import Json
+from simulator.cli.options import Json, write_page
 
 if TYPE_CHECKING:
     from simulator.workload.tracefile import TraceFile
@@ -30,6 +30,7 @@ def trace(
     time_unit: Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us or ns.")] = None,
     block_size: Annotated[int | None, typer.Option(min=1, help="Tokens that one hash id stands for.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken lines however many there are.")] = False,
+    page: Annotated[Path | None, typer.Option("--report", metavar="PAGE", help="Draw it as a page in this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tell what is in a trace (rates, bursts, lengths, prefix reuse), with a workload that stands for it to paste into a
@@ -41,10 +42,10 @@ def trace(
     if command is not None or (file is not None and file.suffix in (".yaml", ".yml")):
         _print_benchmark(file, command, as_json=as_json)
     elif file is not None:
-        _print_trace(file, _trace_file(file, column, time_unit, block_size, skip_bad), as_json=as_json)
+        _print_trace(file, _trace_file(file, column, time_unit, block_size, skip_bad), page, as_json=as_json)
 
 
-def _print_trace(file: Path, spec: TraceFile, *, as_json: bool) -> None:
+def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: bool) -> None:
     import json
 
     from simulator.cli.trace_output import print_portrait, trace_data
@@ -61,6 +62,10 @@ def _print_trace(file: Path, spec: TraceFile, *, as_json: bool) -> None:
         fitted = fit(seen)
     except MeasurementError as problem:
         fitted = str(problem)
+    if page is not None:
+        from simulator.report.trace_page import html
+
+        write_page(page, html(file.name, figures, fitted))
     if as_json:
         print(json.dumps(trace_data(file, figures, fitted), indent=2))
     else:

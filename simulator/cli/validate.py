@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.options import Json
+from simulator.cli.options import Json, write_page
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,9 @@ def validate(
 
     findings = compare(path, None if calibration is None else load(calibration))
     if page is not None:
-        _write_page(findings, path, page)
+        from simulator.report.accuracy import html
+
+        write_page(page, html(findings, path.name, _skipped(findings)))
     if as_json:
         import json
 
@@ -49,16 +51,6 @@ def validate(
         console.print(line, highlight=False, markup=False)
     for note in findings.notes:
         console.print(note, highlight=False, markup=False)
-
-
-def _write_page(findings: Findings, path: Path, page: Path) -> None:
-    from simulator.errors import SimulatorError
-    from simulator.report.accuracy import html
-
-    try:
-        page.write_text(html(findings, path.name, _skipped(findings)), "utf-8")
-    except OSError as problem:
-        raise SimulatorError(f"cannot write {page}: {problem.strerror or problem}; choose another file with --report") from None
 
 
 def _skipped(findings: Findings) -> list[str]:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulator.report import theme
-from simulator.report.offline import as_json, asset, markup, template, vega
+from simulator.report.plain import Drawing, Table, plain_page
 from simulator.validation.compare import report
 from simulator.validation.measurements import Comparison, Findings
 
 _MOST_POINTS, _OFF = 3_000, 0.2
+_ERRORS = (
+    ("median %", "median_percent"),
+    ("mean %", "mean_percent"),
+    ("p90 %", "p90_percent"),
+    ("bias %", "bias_percent"),
+    ("right %", "right_percent"),
+)
 
 
 def html(findings: Findings, source: str, skipped: Sequence[str]) -> str:
     """The page of what `sim validate` found in `source`; `skipped` says which rows were left out, and why."""
-    from simulator import __version__
-
-    page: str = template("accuracy.html").render(
-        version=__version__,
-        source=source,
-        compared=f"{len(findings.comparisons):,}",
-        groups=report(findings)["groups"],
-        skipped=skipped,
-        style=markup(asset("page.css")),
-        vega=markup(vega()),
-        chart=as_json(_points(findings.comparisons)),
-        config=as_json(theme.config()),
+    points = Drawing(
+        "Every figure",
+        "On the line the prediction is exact; the thin lines are 20% off. Both axes are logarithmic.",
+        _points(findings.comparisons),
     )
-    return page
+    return plain_page(
+        "Predicted against measured",
+        f"{len(findings.comparisons):,} figures of {source}; {len(skipped)} kinds of rows were skipped.",
+        [points],
+        [Table("Errors", ("rows", "metric", "n", *(name for name, _ in _ERRORS)), [_row(g) for g in report(findings)["groups"]])],
+        lines=("Skipped", skipped),
+    )
+
+
+def _row(group: Mapping[str, Any]) -> list[str]:
+    errors = (f"{group[key]:.1f}" if key in group else "" for _, key in _ERRORS)
+    return [group["group"], group["metric"], str(group["n"]), *errors]
 
 
 def _points(comparisons: Sequence[Comparison]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FOUND = Findings(
 
 def test_every_figure_is_drawn_and_every_group_is_listed() -> None:
     text = html(FOUND, "runs", ["skipped runs.csv row 3: unknown <GPU>"])
-    chart = re.search(r'id="chart">(.*?)</script>', text, re.DOTALL)
+    chart = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert chart is not None
     assert chart[1].count('"predicted":') >= 2
     assert "3 figures of runs" in text
