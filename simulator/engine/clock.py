@@ -30,9 +30,9 @@ class Alarm(simpy.Event):
 class Clock(simpy.Environment):
     """Time of the simulation, in seconds or in ticks.
 
-    `turn` is the largest rank of a step end or time-out that had its turn at `turn_at`, the latest such instant. `queue` holds what is to come, the
-    next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and now + (then - now) is not always then
-    in floating point; an alarm is set to the time itself.
+    `turn` is the largest rank of a step end or time-out that had its turn at `turn_at`, the latest such instant. `queue`
+    holds what is to come, the next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and
+    now + (then - now) is not always then in floating point; an alarm is set to the time itself.
     """
 
     def __init__(self) -> None:

@@ -115,8 +115,9 @@ class HybridScheduler(Scheduler):
         request.pinned, request.moved_at = True, computed
         return super()._needed_on_walk(request, tokens) * self.groups
 
-    def _needed_to_start(self, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
+    def _needed_to_start(self, request: Request, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
         """Blocks that a waiting request takes for the `tokens` after its `hits` blocks, and those that must be free."""
+        request.pinned, request.moved_at = True, 0
         needed = -(-tokens // self.block_size) * self.groups
         if not self.reserve:
             return needed, needed
@@ -134,7 +135,6 @@ class HybridScheduler(Scheduler):
             return
         moved_at = request.moved_at if request.pinned else request.computed - 1
         self.free += -(-request.computed // self.block_size) * self.groups - self._passed(-1, moved_at)
-        request.pinned, request.moved_at = True, 0
 
     def _passed(self, start: int, end: int) -> int:
         """Blocks that fall out of the windows as a context grows from `start` to `end`."""

@@ -97,6 +97,7 @@ class PrefixCache:
             held.append((part, end))
         held.reverse()
         request.held = held
+        request.growing = False
         request.registered = self.found[-1][2] if self.found else 0
         self.reuse(blocks)
         self.register(request, tokens, step)

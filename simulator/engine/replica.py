@@ -125,18 +125,8 @@ class Replica:
             clock.skip_to(now)
 
     def _turn(self, now: float) -> float | None:
-        """A stretch has ended: deal with what came of it, and compose the next; gives when that ends, None if there is none."""
-        scheduler, steps = self.scheduler, self.steps
-        if steps:
-            finished = scheduler.advance(steps)
-            rows, used = self.rows, scheduler.total - scheduler.free
-            rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, used)
-            if scheduler.completed or scheduler.resumed:
-                self._note_tokens()
-            if self.abandoned:
-                finished = self._drop_abandoned(finished)
-            if finished:
-                self._let_go(finished, now)
+        """A stretch has ended: settle it and compose the next; gives when that ends, None if there is nothing to do."""
+        self._settle(now)
         self.start = now
         return self.end if self._compose(now, in_flight=False) else None
 
@@ -146,18 +136,14 @@ class Replica:
             self._let_go(self.leaving, now)
             self.leaving = NOBODY
             return self._next_turn()
-        in_flight = self.steps > 0
-        self._settle_ahead(now)
-        self.start = self.end if in_flight else now
-        composed = self._compose(now, in_flight)
-        if composed and not in_flight:
-            in_flight = True
-            self._settle_ahead(now)
-            self.start = self.end
-            composed = self._compose(now, in_flight)
-        if composed:
-            return self._next_turn()
-        return self.end if in_flight else None
+        if not self.steps:
+            self._settle(now)
+            self.start = now
+            if not self._compose(now, in_flight=False):
+                return None
+        self._settle(now)
+        self.start = self.end
+        return self._next_turn() if self._compose(now, in_flight=True) else self.end
 
     def _next_turn(self) -> float:
         """When the stretch ends; with async scheduling, when its last step begins, or before that somebody leaves."""
@@ -165,17 +151,24 @@ class Replica:
             return self.end
         return self.start if self.leaving else self.start + self._span(self.steps - 1)
 
-    def _settle_ahead(self, now: float) -> None:
-        """Count the stretch as carried out though its last step begins now; who finishes with it leaves when it ends."""
+    def _settle(self, now: float) -> None:
+        """Carry out the stretch in hand and write it down; let go who has all tokens, with async scheduling one step later."""
         scheduler, steps = self.scheduler, self.steps
-        finished, self.leaving = self.leaving, NOBODY
+        finished = self.leaving
         if steps:
-            self.leaving = scheduler.advance(steps)
+            done = scheduler.advance(steps)
             rows, used = self.rows, scheduler.total - scheduler.free
             rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, used)
-            self._note_tokens()
-            for request in self.leaving:
-                request.leaving = True
+            if scheduler.completed or scheduler.resumed:
+                self._note_tokens()
+            if self.lag:
+                self.leaving = done
+                for request in done:
+                    request.leaving = True
+            else:
+                finished = done
+        elif finished:
+            self.leaving = NOBODY
         if self.abandoned:
             finished = self._drop_abandoned(finished)
         if finished:
@@ -224,9 +217,10 @@ class Replica:
         slope = durations.per_context * count
         if scheduler.padding:
             base += self._padded(count, count)
-        for size, per_context, _ in durations.windows:
-            base += per_context * scheduler.sums[size].inside
-            slope += per_context * scheduler.sums[size].below
+        if scheduler.hybrid:
+            for size, per_context, _ in durations.windows:
+                base += per_context * scheduler.sums[size].inside
+                slope += per_context * scheduler.sums[size].below
         self.base, self.slope = base, slope
         self.steps = steps = 1 if not base or (self.leaving and waiting) else scheduler.horizon()
         self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))

@@ -41,10 +41,10 @@ class Request:
     left: bool = False
     preemptions: int = 0
     token_at: float | None = None
-    pinned: bool = True
-    moved_at: int = 0
-    registered: int = 0
-    growing: bool = False
+    registered: int = field(init=False)
+    growing: bool = field(init=False)
+    pinned: bool = field(init=False)
+    moved_at: int = field(init=False)
     offset: int = field(init=False)
     last_step: int = field(init=False)
     held: list[tuple[Extent, int]] = field(init=False)

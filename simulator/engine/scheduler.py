@@ -268,7 +268,7 @@ class Scheduler(Decoding):
             needed = -(-tokens // size)
             must_fit = -(-lacking // size) if self.reserve else needed
             if self.hybrid:
-                needed, must_fit = self._needed_to_start(tokens, lacking, hits)
+                needed, must_fit = self._needed_to_start(request, tokens, lacking, hits)
             if must_fit + idle + (self.watermark if running else 0) > self.free:
                 self._head_waits(must_fit + idle + (self.watermark if running else 0))
                 break
@@ -344,7 +344,7 @@ class Scheduler(Decoding):
         """Blocks in use once `steps` of the even steps have begun."""
         return self.total - self.free + self.blocks_needed(steps) - self.ring[self.step % self.block_size]
 
-    def _needed_to_start(self, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
+    def _needed_to_start(self, request: Request, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
         raise NotImplementedError
 
     def _move_windows(self, steps: int) -> None:
