@@ -9,13 +9,20 @@ from simulator.results.slo import SloCheck
 
 
 def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> Recommendation:
-    """The cheapest deployment that is stable and meets the SLO: by dollars an hour where all have a price, else by GPUs."""
+    """The cheapest deployment that is stable and meets the SLO: by dollars an hour where all have a price, else by GPUs.
+
+    Of equally cheap ones, the one with the most headroom.
+    """
     fitting = [d for d in deployments if d.steady and d.slo_met is not False and _served(d)]
     stable = [d for d in fitting if d.verdict == "stable"] or fitting
     if not stable:
         return Recommendation(None, _none_will_do(deployments, rate_per_s))
     priced = all(d.cost for d in stable)
-    best = min(stable, key=lambda d: (d.cost.usd_per_hour if priced and d.cost else float(d.gpus), d.gpus))
+
+    def order(d: DeploymentResult) -> tuple[float, int, float]:
+        return (d.cost.usd_per_hour if priced and d.cost else float(d.gpus), d.gpus, -(headroom(d, rate_per_s) or 0.0))
+
+    best = min(stable, key=order)
     room = headroom(best, rate_per_s)
     return Recommendation(
         best.name, _sentence(best, len(stable), priced, room), best.cost.usd_per_hour if best.cost else None, room

@@ -18,6 +18,12 @@ def missed(name, usd, seconds):
     return priced(name, usd, slo=(SloCheck("p99 TTFT", 1.0, seconds, False),))
 
 
+def test_of_equally_cheap_ones_the_one_with_more_room_is_recommended() -> None:
+    tight = dataclasses.replace(priced("tight", 2.0), slo_capacity=Estimate(4.2, 4.1, 4.3))
+    roomy = dataclasses.replace(priced("roomy", 2.0), slo_capacity=Estimate(6.0, 5.9, 6.1))
+    assert recommend([tight, roomy], 4.0).deployment == "roomy"
+
+
 def test_the_cheapest_that_meets_the_slo_wins():
     found = recommend([priced("dear", 9.0), priced("cheap", 2.0), missed("cheaper", 1.0, 3.0), unfitting()], 4.0)
     assert (found.deployment, found.usd_per_hour) == ("cheap", 2.0)
