@@ -77,18 +77,16 @@ def test_steps_in_proportion_to_the_batch_share_the_processor_whatever_the_lengt
 
 
 def test_a_batch_whose_steps_grow_with_it_is_a_birth_death_chain():
-    """1 % for three figures together. A step is 0.4 + 0.1 n long; eight at most, or no limit, where any lengths will do."""
-    rate = 5.0
+    """1 % for three figures together. A step is 0.4 + 0.1 n long; four at most, or no limit, where any lengths will do."""
 
-    def inside(law, seqs):
+    def sojourn(law, rate, seqs):
         on = replica(seqs, step_s=0.4 * STEP_S, sequence_s=0.1 * STEP_S)
-        return runs(lambda rng: settled(run(ask(rng, rate, 2_500, outputs=tokens(law, rng, 2_500)), on))["sojourn_s"].mean())[
-            :, 0
-        ]
 
-    def law(seqs):
-        return birth_death_mean(rate, [n / (0.4 + 0.1 * n) for n in range(1, seqs + 1)]) / rate
+        def one(rng):
+            return settled(run(ask(rng, rate, 2_500, outputs=tokens(law, rng, 2_500)), on))["sojourn_s"].mean()
 
-    figures = {"eight at most": (inside("exponential", 8), law(8))}
-    figures |= {f"no limit, {lengths}": (inside(lengths, 256), law(256)) for lengths in ("fixed", "lognormal")}
+        return runs(one)[:, 0], birth_death_mean(rate, [n / (0.4 + 0.1 * n) for n in range(1, seqs + 1)]) / rate
+
+    figures = {"four at most": sojourn("exponential", 3.5, 4)}
+    figures |= {f"no limit, {law}": sojourn(law, 5.0, 256) for law in ("fixed", "lognormal")}
     assert_law(figures, within=0.1)
