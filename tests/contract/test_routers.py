@@ -1,0 +1,130 @@
+"""What every router and every source keeps."""
+
+import numpy as np
+import pytest
+from by_hand import limits, step_time
+
+from simulator.engine.cluster import serve
+from simulator.engine.recorder import FINISHED, TIMED_OUT
+from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.spec import variants
+from simulator.workload.requests import BlockHashes, Requests
+
+ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=4))
+HEEDS_LOAD = tuple(router for router in ROUTERS if not isinstance(router, RoundRobin))
+SOURCES = (
+    OpenLoop(),
+    OpenLoop(timeout_s=1.0),
+    ClosedLoop(concurrency=40),
+    ClosedLoop(concurrency=40, think_s=0.5, timeout_s=1.0),
+)
+NAME = lambda one: getattr(one, "kind", type(one).__name__)  # noqa: E731
+
+N, REPLICAS = 400, 4
+PROMPT_BLOCKS = 8
+TIGHT = limits(kv_blocks=200, max_num_seqs=16, max_num_batched_tokens=128, enable_prefix_caching=True)
+QUICK, SLOW = step_time(constant=0.02, token_s=0.001), step_time(constant=0.08, token_s=0.004)
+EQUAL, MIXED = [(QUICK, TIGHT)] * REPLICAS, [(QUICK, TIGHT), (SLOW, TIGHT)]
+
+
+def load(seed=1, rate=24.0, prefixes=60):
+    """Requests whose prompts of 8 blocks begin with 6 that they share with others, at a rate that EQUAL carries."""
+    rng = np.random.default_rng(seed)
+    of, own = rng.integers(prefixes, size=N), np.arange(N)
+    labels = [
+        [*range(10 * p, 10 * p + 6), 10_000 + 2 * i, 10_001 + 2 * i] for p, i in zip(of.tolist(), own.tolist(), strict=True)
+    ]
+    hashes = BlockHashes(4, np.arange(N + 1) * PROMPT_BLOCKS, np.array(labels).ravel())
+    prompts = np.full(N, 4 * PROMPT_BLOCKS)
+    return Requests(np.cumsum(rng.exponential(1 / rate, N)), prompts, rng.integers(1, 60, N), hashes=hashes)
+
+
+def assignment(trace):
+    return trace.requests["replica"].tolist()
+
+
+def assert_nothing_is_lost(trace, requests, replicas):
+    """Each request is on one replica, which computed its tokens and nobody else's, and left the system."""
+    r, s = trace.requests, trace.stretches
+    assert set(assignment(trace)) <= set(range(replicas))
+    assert np.isfinite(r["left_s"]).all()
+    assert set(r["status"].tolist()) <= {FINISHED, TIMED_OUT}
+    for replica in range(replicas):
+        here, done = r["replica"] == replica, r["status"] == FINISHED
+        sampled = (s["sampled"].astype(int) * s["steps"])[s["replica"] == replica].sum()
+        least = requests.output_tokens[here & done].sum()
+        assert sampled == least if done[here].all() else least <= sampled <= requests.output_tokens[here].sum()
+
+
+def test_there_is_an_example_of_every_variant():
+    assert {type(router) for router in ROUTERS} == set(variants(Router))
+    assert {type(source) for source in SOURCES} == set(variants(Source))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{NAME(source)}-{SOURCES.index(source)}")
+@pytest.mark.parametrize("router", ROUTERS, ids=NAME)
+def test_every_request_goes_to_one_replica_and_nothing_is_lost(router, source):
+    requests = load()
+    for replicas in (EQUAL, MIXED, EQUAL[:1]):
+        assert_nothing_is_lost(serve(requests, replicas, router=router, source=source), requests, len(replicas))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{NAME(source)}-{SOURCES.index(source)}")
+@pytest.mark.parametrize("router", ROUTERS, ids=NAME)
+def test_the_same_seed_gives_the_same_run(router, source):
+    runs = [serve(load(), EQUAL, router=router, source=source, seed=7) for _ in range(2)]
+    assert assignment(runs[0]) == assignment(runs[1])
+    assert np.array_equal(runs[0].requests["left_s"], runs[1].requests["left_s"])
+
+
+def test_only_a_router_that_draws_heeds_the_seed():
+    for router in ROUTERS:
+        runs = [assignment(serve(load(), EQUAL, router=router, seed=seed)) for seed in (1, 2)]
+        assert (runs[0] == runs[1]) == (not isinstance(router, PowerOfTwoChoices)), router
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=NAME)
+def test_equal_replicas_share_a_load_that_they_carry_about_equally(router):
+    """Each gets its quarter of the requests, give or take a fifth of it."""
+    shares = np.bincount(assignment(serve(load(rate=30.0), EQUAL, router=router)), minlength=REPLICAS) / N
+    assert (abs(shares - 1 / REPLICAS) <= 1 / REPLICAS / 5).all(), shares
+
+
+@pytest.mark.parametrize("router", HEEDS_LOAD, ids=NAME)
+def test_a_router_that_heeds_load_sends_less_to_the_slower_of_two_gpus(router):
+    """At a load that both carry together: where queues overflow, the KV caches of both are full and tell nothing apart."""
+    quick, slow = np.bincount(assignment(serve(load(rate=6.0), MIXED, router=router)), minlength=2)
+    assert slow < 0.7 * quick
+
+
+def test_round_robin_sends_as_much_to_a_slow_gpu_as_to_a_quick_one():
+    assert assignment(serve(load(), MIXED, router=RoundRobin())) == [0, 1] * (N // 2)
+
+
+def test_prefix_affinity_finds_more_in_the_caches_than_taking_turns():
+    found = [serve(load(), EQUAL, router=router).requests["cached_tokens"].sum() for router in (PrefixAffinity(), RoundRobin())]
+    assert found[0] > 1.2 * found[1]
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, ClosedLoop)], ids=NAME)
+def test_a_closed_loop_never_has_more_in_the_system_than_its_users(source):
+    trace = serve(load(), EQUAL, source=source)
+    times = np.concatenate([trace.requests["arrival_s"], trace.requests["left_s"]])
+    change = np.repeat([1, -1], N)
+    inside = np.cumsum(change[np.lexsort((change, times))])
+    assert inside.max() == source.concurrency
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, OpenLoop)], ids=NAME)
+def test_an_open_loop_sends_by_the_clock_whatever_happens(source):
+    requests = load(rate=60.0)
+    assert np.array_equal(serve(requests, EQUAL, source=source).requests["arrival_s"], requests.arrival_s)
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.timeout_s is not None], ids=NAME)
+def test_nobody_stays_longer_than_the_time_out(source):
+    trace = serve(load(rate=60.0), EQUAL, source=source)
+    assert (trace.requests["status"] == TIMED_OUT).any()
+    stayed = trace.requests["left_s"] - trace.requests["arrival_s"]
+    assert stayed.max() <= source.timeout_s * (1 + 1e-9)
