@@ -41,7 +41,7 @@ def test_without_a_limit_the_number_running_is_poisson_whatever_the_lengths():
 
     def figures(law):
         def one(rng):
-            trace = run(ask(rng, 4.0, 2_000, outputs=tokens(law, rng, 2_000)), replica(256, step_s=STEP_S))
+            trace = run(ask(rng, 4.0, 1_500, outputs=tokens(law, rng, 1_500)), replica(256, step_s=STEP_S))
             assert settled(trace)["wait_s"].max() <= STEP_S * 1.001
             shares = occupancy(trace)
             n = np.arange(len(shares))
@@ -62,7 +62,7 @@ def test_steps_in_proportion_to_the_batch_share_the_processor_whatever_the_lengt
 
     def sojourns(law, lengths=()):
         def one(rng):
-            rows = settled(run(ask(rng, 0.5, 2_500, outputs=tokens(law, rng, 2_500)), replica(512, sequence_s=STEP_S)))
+            rows = settled(run(ask(rng, 0.5, 2_000, outputs=tokens(law, rng, 2_000)), replica(512, sequence_s=STEP_S)))
             stay, own = rows["sojourn_s"], rows["output_tokens"]
             return [stay[own == length].mean() for length in lengths] or stay.mean()
 

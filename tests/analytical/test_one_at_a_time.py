@@ -52,7 +52,7 @@ def test_last_come_first_served_passes_the_mean_and_fails_the_mean_square():
 
     def figures(policy):
         def one(rng):
-            asked = ask(rng, 0.5, 6_000, priority=-np.arange(6_000))
+            asked = ask(rng, 0.5, 5_000, priority=-np.arange(5_000))
             wait = settled(run(asked, replica(1, step_s=1.0, policy=policy)))["wait_s"]
             return wait.mean(), (wait**2).mean()
 
@@ -72,9 +72,9 @@ def test_urgent_requests_wait_as_cobham_says():
     classes = [(0.3, 0.5, 0.0), (0.15, 3.0, 0.0)]
 
     def one(rng):
-        urgent = rng.random(6_000) < 0.3 / 0.45
+        urgent = rng.random(5_000) < 0.3 / 0.45
         prompts = np.where(urgent, 5_000, 30_000)
-        asked = ask(rng, 0.45, 6_000, prompts=prompts, priority=1 - urgent)
+        asked = ask(rng, 0.45, 5_000, prompts=prompts, priority=1 - urgent)
         rows = settled(run(asked, replica(1, token_s=STEP_S, policy="priority")))
         return [rows["wait_s"][rows["prompt_tokens"] == length].mean() for length in (5_000, 30_000)]
 
