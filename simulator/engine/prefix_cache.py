@@ -36,7 +36,7 @@ class PrefixCache:
         self.queue = FreeQueue(blocks)
         self.present: dict[int, Extent] = {}
         self.copies: dict[int, list[Extent]] = {}
-        self.growing: dict[int | None, list[Request]] = {}
+        self.growing: dict[int, list[Request]] = {}
         self.contested: list[Request] = []
         self.found: list[tuple[Extent, int, int]] = []
         self.idle = 0
@@ -77,11 +77,12 @@ class PrefixCache:
     def _grow_along(self, labels: Sequence[int], hits: int, step: int) -> bool:
         """Register what running requests have filled along these labels; True if that was anything."""
         grown = False
-        for at in range(hits + 1):
-            for grower in tuple(self.growing.get(labels[at - 1] if at else None, ())):
-                if grower.ids[at] == labels[at]:
-                    grown = self._register_filled(grower, step) or grown
-                    self.may_grow = self.may_grow or list(grower.ids[: hits + 1]) == list(labels[: hits + 1])
+        if self.growing.keys().isdisjoint(labels[: hits + 1]):
+            return grown
+        for label in labels[: hits + 1]:
+            for grower in tuple(self.growing.get(label, ())):
+                grown = self._register_filled(grower, step) or grown
+                self.may_grow = self.may_grow or list(grower.ids[: hits + 1]) == list(labels[: hits + 1])
         return grown
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
@@ -108,18 +109,16 @@ class PrefixCache:
         if start >= end:
             return
         if self.growing:
-            self._let_others_register(request, start, end, step)
+            self._let_others_register(request.ids[start:end], request.order, step)
         self._enter(request, start, end)
 
-    def _let_others_register(self, request: Request, start: int, end: int, step: int) -> None:
-        """Register first what others have filled of the blocks that a request is about to register."""
-        labels = [request.ids[at - 1] if at else None for at in range(start, end)]
+    def _let_others_register(self, labels: Sequence[int], order: int, step: int) -> None:
+        """Register first what others have filled of the blocks that a request of this order is about to register."""
         if self.growing.keys().isdisjoint(labels):
             return
-        for at, label in zip(range(start, end), labels, strict=True):
+        for label in labels:
             for grower in tuple(self.growing.get(label, ())):
-                if grower.ids[at] == request.ids[at]:
-                    self._register_filled(grower, step, request.order)
+                self._register_filled(grower, step, order)
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Put the labels of a request's blocks into the index, as an extent of its own or the continuation of one."""
@@ -146,13 +145,18 @@ class PrefixCache:
         """Note that a request that begins to decode will fill blocks that can be found."""
         if request.registered == len(request.ids):
             return
-        rivals = [grower for key in (None, *request.ids) for grower in self.growing.get(key, ()) if _rivals(grower, request)]
+        if not self.growing.keys().isdisjoint(request.ids):
+            self._meet_rivals(request, step)
+        self._start_growing(request)
+
+    def _meet_rivals(self, request: Request, step: int) -> None:
+        """Find who will fill what this request is about to fill, and watch them all from now on."""
+        rivals = [grower for label in request.ids for grower in self.growing.get(label, ()) if _rivals(grower, request)]
         for grower in rivals:
             self._register_filled(grower, step, order=-1)
         rivals = [grower for grower in rivals if grower.growing and _rivals(grower, request)]
         if rivals:
             self.contested += [request, *(grower for grower in rivals if grower not in self.contested)]
-        self._start_growing(request)
 
     def register_contested(self, step: int) -> None:
         """Register, in running order, what requests that are about to fill the same content fill in the next step."""
@@ -161,7 +165,7 @@ class PrefixCache:
 
     def _start_growing(self, request: Request) -> None:
         if request.registered < len(request.ids):
-            self.growing.setdefault(_key(request), []).append(request)
+            self.growing.setdefault(request.ids[request.registered], []).append(request)
             request.growing = True
         elif request in self.contested:
             self.contested.remove(request)
@@ -177,10 +181,11 @@ class PrefixCache:
         return True
 
     def _stop_growing(self, request: Request) -> None:
-        key = _key(request)
-        self.growing[key].remove(request)
-        if not self.growing[key]:
-            del self.growing[key]
+        label = request.ids[request.registered]
+        others = self.growing[label]
+        others.remove(request)
+        if not others:
+            del self.growing[label]
         request.growing = False
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
@@ -246,11 +251,6 @@ class PrefixCache:
                 others[others.index(extent)] = rear
         extent.rear, extent.end = rear, at
         return rear
-
-
-def _key(request: Request) -> int | None:
-    """The label after which a request goes on to register."""
-    return request.ids[request.registered - 1] if request.registered else None
 
 
 def _rivals(one: Request, other: Request) -> bool:
