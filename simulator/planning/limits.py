@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
+from simulator.planning.fleets import Fleet, fleet
 from simulator.planning.loads import CHECK, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, standing
 from simulator.planning.replicas import worst_miss
@@ -28,17 +29,17 @@ _KV_FULL = 0.98
 
 @dataclass(slots=True)
 class _Rates:
-    """A deployment at any rate, each simulated once."""
+    """A deployment at any rate, each simulated once, on the part of a large fleet that stands for it."""
 
     scenario: Scenario
-    bound: Bound
+    fleet: Fleet
     requests: int
     seen: dict[float, Measured]
 
     def at(self, rate: float) -> Measured:
         if rate not in self.seen:
-            load = at_rate(self.scenario.workload, rate, self.requests, self.scenario.seed)
-            self.seen[rate] = measured(self.scenario, self.bound, load)
+            load = at_rate(self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed)
+            self.seen[rate] = self.fleet.measured(self.scenario, load)
         return self.seen[rate]
 
     def standing(self, rate: float) -> Standing:
@@ -56,8 +57,8 @@ class Capacity:
 
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve."""
-    full = full_server(bound, requests)
-    rates = _Rates(scenario, bound, _curve_requests(bound, full), {})
+    full, many = full_server(bound, requests), fleet(bound)
+    rates = _Rates(scenario, many, _curve_requests(many, full), {})
     queueing = _queueing(scenario, bound, full, CHECK)
     return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None)
 
@@ -66,10 +67,10 @@ def with_limits(
     scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
-    full, demand = full_server(bound, requests), scenario.workload.mean_rate()
+    full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
     queueing = _queueing(scenario, bound, full, 1.0)
-    levels = _levels(scenario, bound) if scenario.workload.closed_loop else None
-    rates = _Rates(scenario, bound, _curve_requests(bound, full), {} if demand is None else {demand: run})
+    levels = _levels(scenario, many) if scenario.workload.closed_loop else None
+    rates = _Rates(scenario, many, _curve_requests(many, full), {} if demand is None else {demand: run})
     grid = [share * queueing.value for share in CURVE]
     for rate in grid:
         rates.at(rate)
@@ -83,7 +84,7 @@ def with_limits(
         curve=tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
-        notes=(*result.notes, *_notes(levels, slo, rates)),
+        notes=(*result.notes, *_notes(levels, slo, rates), *many.notes(requests)),
     )
 
 
@@ -93,8 +94,8 @@ def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[st
     return [*notes, *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else [])]
 
 
-def _curve_requests(bound: Bound, full: Ceiling) -> int:
-    return max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies(bound)))
+def _curve_requests(many: Fleet, full: Ceiling) -> int:
+    return max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
 
 
 def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
@@ -104,7 +105,7 @@ def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> 
     return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
 
 
-def _levels(scenario: Scenario, bound: Bound) -> float | None:
+def _levels(scenario: Scenario, many: Fleet) -> float | None:
     """Users at which the throughput of the scenario's closed loop stops growing."""
     loop = scenario.workload.closed_loop
     assert loop is not None
@@ -112,10 +113,11 @@ def _levels(scenario: Scenario, bound: Bound) -> float | None:
     def throughput(users: int) -> float:
         workload = scenario.workload.scaled(users / loop.concurrency)
         enough = dataclasses.replace(workload, requests=max(_LOOP_REQUESTS, _LOOP_ROUNDS * users), duration=None)
-        run = measured(scenario, bound, sample(enough, scenario.seed), source=source_of(workload))
+        run = measured(scenario, many.part, sample(enough, scenario.seed), source=source_of(workload))
         return run.metrics["output_tokens_per_s"] or 0.0
 
-    return saturating_concurrency(throughput)
+    found = saturating_concurrency(throughput)
+    return None if found is None else found * many.times
 
 
 def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
