@@ -13,14 +13,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simulator.engine.branches import Branch, branch_at
 from simulator.engine.request import Request
+
+Key = tuple[Branch | None, int, int]
 
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """One KV block, found under `key` once it is full, in the hands of `users` requests."""
+    """One KV block, found under `key` (branch, place, group) once it is full, in the hands of `users` requests."""
 
-    key: int | None = None
+    key: Key | None = None
     users: int = 0
 
 
@@ -37,14 +40,14 @@ class BlockCache:
         self.windows = tuple(windows)
         self.lag = int(lag)
         self.queue: OrderedDict[Block, None] = OrderedDict.fromkeys(Block() for _ in range(blocks))
-        self.present: dict[int, list[Block]] = {}
+        self.present: dict[Key, list[Block]] = {}
         self.found: Found = []
         self.idle = 0
         self.contested = self.may_grow = False
 
     def look_up(self, request: Request, step: int) -> int:
         """Blocks at the front of a waiting request that need not be computed; `idle` block objects of them are free."""
-        hits = min((request.known - 1) // self.block_size, len(request.ids))
+        hits = min((request.known - 1) // self.block_size, request.named)
         while True:
             agreed = hits
             self.found = []
@@ -59,7 +62,7 @@ class BlockCache:
         return hits
 
     def _first(self, request: Request, group: int, at: int) -> Block | None:
-        blocks = self.present.get(request.ids[at] * len(self.windows) + group)
+        blocks = self.present.get((branch_at(request.path, at), at, group))
         return blocks[0] if blocks else None
 
     def _prefix(self, request: Request, group: int, most: int) -> list[Block | None]:
@@ -115,14 +118,14 @@ class BlockCache:
         return block
 
     def _register(self, request: Request, known: int) -> None:
-        end = min(known // self.block_size, len(request.ids))
+        end = min(known // self.block_size, request.named)
         if end <= request.registered:
             return
         for group, row in enumerate(request.rows):
             for at in range(request.registered, end):
                 block = row[at]
                 if block is not None:
-                    block.key = request.ids[at] * len(self.windows) + group
+                    block.key = (branch_at(request.path, at), at, group)
                     self.present.setdefault(block.key, []).append(block)
         request.registered = end
 

@@ -11,11 +11,11 @@ import numpy as np
 import simpy
 
 from simulator.engine.block_cache import BlockCache
+from simulator.engine.branches import Branches
 from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
 from simulator.engine.hybrid import BlockwiseScheduler, HybridScheduler
-from simulator.engine.labels import Labels
 from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.progress import Progress
@@ -75,8 +75,8 @@ class Cluster:
         self.limits = [limits for _, limits in replicas]
         self.replicas = [self._replica(number, *settings, ticks) for number, settings in enumerate(replicas)]
         self.choose = router.bind(self.replicas, np.random.default_rng(seed))
-        labels = Labels(requests.hashes, self.limits[0].block_size)
-        self.feed = source.feed(requests, labels, self.clock, ticks, self._arrive)
+        branches = Branches(requests.hashes, self.limits[0].block_size)
+        self.feed = source.feed(requests, branches, self.clock, ticks, self._arrive)
         if self.feed.heeds_departures:
             for replica in self.replicas:
                 replica.departed = self.feed.finished

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from simulator.engine.branches import Branch
 
 
 @dataclass(slots=True, eq=False)
 class Extent:
-    """Blocks `first` to `end` of the prefix that `labels` names, held by `users` requests; without labels, just blocks.
+    """Blocks that hold what lies from `first` to `end` on a branch, in the hands of `users` requests; without one, just blocks.
 
     Where a later request shares only the front of it, the extent is split, and `rear` is the part that was split off: whoever
     held the whole finds the rest there. `before` and `after` are its neighbors in the free queue, while nobody holds it.
     """
 
-    labels: Sequence[int] | None
+    branch: Branch | None
     first: int
     end: int
     users: int = 0
@@ -58,7 +60,7 @@ class FreeQueue:
     def append_blocks(self, blocks: int) -> None:
         """Put blocks that nothing can be found in at the end of the queue."""
         last = self.ends.before
-        if last.labels is None and last is not self.ends:
+        if last.branch is None and last is not self.ends:
             last.end += blocks
         elif blocks:
             self.append(Extent(None, 0, blocks))

@@ -10,36 +10,45 @@ hit.
 Source: vLLM vllm/v1/core/kv_cache_manager.py `get_computed_blocks`, `allocate_slots`; block_pool.py `cache_full_blocks`,
 `get_new_blocks`, `touch`, `free_blocks`; sched/async_scheduler.py `_update_request_with_output`.
 
-Two things make it quick and keep it exact. Blocks that were filled together are one extent, split where a later prompt departs
-from it. And blocks that decoding fills are registered only when somebody could find them: when the request that fills them lets
-go of its blocks, or another one comes along the same labels (`growing`). Only where two are about to fill the same content
-(`contested`) must every step be looked at.
+Three things make it quick and keep it exact. Contents are places on branches (branches.py), so a prefix of hundreds of blocks is
+a few numbers. Blocks that were filled together are one extent, split where a later prompt departs from it. And what nobody can
+see yet is put off: blocks that decoding fills are registered only when somebody could find them, when the request that fills them
+lets go of its blocks or another one comes along the same branches (`growing`); what free blocks hold is forgotten only before the
+next look (`taken`). Only where two are about to fill the same content (`contested`) must every step be looked at.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from operator import attrgetter
 
+from simulator.engine.branches import Branch, Path, branch_at, pieces
 from simulator.engine.extents import Extent, FreeQueue
 from simulator.engine.request import Request
 
+_NONE: Sequence[Extent] = ()
+_registered = attrgetter("registered")
+
 
 class PrefixCache:
-    """What the KV blocks of one replica hold. How many are free is the scheduler's to know."""
+    """What the KV blocks of one replica hold. How many are free is the scheduler's to know.
 
-    __slots__ = ("block_size", "contested", "copies", "found", "growing", "idle", "lag", "may_grow", "present", "queue")
+    `extents` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
+    `taken` free blocks were handed out since the queue was last looked at.
+    """
+
+    __slots__ = ("block_size", "contested", "extents", "found", "growing", "idle", "lag", "may_grow", "queue", "taken")
 
     def __init__(self, blocks: int, block_size: int, *, lag: bool) -> None:
         self.block_size = block_size
         self.lag = int(lag)
         self.queue = FreeQueue(blocks)
-        self.present: dict[int, Extent] = {}
-        self.copies: dict[int, list[Extent]] = {}
-        self.growing: dict[int, list[Request]] = {}
+        self.extents: dict[Branch, list[Extent]] = {}
+        self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
         self.found: list[tuple[Extent, int, int]] = []
-        self.idle = 0
+        self.taken = self.idle = 0
         self.may_grow = False
 
     def look_up(self, request: Request, step: int) -> int:
@@ -47,43 +56,53 @@ class PrefixCache:
 
         `idle` of them are free and would have to be taken; `may_grow` tells whether a running request is about to fill the next.
         """
-        most = min((request.known - 1) // self.block_size, len(request.ids))
-        hits = self._find(request.ids, most)
+        if self.taken:
+            self._forget_taken()
+        path = request.path
+        most = min((request.known - 1) // self.block_size, path[-1][1])
+        hits = self._find(path, most)
         self.may_grow = False
-        while self.growing and hits < most and self._grow_along(request.ids, hits, step):
-            hits = self._find(request.ids, most)
+        while self.growing and hits < most and self._grow_along(path, hits, step):
+            hits = self._find(path, most)
         return hits
 
-    def _find(self, labels: Sequence[int], most: int) -> int:
+    def _find(self, path: Path, most: int) -> int:
         """Find the extents of the longest known prefix of at most `most` blocks, and how many blocks it has."""
-        present, at = self.present, 0
-        self.found = found = []
-        self.idle = 0
-        while at < most:
-            extent = present.get(labels[at])
-            if extent is None:
-                break
-            end = min(extent.end, most)
-            if self.copies or labels[end - 1] != extent.labels[end - 1]:  # type: ignore[index]
-                end = at + 1
-                while end < min(extent.end, most) and present.get(labels[end]) is extent:
-                    end += 1
-            found.append((extent, at, end))
-            if not extent.users:
-                self.idle += end - at
-            at = end
+        self.found, self.idle = found, at = [], 0
+        for branch, upto in path:
+            extents = self.extents.get(branch, _NONE)
+            while at < upto and at < most:
+                end = min(upto, most)
+                for extent in extents:
+                    if extent.first <= at < extent.end:
+                        break
+                    if at < extent.first < end:
+                        end = extent.first
+                else:
+                    return at
+                end = min(end, extent.end)
+                found.append((extent, at, end))
+                if not extent.users:
+                    self.idle += end - at
+                at = end
         return at
 
-    def _grow_along(self, labels: Sequence[int], hits: int, step: int) -> bool:
-        """Register what running requests have filled along these labels; True if that was anything."""
-        grown = False
-        if self.growing.keys().isdisjoint(labels[: hits + 1]):
-            return grown
-        for label in labels[: hits + 1]:
-            for grower in tuple(self.growing.get(label, ())):
-                grown = self._register_filled(grower, step) or grown
-                self.may_grow = self.may_grow or list(grower.ids[: hits + 1]) == list(labels[: hits + 1])
+    def _grow_along(self, path: Path, hits: int, step: int) -> bool:
+        """Register what running requests have filled along this path; True if that was anything."""
+        grown, following = False, branch_at(path, hits)
+        for grower in self._growers(path, 0, hits + 1):
+            grown = self._register_filled(grower, step) or grown
+            self.may_grow = self.may_grow or branch_at(grower.path, hits) is following
         return grown
+
+    def _growers(self, path: Path, start: int, end: int) -> list[Request]:
+        """Running requests whose next block to be registered is one of those from `start` to `end` of this path."""
+        growing, found = self.growing, []
+        for branch, upto in path:
+            if branch in growing:
+                last = min(upto, end)
+                found += sorted((r for r in growing[branch] if start <= r.registered < last), key=_registered)
+        return found
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
@@ -98,60 +117,47 @@ class PrefixCache:
             held.append((part, end))
         held.reverse()
         request.held = held
-        request.growing = False
-        request.registered = self.found[-1][2] if self.found else 0
-        self.reuse(blocks)
+        request.growing = None
+        request.registered = held[-1][1] if held else 0
+        self.taken += blocks
         self.register(request, tokens, step)
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.registered, min(tokens // self.block_size, len(request.ids))
+        start, end = request.registered, min(tokens // self.block_size, request.named)
         if start >= end:
             return
         if self.growing:
-            self._let_others_register(request.ids[start:end], request.order, step)
+            for grower in self._growers(request.path, start, end):
+                self._register_filled(grower, step, request.order)
         self._enter(request, start, end)
 
-    def _let_others_register(self, labels: Sequence[int], order: int, step: int) -> None:
-        """Register first what others have filled of the blocks that a request of this order is about to register."""
-        if self.growing.keys().isdisjoint(labels):
-            return
-        for label in labels:
-            for grower in tuple(self.growing.get(label, ())):
-                self._register_filled(grower, step, order)
-
     def _enter(self, request: Request, start: int, end: int) -> None:
-        """Put the labels of a request's blocks into the index, as an extent of its own or the continuation of one."""
-        labels, held = request.ids, request.held
-        extent = held[-1][0] if held else None
-        if extent is not None and extent.labels is labels and extent.users == 1 and extent.end == start:
-            extent.end = end
-            held[-1] = (extent, end)
-        else:
-            extent = Extent(labels, start, end, users=1)
-            held.append((extent, end))
-        request.registered = end
-        new = labels[start:end]
-        if new[0] not in self.present:
-            self.present.update(dict.fromkeys(new, extent))
-            return
-        for label in new:
-            if label in self.present:
-                self.copies.setdefault(label, []).append(extent)
+        """Let a request's blocks be found, as extents of its own or the continuation of the last that only it holds."""
+        held = request.held
+        for branch, first, upto in pieces(request.path, start, end):
+            extents = self.extents.setdefault(branch, [])
+            last = held[-1][0] if held else None
+            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, extents):
+                last.end = upto
+                held[-1] = (last, upto)
             else:
-                self.present[label] = extent
+                extent = Extent(branch, first, upto, users=1)
+                extents.append(extent)
+                held.append((extent, upto))
+        request.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
-        if request.registered == len(request.ids):
+        if request.registered == request.named:
             return
-        if not self.growing.keys().isdisjoint(request.ids):
+        if self.growing:
             self._meet_rivals(request, step)
         self._start_growing(request)
 
     def _meet_rivals(self, request: Request, step: int) -> None:
         """Find who will fill what this request is about to fill, and watch them all from now on."""
-        rivals = [grower for label in request.ids for grower in self.growing.get(label, ()) if _rivals(grower, request)]
+        rivals = [grower for grower in self._growers(request.path, 0, request.named) if _rivals(grower, request)]
         for grower in rivals:
             self._register_filled(grower, step, order=-1)
         rivals = [grower for grower in rivals if grower.growing and _rivals(grower, request)]
@@ -164,35 +170,35 @@ class PrefixCache:
             self._register_filled(grower, step)
 
     def _start_growing(self, request: Request) -> None:
-        if request.registered < len(request.ids):
-            self.growing.setdefault(request.ids[request.registered], []).append(request)
-            request.growing = True
+        request.growing = branch = branch_at(request.path, request.registered)
+        if branch is not None:
+            self.growing.setdefault(branch, []).append(request)
         elif request in self.contested:
             self.contested.remove(request)
 
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
         tokens = step + grower.offset + (grower.order < order and not grower.stalled) - self.lag
-        if min(tokens // self.block_size, len(grower.ids)) <= grower.registered:
+        if min(tokens // self.block_size, grower.named) <= grower.registered:
             return False
         self._stop_growing(grower)
-        self._enter(grower, grower.registered, min(tokens // self.block_size, len(grower.ids)))
+        self._enter(grower, grower.registered, min(tokens // self.block_size, grower.named))
         self._start_growing(grower)
         return True
 
     def _stop_growing(self, request: Request) -> None:
-        label = request.ids[request.registered]
-        others = self.growing[label]
+        assert request.growing is not None
+        others = self.growing[request.growing]
         others.remove(request)
         if not others:
-            del self.growing[label]
-        request.growing = False
+            del self.growing[request.growing]
+        request.growing = None
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
         """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
         if request.growing:
             self._stop_growing(request)
-            filled = min(tokens // self.block_size, len(request.ids))
+            filled = min(tokens // self.block_size, request.named)
             if filled > request.registered:
                 self._enter(request, request.registered, filled)
             if request in self.contested:
@@ -209,51 +215,44 @@ class PrefixCache:
         request.registered = 0
         return freed
 
-    def reuse(self, blocks: int) -> None:
-        """Forget what the next `blocks` free blocks hold: running requests take them."""
+    def _forget_taken(self) -> None:
+        """Forget what the free blocks held that were taken: the next in the queue."""
+        queue, blocks = self.queue, self.taken
         while blocks:
-            extent = self.queue.next
-            end = max(extent.end - blocks, extent.first)
-            blocks -= extent.end - end
-            if extent.labels is not None:
-                self._forget(extent, end)
-            extent.end = end
-            if end == extent.first:
-                self.queue.remove(extent)
+            extent = queue.next
+            left = max(extent.end - blocks, extent.first)
+            blocks -= extent.end - left
+            extent.end = left
+            if left == extent.first:
+                queue.remove(extent)
+                if extent.branch is not None:
+                    self._remove(extent, extent.branch)
+        self.taken = 0
 
-    def _forget(self, extent: Extent, start: int) -> None:
-        """Take the labels of an extent's blocks from `start` on out of the index."""
-        assert extent.labels is not None
-        present, copies = self.present, self.copies
-        for label in extent.labels[start : extent.end]:
-            others = copies.get(label) if copies else None
-            if not others:
-                del present[label]
-                continue
-            if present[label] is extent:
-                present[label] = others.pop(0)
-            else:
-                others.remove(extent)
-            if not others:
-                del copies[label]
+    def _remove(self, extent: Extent, branch: Branch) -> None:
+        extents = self.extents[branch]
+        extents.remove(extent)
+        if not extents:
+            del self.extents[branch]
 
     def _split(self, extent: Extent, at: int) -> Extent:
         """Cut an extent in two; gives the rear part, which is used again first if it is free."""
-        assert extent.labels is not None
-        rear = Extent(extent.labels, at, extent.end, extent.users, extent.rear)
+        assert extent.branch is not None
+        rear = Extent(extent.branch, at, extent.end, extent.users, extent.rear)
         if not extent.users:
             self.queue.insert(rear, extent)
-        for label in extent.labels[at : extent.end]:
-            if self.present[label] is extent:
-                self.present[label] = rear
-            else:
-                others = self.copies[label]
-                others[others.index(extent)] = rear
+        extents = self.extents[extent.branch]
+        extents.insert(extents.index(extent) + 1, rear)
         extent.rear, extent.end = rear, at
         return rear
+
+
+def _only_one_up_to(end: int, last: Extent, extents: Sequence[Extent]) -> bool:
+    """Whether one request alone holds `last`, and none of these extents has what follows it, up to block `end`."""
+    return last.users == 1 and all(other.end <= last.end or end <= other.first for other in extents)
 
 
 def _rivals(one: Request, other: Request) -> bool:
     """Whether two requests will fill blocks of the same content."""
     both = max(one.registered, other.registered)
-    return both < min(len(one.ids), len(other.ids)) and one.ids[both] == other.ids[both]
+    return both < min(one.named, other.named) and branch_at(one.path, both) is branch_at(other.path, both)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from simulator.engine.branches import NOTHING, Branch, Path
 from simulator.engine.extents import Extent
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ class Request:
     `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before it
     ever ran; `stalled`, it decodes but not in this step; `leaving`, it has all its tokens and holds its blocks for one step
     more; `left`, its client has it or gave up; `token_at`, when its last token came, if the next one is not due a step later.
-    With a prefix cache (prefix_cache.py) its first `registered` blocks can be found by others and are in `held`; it is
-    `growing` while it decodes and fills more of them.
+    `path` tells what its leading blocks hold (branches.py). With a prefix cache (prefix_cache.py) its first `registered` blocks
+    can be found by others and are in `held`; while it decodes and fills more of them, the next is on the branch `growing`.
     """
 
     index: int
@@ -29,7 +29,7 @@ class Request:
     output: int
     arrived: float
     priority: int = 0
-    ids: Sequence[int] = ()
+    path: Path = NOTHING
 
     generated: int = 0
     computed: int = 0
@@ -42,13 +42,18 @@ class Request:
     preemptions: int = 0
     token_at: float | None = None
     registered: int = field(init=False)
-    growing: bool = field(init=False)
+    growing: Branch | None = field(init=False)
     pinned: bool = field(init=False)
     moved_at: int = field(init=False)
     offset: int = field(init=False)
     last_step: int = field(init=False)
     held: list[tuple[Extent, int]] = field(init=False)
     rows: list[list[Block | None]] = field(init=False)
+
+    @property
+    def named(self) -> int:
+        """Leading blocks whose contents are named."""
+        return self.path[-1][1]
 
     @property
     def known(self) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from simulator.engine.branches import Branch, Path, pieces
 from simulator.engine.replica import Replica
 from simulator.engine.request import Request
 from simulator.spec import Natural, spec
@@ -82,17 +83,27 @@ class PrefixAffinity:
 
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
-        seen: dict[int, Replica] = {}
+        seen: dict[Branch, list[tuple[int, Replica]]] = {}
+        size = replicas[0].scheduler.block_size
 
         def choose(request: Request) -> Replica:
-            labels = request.ids[: request.prompt // replicas[0].scheduler.block_size]
+            blocks = request.prompt // size
             least = min(replicas, key=_outstanding)
-            favorite = next((seen[label] for label in reversed(labels) if label in seen), least)
+            favorite = _last_to_see(seen, request.path, blocks) or least
             chosen = favorite if favorite.outstanding <= least.outstanding + self.slack else least
-            seen.update(dict.fromkeys(labels, chosen))
+            for branch, _, end in pieces(request.path, 0, blocks):
+                seen[branch] = [(end, chosen), *(further for further in seen.get(branch, ()) if further[0] > end)]
             return chosen
 
         return choose
+
+
+def _last_to_see(seen: dict[Branch, list[tuple[int, Replica]]], path: Path, blocks: int) -> Replica | None:
+    """Who last saw the longest known prefix of the first `blocks` of a path; `seen` has ends of prefixes, the shortest first."""
+    for branch, _, end in reversed(tuple(pieces(path, 0, blocks))):
+        if branch in seen:
+            return next((replica for upto, replica in seen[branch] if upto >= end), seen[branch][-1][1])
+    return None
 
 
 def _shorthand(value: object) -> object:

@@ -118,7 +118,7 @@ class Scheduler(Decoding):
             elif needed:
                 self.free -= needed
                 if self.cache is not None:
-                    self.cache.reuse(needed)
+                    self.cache.taken += needed
         if self.cache is not None:
             self.watching = bool(self.cache.contested)
             if self.watching:
@@ -183,7 +183,7 @@ class Scheduler(Decoding):
     def _take_free(self, needed: int) -> None:
         self.free -= needed
         if self.cache is not None:
-            self.cache.reuse(needed)
+            self.cache.taken += needed
 
     def _give_back(self, request: Request, *, finished: bool = False) -> None:
         """Free the blocks of the tokens that a request has computed."""
@@ -338,7 +338,7 @@ class Scheduler(Decoding):
         needed = self.blocks_needed(steps) - self.ring[self.step % self.block_size]
         self.free -= needed
         if self.cache is not None:
-            self.cache.reuse(needed)
+            self.cache.taken += needed
 
     def used(self, steps: int) -> int:
         """Blocks in use once `steps` of the even steps have begun."""

@@ -7,9 +7,9 @@ from itertools import repeat
 
 import numpy as np
 
+from simulator.engine.branches import NOTHING, Branches
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.durations import Ticks
-from simulator.engine.labels import NOTHING, Labels
 from simulator.engine.request import Request
 from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
@@ -25,9 +25,9 @@ class OpenLoop:
 
     timeout_s: Positive | None = None
 
-    def feed(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+    def feed(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> Feed:
         """What sends the requests."""
-        return OpenFeed(requests, labels, clock, ticks, send)
+        return OpenFeed(requests, branches, clock, ticks, send)
 
 
 @spec
@@ -41,9 +41,9 @@ class ClosedLoop:
     think_s: NonNegative = 0.0
     timeout_s: Positive | None = None
 
-    def feed(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+    def feed(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> Feed:
         """What sends the requests."""
-        return ClosedFeed(requests, labels, clock, ticks, send, self)
+        return ClosedFeed(requests, branches, clock, ticks, send, self)
 
 
 Source = OpenLoop | ClosedLoop
@@ -52,8 +52,8 @@ Source = OpenLoop | ClosedLoop
 class Feed:
     """Makes requests of columns and sends each when its time comes; later turns come after the turn before."""
 
-    def __init__(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send) -> None:
-        self.requests, self.labels, self.clock, self.ticks, self.send = requests, labels, clock, ticks, send
+    def __init__(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> None:
+        self.requests, self.branches, self.clock, self.ticks, self.send = requests, branches, clock, ticks, send
         self.followers: dict[int, list[int]] = {}
         self.first_turns: Iterator[int] | None = None
         if requests.previous is not None:
@@ -90,7 +90,7 @@ class Feed:
         columns = self.requests
         priority = 0 if columns.priority is None else int(columns.priority[index])
         prompt, output = int(columns.prompt_tokens[index]), int(columns.output_tokens[index])
-        return Request(index, prompt, output, self.clock.now, priority, self.labels.of(index))
+        return Request(index, prompt, output, self.clock.now, priority, self.branches.path(index))
 
 
 class OpenFeed(Feed):
@@ -121,21 +121,21 @@ class OpenFeed(Feed):
             yield request
 
     def _by_the_clock(self) -> Iterator[Request]:
-        columns, of = self.requests, self.labels.of
+        columns, path = self.requests, self.branches.path
         for first in range(0, len(columns), _BATCH):
             rows = slice(first, first + _BATCH)
             prompts, outputs = columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
             indices = range(first, first + len(prompts))
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
-            labels = repeat(NOTHING) if columns.hashes is None else map(of, indices)
-            yield from map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, labels)
+            paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
+            yield from map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
 
 
 class ClosedFeed(Feed):
     """Users who each send the next first turn when they have no later turn of their own to send."""
 
-    def __init__(self, requests: Requests, labels: Labels, clock: Clock, ticks: Ticks, send: Send, loop: ClosedLoop) -> None:
-        super().__init__(requests, labels, clock, ticks, send)
+    def __init__(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send, loop: ClosedLoop) -> None:
+        super().__init__(requests, branches, clock, ticks, send)
         self.loop = loop
         if any(len(turns) > 1 for turns in self.followers.values()):
             raise SimulatorError("closed loop: a user cannot send two later turns of one request")
