@@ -13,14 +13,14 @@ from simulator.units import MS, US
 class FrontEnd:
     """TTFT at the client = TTFT in the engine + fixed + so much per prompt token, per concurrent request and per decode step.
 
-    Defaults: fitted to mean TTFT of vLLM 0.11-0.18 closed-loop runs of InferenceX on H100, H200 and B200 (November 2026); the
-    fixed part depends on the harness.
+    Defaults: what single requests to vLLM 0.30 see, Qwen3-8B on one H100, 128 to 8,192 prompt tokens (silybench-data, November
+    2026). Open loops of inference-perf and AccelMark have the same, whatever their concurrency.
     """
 
-    fixed_ms: NonNegative = 11.5
-    prompt_token_us: NonNegative = 3.8
-    concurrent_ms: NonNegative = 0.28
-    decode_steps: NonNegative = 0.86
+    fixed_ms: NonNegative = 5.5
+    prompt_token_us: NonNegative = 4.4
+    concurrent_ms: NonNegative = 0.0
+    decode_steps: NonNegative = 0.0
 
     def seconds(self, prompt_tokens: ArrayLike, concurrency: float, decode_step_s: float) -> NDArray[np.float64]:
         """Seconds to add to each request's time to first token, shape of `prompt_tokens`.

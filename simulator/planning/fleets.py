@@ -1,4 +1,4 @@
-"""Fleets: where rates are searched, a few replicas of a large fleet of equals stand for all, each at the load it would have there."""
+"""Fleets: where rates are searched, a few replicas of a large fleet stand for all, each at the load it would have there."""
 
 from __future__ import annotations
 

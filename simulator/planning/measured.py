@@ -44,7 +44,7 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
     """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
     trace = simulate(bound, requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
-        trace = _at_client(trace, copies(bound))
+        trace = _at_client(trace, copies(bound), scenario.frontend)
     assert bound.limits is not None
     slo, steadiness = scenario.slo, judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
@@ -60,7 +60,7 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
     return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
 
 
-def _at_client(trace: Trace, replicas: int) -> Trace:
+def _at_client(trace: Trace, replicas: int, frontend: FrontEnd) -> Trace:
     """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
     r = trace.requests
     finished = np.isfinite(r["finish_s"])
@@ -70,7 +70,7 @@ def _at_client(trace: Trace, replicas: int) -> Trace:
     concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / replicas
     gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
     decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
-    return with_frontend(trace, FrontEnd().seconds(r["prompt_tokens"], concurrency, decode_step))
+    return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
 def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:

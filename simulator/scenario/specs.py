@@ -17,6 +17,7 @@ from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.router import RoundRobin, Router
 from simulator.errors import SimulatorError
+from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.results.slo import Slo
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
@@ -142,6 +143,7 @@ class Scenario:
     latency: LatencySpec = Field(default_factory=Roofline)
     calibration: Path | None = None
     measured_at: Literal["client", "engine"] = "client"
+    frontend: FrontEnd = Field(default_factory=FrontEnd)
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0

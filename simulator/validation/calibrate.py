@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from simulator.engine.source import Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
+from simulator.latency.frontend import FrontEnd
 from simulator.latency.step import Step
 from simulator.validation.measurements import Skipped
-from simulator.validation.protocols import Bench, Server, at_client
+from simulator.validation.protocols import Bench, Server, at_client, in_engine
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
@@ -157,7 +158,7 @@ def _late(point: Point, bench: Bench) -> float:
     """Logarithm of measured over predicted time to the first token in the engine."""
     trace = bench.run(point.server, point.requests, point.load)
     engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
-    client_ms = 1e3 * float(np.nanmean(at_client(trace, point.concurrency)["ttft_s"]))
+    client_ms = 1e3 * float(np.nanmean(at_client(trace, FrontEnd())["ttft_s"]))
     return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
 
 
@@ -175,7 +176,7 @@ def _ratios(points: Sequence[Point], factors: Factors | None) -> NDArray[np.floa
     ratios = []
     for point in points:
         trace = bench.run(point.server, point.requests, point.load)
-        ratios.append((point.tpot_ms or 0.0) / (1e3 * float(np.nanmean(at_client(trace, point.concurrency)["tpot_s"]))))
+        ratios.append((point.tpot_ms or 0.0) / (1e3 * float(np.nanmean(in_engine(trace)["tpot_s"]))))
     return np.array(ratios)
 
 

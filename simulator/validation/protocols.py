@@ -100,7 +100,7 @@ def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
     )
 
 
-def at_client(trace: Trace, concurrency: float | None = None, frontend: FrontEnd | None = None) -> dict[str, Floats]:
+def at_client(trace: Trace, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
     """Latencies of finished requests as a client measures them; seconds, by name, each of shape (finished,).
 
     `concurrency` defaults to the mean number of requests in the engine.
@@ -114,7 +114,7 @@ def at_client(trace: Trace, concurrency: float | None = None, frontend: FrontEnd
     mean = float(sojourn.sum()) / length if concurrency is None else concurrency
     gaps = np.maximum(r["output_tokens"][done] - 1, 1)
     step = float(((r["finish_s"] - r["first_token_s"])[done] / gaps).mean())
-    added = (frontend or FrontEnd()).seconds(r["prompt_tokens"], mean, step)
+    added = frontend.seconds(r["prompt_tokens"], mean, step)
     return {name: values[done] for name, values in latencies(with_frontend(trace, added)).items()}
 
 

@@ -12,6 +12,7 @@ from simulator.catalog.models import model
 from simulator.engine.recorder import Trace
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.latency.frontend import FrontEnd
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, values_in
@@ -96,7 +97,7 @@ def _requests(row: Row, arrival: Floats) -> Requests:
 
 
 def _figures(trace: Trace, chosen: np.ndarray | None) -> dict[str, float]:
-    seen = at_client(trace)
+    seen = at_client(trace, FrontEnd())
     picked = {name: values if chosen is None else values[chosen[: len(values)]] for name, values in seen.items()}
     figures = {"itl_ms": float(np.nanmean(picked["tpot_s"]))}
     for name in ("ttft", "e2e"):

@@ -16,6 +16,7 @@ from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.latency.frontend import FrontEnd
 from simulator.memory.weights import parameters
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, repeated, requests_of, second_pass
@@ -80,7 +81,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
     load = _load(row)
     server = server_of(row)
     trace = _run(bench, server, load)
-    seen = at_client(trace)
+    seen = at_client(trace, FrontEnd())
     middle = np.nanmedian if load.median else np.nanmean
     length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
     figures = {

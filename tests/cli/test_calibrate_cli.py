@@ -77,7 +77,7 @@ def test_one_point_gives_one_factor(tmp_path: Path) -> None:
 
 def test_prefill_stays_as_predicted_where_rows_do_not_tell_it(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
-    file.write_text(rows((1, 20.0, 9.0)))
+    file.write_text(rows((1, 60.0, 9.0)))
     assert "prefill is not told by these rows and stays as predicted" in run(tmp_path, str(file))
     assert load(tmp_path / "calibration.yaml").factors[0].prefill is None
 

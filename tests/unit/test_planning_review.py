@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 from planning_fixtures import small
 
+from simulator.latency.frontend import FrontEnd
 from simulator.planning.execution import InProcess, Processes
+from simulator.planning.measured import measured
 from simulator.planning.review import review
 from simulator.results.outcome import DeploymentResult, RunResult
 from simulator.results.summary import from_summary, to_summary
-from simulator.scenario import load
+from simulator.scenario import Scenario, load
+from simulator.simulation import bind
+from simulator.workload.sampling import sample
 
 HERE = InProcess()
 
@@ -39,6 +43,22 @@ def test_the_queueing_point_is_what_a_full_replica_completes(l40s: DeploymentRes
     assert l40s.queueing_point is not None
     assert l40s.queueing_point.value == pytest.approx(64 / (20 * 0.0107), rel=0.08)
     assert l40s.ceiling_per_s == pytest.approx(l40s.queueing_point.value, rel=0.08)
+
+
+def test_a_slower_client_sees_first_tokens_later_and_the_engine_sees_them_sooner(tmp_path: Path) -> None:
+    usual = load(small(tmp_path))
+    usual = dataclasses.replace(usual, deployments=usual.deployments[:1])
+    requests = sample(usual.workload, usual.seed)
+
+    def ttft_p50(scenario: Scenario) -> float:
+        found = measured(scenario, bind(scenario, scenario.deployments[0]), requests).metrics["ttft_p50_s"]
+        assert found is not None
+        return found
+
+    prompt_s = 100 * 4.4e-6
+    assert ttft_p50(dataclasses.replace(usual, measured_at="engine")) == pytest.approx(ttft_p50(usual) - 0.0055 - prompt_s)
+    slow = dataclasses.replace(usual, frontend=FrontEnd(fixed_ms=40.0))
+    assert ttft_p50(slow) == pytest.approx(ttft_p50(usual) + 0.0345)
 
 
 def test_the_slo_capacity_is_at_most_the_queueing_point(l40s: DeploymentResult) -> None:
