@@ -33,10 +33,12 @@ class Price:
 
 def prices(gpu_name: str | Gpu | None = None) -> tuple[Price, ...]:
     """Every price of a GPU, cheapest first, or of all GPUs in file order. Raises UnknownName for a GPU we do not know."""
+    entries = stanzas.stanzas("prices")
     if gpu_name is None:
-        return _all()
+        return tuple(_build(entry) for entry in entries)
     name = gpu(gpu_name).name
-    return tuple(sorted((p for p in _all() if p.gpu == name), key=lambda p: p.usd_per_gpu_hour))
+    listed = [_build(entry) for entry in entries if stanzas.written("prices", entry, "gpu") == name]
+    return tuple(sorted(listed, key=lambda p: p.usd_per_gpu_hour))
 
 
 def price(gpu_name: str | Gpu, provider: str | None = None, commitment: str = "on-demand") -> Price | None:
@@ -48,7 +50,8 @@ def price(gpu_name: str | Gpu, provider: str | None = None, commitment: str = "o
     >>> price("h100", provider="aws").usd_per_gpu_hour
     6.88
     """
-    offers = [p for p in prices(gpu_name) if p.commitment == _known("commitment", commitment, {p.commitment for p in _all()})]
+    commitment = _known("commitment", commitment, _written("commitment"))
+    offers = [p for p in prices(gpu_name) if p.commitment == commitment]
     if provider is not None:
         provider = _known("provider", provider.lower(), providers())
         offers = [p for p in offers if p.provider == provider]
@@ -57,20 +60,22 @@ def price(gpu_name: str | Gpu, provider: str | None = None, commitment: str = "o
 
 def providers() -> tuple[str, ...]:
     """Every provider with a price, in file order."""
-    return tuple(dict.fromkeys(p.provider for p in _all()))
+    return _written("provider")
 
 
-def _known(kind: str, name: str, names: tuple[str, ...] | set[Commitment]) -> str:
+def _known(kind: str, name: str, names: tuple[str, ...]) -> str:
     if name not in names:
         raise UnknownName(kind, name, sorted(names))
     return name
 
 
 @cache
-def _all() -> tuple[Price, ...]:
-    return tuple(_build(name) for name in stanzas.stanzas("prices"))
+def _written(field: str) -> tuple[str, ...]:
+    """Every value of a field, in file order."""
+    return tuple(dict.fromkeys(stanzas.written("prices", entry, field) for entry in stanzas.stanzas("prices")))
 
 
+@cache
 def _build(name: str) -> Price:
     fields = stanzas.load("prices", name)
     return Price(**{**fields, "checked": str(fields["checked"])})

@@ -67,6 +67,13 @@ def find(kind: str, name: str, label: str) -> str:
     return found
 
 
+def written(kind: str, name: str, field: str) -> str:
+    """One field of an entry as it is written, without reading the others: a plain word such as the GPU of a price."""
+    if (found := re.search(rf"^  {field}: (?P<word>[\w.-]+)$", stanzas(kind)[name], re.MULTILINE)) is None:
+        raise SimulatorError(f"catalog/{kind}: {name} has no plain {field}")
+    return found["word"]
+
+
 @cache
 def load(kind: str, name: str) -> dict[str, Any]:
     """The fields of one entry; `source` must be among them."""
