@@ -10,12 +10,12 @@ from contextlib import contextmanager
 def progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None] | None]:
     """A bar that advances with each name it is told; None, and no bar, when quiet or when stderr is not a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet or not (console := Console(stderr=True)).is_terminal:
         yield None
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total)

@@ -11,7 +11,6 @@ from simulator.latency.step import StepTime
 from simulator.latency.trust import extrapolations, typical_error
 from simulator.planning.ceiling import running_context
 from simulator.planning.costs import cost
-from simulator.planning.limits import with_limits
 from simulator.planning.loads import copies
 from simulator.planning.measured import Measured, measured
 from simulator.planning.wording import serve_command, title, wording
@@ -39,8 +38,11 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return result
     run = measured(scenario, bound, requests, source=_source(scenario))
     result = _with_run(scenario, bound, result, run)
-    serves = bool(run.metrics["finished"])
-    return with_limits(scenario, bound, result, run, requests) if curve and serves else result
+    if not (curve and run.metrics["finished"]):
+        return result
+    from simulator.planning.limits import with_limits
+
+    return with_limits(scenario, bound, result, run, requests)
 
 
 def _source(scenario: Scenario) -> Source | None:

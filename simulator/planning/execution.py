@@ -10,15 +10,16 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from simulator.errors import SimulatorError
 from simulator.planning.fingerprint import package_digest
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,6 +60,8 @@ class Processes:
 
     def count(self) -> int:
         """How many processes to use."""
+        if self.at_most is not None and self.at_most <= 1:
+            return 1
         import joblib
 
         wanted = self.workers or joblib.cpu_count()
@@ -106,6 +109,9 @@ class _Pool(Generic[T, R]):
         self.running: dict[Future[Outcome[R]], int] = {}
 
     def outcomes(self) -> Iterator[tuple[int, Outcome[R]]]:
+        from concurrent.futures import FIRST_COMPLETED, wait
+        from concurrent.futures.process import BrokenProcessPool
+
         done = False
         try:
             while self.queue or self.suspects or self.running:
@@ -143,6 +149,8 @@ class _Pool(Generic[T, R]):
 
     def _bury(self, broken: list[int]) -> Iterator[tuple[int, Outcome[R]]]:
         """After a death: every item under way is a suspect, and one that was suspect TRIES times is given up."""
+        from concurrent.futures import wait
+
         wait(self.running)
         for future, index in self.running.items():
             if future.exception() is None:

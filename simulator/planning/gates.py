@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
-from simulator.planning.sizing import Sizing
-from simulator.results.outcome import RunResult
+
+if TYPE_CHECKING:
+    from simulator.planning.sizing import Sizing
+    from simulator.results.outcome import RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tupl
 
 def junit(suite: str, checks: Sequence[Check]) -> str:
     """The checks as JUnit XML, one test case each."""
+    from xml.etree import ElementTree
+
     failures = sum(not check.passed for check in checks)
     root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
     cases = ElementTree.SubElement(root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0")
