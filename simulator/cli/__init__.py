@@ -57,6 +57,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices here: more threads would only cost their start
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a question mark where the terminal has no such character
     with interruptible():
