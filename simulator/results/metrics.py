@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.results.percentiles import percentile
 from simulator.results.slo import Slo, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
@@ -62,10 +63,24 @@ class Sample:
         at = self.trace.requests[event]
         return (at >= self.start_s) & (at <= self.end_s)
 
-    def latency(self, name: str) -> Floats:
-        """A latency of the requests that arrived in the window, where it is defined."""
-        column = self.columns[name][self.arrived]
-        return column[np.isfinite(column)]
+    @cached_property
+    def latencies(self) -> dict[str, Floats]:
+        """The latencies of the requests that arrived in the window, where they are defined."""
+        within = {name: column[self.arrived] for name, column in self.columns.items()}
+        return {name: column[np.isfinite(column)] for name, column in within.items()}
+
+    @cached_property
+    def increasing(self) -> dict[str, Floats]:
+        """The same, sorted."""
+        return {name: np.sort(column) for name, column in self.latencies.items()}
+
+    @cached_property
+    def output_tokens(self) -> float:
+        """Tokens generated in the window; a stretch that lies partly in it counts by its share of time."""
+        t = self.trace.stretches
+        length = t["end_s"] - t["start_s"]
+        share = np.divide(self.overlap_s, length, out=np.zeros_like(length), where=length > 0)
+        return float((t["sampled"] * t["steps"] * share).sum())
 
     def time_average(self, column: Floats) -> float | None:
         """A quantity of the stretches, summed over replicas, averaged over the window; idle time counts as zero."""
@@ -119,10 +134,7 @@ def _finished_per_s(s: Sample) -> float | None:
 
 
 def _output_per_s(s: Sample) -> float | None:
-    t = s.trace.stretches
-    length = t["end_s"] - t["start_s"]
-    share = np.divide(s.overlap_s, length, out=np.zeros_like(length), where=length > 0)
-    return float((t["sampled"] * t["steps"] * share).sum() / s.seconds) if s.seconds > 0 else None
+    return s.output_tokens / s.seconds if s.seconds > 0 else None
 
 
 def _total_per_s(s: Sample) -> float | None:
@@ -138,7 +150,7 @@ def _per_gpu(value: Callable[[Sample], float | None], s: Sample) -> float | None
 
 
 def _per_user(s: Sample) -> float | None:
-    tpot = s.latency("tpot_s")
+    tpot = s.latencies["tpot_s"]
     return float(1 / tpot.mean()) if len(tpot) and tpot.mean() > 0 else None
 
 
@@ -151,22 +163,22 @@ def _bench(column: str | None, s: Sample) -> float | None:
 
 
 def _mean(name: str, s: Sample) -> float | None:
-    values = s.latency(name)
+    values = s.latencies[name]
     return float(values.mean()) if len(values) else None
 
 
 def _percentile(name: str, q: float, s: Sample) -> float | None:
-    values = s.latency(name)
-    return float(np.percentile(values, q)) if len(values) else None
+    values = s.increasing[name]
+    return percentile(values, q) if len(values) else None
 
 
 def _gaps(s: Sample) -> tuple[Floats, Floats]:
     """Inter-token latencies of the steps that start in the window, with how often each occurred, sorted by value."""
     rows = s.trace.stretches
     seen = (rows["start_s"] >= s.start_s) & (rows["start_s"] <= s.end_s)
-    kept = {name: column[seen] for name, column in rows.items()}
+    kept = {name: rows[name][seen] for name in ("steps", "decoding", "base_s", "slope_s")}
     values, weights = inter_token_latencies(dataclasses.replace(s.trace, stretches=kept))
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     return values[order], weights[order].astype(np.float64)
 
 
@@ -202,9 +214,11 @@ def _peak(column: str, s: Sample) -> float | None:
     if not seen.any():
         return None
     amounts = t[column][seen].astype(np.int64)
-    times = np.concatenate([t["end_s"][seen] - _INSTANT, t["start_s"][seen]])
+    start, end = t["start_s"][seen], t["end_s"][seen] - _INSTANT
+    if (start[1:] >= end[:-1]).all():  # one after another, as on one replica
+        return float(amounts[end > start].max(initial=0))
     changes = np.concatenate([-amounts, amounts])
-    return float(np.cumsum(changes[np.argsort(times, kind="stable")]).max())
+    return float(np.cumsum(changes[np.argsort(np.concatenate([end, start]), kind="stable")]).max())
 
 
 def _kv_mean(s: Sample) -> float | None:

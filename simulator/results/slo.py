@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from simulator.results.percentiles import percentile
 from simulator.spec import Fraction, Positive, spec
 
 Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
@@ -86,7 +87,7 @@ def _check_limit(slo: Slo, name: str, limit: float, latencies: Mapping[str, NDAr
     measured = None
     if latencies is not None:
         finished = latencies[name][np.isfinite(latencies[name])]
-        measured = float(np.percentile(finished, slo.percentile)) if len(finished) else None
+        measured = percentile(np.sort(finished), slo.percentile) if len(finished) else None
     undefined_tpot = name == "tpot_s" and latencies is not None and bool(np.isfinite(latencies["e2e_s"]).any())
     met = measured <= limit if measured is not None else undefined_tpot
     if latencies is not None and _lost_share(latencies) * 100 > 100 - slo.percentile + _ROUNDING:
