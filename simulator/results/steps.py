@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ _RESOURCES: dict[str, Resource] = {
     "engine": "overhead",
     "launches": "overhead",
 }
+_COLUMNS = ("steps", "decoding", "prefill_tokens", "sampled", "sequences", "base_s", "slope_s")
 
 
 def step_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float = 0.0) -> dict[str, float]:
@@ -30,7 +31,7 @@ def step_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float = 0
     goes to the parts that have such terms (attention) in proportion to them.
     """
     rows = _since(trace, start_s)
-    known = {name: float(_seconds(part, rows).sum()) for name, part in parts.items()}
+    known = dict(zip(parts, _sums(parts.values(), rows), strict=True))
     left = float(_total(rows).sum()) - sum(known.values())
     weights = {name: part.per_context + sum(w.per_context for w in part.windows) for name, part in parts.items()}
     whole = sum(weights.values())
@@ -58,7 +59,8 @@ def resource_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float
 
 def _since(trace: Trace, start_s: float) -> dict[str, NDArray[np.float64]]:
     late = trace.stretches["start_s"] >= start_s
-    return {name: column[late] for name, column in trace.stretches.items()}
+    rows = {name: trace.stretches[name][late] for name in _COLUMNS}
+    return rows | {"tokens": rows["decoding"].astype(np.int64) + rows["prefill_tokens"]}
 
 
 def _total(rows: Mapping[str, Floats]) -> Floats:
@@ -68,13 +70,22 @@ def _total(rows: Mapping[str, Floats]) -> Floats:
 
 def _seconds(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
     """Seconds of each stretch that a part takes, but for what depends on context lengths."""
-    tokens = (rows["decoding"] + rows["prefill_tokens"]).astype(np.int64)
-    fixed = part.tokens[tokens] + part.sampled[rows["sampled"].astype(np.int64)] + part.per_sequence * rows["sequences"]
+    fixed = part.tokens[rows["tokens"]] + part.sampled[rows["sampled"]] + part.per_sequence * rows["sequences"]
     return np.asarray((fixed + part.constant) * rows["steps"])
+
+
+def _sums(parts: Iterable[StepTime], rows: Mapping[str, Floats]) -> Iterator[float]:
+    """The same summed over the stretches, for each part, from how many steps there were of every size."""
+    steps = rows["steps"].astype(np.int64)
+    tokens, sampled = (np.bincount(rows[name], weights=steps) for name in ("tokens", "sampled"))
+    sequences, count = float((rows["sequences"] * steps).sum()), float(steps.sum())
+    for part in parts:
+        by_size = (part.tokens[: len(tokens)] * tokens).sum() + (part.sampled[: len(sampled)] * sampled).sum()
+        yield float(by_size) + part.per_sequence * sequences + part.constant * count
 
 
 def _arithmetic(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
     """Seconds that the same tokens take at the slope of the largest steps."""
     most = len(part.tokens) - 1
     slope = (part.tokens[most] - part.tokens[most // 2]) / max(most - most // 2, 1)
-    return np.asarray((rows["decoding"] + rows["prefill_tokens"]) * rows["steps"] * slope)
+    return np.asarray(rows["tokens"] * rows["steps"] * slope)
