@@ -18,7 +18,7 @@ from simulator.latency.step import Step
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity import queueing_point
 from simulator.planning.loads import CHECK, flows, full_server
-from simulator.simulation import bind
+from simulator.simulation import bind, target
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIM = (sys.executable, "-c", "from simulator.cli import main; main()")
@@ -76,10 +76,11 @@ def binding(rounds: int) -> list[Figure]:
     scenario, bound = bound_chat()
     deployment, plan, step_time = bound.deployment, bound.plan, bound.step_time
     assert step_time is not None
-    parts = plan.model, plan.quantization, deployment.gpu, plan.args, scenario.engine
     actions: dict[str, Action] = {
-        "memory plan of a deployment": lambda: plan_memory(*parts[:3], deployment.engine_args(), scenario.engine),
-        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(*parts),
+        "memory plan of a deployment": lambda: plan_memory(
+            plan.model, plan.quantization, plan.gpu, deployment.engine_args(), scenario.engine
+        ),
+        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(target(plan, deployment)),
         "binding a deployment, all of it": lambda: bind(scenario, deployment),
     }
     times = in_rounds(actions, max(5, rounds))

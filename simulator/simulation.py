@@ -13,8 +13,10 @@ from simulator.engine.recorder import Trace
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
 from simulator.latency import calibration
 from simulator.latency.step import StepTime
+from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.scenario import Deployment, Scenario
+from simulator.units import GB
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
 
@@ -42,12 +44,17 @@ def bind(scenario: Scenario, deployment: Deployment) -> Bound:
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
     if plan.outcome != "starts":
         return Bound(deployment, model, plan, None, None)
-    link = deployment.link_gb_per_s * 1e9 if deployment.link_gb_per_s else None
-    step_time = scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine, link_bytes_per_s=link)
+    step_time = scenario.latency.bind(target(plan, deployment))
     if scenario.calibration is not None:
         measured = calibration.load(scenario.calibration).find(model, quantization, deployment.gpu, plan.args)
         step_time = calibration.apply(step_time, measured)
     return Bound(deployment, model, plan, step_time, _limits(plan.args, plan))
+
+
+def target(plan: MemoryPlan, deployment: Deployment) -> Target:
+    """What the step time of a planned deployment is bound to."""
+    link = deployment.link_gb_per_s * GB if deployment.link_gb_per_s else None
+    return Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link)
 
 
 def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:

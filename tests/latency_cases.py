@@ -1,6 +1,6 @@
 """Deployments to bind step times for, and the scalar arithmetic that tables are checked against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from simulator.latency.models import Roofline
 from simulator.latency.physics import gemm
 from simulator.latency.rank import Rank, rank
 from simulator.latency.step import StepTime
+from simulator.latency.target import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +35,17 @@ class Case:
         return f"{self.model.name}-{form}-{self.gpu.name}-{sizes}-{self.engine.version}"
 
     def bind(self, latency: object | None = None, **more: float) -> StepTime:
-        return (latency or Roofline()).bind(self.model, self.quantization, self.gpu, self.args, self.engine, **more)
+        return (latency or Roofline()).bind(replace(self.target, **more))
 
     def parts(self) -> dict[str, StepTime]:
-        return Roofline().parts(self.model, self.quantization, self.gpu, self.args, self.engine)
+        return Roofline().parts(self.target)
 
     def rank(self) -> Rank:
-        return rank(self.model, self.quantization, self.gpu, self.args, self.engine, None)
+        return rank(self.target)
+
+    @property
+    def target(self) -> Target:
+        return Target(self.model, self.quantization, self.gpu, self.args, self.engine)
 
 
 def case(name: str, card: str = "h100", form: str | None = None, release: str = "vllm 0.19.0", **given: object) -> Case:

@@ -9,16 +9,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import Gpu
+from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
-from simulator.catalog.quantizations import Quantization
 from simulator.errors import NotModelled
 from simulator.latency.parts import add, parts
 from simulator.latency.profiles import Profile, read_profile
 from simulator.latency.rank import rank
 from simulator.latency.silicon import read_tables
 from simulator.latency.step import StepTime
+from simulator.latency.target import Target
 from simulator.spec import NonNegative, Positive, spec
 from simulator.units import MS, US
 
@@ -30,17 +29,9 @@ class Constant:
     kind: Literal["constant"] = "constant"
     step_ms: Positive
 
-    def bind(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> StepTime:
+    def bind(self, target: Target) -> StepTime:
         """The step time; only the limits of the engine arguments matter."""
-        return _affine(args, constant=self.step_ms * MS)
+        return _affine(target.args, constant=self.step_ms * MS)
 
 
 @spec
@@ -53,17 +44,9 @@ class Linear:
     sequence_us: NonNegative = 0.0
     context_token_us: NonNegative = 0.0
 
-    def bind(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> StepTime:
+    def bind(self, target: Target) -> StepTime:
         """The step time; only the limits of the engine arguments matter."""
-        return _affine(args, self.step_ms * MS, self.token_us * US, self.sequence_us * US, self.context_token_us * US)
+        return _affine(target.args, self.step_ms * MS, self.token_us * US, self.sequence_us * US, self.context_token_us * US)
 
 
 @spec
@@ -72,29 +55,13 @@ class Roofline:
 
     kind: Literal["roofline"] = "roofline"
 
-    def bind(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> StepTime:
+    def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel or layer has no model."""
-        return add(self.parts(model, quantization, gpu, args, engine, link_bytes_per_s).values())
+        return add(self.parts(target).values())
 
-    def parts(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> dict[str, StepTime]:
+    def parts(self, target: Target) -> dict[str, StepTime]:
         """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
-        return parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
+        return parts(rank(target))
 
 
 @spec
@@ -103,17 +70,9 @@ class Silicon:
 
     kind: Literal["silicon"] = "silicon"
 
-    def bind(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> StepTime:
+    def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel was not measured."""
-        measured = replace(rank(model, quantization, gpu, args, engine, link_bytes_per_s), silicon=read_tables(gpu, engine))
+        measured = replace(rank(target), silicon=read_tables(target.gpu, target.engine))
         return add(parts(measured).values())
 
 
@@ -127,18 +86,10 @@ class Measured:
     kind: Literal["measured"] = "measured"
     path: Path
 
-    def bind(
-        self,
-        model: Model,
-        quantization: Quantization | None,
-        gpu: Gpu,
-        args: EngineArgs,
-        engine: Engine,
-        link_bytes_per_s: float | None = None,
-    ) -> StepTime:
+    def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
-        beside = parts(rank(model, quantization, gpu, args, engine, link_bytes_per_s))
-        return add((_from_profile(read_profile(self.path), model, args), beside["all-reduce"], beside["engine"]))
+        beside = parts(rank(target))
+        return add((_from_profile(read_profile(self.path), target.model, target.args), beside["all-reduce"], beside["engine"]))
 
 
 LatencySpec = Annotated[Constant | Linear | Roofline | Silicon | Measured, Field(discriminator="kind")]

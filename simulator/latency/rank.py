@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import Attention, Experts, Kernels, Matmul, Overheads, RunningKernel, kernels, overheads
 from simulator.catalog.models import Layer, Model
@@ -17,6 +17,7 @@ from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.physics import Array, Rates
 from simulator.latency.silicon import Tables
+from simulator.latency.target import Target
 from simulator.units import US
 
 _CACHE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "int8": 1.0, "nvfp4": 0.5625}
@@ -141,8 +142,9 @@ class Rank:
         )
 
 
-def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, link: float | None) -> Rank:
-    """One rank of a deployment whose engine arguments are resolved."""
+def rank(target: Target) -> Rank:
+    """One rank of the target."""
+    model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
     if args.max_num_batched_tokens is None or args.max_num_seqs is None:
         raise ValueError("engine arguments must be resolved before a deployment is bound")
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
@@ -158,7 +160,7 @@ def rank(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engine
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
         whole_experts=args.enable_expert_parallel,
         cache_bytes=_CACHE_BYTES[asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype],
-        link_bytes_per_s=link,
+        link_bytes_per_s=target.link_bytes_per_s,
         tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
         sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),
         largest_graph=engine.largest_cudagraph(args),

@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 from simulator.catalog import stanzas
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import kernels, overheads
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.latency.rank import running_kernel
+from simulator.latency.target import Target
 from simulator.spec import Positive, spec
 
 
@@ -46,17 +47,11 @@ def typical_error(model: Model, gpu: Gpu, engine: Engine) -> dict[str, tuple[flo
     return {name: (getattr(found, name), found.basis) for name in ("ttft", "tpot", "e2e", "output_tokens_per_s")}
 
 
-def extrapolations(
-    model: Model,
-    quantization: Quantization | None,
-    gpu: Gpu,
-    args: EngineArgs,
-    engine: Engine,
-    link_bytes_per_s: float | None = None,
-) -> tuple[str, ...]:
+def extrapolations(target: Target) -> tuple[str, ...]:
     """What a roofline step time takes from elsewhere than this GPU and engine, each in a sentence."""
-    found = list(_taken(model, quantization, gpu, engine))
-    if args.tensor_parallel_size > 1 and gpu.link == "pcie" and link_bytes_per_s is None:
+    args = target.args
+    found = list(_taken(target.model, target.quantization, target.gpu, target.engine))
+    if args.tensor_parallel_size > 1 and target.gpu.link == "pcie" and target.link_bytes_per_s is None:
         found.append("all-reduces over PCIe: taken from one server; what yours reaches depends on its slots (link_gb_per_s)")
     if args.pipeline_parallel_size > 1:
         found.append(

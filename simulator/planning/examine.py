@@ -19,8 +19,7 @@ from simulator.results.outcome import Cost, DeploymentResult, ErrorBand, OomPoin
 from simulator.results.steadiness import MOSTLY
 from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import Bound, bind, source_of
-from simulator.units import GB
+from simulator.simulation import Bound, bind, source_of, target
 from simulator.workload.requests import Requests
 
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
@@ -75,11 +74,7 @@ def _described(scenario: Scenario, bound: Bound, requests: Requests) -> Deployme
 
 def _extrapolations(scenario: Scenario, bound: Bound) -> tuple[str, ...]:
     """What of the step time was not measured on this GPU and engine but taken from a sibling."""
-    d, model = bound.deployment, bound.model
-    if not isinstance(scenario.latency, Roofline):
-        return ()
-    link = d.link_gb_per_s * GB if d.link_gb_per_s else None
-    return extrapolations(model, d.quantization or model.quantization, d.gpu, bound.plan.args, scenario.engine, link)
+    return extrapolations(target(bound.plan, bound.deployment)) if isinstance(scenario.latency, Roofline) else ()
 
 
 def _error_bands(scenario: Scenario, bound: Bound) -> dict[str, ErrorBand]:
@@ -137,13 +132,11 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
     assert bound.step_time is not None
     if not isinstance(scenario.latency, Roofline):
         return {"step": bound.step_time}
-    d = bound.deployment
-    link = d.link_gb_per_s * GB if d.link_gb_per_s else None
-    quantization = d.quantization or bound.model.quantization
-    parts = scenario.latency.parts(bound.model, quantization, d.gpu, bound.plan.args, scenario.engine, link)
+    plan = bound.plan
+    parts = scenario.latency.parts(target(plan, bound.deployment))
     if scenario.calibration is None:
         return parts
-    factors = calibration.load(scenario.calibration).find(bound.model, quantization, d.gpu, bound.plan.args)
+    factors = calibration.load(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
 
 

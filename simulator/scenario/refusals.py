@@ -12,6 +12,7 @@ from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
+from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.scenario.specs import Deployment, Prices, Scenario
 from simulator.workload.arrivals import Recorded
@@ -101,7 +102,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
         raise ScenarioError(
             f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
         )
-    scenario.latency.bind(model, quantization, deployment.gpu, plan.args, scenario.engine)
+    scenario.latency.bind(Target(model, quantization, deployment.gpu, plan.args, scenario.engine))
     if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
         raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
     longest = plan.args.max_model_len or model.max_position

@@ -19,6 +19,7 @@ from simulator.latency.calibration import Calibration, apply
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
+from simulator.latency.target import Target
 from simulator.memory.plan import plan_without_remedies
 from simulator.results.tables import latencies, with_frontend
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
@@ -80,7 +81,7 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     if plan.outcome != "starts" and not server.kv_tokens:
         raise MeasurementError(f"by our memory plan it does not start: {plan.reason}")
     step_time = latency.bind(
-        server.model, server.quantization, server.gpu, plan.args, server.engine, link_bytes_per_s=server.link_bytes_per_s
+        Target(server.model, server.quantization, server.gpu, plan.args, server.engine, server.link_bytes_per_s)
     )
     step_time = replace(step_time, per_sequence=step_time.per_sequence + server.client_sequence_s)
     return step_time, _limits(plan.args, blocks, block)

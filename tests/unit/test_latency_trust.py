@@ -1,5 +1,7 @@
 """What is said of a step time that was not measured, and how far its class was off."""
 
+from dataclasses import replace
+
 import pytest
 from latency_cases import Case, case
 
@@ -10,7 +12,7 @@ from simulator.latency.trust import extrapolations, typical_error
 
 
 def said(c: Case, **more: float) -> tuple[str, ...]:
-    return extrapolations(c.model, c.quantization, c.gpu, c.args, c.engine, **more)
+    return extrapolations(replace(c.target, **more))
 
 
 def test_nothing_is_said_of_kernels_that_were_measured() -> None:

@@ -16,6 +16,7 @@ from simulator.engine.limits import Limits
 from simulator.engine.source import ClosedLoop
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
+from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity import MOST_SIMULATIONS, Flow, queueing_point
 from simulator.planning.ceiling import ceiling
@@ -46,7 +47,7 @@ def server() -> tuple[StepTime, Limits]:
         max_num_batched_tokens=args.max_num_batched_tokens,
         reserve_full_prompt=bool(args.scheduler_reserve_full_isl),
     )
-    return Roofline().bind(model, None, gpu, args, engine), limits
+    return Roofline().bind(Target(model, None, gpu, args, engine)), limits
 
 
 def _throughput(server: tuple[StepTime, Limits], prompt: int, output: int, users: int) -> float:

@@ -1,0 +1,25 @@
+"""Target: what a step time is bound to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One replica of a model on a GPU, with resolved engine arguments.
+
+    `link_bytes_per_s`: what the user's server gives from one GPU to another in one direction, in place of the datasheet's.
+    """
+
+    model: Model
+    quantization: Quantization | None
+    gpu: Gpu
+    args: EngineArgs
+    engine: Engine
+    link_bytes_per_s: float | None = None
