@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from simulator.catalog.quick import quick
 from simulator.errors import SimulatorError, UnknownName
 
 _HEAD = re.compile(r"^(?P<name>[^\s#:][^:]*):\s*$", re.MULTILINE)
@@ -74,12 +75,18 @@ def written(kind: str, name: str, field: str) -> str:
     return found["word"]
 
 
+def slow(text: str) -> dict[str, Any]:
+    """The fields of an entry's text, whatever YAML it is written in."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text) or {}
+
+
 @cache
 def load(kind: str, name: str) -> dict[str, Any]:
     """The fields of one entry; `source` must be among them."""
-    from ruamel.yaml import YAML
-
-    fields: dict[str, Any] = YAML(typ="safe", pure=True).load(stanzas(kind)[name]) or {}
+    text = stanzas(kind)[name]
+    fields = quick(text) or slow(text)
     if not fields.get("source"):
         raise SimulatorError(f"catalog/{kind}: {name} has no source")
     return fields
