@@ -13,8 +13,8 @@ def percentile(increasing: NDArray[np.float64], q: float) -> float:
 
     Between two values it interpolates, from the nearer of them.
 
-    >>> percentile(np.array([1.0, 2.0, 3.0, 4.0]), 99)
-    3.97
+    >>> percentile(np.array([1.0, 2.0, 3.0]), 75)
+    2.5
     """
     place = (len(increasing) - 1) * (q / 100)
     at = math.floor(place)
