@@ -30,7 +30,7 @@ class Alarm(simpy.Event):
 class Clock(simpy.Environment):
     """Time of the simulation, in seconds or in ticks.
 
-    `turn` is the largest rank of a step end or time-out that had its turn at `turn_at`, the latest such instant. `queue`
+    `turn` is the largest rank that something had which made others arrive or leave at `turn_at`, the latest such instant. `queue`
     holds what is to come, the next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and
     now + (then - now) is not always then in floating point; an alarm is set to the time itself.
     """
@@ -50,10 +50,12 @@ class Clock(simpy.Environment):
         """Let the alarm pass in silence. It cannot be set again."""
         alarm.callbacks = alarm.actions = []
 
-    def skip_to(self, when: float) -> None:
-        """Let it be `when`. Nothing may be due until then."""
+    def reach(self, when: float, rank: int) -> None:
+        """Let it be `when`, before which nothing is due: a step ends there, or a time-out, that others may hear of."""
         self._now = when
+        if when > self.turn_at or rank > self.turn:
+            self.turn_at, self.turn = when, rank
 
     def passed(self, rank: int) -> bool:
-        """Whether a step end or time-out of this or a larger rank has gone off at this instant."""
+        """Whether what happens at this instant follows from something of this or a larger rank."""
         return self.turn >= rank and self.turn_at == self._now

@@ -6,6 +6,7 @@ import gc
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 
 import numpy as np
 import simpy
@@ -14,7 +15,7 @@ from simulator.engine.block_cache import BlockCache
 from simulator.engine.branches import Branches
 from simulator.engine.checks import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
-from simulator.engine.durations import Durations, Ticks, in_seconds, in_ticks
+from simulator.engine.durations import Durations, in_seconds, in_ticks
 from simulator.engine.hybrid import BlockwiseScheduler, HybridScheduler
 from simulator.engine.limits import KvGroup, Limits
 from simulator.engine.prefix_cache import PrefixCache
@@ -73,7 +74,8 @@ class Cluster:
         self.clock = Clock()
         self.recorder = Recorder(len(requests))
         self.limits = [limits for _, limits in replicas]
-        self.replicas = [self._replica(number, *settings, ticks) for number, settings in enumerate(replicas)]
+        durations = cache(partial(Durations, ticks=ticks))  # equal replicas share their tables
+        self.replicas = [self._replica(number, durations(*settings), settings[1]) for number, settings in enumerate(replicas)]
         self.choose = router.bind(self.replicas, np.random.default_rng(seed))
         branches = Branches(requests.hashes, self.limits[0].block_size)
         self.feed = source.feed(requests, branches, self.clock, ticks, self._arrive)
@@ -85,8 +87,7 @@ class Cluster:
         self.deadlines: deque[tuple[Request, Replica]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
-    def _replica(self, number: int, step_time: StepTime, limits: Limits, ticks: Ticks) -> Replica:
-        durations = Durations(step_time, limits, ticks)
+    def _replica(self, number: int, durations: Durations, limits: Limits) -> Replica:
         scheduler = self._scheduler(limits, {size for size, _, _ in durations.windows})
         return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
 
@@ -102,8 +103,8 @@ class Cluster:
             groups = [group.window for group in limits.kv_groups for _ in range(group.groups)]
             blocks = BlockCache(limits.kv_blocks, limits.block_size, groups, lag=limits.async_scheduling)
             return BlockwiseScheduler(limits, blocks, windows)
-        cache = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling) if caching else None
-        return Scheduler(limits, cache) if plain and not windows else HybridScheduler(limits, cache, windows)
+        prefixes = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling) if caching else None
+        return Scheduler(limits, prefixes) if plain and not windows else HybridScheduler(limits, prefixes, windows)
 
     def run(self, progress: bool) -> Trace:
         """Let the clock run until nothing is left to happen."""
@@ -144,7 +145,7 @@ class Cluster:
     def _give_up(self, _: Alarm) -> None:
         """Time out the request that has been in the system longest, unless it has left."""
         assert self.timeout is not None
-        self.clock.turn_at, self.clock.turn = self.clock.now, DEADLINE
+        self.clock.reach(self.clock.now, DEADLINE)
         request, replica = self.deadlines.popleft()
         if not request.left:
             self.recorder.fail(request, self.clock.now, TIMED_OUT)

@@ -96,16 +96,18 @@ class Decoding:
 
     def finished(self, running: dict[int, Request]) -> list[Request]:
         """Remove and give the sequences that have all their tokens now, in running order."""
-        due, step, ring, done = self.due, self.step, self.ring, []
+        due, step, ring, size = self.due, self.step, self.ring, self.block_size
+        done: list[Request] = []
         past = (step + 1) << ORDER_BITS
         while due and due[0] < past:
             request = running.get(heappop(due) & ORDER_MASK)
             if request is not None and request.last_step == step and request.decoding:
+                offset = request.offset
                 request.decoding = False
-                request.computed = computed = step + request.offset
                 request.generated = request.output
-                self.count -= 1
+                request.computed = computed = step + offset
                 self.context -= computed
-                ring[-request.offset % self.block_size] -= 1
+                ring[-offset % size] -= 1
                 done.append(request)
+        self.count -= len(done)
         return done

@@ -29,12 +29,11 @@ class HybridScheduler(Scheduler):
     the first waiting request waits for.
     """
 
-    hybrid = True
-
-    __slots__ = ("caps", "fresh", "groups", "sliding", "sums", "wanted")
+    __slots__ = ("caps", "fresh", "groups", "sliding", "wanted")
 
     def __init__(self, limits: Limits, cache: PrefixCache | None, sizes: Iterable[int]) -> None:
         super().__init__(limits, cache)
+        self.hybrid = True
         windows = {group.window for group in limits.kv_groups if group.window is not None}
         self.sums = {size: WindowSums(size, limits.block_size) for size in windows.union(sizes)}
         self.groups = sum(group.groups for group in limits.kv_groups)

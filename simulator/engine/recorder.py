@@ -45,19 +45,29 @@ class Trace:
         return len(self.requests["status"])
 
 
-_STRETCH = np.dtype(
+_PLANNED = np.dtype(
     [
         *((name, "<f8") for name in ("start_s", "base_s", "slope_s")),
-        *((name, "<i4") for name in ("replica", "sequences", "decoding", "prefill_tokens", "sampled", "waiting", "preempted")),
-        *((name, "<i4") for name in ("steps", "kv_blocks")),
+        *((name, "<i4") for name in ("sequences", "decoding", "prefill_tokens", "sampled", "waiting", "preempted")),
     ]
 )
-pack_stretch = struct.Struct("<3d9i").pack
+_ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
+pack_planned = struct.Struct("<3d6i").pack
+pack_ended = struct.Struct("<2i").pack
 _NEVER = math.nan
 
 
+class Log:
+    """The stretches of one replica, a packed row each: what is known when it is planned, and what when it has ended."""
+
+    __slots__ = ("ended", "planned")
+
+    def __init__(self) -> None:
+        self.planned, self.ended = bytearray(), bytearray()
+
+
 class Recorder:
-    """The log while the simulation runs: an array a column, a packed row a stretch; times in the engine's own unit."""
+    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit."""
 
     __slots__ = (
         "arrival",
@@ -67,11 +77,11 @@ class Recorder:
         "first_token",
         "gaps",
         "left",
+        "logs",
         "preemptions",
         "refusals",
         "replica",
         "scheduled",
-        "stretches",
     )
 
     def __init__(self, count: int) -> None:
@@ -83,7 +93,12 @@ class Recorder:
         self.preemptions = array("i", [0]) * count
         self.gaps = array("d")
         self.refusals: dict[int, str] = {}
-        self.stretches = bytearray()
+        self.logs: list[Log] = []
+
+    def log(self) -> Log:
+        """The log of the next replica."""
+        self.logs.append(Log())
+        return self.logs[-1]
 
     def gap(self, request: Request, now: float) -> None:
         """Write the time since the last token of a request that did not get one in every step, if it had one."""
@@ -118,12 +133,16 @@ class Recorder:
         return Trace(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:
-        rows = np.frombuffer(self.stretches, dtype=_STRETCH)
-        if (np.diff(rows["start_s"]) < 0).any():
-            rows = rows[np.argsort(rows["start_s"], kind="stable")]
-        steps = rows["steps"].astype(np.int64)
-        end = rows["start_s"] + (steps * rows["base_s"] + rows["slope_s"] * (steps * (steps - 1) // 2))
-        columns: dict[str, Column] = {name: rows[name] for name in _STRETCH.names or ()}
+        planned = np.concatenate([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
+        ended = np.concatenate([np.frombuffer(log.ended, _ENDED) for log in self.logs])
+        steps = ended["steps"].astype(np.int64)
+        end = planned["start_s"] + (steps * planned["base_s"] + planned["slope_s"] * (steps * (steps - 1) // 2))
+        rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
+        columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
+        columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}
+        if len(rows) > 1:
+            order = np.argsort(planned["start_s"], kind="stable")
+            end, columns = end[order], {name: column[order] for name, column in columns.items()}
         columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
         return columns | {"end_s": _scaled(end, scale)}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from simulator.engine.clock import FIRST_REPLICA, Alarm, Clock
 from simulator.engine.durations import Durations
-from simulator.engine.recorder import Recorder, pack_stretch
+from simulator.engine.recorder import Log, Recorder, pack_ended, pack_planned
 from simulator.engine.request import Request
 from simulator.engine.scheduler import NOBODY, Scheduler
 
@@ -22,23 +22,26 @@ class Replica:
 
     __slots__ = (
         "abandoned",
+        "act",
+        "ahead",
         "alarm",
         "asleep",
         "base",
         "clock",
-        "counts",
         "cuttable",
         "departed",
         "durations",
         "end",
+        "even",
         "lag",
         "leaving",
+        "log",
         "number",
+        "others",
         "outstanding",
         "preempted",
         "rank",
         "recorder",
-        "rows",
         "scheduler",
         "slope",
         "start",
@@ -53,17 +56,18 @@ class Replica:
         self.durations = durations
         self.lag = lag
         self.clock = clock
+        self.others = clock.queue
         self.recorder = recorder
-        self.rows = recorder.stretches
+        self.log: Log = recorder.log()
         self.rank = FIRST_REPLICA + number
         self.departed: Callable[[Request], None] | None = None
-        self.alarm = Alarm(clock, self.rank, self.fire)
+        self.act = self.fire_ahead if lag else self.fire
+        self.alarm = Alarm(clock, self.rank, self.act)
         self.asleep = True
         self.outstanding = 0
-        self.start = self.end = self.base = self.slope = 0.0
+        self.start = self.ahead = self.end = self.base = self.slope = 0.0
         self.steps = 0
-        self.counts = (0,) * 7
-        self.cuttable = False
+        self.even = self.cuttable = False
         self.preempted = 0
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
@@ -98,69 +102,65 @@ class Replica:
 
     def _go_on(self, when: float) -> None:
         """Compose the next step at `when`: at once, if nothing else is to happen until then."""
-        others = self.clock.queue
-        if others and others[0][0] <= when:
+        if self.others and self.others[0][0] <= when:
             self.clock.set(self.alarm, when)
         else:
-            self.clock.skip_to(when)
             self.alarm.when = when
-            self.fire(self.alarm)
+            self.act(self.alarm)
 
     def fire(self, alarm: Alarm) -> None:
         """Settle the stretch that ends and compose the next, again and again until somebody else must act first."""
-        clock, now, rank = self.clock, alarm.when, self.rank
-        others = clock.queue
-        turn = self._turn_ahead if self.lag else self._turn
+        others, now = self.others, alarm.when
         while True:
-            if now > clock.turn_at or rank > clock.turn:
-                clock.turn_at, clock.turn = now, rank
-            until = turn(now)
-            if until is None:
-                self.asleep = True
-                return
-            now = until
-            if others and others[0][0] <= now:
-                clock.set(alarm, now)
-                return
-            clock.skip_to(now)
-
-    def _turn(self, now: float) -> float | None:
-        """A stretch has ended: settle it and compose the next; gives when that ends, None if there is nothing to do."""
-        self._settle(now)
-        self.start = now
-        return self.end if self._compose(now, in_flight=False) else None
-
-    def _turn_ahead(self, now: float) -> float | None:
-        """The same with async scheduling: the stretch's last step begins now; gives when the next turn comes."""
-        if self.leaving and self.steps > 1:
-            self._let_go(self.leaving, now)
-            self.leaving = NOBODY
-            return self._next_turn()
-        if not self.steps:
             self._settle(now)
             self.start = now
             if not self._compose(now, in_flight=False):
-                return None
+                self.asleep = True
+                return
+            now = self.end
+            if others and others[0][0] <= now:
+                self.clock.set(alarm, now)
+                return
+
+    def fire_ahead(self, alarm: Alarm) -> None:
+        """The same with async scheduling: a step is composed when the one before it begins, the last of its stretch."""
+        others, now = self.others, alarm.when
+        while True:
+            if self.leaving and self.steps > 1:
+                self._let_go(self.leaving, now)
+                self.leaving = NOBODY
+                now = self.ahead
+            elif self.steps or self._begin(now):
+                self._settle(now)
+                self.start = self.end
+                composed = self._compose(now, in_flight=True)
+                now = self.ahead if composed and not self.leaving else self.start
+            else:
+                self.asleep = True
+                return
+            if others and others[0][0] <= now:
+                self.clock.set(alarm, now)
+                return
+
+    def _begin(self, now: float) -> bool:
+        """Compose a step when none is in flight; False if there is none."""
         self._settle(now)
-        self.start = self.end
-        return self._next_turn() if self._compose(now, in_flight=True) else self.end
+        self.start = now
+        return self._compose(now, in_flight=False)
 
     def _next_turn(self) -> float:
         """When the stretch ends; with async scheduling, when its last step begins, or before that somebody leaves."""
         if not self.lag:
             return self.end
-        return self.start if self.leaving else self.start + self._span(self.steps - 1)
+        return self.start if self.leaving else self.ahead
 
     def _settle(self, now: float) -> None:
         """Carry out the stretch in hand and write it down; let go who has all tokens, with async scheduling one step later."""
         scheduler, steps = self.scheduler, self.steps
         finished = self.leaving
         if steps:
-            done = scheduler.advance(steps)
-            rows, used = self.rows, scheduler.total - scheduler.free
-            rows += pack_stretch(self.start, self.base, self.slope, *self.counts, steps, used)
-            if scheduler.completed or scheduler.resumed:
-                self._note_tokens()
+            done = scheduler.advance(steps) if self.even else self._settle_uneven()
+            self.log.ended += pack_ended(steps, scheduler.total - scheduler.free)
             if self.lag:
                 self.leaving = done
                 for request in done:
@@ -174,9 +174,10 @@ class Replica:
         if finished:
             self._let_go(finished, now)
 
-    def _note_tokens(self) -> None:
-        """Note who got a token outside the even pace of decoding: the first, or one after a gap."""
+    def _settle_uneven(self) -> Sequence[Request]:
+        """Carry out a step that is not an even one, and note who got a first token, or one after a gap."""
         scheduler, recorder, end = self.scheduler, self.recorder, self.end
+        done = scheduler.carry_out()
         for request in scheduler.completed:
             if request.token_at is not None:
                 recorder.gap(request, end)
@@ -184,7 +185,9 @@ class Replica:
                 recorder.first_token[request.index] = end
         for request in scheduler.resumed:
             recorder.gap(request, end)
-        scheduler.completed, scheduler.resumed = [], []
+        scheduler.completed.clear()
+        scheduler.resumed.clear()
+        return done
 
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
         """Let go who was given up; gives those of `finished` who were not."""
@@ -204,37 +207,18 @@ class Replica:
             recorder.finish[request.index] = now
             if request.preemptions:
                 recorder.preemptions[request.index] = request.preemptions
-            if self.departed is not None:
+        if self.departed is not None:
+            self.clock.reach(now, self.rank)
+            for request in finished:
                 self.departed(request)
 
     def _compose(self, now: float, in_flight: bool) -> bool:
         """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
         scheduler = self.scheduler
-        if not scheduler.schedule():
-            return self._compose_uneven(now, in_flight)
-        durations, count, waiting = self.durations, scheduler.count, len(scheduler.waiting)
-        base = durations.decode[count] + durations.per_context * scheduler.context
-        slope = durations.per_context * count
-        if scheduler.padding:
-            base += self._padded(count, count)
-        if scheduler.hybrid:
-            for size, per_context, _ in durations.windows:
-                base += per_context * scheduler.sums[size].inside
-                slope += per_context * scheduler.sums[size].below
-        self.base, self.slope = base, slope
-        self.steps = steps = 1 if not base or (self.leaving and waiting) else scheduler.horizon()
-        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
-        held = len(scheduler.running) - len(self.leaving)
-        room = steps > 1 and held < scheduler.max_num_seqs and count < scheduler.max_tokens
-        self.cuttable = room and (not waiting or scheduler.overtaking)
-        self.counts = (self.number, count + scheduler.padding, count, 0, count, waiting, self.preempted)
-        self.preempted = 0
-        return True
-
-    def _compose_uneven(self, now: float, in_flight: bool) -> bool:
-        """The step is composed and not an even one: see what it is, or try again if all who ran were preempted."""
-        scheduler = self.scheduler
-        preempted = scheduler.victims
+        if scheduler.schedule():
+            self._plan_even_steps()
+            return True
+        preempted = bool(scheduler.victims)
         if preempted:
             self._note_victims()
         if scheduler.chunks or scheduler.count > len(scheduler.stalled):
@@ -245,6 +229,37 @@ class Replica:
             return self._compose(now, in_flight)
         self.steps, self.cuttable = 0, False
         return False
+
+    def _plan_even_steps(self) -> None:
+        """Make a stretch of steps in which all who run decode."""
+        scheduler, durations = self.scheduler, self.durations
+        count, waiting = scheduler.count, len(scheduler.waiting)
+        slope = durations.per_context * count
+        base = durations.decode[count] + durations.per_context * scheduler.context
+        if scheduler.padding:
+            base += self._padded(count, count)
+        for size, per_context, _ in durations.windows:
+            base += per_context * scheduler.sums[size].inside
+            slope += per_context * scheduler.sums[size].below
+        steps = 1 if not base or (waiting and self.leaving) else scheduler.horizon()
+        self._set_end(base, slope, steps)
+        self.even = True
+        self.cuttable = (
+            steps > 1
+            and (not waiting or scheduler.overtaking)
+            and count < scheduler.max_tokens
+            and len(scheduler.running) - len(self.leaving) < scheduler.max_num_seqs
+        )
+        sequences = count + scheduler.padding
+        self.log.planned += pack_planned(self.start, base, slope, sequences, count, 0, count, waiting, self.preempted)
+        self.preempted = 0
+
+    def _set_end(self, base: float, slope: float, steps: int) -> None:
+        """Let the stretch from `start` on be so many steps."""
+        start, before = self.start, steps - 1
+        self.base, self.slope, self.steps = base, slope, steps
+        self.ahead = start + (before * base + slope * (before * (before - 1) // 2))
+        self.end = start + (steps * base + slope * (steps * before // 2))
 
     def _note_victims(self) -> None:
         """Count the preempted requests; those that have tokens had their last when this step begins."""
@@ -258,13 +273,13 @@ class Replica:
     def _plan_one_step(self, now: float) -> None:
         """Make a stretch of one step: with prompt chunks in it, or without some that decode, or after a preemption."""
         scheduler, recorder, durations = self.scheduler, self.recorder, self.durations
-        count, context = scheduler.count, scheduler.context
+        chunks, count, context = scheduler.chunks, scheduler.count, scheduler.context
         if scheduler.stalled:
             count -= len(scheduler.stalled)
             context -= self._note_stalled()
         sampled = tokens = count
         half_pairs = 0
-        for request, chunk, last in scheduler.chunks:
+        for request, chunk, last in chunks:
             computed = request.computed
             tokens += chunk
             half_pairs += chunk * (2 * computed + chunk)
@@ -274,7 +289,7 @@ class Replica:
                 recorder.scheduled[request.index] = now
                 if computed:
                     recorder.cached[request.index] = computed
-        sequences = count + len(scheduler.chunks)
+        sequences = count + len(chunks)
         base = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         base += durations.per_context * context + durations.per_half_pair * half_pairs
         if scheduler.padding:
@@ -282,12 +297,12 @@ class Replica:
             sequences += scheduler.padding
         if durations.windows:
             base += self._in_windows()
-        self.base = base
-        self.slope, self.steps = 0, 1
-        self.end = self.start + base
-        self.cuttable = False
+        self.base, self.slope, self.steps = base, 0, 1
+        self.ahead = start = self.start
+        self.end = start + base
+        self.even = self.cuttable = False
         even, waiting = count - len(scheduler.resumed), len(scheduler.waiting)
-        self.counts = (self.number, sequences, even, tokens - count, sampled, waiting, self.preempted)
+        self.log.planned += pack_planned(start, base, 0, sequences, even, tokens - count, sampled, waiting, self.preempted)
         self.preempted = 0
 
     def _padded(self, tokens: int, sampled: int) -> float:
@@ -318,32 +333,25 @@ class Replica:
         """End the stretch after its first `steps` steps, and let its alarm be set anew; False if it ends no later anyway."""
         if steps >= self.steps:
             return False
-        self.steps = steps
-        self.end = self.start + self._span(steps)
+        self._set_end(self.base, self.slope, steps)
         self.clock.cancel(self.alarm)
-        self.alarm = Alarm(self.clock, self.rank, self.fire)
+        self.alarm = Alarm(self.clock, self.rank, self.act)
         return True
-
-    def _span(self, steps: int) -> float:
-        """How long the first `steps` steps of the stretch take."""
-        return steps * self.base + self.slope * (steps * (steps - 1) // 2)
 
     def _steps_begun(self, now: float, passed: bool) -> int:
         """Steps of the stretch composed by now, at least 1; one due at this very instant counts if its turn has `passed`."""
-        gone, base, most = now - self.start, self.base, self.steps
-        steps = 0
+        start, base, slope, most = self.start, self.base, self.slope, self.steps
+        gone, steps = now - start, 0
         if gone > 0 and base:
-            steps = min(int(gone / (base + self.slope * (gone / base) / 2)), most)
-        if self._begins_by(now, steps, passed):
+            steps = min(int(gone / (base + slope * (gone / base) / 2)), most)
+        while steps <= most:
+            begins = start + (steps * base + slope * (steps * (steps - 1) // 2))
+            if begins > now or (begins == now and not passed):
+                break
             steps += 1
-            while steps < most and self._begins_by(now, steps, passed):
-                steps += 1
-        else:
-            while steps and not self._begins_by(now, steps - 1, passed):
-                steps -= 1
+        while steps:
+            begins = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
+            if begins < now or (begins == now and passed):
+                break
+            steps -= 1
         return max(steps + self.lag, 1)
-
-    def _begins_by(self, now: float, steps: int, passed: bool) -> bool:
-        """Whether the step after the first `steps` begins before now, or now and its turn has passed."""
-        begins = self.start + (steps * self.base + self.slope * (steps * (steps - 1) // 2))
-        return begins < now or (passed and begins == now)

@@ -28,8 +28,7 @@ one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
 from simulator.engine.limits import Limits
@@ -47,16 +46,13 @@ class Scheduler(Decoding):
 
     After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
     last); all who decode compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
-    step before; `victims` were preempted. After `advance`, `completed` requests have all their known tokens computed and
+    step before; `victims` were preempted. After `carry_out`, `completed` requests have all their known tokens computed and
     sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. With `overtaking` the
     waiting are served by priority, and one that comes may be admitted ahead of them.
 
     `free` counts the KV blocks that nobody holds. A request holds those of the tokens it has computed or is computing in this
     step, the last one perhaps partly filled. What blocks hold matters only to the `cache`.
     """
-
-    hybrid = False
-    sums: Mapping[int, WindowSums] = MappingProxyType({})
 
     __slots__ = (
         "admitted",
@@ -66,6 +62,7 @@ class Scheduler(Decoding):
         "chunks",
         "completed",
         "free",
+        "hybrid",
         "max_num_seqs",
         "max_tokens",
         "overtaking",
@@ -76,6 +73,7 @@ class Scheduler(Decoding):
         "resumed",
         "running",
         "stalled",
+        "sums",
         "total",
         "victims",
         "waiting",
@@ -87,6 +85,8 @@ class Scheduler(Decoding):
         super().__init__(limits.block_size)
         self.total = self.free = limits.kv_blocks
         self.cache = cache
+        self.hybrid = False
+        self.sums: dict[int, WindowSums] = {}
         self.overtaking = limits.scheduling_policy == "priority"
         self.waiting: deque[Request] | PriorityQueue = PriorityQueue() if self.overtaking else deque()
         self.running: dict[int, Request] = {}
@@ -125,7 +125,7 @@ class Scheduler(Decoding):
                 self.cache.register_contested(self.step)
         if self.waiting and budget > 0 and not self.victims:
             self._admit(budget)
-        return not (self.chunks or self.victims or self.stalled or self.resumed) and self.count > 0
+        return self.count > 0 and not (self.chunks or self.victims or self.stalled or self.resumed)
 
     def _schedule_prompts(self) -> int:
         """Compose the running part where prompts are in work; gives the budget left."""
@@ -252,13 +252,13 @@ class Scheduler(Decoding):
 
     def _admit(self, budget: int) -> None:
         """Start waiting requests while budget, sequences and blocks last."""
-        waiting, running, size = self.waiting, self.running, self.block_size
-        while budget > 0 and waiting and len(running) < self.max_num_seqs:
+        waiting, running, size, cache = self.waiting, self.running, self.block_size, self.cache
+        while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
             lacking = request.prompt + request.generated
             hits = idle = 0
-            if self.cache is not None:
-                hits, idle = self.cache.look_up(request, self.step), self.cache.idle
+            if cache is not None:
+                hits, idle = cache.look_up(request, self.step), cache.idle
                 lacking -= hits * size
             tokens = min(lacking, self.cap)
             if tokens > budget:
@@ -269,8 +269,10 @@ class Scheduler(Decoding):
             must_fit = -(-lacking // size) if self.reserve else needed
             if self.hybrid:
                 needed, must_fit = self._needed_to_start(request, tokens, lacking, hits)
-            if must_fit + idle + (self.watermark if running else 0) > self.free:
-                self._head_waits(must_fit + idle + (self.watermark if running else 0))
+            if running:
+                must_fit += self.watermark
+            if must_fit + idle > self.free:
+                self._head_waits(must_fit + idle)
                 break
             self.free -= needed + idle
             waiting.popleft()
@@ -278,9 +280,9 @@ class Scheduler(Decoding):
             request.order = order = self.admitted
             self.admitted = order + 1
             running[order] = request
-            if self.cache is not None:
+            if cache is not None:
                 request.computed = hits * size
-                self.cache.admit(request, needed, hits * size + tokens, self.step)
+                cache.admit(request, needed, hits * size + tokens, self.step)
             if tokens < lacking:
                 self.prefilling.append(request)
             self.chunks.append((request, tokens, tokens == lacking))
@@ -308,30 +310,35 @@ class Scheduler(Decoding):
         return self.steps_within(free + self.ring[self.step % size], steps)
 
     def advance(self, steps: int) -> Sequence[Request]:
-        """Carry out the composed step `steps` times; gives those who have sampled their last token, in running order."""
+        """Carry out the composed even step `steps` times; gives those who have sampled their last token, in running order."""
         if steps > 1:
             self._take_following(steps)
         if self.hybrid:
             self._move_windows(steps)
         self.step = step = self.step + steps
         self.context += steps * self.count
-        if self.chunks:
-            for request, tokens, last in self.chunks:
-                request.computed += tokens
-                if last:
-                    request.generated += 1
-                    self.join(request)
-                    self.completed.append(request)
-                    if self.cache is not None:
-                        self.cache.grow(request, step)
-            self.chunks = []
-            if self.prefilling:
-                self.prefilling = [r for r in self.prefilling if not r.decoding]
-        if self.stalled:
-            for request in self.stalled:
-                self.postpone(request)
-        due = self.due
-        return self.finished(self.running) if due and due[0] >> ORDER_BITS <= step else NOBODY
+        return self.finished(self.running) if self.due[0] >> ORDER_BITS <= step else NOBODY
+
+    def carry_out(self) -> Sequence[Request]:
+        """Carry out the composed step, whatever is in it; gives those who have sampled their last token, in running order."""
+        if self.hybrid:
+            self._move_windows(1)
+        self.step = step = self.step + 1
+        self.context += self.count
+        for request, tokens, last in self.chunks:
+            request.computed += tokens
+            if last:
+                request.generated += 1
+                self.join(request)
+                self.completed.append(request)
+                if self.cache is not None:
+                    self.cache.grow(request, step)
+        self.chunks.clear()
+        if self.prefilling:
+            self.prefilling = [r for r in self.prefilling if not r.decoding]
+        for request in self.stalled:
+            self.postpone(request)
+        return self.finished(self.running) if self.due and self.due[0] >> ORDER_BITS <= step else NOBODY
 
     def _take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""
@@ -352,8 +359,10 @@ class Scheduler(Decoding):
 
     def release(self, finished: Sequence[Request]) -> None:
         """Let finished requests go; one that was preempted after its last token was computed is gone already."""
+        running = self.running
         for request in finished:
-            if self.running.pop(request.order, None) is not None:
+            if request.order in running:
+                del running[request.order]
                 self._give_back(request, finished=True)
 
     def drop(self, request: Request) -> None:

@@ -99,20 +99,17 @@ class OpenFeed(Feed):
     def start(self) -> None:
         """Set the alarm of the first request."""
         self.coming = self._by_the_clock() if self.first_turns is None else self._picked(self.first_turns)
-        self.alarm = Alarm(self.clock, 0, self._arrive)
-        self._wait()
+        self.upcoming: Request | None = None
+        self._arrive(Alarm(self.clock, 0, self._arrive))
 
-    def _wait(self) -> None:
-        upcoming = next(self.coming, None)
-        if upcoming is not None:
-            self.upcoming = upcoming
-            self.alarm.rank = upcoming.index
-            self.clock.set(self.alarm, upcoming.arrived)
-
-    def _arrive(self, _: Alarm) -> None:
-        request = self.upcoming
-        self._wait()
-        self.send(request)
+    def _arrive(self, alarm: Alarm) -> None:
+        """Send the request that arrives now, if there is one, after the alarm is set for the next."""
+        arriving, self.upcoming = self.upcoming, next(self.coming, None)
+        if self.upcoming is not None:
+            alarm.rank = self.upcoming.index
+            self.clock.set(alarm, self.upcoming.arrived)
+        if arriving is not None:
+            self.send(arriving)
 
     def _picked(self, indices: Iterator[int]) -> Iterator[Request]:
         for index in indices:
