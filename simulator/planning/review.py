@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
-from simulator.document import Document, parse_yaml
 from simulator.planning.examine import examine
 from simulator.planning.execution import Machine, Processes, each
 from simulator.planning.wording import NOT_MODELLED, defaults, demand, title
 from simulator.results.outcome import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
-from simulator.scenario import Deployment, Scenario, dump
+from simulator.scenario import Deployment, Scenario, dump, dumped
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 
@@ -64,7 +62,6 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
     from simulator import __version__
 
     resolved = {r.name: r.memory.args for r in results if r.memory}
-    text, path = dump(scenario), Path(f"{scenario.name}.yaml")
     loop = scenario.workload.closed_loop
     return RunResult(
         name=scenario.name,
@@ -84,8 +81,8 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         slo=scenario.slo.sentences() if scenario.slo else (),
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
-        scenario_yaml=text,
-        scenario=Document(path, parse_yaml(text, path)).plain(),
+        scenario_yaml=dump(scenario),
+        scenario=dumped(scenario).plain(),
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),

@@ -13,6 +13,7 @@ from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, gpu_to_fields
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.document import Document
 from simulator.errors import SimulatorError
 from simulator.scenario.specs import Scenario
 
@@ -26,6 +27,11 @@ def dump(scenario: Scenario) -> str:
     yaml.width = 120
     yaml.dump(_written(scenario), text)
     return text.getvalue()
+
+
+def dumped(scenario: Scenario) -> Document:
+    """What `dump` writes, without writing it."""
+    return Document(Path(f"{scenario.name}.yaml"), _written(scenario))
 
 
 def _written(value: Any) -> Any:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from simulator.document import Document, parse_yaml
 from simulator.engine.router import LeastKvUse
 from simulator.errors import ScenarioError
 from simulator.planning.costs import price_of
-from simulator.scenario import Scenario, dump, load
+from simulator.scenario import Scenario, dump, dumped, load
 from simulator.simulation import bind
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
@@ -213,3 +214,10 @@ def test_a_calibration_beside_the_scenario_scales_the_deployment_it_was_made_for
 def test_a_calibration_that_is_not_there_is_a_mistake_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"case.yaml:16:1: calibration: .*mine.yaml"):
         read(tmp_path, TEXT + "calibration: mine.yaml\n")
+
+
+@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
+def test_what_is_written_is_known_without_reading_it_again(file):
+    scenario = load(file)
+    read = Document(file, parse_yaml(dump(scenario), file)).plain()
+    assert repr(dumped(scenario).plain()) == repr(read)
