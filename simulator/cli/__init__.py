@@ -5,33 +5,27 @@ from __future__ import annotations
 import io
 import os
 import sys
+from importlib import import_module
 from typing import Annotated, cast
 
 import typer
 
-from simulator.cli.calibrate import calibrate
-from simulator.cli.catalog import app as catalog
-from simulator.cli.compare import compare
 from simulator.cli.interrupts import INTERRUPTED, interruptible
-from simulator.cli.memory import memory
-from simulator.cli.report import report
-from simulator.cli.run import check, run
-from simulator.cli.size import size
-from simulator.cli.sweep import sweep
-from simulator.cli.trace import trace
-from simulator.cli.validate import validate
 from simulator.errors import SimulatorError
 
-app = typer.Typer(
-    name="sim",
-    help="Size LLM inference before renting GPUs: does it fit, how many at once, how fast, and where does it queue.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (run, check, memory, size, sweep, compare, report, trace, validate, calibrate):
-    app.command()(command)
-app.add_typer(catalog, name="catalog")
+_COMMANDS = {
+    "run": "run.run",
+    "check": "run.check",
+    "memory": "memory.memory",
+    "size": "size.size",
+    "sweep": "sweep.sweep",
+    "compare": "compare.compare",
+    "report": "report.report",
+    "trace": "trace.trace",
+    "validate": "validate.validate",
+    "calibrate": "calibrate.calibrate",
+    "catalog": "catalog.app",
+}
 
 # What typer raises for a command line that it cannot parse: it has no public name.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -46,7 +40,26 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def application(command: str = "") -> typer.Typer:
+    """The command line: of one command, so that the others need not be imported, or of all where there is none of that name."""
+    app = typer.Typer(
+        name="sim",
+        help="Size LLM inference before renting GPUs: does it fit, how many at once, how fast, and where does it queue.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in [command] if command in _COMMANDS else _COMMANDS:
+        module, _, function = _COMMANDS[name].partition(".")
+        found = getattr(import_module(f"simulator.cli.{module}"), function)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command()(found)
+    return app
+
+
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -71,7 +84,7 @@ def main() -> None:
 def _code() -> int | str | None:
     """Run the command; what to exit with."""
     try:
-        code: int | None = app(prog_name="sim", standalone_mode=False)
+        code: int | None = application(*sys.argv[1:2])(prog_name="sim", standalone_mode=False)
         print(end="", flush=True)
     except _UsageError as problem:
         return _refuse(_usage(problem))

@@ -27,11 +27,11 @@ def test_the_python_lines_run_and_recommend_what_the_shown_output_does(
 def test_every_verb_that_is_shown_exists() -> None:
     from typer.main import get_command
 
-    from simulator.cli import app
+    from simulator.cli import application
 
     shown = {line.split()[1] for line in README.splitlines() if line.startswith("sim ")}
     assert len(shown) >= 8
-    assert shown <= set(get_command(app).commands)  # type: ignore[attr-defined]
+    assert shown <= set(get_command(application()).commands)  # type: ignore[attr-defined]
 
 
 def test_every_file_that_is_linked_is_there() -> None:
