@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 
@@ -39,9 +42,36 @@ def template(name: str) -> Any:
 @cache
 def vega() -> str:
     """Vega, Vega-Lite and vega-embed as one script, of the version that Altair writes for, without the address of an editor."""
+    from importlib.metadata import version
+
     import altair as alt
+
+    wanted = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    script = kept(f"vega-lite-{wanted}-by-vl-convert-{version('vl-convert-python')}.js", lambda: _bundle(wanted))
+    return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")
+
+
+def _bundle(version: str) -> str:
     import vl_convert
 
     bundle: Callable[..., str] = vl_convert.javascript_bundle
-    script = bundle(vl_version=".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
-    return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")
+    return bundle(vl_version=version)
+
+
+def kept(name: str, make: Callable[[], str]) -> str:
+    """A text that takes seconds to make and is always the same: made once, then read from the user's cache folder.
+
+    Where nothing can be written it is made every time.
+    """
+    above = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    file = Path(above) / "inference-sizing-simulator" / name
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text("utf-8")
+    text, draft = make(), file.with_name(f".{name}.{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, "utf-8")
+        draft.replace(file)
+    with suppress(OSError):
+        draft.unlink(missing_ok=True)
+    return text
