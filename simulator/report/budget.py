@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from simulator.report import frames, theme, words
-from simulator.report.figures import NO_STEP, NOTHING_RAN, Figure, Panel, at_rate, layered, names, rows
+from simulator.report.figures import NO_STEP, NOTHING_RAN, Figure, Panel, at_rate, fixed_x, layered, names, rows
 from simulator.results.outcome import DeploymentResult, Memory, RunResult
 
 GIB = words.GIB
@@ -27,15 +27,24 @@ def memory(run: RunResult) -> Figure:
     scale = alt.Scale(domain=list(_PARTS), range=[*theme.PARTS[:5], "#8884"])
     bars = base.mark_bar(height=15).encode(
         x=alt.X("from:Q", title="GiB of one GPU", axis=alt.Axis(tickCount=6)),
-        x2="to:Q",
+        x2=alt.X2("to:Q"),
         y=_row(len(shown)),
         color=alt.Color("part:N", scale=scale, sort=list(_PARTS), legend=alt.Legend(columns=3)),
-        tooltip=["deployment:N", "part:N", alt.Tooltip("from:Q", format=".1f"), alt.Tooltip("to:Q", format=".1f")],
+        tooltip=[
+            alt.Tooltip("deployment:N"),
+            alt.Tooltip("part:N"),
+            alt.Tooltip("from:Q", format=".1f"),
+            alt.Tooltip("to:Q", format=".1f"),
+        ],
     )
     ends = rows(run, marks, ("d", "row", "card", "reserved", "low", "high", "kv_from", "kv"))
-    card = ends.mark_tick(thickness=3, height=24).encode(x="card:Q", y=_row(len(shown)))
-    reserved = ends.mark_tick(thickness=1.5, height=24).encode(x="reserved:Q", y=_row(len(shown)))
-    spread = ends.transform_filter("datum.kv > 0").mark_rule(strokeWidth=1).encode(x="low:Q", x2="high:Q", y=_row(len(shown)))
+    card = ends.mark_tick(thickness=3, height=24).encode(x=alt.X("card:Q"), y=_row(len(shown)))
+    reserved = ends.mark_tick(thickness=1.5, height=24).encode(x=alt.X("reserved:Q"), y=_row(len(shown)))
+    spread = (
+        ends.transform_filter("datum.kv > 0")
+        .mark_rule(strokeWidth=1)
+        .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=_row(len(shown)))
+    )
     layers = [bars, card, reserved, spread, _kv_in_use(run, marks, len(shown)), _row_names(ends, len(shown))]
     panel = layered(layers, "", 44 * len(shown))
     return Figure("memory", "Memory of one GPU", _memory_words(run), (panel,), names=False)
@@ -65,7 +74,7 @@ def _kv_in_use(run: RunResult, marks: Sequence[Mapping[str, Any]], count: int) -
         return None
     base = at_rate(run, known, "kv_use_mean", "row", "kv_from", "kv").transform_filter("isValid(datum.value)")
     ends = base.transform_calculate(end="datum.kv_from + datum.kv * min(datum.value, 1)")
-    return ends.mark_bar(height=4, color="#103a2c").encode(x="kv_from:Q", x2="end:Q", y=_row(count))
+    return ends.mark_bar(height=4, color="#103a2c").encode(x=alt.X("kv_from:Q"), x2=alt.X2("end:Q"), y=_row(count))
 
 
 def _memory_words(run: RunResult) -> str:
@@ -101,8 +110,8 @@ def steps(run: RunResult) -> Figure:
         x=alt.X("share:Q", axis=alt.Axis(format="%", title="share of busy time", tickCount=5), scale=alt.Scale(domain=[0, 1])),
         y=_row(len(shown)),
         color=alt.Color("part:N", scale=scale, legend=alt.Legend(columns=3)),
-        order="order:Q",
-        tooltip=["deployment:N", "part:N", alt.Tooltip("share:Q", format=".1%")],
+        order=alt.Order("order:Q"),
+        tooltip=[alt.Tooltip("deployment:N"), alt.Tooltip("part:N"), alt.Tooltip("share:Q", format=".1%")],
     )
     places = rows(run, [{"d": i, "row": row} for row, (i, _) in enumerate(shown)], ("d", "row"))
     panel = layered([bars, _row_names(places, len(shown))], "", 44 * len(shown))
@@ -130,4 +139,4 @@ def _row(count: int) -> alt.Y:
 def _row_names(base: alt.Chart, count: int) -> Panel:
     """The deployments' names above their bars, cut where the panel ends."""
     text = base.mark_text(align="left", baseline="bottom", dy=-11, limit=alt.ExprRef("width"))
-    return text.encode(x=alt.value(0), y=_row(count), text="deployment:N")
+    return text.encode(x=fixed_x(0), y=_row(count), text=alt.Text("deployment:N"))

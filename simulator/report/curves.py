@@ -18,6 +18,7 @@ from simulator.report.figures import (
     dashed,
     demand_line,
     faded,
+    fixed_x,
     layered,
     limit_line,
     log_scale,
@@ -54,7 +55,7 @@ def throughput(run: RunResult) -> Figure:
         strokeDash=dashed(run),
         opacity=faded(),
         tooltip=[
-            "deployment:N",
+            alt.Tooltip("deployment:N"),
             alt.Tooltip("rate:Q", format=".3~r"),
             alt.Tooltip("requests_per_s:Q", format=".3~r"),
             alt.Tooltip("output_tokens_per_s:Q", format=",.0f"),
@@ -76,7 +77,7 @@ def _keeping_up(data: Sequence[dict[str, float]]) -> Panel:
     least, most = min(row["requests_per_s"] for row in data), max(row["requests_per_s"] for row in data)
     ends: list[dict[str, Any]] = [{"rate": least, "requests_per_s": least}, {"rate": most, "requests_per_s": most}]
     line = alt.Chart(alt.InlineData(values=ends)).mark_line(strokeDash=[1, 4], opacity=0.5, color="currentColor")
-    return line.encode(x="rate:Q", y="requests_per_s:Q")
+    return line.encode(x=alt.X("rate:Q"), y=alt.Y("requests_per_s:Q"))
 
 
 def _points(run: RunResult) -> list[Panel]:
@@ -88,8 +89,8 @@ def _points(run: RunResult) -> list[Panel]:
         if data:
             base = rows(run, data, ("d", "at")).transform_calculate(what=f"'{word}'")
             mark = base.mark_point(shape=shape, size=110, filled=shape == "diamond", strokeWidth=2)
-            tip = ["deployment:N", "what:N", alt.Tooltip("at:Q", title="requests/s", format=".3~r")]
-            drawn.append(mark.encode(x="at:Q", y="at:Q", color=by_deployment(run), opacity=faded(), tooltip=tip))
+            tip = [alt.Tooltip("deployment:N"), alt.Tooltip("what:N"), alt.Tooltip("at:Q", title="requests/s", format=".3~r")]
+            drawn.append(mark.encode(x=alt.X("at:Q"), y=alt.Y("at:Q"), color=by_deployment(run), opacity=faded(), tooltip=tip))
     return drawn
 
 
@@ -132,7 +133,7 @@ def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, 
     limits = [check.limit for d in run.deployments for check in d.slo if check.term.endswith(word)][:1]
     log = log_scale([row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")] + limits, SECONDS)
     tip = [
-        "deployment:N",
+        alt.Tooltip("deployment:N"),
         alt.Tooltip("rate:Q", format=".3~r"),
         alt.Tooltip(f"{name}_p50_s:Q", format=".3~r"),
         alt.Tooltip(f"{name}_p99_s:Q", format=".3~r"),
@@ -145,7 +146,7 @@ def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, 
     band = (
         base.transform_filter("isValid(datum.low)")
         .mark_area()
-        .encode(x=x, y=alt.Y("low:Q", **log), y2="high:Q", color=by_deployment(run), opacity=faded(0.14))
+        .encode(x=x, y=alt.Y("low:Q", **log), y2=alt.Y2("high:Q"), color=by_deployment(run), opacity=faded(0.14))
     )
     line = limit_line(limits[0], f"SLO {words.seconds(limits[0])}", horizontal=True) if limits else None
     return layered([band if len(run.deployments) <= _BANDS_UP_TO else None, p50, p99, line, what_if_line()], word, 240)
@@ -194,13 +195,13 @@ def tradeoffs(run: RunResult) -> Figure:
 def _path(run: RunResult, data: Sequence[dict[str, float]], x: tuple[str, alt.X], y: tuple[str, alt.Y], title: str) -> Panel:
     base = rows(run, data, ("d", "rate", x[0], y[0]))
     tip = [
-        "deployment:N",
+        alt.Tooltip("deployment:N"),
         alt.Tooltip("rate:Q", format=".3~r"),
         alt.Tooltip(f"{x[0]}:Q", format=".3~r"),
         alt.Tooltip(f"{y[0]}:Q", format=".3~r"),
     ]
     line = base.mark_line(strokeWidth=2).encode(
-        x=x[1], y=y[1], order="rate:Q", color=by_deployment(run), strokeDash=dashed(run), opacity=faded(), tooltip=tip
+        x=x[1], y=y[1], order=alt.Order("rate:Q"), color=by_deployment(run), strokeDash=dashed(run), opacity=faded(), tooltip=tip
     )
     dots = base.mark_point(size=26, filled=True).encode(
         x=x[1], y=y[1], color=by_deployment(run), shape=shaped(run), opacity=faded(), tooltip=tip
@@ -248,9 +249,9 @@ def _bars(run: RunResult, data: Sequence[dict[str, float]], count: int, name: st
     never_empty = alt.Chart(alt.InlineData(values=[{"value": 1e-6}])).mark_point(opacity=0).encode(x=x)
     bars = base.mark_bar(height=13).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
     name_text = base.mark_text(align="left", baseline="bottom", dy=-9, limit=alt.ExprRef("width - 116")).encode(
-        x=alt.value(0), y=y, text="deployment:N"
+        x=fixed_x(0), y=y, text=alt.Text("deployment:N")
     )
     number = base.mark_text(align="right", baseline="bottom", dy=-9, fontWeight=600).encode(
-        x=alt.value("width"), y=y, text="said:N"
+        x=fixed_x("width"), y=y, text=alt.Text("said:N")
     )
     return layered([never_empty, bars, name_text, number], title, 40 * count)

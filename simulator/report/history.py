@@ -79,7 +79,11 @@ def _ecdf_panel(
         color=by_deployment(run),
         strokeDash=dashed(run),
         opacity=faded(),
-        tooltip=["deployment:N", alt.Tooltip("at:Q", title="s", format=".3~r"), alt.Tooltip("share:Q", format=".1%")],
+        tooltip=[
+            alt.Tooltip("deployment:N"),
+            alt.Tooltip("at:Q", title="s", format=".3~r"),
+            alt.Tooltip("share:Q", format=".1%"),
+        ],
     )
     line = None
     if limits and seen:
@@ -169,7 +173,9 @@ def _mean_lines(run: RunResult, column: str) -> Panel | None:
     if not spans:
         return None
     base = at_rate(run, spans, _MEANS[column]).transform_filter("isValid(datum.value)")
-    return base.mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(y="value:Q", color=by_deployment(run), opacity=faded(0.8))
+    return base.mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(
+        y=alt.Y("value:Q"), color=by_deployment(run), opacity=faded(0.8)
+    )
 
 
 def _preemption_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], end: float) -> Panel:
@@ -187,7 +193,12 @@ def _preemption_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]],
     bars = rows(run, data, ("d", "time", "end", "from", "to")).mark_bar(opacity=0.8)
     axis = alt.Axis(title=None, tickCount=4, minExtent=40)
     drawn = bars.encode(
-        x=_time_axes(end), x2="end:Q", y=alt.Y("from:Q", axis=axis), y2="to:Q", color=by_deployment(run), opacity=faded(0.8)
+        x=_time_axes(end),
+        x2=alt.X2("end:Q"),
+        y=alt.Y("from:Q", axis=axis),
+        y2=alt.Y2("to:Q"),
+        color=by_deployment(run),
+        opacity=faded(0.8),
     )
     return layered([drawn], f"Preemptions in each {words.seconds(float(edges[1]))}", 100)
 
@@ -208,12 +219,12 @@ def workload(run: RunResult) -> Figure:
     arrivals = rows(run, bins, ("time", "end", "value"))
     bars = arrivals.mark_bar(color=theme.PALETTE[0]).encode(
         x=alt.X("time:Q", title="seconds since the start", axis=alt.Axis(grid=False, tickCount=5)),
-        x2="end:Q",
+        x2=alt.X2("end:Q"),
         y=alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4)),
-        y2=alt.datum(0),
+        y2=alt.Y2Datum(0),
     )
     base = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(value="rate")
-    level = base.mark_rule(strokeDash=[5, 4]).encode(y="value:Q") if run.workload.rate_per_s else None
+    level = base.mark_rule(strokeDash=[5, 4]).encode(y=alt.Y("value:Q")) if run.workload.rate_per_s else None
     lengths = [_length_panel(run, r[name], word) for name, word in _LENGTHS.items()]
     average = [f"{np.mean(r[name]):,.0f} tokens on average and {np.percentile(r[name], 99):,.0f} at p99" for name in _LENGTHS]
     text = f"{words.plural(len(trace), 'request')}. Prompts have {average[0]}, outputs {average[1]}."
@@ -231,9 +242,9 @@ def _length_panel(run: RunResult, lengths: frames.Floats, word: str) -> Panel:
         .mark_bar(color=theme.PALETTE[0])
         .encode(
             x=alt.X("from:Q", scale=alt.Scale(type="log", base=2, nice=False), axis=axis),
-            x2="to:Q",
+            x2=alt.X2("to:Q"),
             y=alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4)),
-            y2=alt.datum(0),
+            y2=alt.Y2Datum(0),
         )
     )
     return layered([bars], word, 170)
