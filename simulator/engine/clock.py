@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -12,19 +12,20 @@ FIRST_REPLICA, DEADLINE = 1 << 40, 1 << 50
 
 
 class Alarm(simpy.Event):
-    """An event that runs `action` when the clock reaches it, and can then be set again.
+    """An event that runs `action` when the clock reaches it, and can then be set again; setting it anew replaces an earlier time.
 
     Of the alarms of one instant the one with the smallest `rank` goes first: arrivals by index, then the ends of steps by
     number of the replica, then time-outs. What one of them causes at the same instant comes next, whatever its rank.
     """
 
+    __slots__ = ("action", "number", "rank", "when")
+
     def __init__(self, clock: Clock, rank: int, action: Callable[[Any], None]) -> None:
-        self.env = clock
+        super().__init__(clock)
         self.rank = rank
         self.when = -1.0
-        self.actions = [action]
-        self._ok = True
-        self._value = None
+        self.action = action
+        self.number = -1
 
 
 class Clock(simpy.Environment):
@@ -32,7 +33,8 @@ class Clock(simpy.Environment):
 
     `turn` is the largest rank that something had which made others arrive or leave at `turn_at`, the latest such instant. `queue`
     holds what is to come, the next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and
-    now + (then - now) is not always then in floating point; an alarm is set to the time itself.
+    now + (then - now) is not always then in floating point; an alarm is set to the time itself. Other events of SimPy may stand
+    between the alarms.
     """
 
     def __init__(self) -> None:
@@ -43,12 +45,27 @@ class Clock(simpy.Environment):
     def set(self, alarm: Alarm, when: float) -> None:
         """Let the alarm go off at `when`."""
         alarm.when = when
-        alarm.callbacks = alarm.actions
-        heappush(self._queue, (when, alarm.rank, next(self._eid), alarm))  # type: ignore[misc]
+        alarm.number = number = next(self._eid)
+        heappush(self._queue, (when, alarm.rank, number, alarm))  # type: ignore[misc]
 
     def cancel(self, alarm: Alarm) -> None:
-        """Let the alarm pass in silence. It cannot be set again."""
-        alarm.callbacks = alarm.actions = []
+        """Let the alarm pass in silence."""
+        alarm.number = -1
+
+    def work(self, most: int) -> bool:
+        """Let at most so many events happen; False if nothing is left. An alarm has no callbacks, no value and cannot fail."""
+        queue = self._queue
+        for _ in range(most):
+            if not queue:
+                return False
+            event = queue[0][3]
+            if type(event) is not Alarm:
+                self.step()
+                continue
+            self._now, _, number, _ = heappop(queue)
+            if number == event.number:
+                event.action(event)
+        return True
 
     def reach(self, when: float, rank: int) -> None:
         """Let it be `when`, before which nothing is due: a step ends there, or a time-out, that others may hear of."""

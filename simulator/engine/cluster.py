@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import numpy as np
-import simpy
 
 from simulator.engine.block_cache import BlockCache
 from simulator.engine.branches import Branches
@@ -111,13 +110,9 @@ class Cluster:
         bar = Progress(len(self.requests), shown=progress)
         self.feed.start()
         with no_garbage_collection():
-            try:
-                while True:
-                    for _ in range(4096):
-                        self.clock.step()
-                    bar.update(self.recorder.finish)
-            except simpy.core.EmptySchedule:
-                bar.close()
+            while self.clock.work(4096):
+                bar.update(self.recorder.finish)
+        bar.close()
         return self.recorder.trace(self.requests, self.tick_s, tuple(limits.block_size for limits in self.limits))
 
     def _arrive(self, request: Request) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from heapq import heappop, heappush
+from itertools import accumulate
 
 from simulator.engine.request import Request
 
@@ -75,15 +77,10 @@ class Decoding:
 
     def steps_within(self, blocks: int, most: int) -> int:
         """The most steps, up to `most`, that need no more than `blocks` blocks."""
-        size = self.block_size
         rounds, left = divmod(blocks, self.count)
-        steps = rounds * size
-        while steps < most:
-            left -= self.ring[(self.step + steps) % size]
-            if left < 0:
-                break
-            steps += 1
-        return min(steps, most)
+        now = self.step % self.block_size
+        needed = list(accumulate(self.ring[now:] + self.ring[:now]))
+        return min(rounds * self.block_size + bisect_right(needed, left), most)
 
     def next_finish(self, running: dict[int, Request]) -> int:
         """The step after which the first sequence has all its tokens; `running` are those that have not left, by order."""

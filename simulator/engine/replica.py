@@ -335,7 +335,6 @@ class Replica:
             return False
         self._set_end(self.base, self.slope, steps)
         self.clock.cancel(self.alarm)
-        self.alarm = Alarm(self.clock, self.rank, self.act)
         return True
 
     def _steps_begun(self, now: float, passed: bool) -> int:
@@ -344,14 +343,15 @@ class Replica:
         gone, steps = now - start, 0
         if gone > 0 and base:
             steps = min(int(gone / (base + slope * (gone / base) / 2)), most)
+        least = steps
         while steps <= most:
             begins = start + (steps * base + slope * (steps * (steps - 1) // 2))
             if begins > now or (begins == now and not passed):
                 break
             steps += 1
-        while steps:
+        while steps == least > 0:
             begins = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
             if begins < now or (begins == now and passed):
                 break
-            steps -= 1
+            steps = least = steps - 1
         return max(steps + self.lag, 1)
