@@ -20,7 +20,7 @@ _HOMES = {
     "Scenario": "simulator.scenario",
     "Deployment": "simulator.scenario",
     "Workload": "simulator.workload.workload",
-    "Slo": "simulator.results.slo",
+    "Slo": "simulator.workload.slo",
     "gpu": "simulator.catalog",
     "model": "simulator.catalog",
     "quantization": "simulator.catalog",

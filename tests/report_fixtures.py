@@ -25,9 +25,10 @@ from simulator.results.outcome import (
     WorkloadSummary,
 )
 from simulator.results.recommend import recommend
-from simulator.results.slo import Slo, check_slo
+from simulator.results.slo import Promise, check_slo
 from simulator.results.steadiness import judge
 from simulator.workload.requests import Requests
+from simulator.workload.slo import Slo
 
 GIB = 2.0**30
 SLO = Slo(ttft_s=1.0, tpot_s=0.05, goodput=0.95)
@@ -139,7 +140,7 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
     mem = memory(name, total_gib, weights_gib)
     log = trace(decode_s, prompt_token_s, mem.num_gpu_blocks, count, rate_per_s)
     calm = judge(log, open_loop=True)
-    part = sample(log, gpus=gpus, kv_blocks=mem.num_gpu_blocks, slo=SLO, warmup_s=calm.warmup_s)
+    part = sample(log, gpus=gpus, kv_blocks=mem.num_gpu_blocks, promises=(Promise(SLO),), warmup_s=calm.warmup_s)
     steady = calm.verdict != "overloaded"
     metrics = measure(part, steady=steady)
     capacity = 1 / (390 * prompt_token_s + 2.5 * decode_s)
@@ -157,7 +158,7 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
         memory=mem,
         remedies=("2 replicas: 2x the throughput",) if not steady else (),
         metrics=metrics,
-        slo=check_slo(SLO, window_latencies(part) if steady else None),
+        slo=check_slo((Promise(SLO),), window_latencies(part) if steady else None),
         binding=binding(log, limits(mem.num_gpu_blocks), busy),
         queueing_point=Estimate(capacity, 0.96 * capacity, 1.04 * capacity),
         slo_capacity=Estimate(0.8 * capacity, 0.77 * capacity, 0.83 * capacity),
@@ -246,12 +247,12 @@ def zero_completed() -> RunResult:
     """Every request is longer than max_model_len and refused at the door."""
     asked = dataclasses.replace(requests(20, 4.0), prompt_tokens=np.full(20, 9000))
     log = serve(asked, [(step_time(6e-3, 3e-5), limits(1000))])
-    part = sample(log, slo=SLO, kv_blocks=1000)
+    part = sample(log, promises=(Promise(SLO),), kv_blocks=1000)
     whole = dataclasses.replace(
         served("h100"),
         trace=log,
         metrics=measure(part),
-        slo=check_slo(SLO, window_latencies(part)),
+        slo=check_slo((Promise(SLO),), window_latencies(part)),
         verdict="stable",
         curve=(),
         step_seconds={},

@@ -72,7 +72,7 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
             raise ScenarioError(f"{file}: called '{scenario.name}' as {first} is; give one of them another name: line")
         if report:
             check_writable(out / scenario.name, force=force)
-        if fail_on_slo and not (scenario.slo and scenario.slo.sentences()):
+        if fail_on_slo and not scenario.promises:
             raise ScenarioError(
                 f"{file}: has no slo to fail on; add one such as slo: {{ttft_s: 1.0}}, or leave out --fail-on-slo"
             )

@@ -163,7 +163,7 @@ def _demand(sizing: Sizing) -> str:
     rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
     what = f"{rate:g} requests/s" if rate is not None else f"{loop.concurrency} users" if loop else "a batch"
     lost = f" with {sizing.ask.spare} replica{'s' if sizing.ask.spare > 1 else ''} lost" if sizing.ask.spare else ""
-    return f"{what}{' within the SLO' if sizing.scenario.slo else ''}{lost}"
+    return f"{what}{' within the SLO' if sizing.scenario.promises else ''}{lost}"
 
 
 def _money(value: float, digits: int) -> str:

@@ -62,7 +62,8 @@ def queueing_point(
     when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
     that keeps up, as recomputation after preemptions can make it; the interval then begins at what it completes with a backlog.
 
-    `check`, `flow` itself unless given, is asked for everything but the overloaded run, and may be shorter.
+    `check`, `flow` itself unless given, may be shorter. It is asked for everything but the overloaded run, and `flow` once more
+    where it cannot tell.
     Raises SimulatorError when no rate overloads it.
     """
     search = _Search(flow, check or flow, tolerance, most)
@@ -86,12 +87,15 @@ class _Search:
         self.left -= 1
         return self.check(rate)
 
+    def ask_longer(self, rate: float) -> Flow:
+        self.left -= 1
+        return self.flow(rate)
+
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity."""
         rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
-            self.left -= 1
-            seen = self.flow(rate)
+            seen = self.ask_longer(rate)
             if not seen.grows:
                 calm = max(calm, rate)
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
@@ -125,6 +129,8 @@ class _Search:
         while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
             middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
             seen = self.ask(middle)
+            if self.check is not self.flow and self.left > 0 and not seen.grows and not seen.keeps_up(self.tolerance):
+                seen = self.ask_longer(middle)
             if seen.grows:
                 self.high = middle
             elif seen.keeps_up(self.tolerance) or not self.low:

@@ -9,11 +9,14 @@ from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, at_rate, copies, flows, full_server
+from simulator.planning.loads import CHECK, STATIONARY, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
+from simulator.results import metrics
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
+from simulator.results.slo import check_slo
+from simulator.results.steadiness import MOSTLY
 from simulator.scenario import Scenario
 from simulator.simulation import Bound, source_of
 from simulator.workload.requests import Requests
@@ -43,8 +46,7 @@ class _Rates:
         return self.seen[rate]
 
     def standing(self, rate: float) -> Standing:
-        assert self.scenario.slo is not None
-        return standing(rate, self.at(rate), self.scenario.slo)
+        return standing(rate, self.at(rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     full, many = full_server(bound, requests), fleet(bound)
     rates = _Rates(scenario, many, _curve_requests(many, full), {})
     queueing = _queueing(scenario, bound, full, CHECK)
-    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.slo else None)
+    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.promises else None)
 
 
 def with_limits(
@@ -75,9 +77,9 @@ def with_limits(
     for rate in grid:
         rates.at(rate)
     tried = [rate for rate in rates.seen if rate < queueing.value]
-    slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.slo else None
+    slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.promises else None
     return dataclasses.replace(
-        result,
+        _settled(scenario, result, run, queueing),
         queueing_point=queueing,
         slo_capacity=slo,
         ceiling_per_s=full.requests_per_s * copies(bound),
@@ -86,6 +88,28 @@ def with_limits(
         cost=_with_slo(result.cost, slo, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *many.notes(requests)),
     )
+
+
+def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queueing: Estimate) -> DeploymentResult:
+    """The verdict where the run alone is too short for one and steady traffic is surely above, or below, the queueing point."""
+    arrivals, demand = scenario.workload.arrivals, scenario.workload.mean_rate()
+    if demand is None or arrivals is None or arrivals.kind not in STATIONARY:
+        return result
+    point = f"the queueing point is {queueing.value:,.3g} requests/s"
+    if queueing.high is not None and demand > queueing.high and run.steadiness.verdict != "overloaded":
+        return dataclasses.replace(
+            result,
+            verdict="overloaded",
+            reason=f"the backlog grows, which this run is too short to show: {point}",
+            metrics=metrics.measure(run.sample, steady=False),
+            slo=check_slo(run.sample.promises, None),
+        )
+    waits = run.steadiness.waiting_share
+    if run.steadiness.verdict == "saturated" and waits <= MOSTLY and demand < queueing.low:
+        return dataclasses.replace(
+            result, verdict="stable", reason=f"it keeps up: {point}; requests wait for a place {waits:.0%} of the time"
+        )
+    return result
 
 
 def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:
@@ -100,7 +124,8 @@ def _curve_requests(many: Fleet, full: Ceiling) -> int:
 
 def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
     """The queueing point of one replica times their number; searched with a share of the usual requests."""
-    flow, check = (flows(bound, scenario.workload, full, scenario.seed, part) for part in (share, min(share, CHECK)))
+    flow = flows(bound, scenario.workload, full, scenario.seed, share)
+    check = flows(bound, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
     one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
     return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
 

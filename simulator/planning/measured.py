@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,13 @@ from simulator.planning.loads import copies
 from simulator.results import metrics
 from simulator.results.metrics import Sample
 from simulator.results.outcome import CurvePoint
-from simulator.results.slo import Slo, SloCheck, check_slo, good
+from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
 from simulator.results.steadiness import Steadiness, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
 from simulator.simulation import Bound, simulate
 from simulator.workload.requests import Requests
+from simulator.workload.slo import Slo
 
 _BATCHES = 20
 _T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
@@ -46,18 +46,29 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
     if scenario.measured_at == "client":
         trace = _at_client(trace, copies(bound), scenario.frontend)
     assert bound.limits is not None
-    slo, steadiness = scenario.slo, judge(trace, open_loop=source is None)
+    promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
         gpus=bound.deployment.gpus,
         replicas=copies(bound),
         kv_blocks=bound.limits.kv_blocks,
-        slo=slo,
+        promises=promises,
         warmup_s=steadiness.warmup_s,
     )
-    checks = check_slo(slo, metrics.window_latencies(sample) if steady else None)
+    checks = check_slo(metrics.window_promises(sample), metrics.window_latencies(sample) if steady else None)
     return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
+
+
+def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
+    """What each class of the requests was promised: its own SLO, or the scenario's where it has none."""
+    own = {each.name: each.slo for each in scenario.workload.classes if each.slo}
+    if not own or requests.label is None:
+        return (Promise(scenario.slo),) if scenario.slo else ()
+    labels = {name: index for index, name in enumerate(requests.labels) if name in own}
+    promises = [Promise(own[name], requests.label == index, name) for name, index in labels.items()]
+    others = ~np.isin(requests.label, list(labels.values()))
+    return (*([Promise(scenario.slo, others)] if scenario.slo and others.any() else []), *promises)
 
 
 def _at_client(trace: Trace, replicas: int, frontend: FrontEnd) -> Trace:
@@ -83,11 +94,13 @@ def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
     return CurvePoint(rate_per_s=rate_per_s, verdict=m.steadiness.verdict, slo_met=met, **values)
 
 
-def standing(rate_per_s: float, m: Measured, slo: Slo) -> Standing:
+def standing(rate_per_s: float, m: Measured) -> Standing:
     """Whether the run meets the SLO, and whether a longer one surely would or surely would not."""
     if m.steadiness.verdict == "overloaded":
         return Standing(rate_per_s, met=False, surely_met=False, surely_missed=True)
-    margins = [_share_interval(column, need) for column, need in _terms(slo, metrics.window_latencies(m.sample))]
+    columns = metrics.window_latencies(m.sample)
+    terms = [term for promise in metrics.window_promises(m.sample) for term in _terms(promise.slo, promise.columns(columns))]
+    margins = [_share_interval(column, need) for column, need in terms]
     return Standing(
         rate_per_s,
         met=all(check.met for check in m.slo),
@@ -96,14 +109,14 @@ def standing(rate_per_s: float, m: Measured, slo: Slo) -> Standing:
     )
 
 
-def _terms(slo: Slo, columns: Mapping[str, NDArray[np.float64]]) -> list[tuple[NDArray[np.bool_], float]]:
-    """Each term of the SLO as which requests keep it, and the share that must."""
+def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
+    """Each term of an SLO as which requests keep it, and the share that must."""
     terms = []
     for name in slo.limits():
         others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
         one_limit = dataclasses.replace(slo, **others)
-        terms.append((good(one_limit, columns), slo.percentile / 100))
-    return [*terms, *([(good(slo, columns), slo.goodput)] if slo.goodput else [])]
+        terms.append((kept(one_limit, columns), slo.percentile / 100))
+    return [*terms, *([(kept(slo, columns), slo.goodput)] if slo.goodput else [])]
 
 
 def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:

@@ -105,7 +105,7 @@ class _Demand:
 
     def idle_miss(self) -> Miss | None:
         """What of the SLO even a hardly used replica misses."""
-        if self.scenario.slo is None:
+        if not self.scenario.promises:
             return None
         run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
         return worst_miss(run.slo)

@@ -78,7 +78,7 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
             output_tokens_mean=float(requests.output_tokens.mean()),
             concurrency=loop.concurrency if loop else None,
         ),
-        slo=scenario.slo.sentences() if scenario.slo else (),
+        slo=scenario.promises,
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
         scenario_yaml=dump(scenario),

@@ -207,7 +207,7 @@ def _capacity(task: tuple[Scenario, Deployment]) -> Estimate | None:
     """The rate that a deployment carries within the SLO; without an SLO, the one it sustains."""
     scenario, deployment = task
     found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
-    return found.slo if scenario.slo else found.queueing
+    return found.slo if scenario.promises else found.queueing
 
 
 def _dearer(candidate: Candidate, best: Candidate) -> str:

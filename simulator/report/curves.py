@@ -130,8 +130,9 @@ def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, 
     fields = ("d", "rate", f"{name}_p50_s", f"{name}_p99_s", "low", "high")
     base = rows(run, [{**row, **_band(run, row, name)} for row in data], fields)
     x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in data], "offered, requests/s"))
-    limits = [check.limit for d in run.deployments for check in d.slo if check.term.endswith(word)][:1]
-    log = log_scale([row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")] + limits, SECONDS)
+    limits = words.slo_limits(run, word)
+    measured = [row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")]
+    log = log_scale([*measured, *(limit for limit, _ in limits)], SECONDS)
     tip = [
         alt.Tooltip("deployment:N"),
         alt.Tooltip("rate:Q", format=".3~r"),
@@ -148,8 +149,8 @@ def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, 
         .mark_area()
         .encode(x=x, y=alt.Y("low:Q", **log), y2=alt.Y2("high:Q"), color=by_deployment(run), opacity=faded(0.14))
     )
-    line = limit_line(limits[0], f"SLO {words.seconds(limits[0])}", horizontal=True) if limits else None
-    return layered([band if len(run.deployments) <= _BANDS_UP_TO else None, p50, p99, line, what_if_line()], word, 240)
+    lines = [limit_line(limit, text, horizontal=True) for limit, text in limits]
+    return layered([band if len(run.deployments) <= _BANDS_UP_TO else None, p50, p99, *lines, what_if_line()], word, 240)
 
 
 def _band(run: RunResult, row: dict[str, float], name: str) -> dict[str, float | None]:

@@ -69,9 +69,9 @@ def _ecdf_panel(
         measured = columns[f"{name}_s"][d.trace.requests["arrival_s"] >= d.warmup_s] if d.trace else columns[f"{name}_s"]
         data += [{"d": i, "at": at, "share": share} for at, share in zip(*frames.ecdf(measured), strict=True)]
     base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
-    limits = [check.limit for d in run.deployments for check in d.slo if check.term.endswith(word)][:1]
+    limits = words.slo_limits(run, word)
     seen = sorted(row["at"] for row in data if row["at"] > 0)
-    x = alt.X("at:Q", **log_scale([*seen, *limits], SECONDS, grid=False))
+    x = alt.X("at:Q", **log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False))
     y = alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4), scale=alt.Scale(domain=[0, 1]))
     lines = base.mark_line(strokeWidth=2, interpolate="linear").encode(
         x=x,
@@ -85,13 +85,16 @@ def _ecdf_panel(
             alt.Tooltip("share:Q", format=".1%"),
         ],
     )
-    line = None
-    if limits and seen:
-        low, high = min(seen[0], limits[0]), max(seen[-1], limits[0])
-        place = float(np.log(limits[0] / low) / np.log(high / low)) if high > low else 0.5
-        line = limit_line(limits[0], f"SLO {words.seconds(limits[0])}", horizontal=False, place=place)
+    promised = [_upright(limit, text, seen, 14 * row) for row, (limit, text) in enumerate(limits)] if seen else []
     circles = [_circles(run, f"{name}_{q}_s", share, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
-    return layered([lines, line, *circles], word, 220, headroom=20)
+    return layered([lines, *promised, *circles], word, 220, headroom=20)
+
+
+def _upright(limit: float, text: str, seen: list[float], below: int) -> Panel:
+    """A limit across the shares, its name on top, or so many pixels below where others stand there."""
+    low, high = min(seen[0], limit), max(seen[-1], limit)
+    place = float(np.log(limit / low) / np.log(high / low)) if high > low else 0.5
+    return limit_line(limit, text, horizontal=False, place=place, below=below)
 
 
 def _circles(run: RunResult, name: str, share: float, x: alt.X, y: alt.Y) -> Panel | None:

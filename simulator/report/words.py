@@ -118,6 +118,13 @@ def scenario_sentence(run: RunResult) -> str:
     return f"{served}{run.workload.sentence.rstrip('.')}."
 
 
+def slo_limits(run: RunResult, latency: str) -> list[tuple[float, str]]:
+    """The limits on a latency in seconds, each with the words for a chart, one for each class that has its own."""
+    checks = next((d.slo for d in run.deployments if d.slo), ())
+    ours = [(check.limit, check.term.rpartition(": ")[0]) for check in checks if check.term.endswith(latency)]
+    return [(limit, f"SLO{f' {name}' * bool(name)} {seconds(limit)}") for limit, name in dict(ours).items()]
+
+
 def slo_word(d: DeploymentResult) -> str:
     """Whether the SLO is met, in a word or the term that is missed."""
     if d.slo_met is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
 from simulator.results.percentiles import percentile
-from simulator.results.slo import Slo, good
+from simulator.results.slo import Promise, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
 
@@ -31,7 +31,7 @@ class Sample:
     gpus: int
     replicas: int
     kv_blocks: int
-    slo: Slo | None
+    promises: tuple[Promise, ...]
     start_s: float
     end_s: float
     columns: dict[str, Floats]
@@ -104,7 +104,7 @@ def sample(
     gpus: int = 1,
     replicas: int = 1,
     kv_blocks: int = 0,
-    slo: Slo | None = None,
+    promises: tuple[Promise, ...] = (),
     warmup_s: float = 0.0,
 ) -> Sample:
     """The measured window of a trace: from the end of warm-up to the last arrival, so that draining is not measured.
@@ -116,7 +116,7 @@ def sample(
     end = last_arrival(trace)
     if finished.any() and (end <= warmup_s or (finish[finished] <= end).sum() < finished.sum() / 2):
         end = float(finish[finished].max())
-    return Sample(trace, gpus, replicas, kv_blocks, slo, warmup_s, end, latencies(trace))
+    return Sample(trace, gpus, replicas, kv_blocks, promises, warmup_s, end, latencies(trace))
 
 
 def measure(s: Sample, *, steady: bool = True) -> dict[str, float | None]:
@@ -127,6 +127,11 @@ def measure(s: Sample, *, steady: bool = True) -> dict[str, float | None]:
 def window_latencies(s: Sample) -> dict[str, Floats]:
     """Latency columns of the requests that arrived in the window, NaN where refused or abandoned: what an SLO is held against."""
     return {name: column[s.arrived] for name, column in s.columns.items()}
+
+
+def window_promises(s: Sample) -> tuple[Promise, ...]:
+    """What was promised to the requests that arrived in the window."""
+    return tuple(promise.within(s.arrived) for promise in s.promises)
 
 
 def _finished_per_s(s: Sample) -> float | None:
@@ -197,11 +202,11 @@ def _itl_percentile(q: float, s: Sample) -> float | None:
 
 
 def _goodput(s: Sample) -> float | None:
-    return float((good(s.slo, s.columns) & s.within("finish_s")).sum() / s.seconds) if s.slo and s.seconds > 0 else None
+    return float((good(s.promises, s.columns) & s.within("finish_s")).sum() / s.seconds) if s.promises and s.seconds > 0 else None
 
 
 def _goodput_share(s: Sample) -> float | None:
-    return float(good(s.slo, s.columns)[s.arrived].mean()) if s.slo and s.arrived.any() else None
+    return float(good(s.promises, s.columns)[s.arrived].mean()) if s.promises and s.arrived.any() else None
 
 
 def _average(column: str, s: Sample) -> float | None:

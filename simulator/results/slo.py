@@ -1,52 +1,39 @@
-"""SLO: the latencies that were promised, and whether a run keeps them."""
+"""Whether a run keeps the latencies that were promised."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from simulator.results.percentiles import percentile
-from simulator.spec import Fraction, Positive, spec
+from simulator.workload.slo import Slo
 
-Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Bools = NDArray[np.bool_]
+Columns = Mapping[str, NDArray[np.float64]]
 _ROUNDING = 1e-9
-LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 
-@spec
-class Slo:
-    """Limits in seconds, each held at one percentile of the requests, as `ttft_s: 1.0` at `percentile: 99`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Promise:
+    """An SLO and the requests it was promised to: `of` them, shape (n,), or all; `name` is their class, "" where it has none."""
 
-    `goodput`: the share of requests that must meet all limits at once; without it only the percentiles count.
-    A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark. One that never finishes, refused at
-    the door say, meets none: where more of them are lost than the percentile leaves out, it is missed.
-    """
+    slo: Slo
+    of: Bools | None = None
+    name: str = ""
 
-    ttft_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-    percentile: Percentile = 99.0
-    goodput: Fraction | None = None
+    def within(self, chosen: Bools) -> Promise:
+        """The same promise where only chosen requests are looked at."""
+        return self if self.of is None else Promise(self.slo, self.of[chosen], self.name)
 
-    @model_validator(mode="after")
-    def _something_is_promised(self) -> Slo:
-        if not self.limits():
-            raise ValueError(f"sets no limit; give one of {', '.join(LATENCIES)}, or leave slo out")
-        return self
+    def columns(self, latencies: Columns) -> Columns:
+        """The latencies of its requests."""
+        return latencies if self.of is None else {name: column[self.of] for name, column in latencies.items()}
 
-    def limits(self) -> dict[str, float]:
-        """The limits that are set, by latency name, seconds."""
-        return {name: limit for name in LATENCIES if (limit := getattr(self, name)) is not None}
-
-    def sentences(self) -> tuple[str, ...]:
-        """The terms in words: `p99 TTFT ≤ 1 s`."""
-        terms = [f"p{self.percentile:g} {name[:-2].upper()} ≤ {limit:g} s" for name, limit in self.limits().items()]
-        return (*terms, *([f"{self.goodput * 100:.4g}% of requests within all limits"] if self.goodput else []))
+    def term(self, words: str) -> str:
+        """A term in words, with whose it is."""
+        return f"{self.name}: {words}" if self.name else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +47,57 @@ class SloCheck:
     unit: str = "s"
 
 
-def good(slo: Slo | None, latencies: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
-    """Which requests met every limit, shape (n,). A NaN TPOT (one token) counts as met, a NaN E2E (never finished) as missed."""
+def good(promises: Sequence[Promise], latencies: Columns) -> Bools:
+    """Which requests met every limit promised to them, shape (n,).
+
+    A NaN TPOT (one token) counts as met, a NaN E2E (never finished) as missed.
+    """
     met = np.isfinite(latencies["e2e_s"])
-    for name, limit in slo.limits().items() if slo else ():
-        column = latencies[name]
-        met = met & ((column <= limit) | (np.isnan(column) if name == "tpot_s" else False))
+    for promise in promises:
+        met &= kept(promise.slo, latencies) if promise.of is None else kept(promise.slo, latencies) | ~promise.of
     return met
 
 
-def check_slo(slo: Slo | None, latencies: Mapping[str, NDArray[np.float64]] | None) -> tuple[SloCheck, ...]:
-    """Each term of the SLO against the latencies of a steady run, columns `ttft_s`, `tpot_s`, `e2e_s` of shape (n,).
+def kept(slo: Slo, latencies: Columns) -> Bools:
+    """Which requests finished and met every limit of an SLO, shape (n,)."""
+    met = np.isfinite(latencies["e2e_s"])
+    for name, limit in slo.limits().items():
+        column = latencies[name]
+        met &= (column <= limit) | (np.isnan(column) if name == "tpot_s" else False)
+    return met
+
+
+def check_slo(promises: Sequence[Promise], latencies: Columns | None) -> tuple[SloCheck, ...]:
+    """Each term of each promise against the latencies of a steady run, columns `ttft_s`, `tpot_s`, `e2e_s` of shape (n,).
 
     None in place of latencies means there were none to measure (it does not fit, or is overloaded): no term is met.
     """
-    if slo is None:
-        return ()
-    checks = [_check_limit(slo, name, limit, latencies) for name, limit in slo.limits().items()]
+    return tuple(check for promise in promises for check in _checks(promise, latencies and promise.columns(latencies)))
+
+
+def _checks(promise: Promise, latencies: Columns | None) -> list[SloCheck]:
+    slo = promise.slo
+    checks = [_check_limit(promise, name, limit, latencies) for name, limit in slo.limits().items()]
     if slo.goodput is not None:
-        share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(good(slo, latencies)))
-        checks.append(SloCheck("goodput share", slo.goodput, share, share is not None and share >= slo.goodput, unit=""))
-    return tuple(checks)
+        share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(kept(slo, latencies)))
+        met = share is not None and share >= slo.goodput
+        checks.append(SloCheck(promise.term("goodput share"), slo.goodput, share, met, unit=""))
+    return checks
 
 
-def _check_limit(slo: Slo, name: str, limit: float, latencies: Mapping[str, NDArray[np.float64]] | None) -> SloCheck:
-    measured = None
+def _check_limit(promise: Promise, name: str, limit: float, latencies: Columns | None) -> SloCheck:
+    slo, measured = promise.slo, None
     if latencies is not None:
         finished = latencies[name][np.isfinite(latencies[name])]
-        measured = percentile(np.sort(finished), slo.percentile) if len(finished) else None
+        measured = float(np.percentile(finished, slo.percentile)) if len(finished) else None
     undefined_tpot = name == "tpot_s" and latencies is not None and bool(np.isfinite(latencies["e2e_s"]).any())
     met = measured <= limit if measured is not None else undefined_tpot
     if latencies is not None and _lost_share(latencies) * 100 > 100 - slo.percentile + _ROUNDING:
         met = False
-    return SloCheck(f"p{slo.percentile:g} {name[:-2].upper()}", limit, measured, met)
+    return SloCheck(promise.term(f"p{slo.percentile:g} {name[:-2].upper()}"), limit, measured, met)
 
 
-def _lost_share(latencies: Mapping[str, NDArray[np.float64]]) -> float:
+def _lost_share(latencies: Columns) -> float:
     """The share of requests that never finished."""
     e2e = latencies["e2e_s"]
     return float(np.mean(~np.isfinite(e2e))) if len(e2e) else 0.0

@@ -19,8 +19,8 @@ from simulator.engine.router import RoundRobin, Router
 from simulator.errors import SimulatorError
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
-from simulator.results.slo import Slo
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
+from simulator.workload.slo import Slo
 from simulator.workload.workload import Workload
 
 
@@ -147,6 +147,12 @@ class Scenario:
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0
+
+    @property
+    def promises(self) -> tuple[str, ...]:
+        """The terms of the SLO in words, with those of the workload's classes."""
+        own = [f"{each.name}: {term}" for each in self.workload.classes if each.slo for term in each.slo.sentences()]
+        return (*(self.slo.sentences() if self.slo else ()), *own)
 
     def model_of(self, deployment: Deployment) -> Model:
         """The model a deployment serves: its own, or the scenario's."""

@@ -13,6 +13,7 @@ from simulator.workload.lengths import Lengths
 from simulator.workload.prefixes import Prefix
 from simulator.workload.presets import PRESETS
 from simulator.workload.sessions import Sessions
+from simulator.workload.slo import Slo
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 
@@ -68,11 +69,13 @@ class Traffic:
 class TrafficClass(Traffic):
     """A named class of a mixture: `share` is its part of the requests, against the shares of the others.
 
-    With `arrivals` the class comes at times of its own, and its rate takes the place of a share.
+    With `arrivals` the class comes at times of its own, and its rate takes the place of a share. `slo` is held against its
+    requests alone, in place of the scenario's.
     """
 
     name: str
     share: Positive = 1.0
+    slo: Slo | None = None
     arrivals: Arrivals | None = None
 
     @model_validator(mode="after")

@@ -12,12 +12,13 @@ from simulator.engine.cluster import serve
 from simulator.engine.limits import Limits
 from simulator.report.frames import ecdf, level, thin
 from simulator.results.metrics import METRICS, measure, sample
-from simulator.results.slo import Slo
+from simulator.results.slo import Promise
 from simulator.results.steadiness import backlog, judge
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of
 from simulator.workload.requests import Requests
+from simulator.workload.slo import Slo
 
-SLO = Slo(ttft_s=0.5, tpot_s=0.05, goodput=0.9)
+SLO = (Promise(Slo(ttft_s=0.5, tpot_s=0.05, goodput=0.9)),)
 lengths = st.integers(1, 60)
 runs = st.lists(st.tuples(st.floats(0, 2), lengths, lengths), min_size=1, max_size=25)
 
@@ -32,7 +33,7 @@ def served(rows, blocks=12, seats=4, replicas=2):
 @given(runs)
 @settings(deadline=None)
 def test_every_metric_is_a_finite_number_or_none(rows):
-    found = measure(sample(served(rows), gpus=2, replicas=2, kv_blocks=12, slo=SLO, warmup_s=0.5))
+    found = measure(sample(served(rows), gpus=2, replicas=2, kv_blocks=12, promises=SLO, warmup_s=0.5))
     assert set(found) == {m.name for m in METRICS}
     assert all(value is None or math.isfinite(value) for value in found.values())
 
@@ -40,7 +41,7 @@ def test_every_metric_is_a_finite_number_or_none(rows):
 @given(runs)
 @settings(deadline=None)
 def test_percentiles_are_ordered_and_shares_are_shares(rows):
-    found = measure(sample(served(rows), replicas=2, kv_blocks=12, slo=SLO))
+    found = measure(sample(served(rows), replicas=2, kv_blocks=12, promises=SLO))
     for name in ("ttft", "tpot", "itl", "e2e", "queue"):
         values = [found[f"{name}_p{q}_s"] for q in (50, 90, 99)]
         assert values == sorted(values, key=lambda v: (v is not None, v))

@@ -6,8 +6,9 @@ from traces import served, trace
 
 from simulator.engine.recorder import REFUSED, TIMED_OUT
 from simulator.results.metrics import METRICS, measure, sample, window_latencies
-from simulator.results.slo import Slo
+from simulator.results.slo import Promise
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of, with_frontend
+from simulator.workload.slo import Slo
 
 
 def numbers(t, **given):
@@ -112,9 +113,9 @@ def test_kv_use_is_a_share_of_all_replicas_blocks_and_its_peak_of_one():
 
 
 def test_goodput_counts_only_requests_that_meet_every_limit():
-    slo = Slo(ttft_s=1.0, tpot_s=0.2)
+    promises = (Promise(Slo(ttft_s=1.0, tpot_s=0.2)),)
     t = trace([served(0.0, 0.5, 1.5), served(1.0, 3.0, 4.0), served(2.0, 2.5, 9.0), served(10.0, 10.5, 11.5)])
-    found = numbers(t, slo=slo)
+    found = numbers(t, promises=promises)
     assert found["goodput_share"] == pytest.approx(0.5)
     assert found["goodput_per_s"] == pytest.approx(1 / 10)
 
@@ -125,7 +126,7 @@ def test_goodput_does_not_exist_without_an_slo():
 
 def test_what_was_refused_counts_against_goodput():
     t = trace([served(0.0, 0.5, 1.0), {"arrival_s": 1.0, "status": REFUSED, "left_s": 1.0}])
-    assert numbers(t, slo=Slo(ttft_s=1.0))["goodput_share"] == pytest.approx(0.5)
+    assert numbers(t, promises=(Promise(Slo(ttft_s=1.0)),))["goodput_share"] == pytest.approx(0.5)
     assert numbers(t)["refused"] == 1
 
 
@@ -137,7 +138,7 @@ def test_requests_that_arrive_during_warm_up_are_not_measured():
 
 def test_an_unsteady_run_has_no_latency_no_goodput_and_no_mean_queue():
     t = trace([served(0.0, 0.5, 1.0), served(1.0, 1.5, 2.0)], [{"start_s": 0.0, "end_s": 2.0, "steps": 1, "sequences": 1}])
-    steady, unsteady = (measure(sample(t, slo=Slo(ttft_s=1.0)), steady=flag) for flag in (True, False))
+    steady, unsteady = (measure(sample(t, promises=(Promise(Slo(ttft_s=1.0)),)), steady=flag) for flag in (True, False))
     hidden = {name for name in steady if steady[name] is not None and unsteady[name] is None}
     assert {"ttft_mean_s", "ttft_p99_s", "tpot_p50_s", "e2e_p90_s", "queue_p99_s", "goodput_per_s", "waiting_mean"} <= hidden
     assert unsteady["output_tokens_per_s"] is not None
@@ -145,7 +146,7 @@ def test_an_unsteady_run_has_no_latency_no_goodput_and_no_mean_queue():
 
 
 def test_a_run_that_finished_nothing_has_no_numbers_instead_of_zeros_or_errors():
-    found = numbers(trace([{"arrival_s": 0.0, "status": REFUSED, "left_s": 0.0}] * 3), slo=Slo(ttft_s=1.0))
+    found = numbers(trace([{"arrival_s": 0.0, "status": REFUSED, "left_s": 0.0}] * 3), promises=(Promise(Slo(ttft_s=1.0)),))
     assert found["refused"] == 3
     assert found["ttft_p50_s"] is None
     assert found["requests_per_s"] is None

@@ -106,3 +106,15 @@ def test_a_lucky_rate_beyond_the_first_miss_does_not_count() -> None:
     found = slo_capacity(standing, QUEUEING, tried=(2.0, 6.0, 8.0))
     assert found is not None
     assert found.value < 4.0
+
+
+def test_the_longer_run_decides_where_the_short_one_cannot_tell() -> None:
+    """A check so noisy that nothing below the capacity is seen to keep up would end the bisection at half of it."""
+    server = Server(10.0, with_backlog=12.0, noise=0.001)
+
+    def check(rate: float) -> Flow:
+        return Flow(rate, min(rate, 10.0), 0.96 * min(rate, 10.0), 1.04 * min(rate, 10.0))
+
+    found = queueing_point(server, 10.0, check=check)
+    assert found.value == pytest.approx(10.0, rel=0.05)
+    assert found.low > 9.0

@@ -7,6 +7,7 @@ import pytest
 from planning_fixtures import small
 
 from simulator.latency.frontend import FrontEnd
+from simulator.planning.examine import examine
 from simulator.planning.execution import InProcess, Processes
 from simulator.planning.measured import measured
 from simulator.planning.review import review
@@ -155,3 +156,28 @@ def test_requests_that_are_refused_are_noted(tmp_path: Path) -> None:
     refused = (found.metrics or {})["refused"]
     assert refused
     assert any(note.startswith(f"{refused:.0f} of 200 requests are refused, the first because ") for note in found.notes)
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [("200/s", "stable"), ("400/s", "overloaded")])
+def test_the_queueing_point_decides_where_the_run_is_too_short(tmp_path: Path, rate: str, verdict: str) -> None:
+    """60 requests are over before a backlog of steady traffic shows, or is seen not to be one; some 250/s are sustained."""
+    short = load(small(tmp_path, ("rate: 20/s", f"rate: {rate}"), ("requests: 400", "requests: 60"), ("seed: 7", "seed: 17")))
+    found = examine(short, short.deployments[1], sample(short.workload, short.seed))
+    assert found.verdict == verdict
+    assert found.slo_met is (verdict == "stable")
+    assert "queueing point is 2" in found.reason
+
+
+def test_a_class_is_held_to_its_own_slo(tmp_path: Path) -> None:
+    classes = """classes:
+    - {name: chat, share: 3, prompt: 100, output: 20, slo: {ttft_s: 0.001}}
+    - {name: batch, share: 1, prompt: 200, output: 40}
+"""
+    mixed = load(small(tmp_path, ("prompt: 100\n  output: 20\n", classes)))
+    found = examine(mixed, mixed.deployments[1], sample(mixed.workload, mixed.seed), curve=False)
+    missed = {check.term for check in found.slo if not check.met}
+    assert missed == {"chat: p99 TTFT"}
+    assert {check.term for check in found.slo} == {"chat: p99 TTFT", "p95 TTFT", "p95 TPOT", "goodput share"}
+    assert found.metrics is not None
+    assert found.metrics["goodput_share"] == pytest.approx(0.25, abs=0.05)
+    assert "chat: p99 TTFT ≤ 0.001 s" in mixed.promises

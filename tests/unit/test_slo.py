@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from simulator.results.slo import Slo, check_slo, good
+from simulator.results.slo import Promise, check_slo, good
+from simulator.workload.slo import Slo
 
 
 def columns(ttft, tpot=None, e2e=None):
@@ -15,20 +16,24 @@ def columns(ttft, tpot=None, e2e=None):
     return {name: np.array(values, dtype=np.float64) for name, values in given.items()}
 
 
+def to_all(slo):
+    return (Promise(slo),)
+
+
 def test_a_limit_is_held_at_its_percentile():
     ttft = [0.1] * 98 + [5.0] * 2
-    assert check_slo(Slo(ttft_s=1.0, percentile=90), columns(ttft))[0].met
-    assert not check_slo(Slo(ttft_s=1.0, percentile=99), columns(ttft))[0].met
+    assert check_slo(to_all(Slo(ttft_s=1.0, percentile=90)), columns(ttft))[0].met
+    assert not check_slo(to_all(Slo(ttft_s=1.0, percentile=99)), columns(ttft))[0].met
 
 
 def test_a_limit_that_is_just_reached_is_kept():
-    assert check_slo(Slo(ttft_s=1.0), columns([1.0, 1.0]))[0].met
+    assert check_slo(to_all(Slo(ttft_s=1.0)), columns([1.0, 1.0]))[0].met
 
 
 def test_the_goodput_term_asks_for_all_limits_at_once():
     slo = Slo(ttft_s=1.0, tpot_s=0.1, percentile=50, goodput=0.6)
     late, slow = [2.0, 0.1, 0.1, 0.1], [0.01, 0.01, 0.01, 0.9]
-    ttft, tpot, goodput = check_slo(slo, columns(late, slow))
+    ttft, tpot, goodput = check_slo(to_all(slo), columns(late, slow))
     assert (ttft.met, tpot.met, goodput.met) == (True, True, False)
     assert goodput.measured == pytest.approx(0.5)
 
@@ -36,22 +41,22 @@ def test_the_goodput_term_asks_for_all_limits_at_once():
 def test_one_token_has_no_tpot_and_keeps_that_limit():
     slo = Slo(ttft_s=1.0, tpot_s=0.1)
     single = columns([0.5], [float("nan")])
-    assert good(slo, single).tolist() == [True]
-    assert all(check.met for check in check_slo(slo, single))
+    assert good(to_all(slo), single).tolist() == [True]
+    assert all(check.met for check in check_slo(to_all(slo), single))
 
 
 def test_what_never_finished_is_not_good():
     never = columns([float("nan")], [float("nan")], [float("nan")])
-    assert good(Slo(tpot_s=0.1), never).tolist() == [False]
-    assert good(None, never).tolist() == [False]
-    assert not any(check.met for check in check_slo(Slo(ttft_s=1.0, tpot_s=0.1, goodput=0.9), never))
+    assert good(to_all(Slo(tpot_s=0.1)), never).tolist() == [False]
+    assert good((), never).tolist() == [False]
+    assert not any(check.met for check in check_slo(to_all(Slo(ttft_s=1.0, tpot_s=0.1, goodput=0.9)), never))
 
 
 def test_a_percentile_is_missed_where_more_are_lost_than_it_leaves_out():
     lost = float("nan")
     some = columns([0.1] * 9 + [lost], e2e=[1.0] * 9 + [lost])
-    assert check_slo(Slo(ttft_s=1.0, percentile=90), some)[0].met
-    assert not check_slo(Slo(ttft_s=1.0, percentile=95), some)[0].met
+    assert check_slo(to_all(Slo(ttft_s=1.0, percentile=90)), some)[0].met
+    assert not check_slo(to_all(Slo(ttft_s=1.0, percentile=95)), some)[0].met
 
 
 def test_an_slo_without_a_limit_is_refused():
@@ -60,12 +65,26 @@ def test_an_slo_without_a_limit_is_refused():
 
 
 def test_nothing_steady_meets_no_term():
-    checks = check_slo(Slo(ttft_s=1.0, goodput=0.9), None)
+    checks = check_slo(to_all(Slo(ttft_s=1.0, goodput=0.9)), None)
     assert [(check.measured, check.met) for check in checks] == [(None, False), (None, False)]
 
 
 def test_no_slo_has_no_terms():
-    assert check_slo(None, columns([0.5])) == ()
+    assert check_slo((), columns([0.5])) == ()
+
+
+def test_each_class_is_held_to_its_own_promise():
+    chat = np.array([True, True, False, False])
+    promises = (Promise(Slo(ttft_s=1.0), chat, "chat"), Promise(Slo(ttft_s=10.0), ~chat))
+    some = columns([0.5, 2.0, 5.0, 20.0])
+    assert good(promises, some).tolist() == [True, False, True, False]
+    checks = check_slo(promises, columns([0.5, 0.6, 5.0, 20.0]))
+    assert [(check.term, check.met) for check in checks] == [("chat: p99 TTFT", True), ("p99 TTFT", False)]
+
+
+def test_a_promise_goes_with_the_requests_that_are_looked_at():
+    promise = Promise(Slo(ttft_s=1.0), np.array([True, False, True]), "chat")
+    assert promise.within(np.array([False, True, True])).of.tolist() == [False, True]
 
 
 def test_terms_are_said_in_words():
