@@ -47,6 +47,7 @@ class BlockCache:
 
     def look_up(self, request: Request, step: int) -> int:
         """Blocks at the front of a waiting request that need not be computed; `idle` block objects of them are free."""
+        request.named = request.path[-1][1]
         hits = min((request.known - 1) // self.block_size, request.named)
         while True:
             agreed = hits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simulator.engine.branches import Branch
@@ -24,14 +23,14 @@ class Extent:
     before: Extent = field(init=False, repr=False)
     after: Extent = field(init=False, repr=False)
 
-    def parts(self, end: int) -> Iterator[Extent]:
+    def parts(self, end: int) -> list[Extent]:
         """The parts of what once was one extent up to block `end`, front first."""
-        part = self
-        yield part
-        while part.end < end:
-            assert part.rear is not None
-            part = part.rear
-            yield part
+        parts = [self]
+        while parts[-1].end < end:
+            rear = parts[-1].rear
+            assert rear is not None
+            parts.append(rear)
+        return parts
 
 
 class FreeQueue:

@@ -59,7 +59,7 @@ class PrefixCache:
         if self.taken:
             self._forget_taken()
         path = request.path
-        most = min((request.known - 1) // self.block_size, path[-1][1])
+        most = min((request.prompt + request.generated - 1) // self.block_size, path[-1][1])
         hits = self._find(path, most)
         self.may_grow = False
         while self.growing and hits < most and self._grow_along(path, hits, step):
@@ -68,31 +68,35 @@ class PrefixCache:
 
     def _find(self, path: Path, most: int) -> int:
         """Find the extents of the longest known prefix of at most `most` blocks, and how many blocks it has."""
-        self.found, self.idle = found, at = [], 0
+        self.found = found = self._known_prefix(path, most)
+        self.idle = sum(end - first for extent, first, end in found if not extent.users)
+        return found[-1][2] if found else 0
+
+    def _known_prefix(self, path: Path, most: int) -> list[tuple[Extent, int, int]]:
+        found: list[tuple[Extent, int, int]] = []
+        at = 0
         for branch, upto in path:
-            extents = self.extents.get(branch, _NONE)
-            while at < upto and at < most:
-                end = min(upto, most)
+            extents, upto = self.extents.get(branch, _NONE), min(upto, most)
+            while at < upto:
+                end = upto
                 for extent in extents:
                     if extent.first <= at < extent.end:
                         break
                     if at < extent.first < end:
                         end = extent.first
                 else:
-                    return at
+                    return found
                 end = min(end, extent.end)
                 found.append((extent, at, end))
-                if not extent.users:
-                    self.idle += end - at
                 at = end
-        return at
+        return found
 
     def _grow_along(self, path: Path, hits: int, step: int) -> bool:
         """Register what running requests have filled along this path; True if that was anything."""
-        grown, following = False, branch_at(path, hits)
+        grown = False
         for grower in self._growers(path, 0, hits + 1):
             grown = self._register_filled(grower, step) or grown
-            self.may_grow = self.may_grow or branch_at(grower.path, hits) is following
+            self.may_grow = self.may_grow or branch_at(grower.path, hits) is branch_at(path, hits)
         return grown
 
     def _growers(self, path: Path, start: int, end: int) -> list[Request]:
@@ -116,8 +120,7 @@ class PrefixCache:
             part.users += 1
             held.append((part, end))
         held.reverse()
-        request.held = held
-        request.growing = None
+        request.held, request.growing, request.named = held, None, request.path[-1][1]
         request.registered = held[-1][1] if held else 0
         self.taken += blocks
         self.register(request, tokens, step)
@@ -206,7 +209,7 @@ class PrefixCache:
         freed = blocks - request.registered
         self.queue.append_blocks(freed)
         for extent, end in reversed(request.held):
-            for part in reversed(tuple(extent.parts(end))):
+            for part in reversed(extent.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)

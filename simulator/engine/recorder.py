@@ -133,8 +133,8 @@ class Recorder:
         return Trace(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:
-        planned = np.concatenate([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
-        ended = np.concatenate([np.frombuffer(log.ended, _ENDED) for log in self.logs])
+        planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
+        ended = _joined([np.frombuffer(log.ended, _ENDED) for log in self.logs])
         steps = ended["steps"].astype(np.int64)
         end = planned["start_s"] + (steps * planned["base_s"] + planned["slope_s"] * (steps * (steps - 1) // 2))
         rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
@@ -145,6 +145,11 @@ class Recorder:
             end, columns = end[order], {name: column[order] for name, column in columns.items()}
         columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
         return columns | {"end_s": _scaled(end, scale)}
+
+
+def _joined(parts: list[Column]) -> Column:
+    """The parts in one; a single one is not copied."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _scaled(ticks: Column, scale: float) -> Column:

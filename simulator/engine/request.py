@@ -20,8 +20,9 @@ class Request:
     `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before it
     ever ran; `stalled`, it decodes but not in this step; `leaving`, it has all its tokens and holds its blocks for one step
     more; `left`, its client has it or gave up; `token_at`, when its last token came, if the next one is not due a step later.
-    `path` tells what its leading blocks hold (branches.py). With a prefix cache (prefix_cache.py) its first `registered` blocks
-    can be found by others and are in `held`; while it decodes and fills more of them, the next is on the branch `growing`.
+    `path` tells what its leading blocks hold (branches.py). With a prefix cache (prefix_cache.py) it is so of the first `named`
+    blocks; the first `registered` can be found by others and are in `held`, and while it decodes and fills more of them, the next
+    is on the branch `growing`.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Request:
     left: bool = False
     preemptions: int = 0
     token_at: float | None = None
+    named: int = field(init=False)
     registered: int = field(init=False)
     growing: Branch | None = field(init=False)
     pinned: bool = field(init=False)
@@ -49,11 +51,6 @@ class Request:
     last_step: int = field(init=False)
     held: list[tuple[Extent, int]] = field(init=False)
     rows: list[list[Block | None]] = field(init=False)
-
-    @property
-    def named(self) -> int:
-        """Leading blocks whose contents are named."""
-        return self.path[-1][1]
 
     @property
     def known(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from itertools import repeat
 
@@ -13,7 +14,7 @@ from simulator.engine.durations import Ticks
 from simulator.engine.request import Request
 from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
-from simulator.workload.requests import Requests
+from simulator.workload.requests import Ints, Requests
 
 Send = Callable[[Request], None]
 _BATCH = 8192
@@ -54,12 +55,13 @@ class Feed:
 
     def __init__(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> None:
         self.requests, self.branches, self.clock, self.ticks, self.send = requests, branches, clock, ticks, send
+        self.thinks = None if requests.think_s is None else array("d", ticks(requests.think_s))
         self.followers: dict[int, list[int]] = {}
-        self.first_turns: Iterator[int] | None = None
+        self.first_turns: Ints = np.arange(len(requests))
         if requests.previous is not None:
             for index in np.flatnonzero(requests.previous >= 0).tolist():
-                self.followers.setdefault(int(requests.previous[index]), []).append(index)
-            self.first_turns = iter(np.flatnonzero(requests.previous < 0).tolist())
+                self.followers.setdefault(requests.previous.item(index), []).append(index)
+            self.first_turns = np.flatnonzero(requests.previous < 0)
 
     def start(self) -> None:
         """Set the first alarms."""
@@ -73,24 +75,21 @@ class Feed:
     def finished(self, request: Request) -> None:
         """Let what waited for this request come."""
         for follower in self.followers.get(request.index, ()):
-            self.send_at(self.clock.now + self._think(follower, 0.0), follower)
+            self.send_after(0.0, follower)
 
     def failed(self, request: Request) -> None:
         """Go on without this request; its later turns are never sent."""
 
-    def send_at(self, when: float, index: int) -> None:
-        """Send a request at this time."""
-        self.clock.set(Alarm(self.clock, index, lambda _: self.send(self._request(index))), when)
+    def send_after(self, pause: float, index: int) -> None:
+        """Send a request after its own think time, or this one if it has none."""
+        think = pause if self.thinks is None else self.thinks[index]
+        self.clock.set(Alarm(self.clock, index, self._send_now), self.clock.now + think)
 
-    def _think(self, index: int, otherwise: float) -> float:
-        think = self.requests.think_s
-        return float(self.ticks(otherwise if think is None else think[index]))
-
-    def _request(self, index: int) -> Request:
-        columns = self.requests
-        priority = 0 if columns.priority is None else int(columns.priority[index])
-        prompt, output = int(columns.prompt_tokens[index]), int(columns.output_tokens[index])
-        return Request(index, prompt, output, self.clock.now, priority, self.branches.path(index))
+    def _send_now(self, alarm: Alarm) -> None:
+        index, columns = alarm.rank, self.requests
+        priority = 0 if columns.priority is None else columns.priority.item(index)
+        prompt, output = columns.prompt_tokens.item(index), columns.output_tokens.item(index)
+        self.send(Request(index, prompt, output, alarm.when, priority, self.branches.path(index)))
 
 
 class OpenFeed(Feed):
@@ -98,7 +97,7 @@ class OpenFeed(Feed):
 
     def start(self) -> None:
         """Set the alarm of the first request."""
-        self.coming = self._by_the_clock() if self.first_turns is None else self._picked(self.first_turns)
+        self.coming = self._by_the_clock()
         self.upcoming: Request | None = None
         self._arrive(Alarm(self.clock, 0, self._arrive))
 
@@ -111,18 +110,11 @@ class OpenFeed(Feed):
         if arriving is not None:
             self.send(arriving)
 
-    def _picked(self, indices: Iterator[int]) -> Iterator[Request]:
-        for index in indices:
-            request = self._request(index)
-            request.arrived = self.ticks(self.requests.arrival_s[index])
-            yield request
-
     def _by_the_clock(self) -> Iterator[Request]:
         columns, path = self.requests, self.branches.path
-        for first in range(0, len(columns), _BATCH):
-            rows = slice(first, first + _BATCH)
-            prompts, outputs = columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
-            indices = range(first, first + len(prompts))
+        for first in range(0, len(self.first_turns), _BATCH):
+            rows = self.first_turns[first : first + _BATCH]
+            indices, prompts, outputs = rows.tolist(), columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
             paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
             yield from map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
@@ -136,7 +128,8 @@ class ClosedFeed(Feed):
         self.loop = loop
         if any(len(turns) > 1 for turns in self.followers.values()):
             raise SimulatorError("closed loop: a user cannot send two later turns of one request")
-        self.to_send = iter(range(len(requests))) if self.first_turns is None else self.first_turns
+        self.to_send = iter(self.first_turns.tolist())
+        self.pause = ticks(loop.think_s)
 
     def start(self) -> None:
         """Let every user begin for whom there is a request."""
@@ -162,4 +155,4 @@ class ClosedFeed(Feed):
     def _next_first_turn(self) -> None:
         index = next(self.to_send, None)
         if index is not None:
-            self.send_at(self.clock.now + self._think(index, self.loop.think_s), index)
+            self.send_after(self.pause, index)
