@@ -83,7 +83,7 @@ def with_limits(
         queueing_point=queueing,
         slo_capacity=slo,
         ceiling_per_s=full.requests_per_s * copies(bound),
-        curve=tuple(curve_point(rate, rates.seen[rate]) for rate in sorted(rates.seen)),
+        curve=tuple(curve_point(rate, rates.seen[rate], grows=_grows(scenario, rate, queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *many.notes(requests)),
@@ -92,11 +92,11 @@ def with_limits(
 
 def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queueing: Estimate) -> DeploymentResult:
     """The verdict where the run alone is too short for one and steady traffic is surely above, or below, the queueing point."""
-    arrivals, demand = scenario.workload.arrivals, scenario.workload.mean_rate()
-    if demand is None or arrivals is None or arrivals.kind not in STATIONARY:
+    demand, waits = scenario.workload.mean_rate(), run.steadiness.waiting_share
+    if demand is None or not _is_steady_traffic(scenario):
         return result
     point = f"the queueing point is {queueing.value:,.3g} requests/s"
-    if queueing.high is not None and demand > queueing.high and run.steadiness.verdict != "overloaded":
+    if _grows(scenario, demand, queueing) and run.steadiness.verdict != "overloaded":
         return dataclasses.replace(
             result,
             verdict="overloaded",
@@ -104,12 +104,21 @@ def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queuei
             metrics=metrics.measure(run.sample, steady=False),
             slo=check_slo(run.sample.promises, None),
         )
-    waits = run.steadiness.waiting_share
     if run.steadiness.verdict == "saturated" and waits <= MOSTLY and demand < queueing.low:
         return dataclasses.replace(
             result, verdict="stable", reason=f"it keeps up: {point}; requests wait for a place {waits:.0%} of the time"
         )
     return result
+
+
+def _grows(scenario: Scenario, rate: float, queueing: Estimate) -> bool:
+    """Whether the backlog of steady traffic surely grows at a rate."""
+    return _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+
+
+def _is_steady_traffic(scenario: Scenario) -> bool:
+    arrivals = scenario.workload.arrivals
+    return arrivals is not None and arrivals.kind in STATIONARY
 
 
 def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:

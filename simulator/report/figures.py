@@ -110,10 +110,10 @@ def fixed_y(place: float) -> alt.YValue:
     return alt.YValue(place)  # type: ignore[no-untyped-call]
 
 
-def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5, below: int = 0) -> Panel:
+def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5, raised: int = 0) -> Panel:
     """A dashed line at an SLO limit, named: at its left end, or above it, where `place` is its share of the panel's width.
 
-    `below`: pixels from the top, for a second name.
+    `raised`: pixels by which it stands higher than usual, where there are several.
     """
     base = alt.Chart(alt.InlineData(values=[{"limit": value}]))
     rule = base.mark_rule(color=theme.LIMIT, strokeDash=[5, 3], strokeWidth=1.5)
@@ -122,7 +122,7 @@ def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5,
         return rule.encode(y=alt.Y("limit:Q")) + label.encode(y=alt.Y("limit:Q"), x=fixed_x(0))
     align: Literal["left", "center", "right"] = "left" if place < 0.2 else "right" if place > 0.8 else "center"
     label = base.mark_text(color=theme.LIMIT, text=text, align=align, baseline="bottom", dy=-4, fontSize=11)
-    return rule.encode(x=alt.X("limit:Q")) + label.encode(x=alt.X("limit:Q"), y=fixed_y(below))
+    return rule.encode(x=alt.X("limit:Q")) + label.encode(x=alt.X("limit:Q"), y=fixed_y(-raised))
 
 
 def demand_line(run: RunResult) -> Panel | None:

@@ -29,7 +29,7 @@ from simulator.results.outcome import DeploymentResult, RunResult
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
 
-_FEW = 5
+_FEW, _LINE = 5, 13
 _LENGTHS = {"prompt_tokens": "Prompt tokens", "output_tokens": "Output tokens"}
 _MEANS = {"sequences": "running_mean", "waiting": "waiting_mean", "kv_blocks": "kv_use_mean"}
 _TERMS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
@@ -71,7 +71,8 @@ def _ecdf_panel(
     base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
     limits = words.slo_limits(run, word)
     seen = sorted(row["at"] for row in data if row["at"] > 0)
-    x = alt.X("at:Q", **log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False))
+    log = log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False)
+    x = alt.X("at:Q", **log)
     y = alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4), scale=alt.Scale(domain=[0, 1]))
     lines = base.mark_line(strokeWidth=2, interpolate="linear").encode(
         x=x,
@@ -85,24 +86,26 @@ def _ecdf_panel(
             alt.Tooltip("share:Q", format=".1%"),
         ],
     )
-    promised = [_upright(limit, text, seen, 14 * row) for row, (limit, text) in enumerate(limits)] if seen else []
-    circles = [_circles(run, f"{name}_{q}_s", share, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
-    return layered([lines, *promised, *circles], word, 220, headroom=20)
+    low, high = log["scale"]["domain"]
+    promised = [_upright(limit, text, (low, high), _LINE * row) for row, (limit, text) in enumerate(limits)] if seen else []
+    on_axis = f"{low} <= datum.value && datum.value <= {high}"
+    circles = [_circles(run, f"{name}_{q}_s", share, on_axis, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
+    return layered([lines, *promised, *circles], word, 220, headroom=20 + _LINE * max(0, len(limits) - 1))
 
 
-def _upright(limit: float, text: str, seen: list[float], below: int) -> Panel:
-    """A limit across the shares, its name on top, or so many pixels below where others stand there."""
-    low, high = min(seen[0], limit), max(seen[-1], limit)
-    place = float(np.log(limit / low) / np.log(high / low)) if high > low else 0.5
-    return limit_line(limit, text, horizontal=False, place=place, below=below)
+def _upright(limit: float, text: str, axis: tuple[float, float], raised: int) -> Panel:
+    """A limit across the shares, its name above, so many pixels higher than other names."""
+    low, high = axis
+    place = float(np.log(limit / low) / np.log(high / low))
+    return limit_line(limit, text, horizontal=False, place=place, raised=raised)
 
 
-def _circles(run: RunResult, name: str, share: float, x: alt.X, y: alt.Y) -> Panel | None:
-    """A percentile of each deployment at the slider's rate."""
+def _circles(run: RunResult, name: str, share: float, on_axis: str, x: alt.X, y: alt.Y) -> Panel | None:
+    """A percentile of each deployment at the slider's rate, where it is on the axis."""
     spans = frames.segments(run.deployments)
     if not spans:
         return None
-    base = at_rate(run, spans, name).transform_filter("datum.value > 0").transform_calculate(at="datum.value", share=f"{share}")
+    base = at_rate(run, spans, name).transform_filter(on_axis).transform_calculate(at="datum.value", share=f"{share}")
     return base.mark_point(size=70, strokeWidth=2).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
 
 
