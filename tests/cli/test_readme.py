@@ -38,3 +38,14 @@ def test_every_file_that_is_linked_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_traffic_that_is_written_there_can_be_asked(tmp_path: Path) -> None:
+    from simulator.scenario import load
+
+    file = tmp_path / "asked.yaml"
+    file.write_text(f"name: asked\nmodel: llama-3.1-8b\n{block('yaml')}deployments: [{{name: one, gpu: h100-sxm}}]\n")
+    scenario = load(file)
+    assert [each.name for each in scenario.workload.classes] == ["chat", "reports"]
+    assert scenario.workload.mean_rate() == pytest.approx(200 * 12 / 3600)
+    assert len(scenario.promises) == 3
