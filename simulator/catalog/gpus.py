@@ -14,7 +14,7 @@ from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.spec import Count, Positive, spec
 from simulator.units import GB, GIB, TFLOPS
 
-Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx", "cdna3"]
+Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx", "cdna3", "cdna4"]
 ComputeType = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Cards that are commonly rented, by memory.
 _LADDER = {
     "nvidia": ("l4", "rtx-4090", "rtx-5090", "l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm"),
-    "amd": ("mi300x", "mi325x"),
+    "amd": ("mi300x", "mi325x", "mi355x"),
 }
 _USEFUL_CONTEXT = 2048  # a shorter context than this is no remedy worth naming
 Replan = Callable[[Quantization | None, Gpu, EngineArgs], "MemoryPlan"]
