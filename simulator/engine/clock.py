@@ -58,12 +58,11 @@ class Clock(simpy.Environment):
         for _ in range(most):
             if not queue:
                 return False
-            event = queue[0][3]
+            self._now, rank, number, event = heappop(queue)
             if type(event) is not Alarm:
+                heappush(queue, (self._now, rank, number, event))
                 self.step()
-                continue
-            self._now, _, number, _ = heappop(queue)
-            if number == event.number:
+            elif number == event.number:
                 event.action(event)
         return True
 

@@ -67,13 +67,14 @@ class Decoding:
         """Blocks that one sequence needs in the next step: 1 or 0."""
         return int((self.step + request.offset) % self.block_size == 0)
 
-    def blocks_needed(self, steps: int) -> int:
-        """Blocks needed by the next `steps` steps."""
-        size = self.block_size
+    def blocks_following(self, steps: int) -> int:
+        """Blocks needed by the next `steps` steps, those of the first left out."""
+        size, ring = self.block_size, self.ring
         first = self.step % size
-        last = first + steps % size
-        needed = steps // size * self.count + sum(self.ring[first:last])
-        return needed + sum(self.ring[: last - size]) if last > size else needed
+        rounds, rest = divmod(steps, size)
+        last = first + rest
+        needed = rounds * self.count + sum(ring[first:last]) - ring[first]
+        return needed + sum(ring[: last - size]) if last > size else needed
 
     def steps_within(self, blocks: int, most: int) -> int:
         """The most steps, up to `most`, that need no more than `blocks` blocks."""

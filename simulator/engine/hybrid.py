@@ -149,7 +149,7 @@ class HybridScheduler(Scheduler):
 
     def _following(self, steps: int) -> int:
         """Blocks taken, less those given back, in all but the first of `steps` even steps."""
-        taken = (self.blocks_needed(steps) - self.ring[self.step % self.block_size]) * self.groups
+        taken = self.blocks_following(steps) * self.groups
         return taken - sum(self._falling(self.step + i) for i in range(1, steps))
 
     def _take_following(self, steps: int) -> None:

@@ -163,8 +163,9 @@ class Replica:
             self.log.ended += pack_ended(steps, scheduler.total - scheduler.free)
             if self.lag:
                 self.leaving = done
-                for request in done:
-                    request.leaving = True
+                if done:
+                    for request in done:
+                        request.leaving = True
             else:
                 finished = done
         elif finished:
@@ -183,10 +184,11 @@ class Replica:
                 recorder.gap(request, end)
             elif not request.left:
                 recorder.first_token[request.index] = end
-        for request in scheduler.resumed:
-            recorder.gap(request, end)
         scheduler.completed.clear()
-        scheduler.resumed.clear()
+        if scheduler.resumed:
+            for request in scheduler.resumed:
+                recorder.gap(request, end)
+            scheduler.resumed.clear()
         return done
 
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
@@ -214,10 +216,34 @@ class Replica:
 
     def _compose(self, now: float, in_flight: bool) -> bool:
         """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
+        scheduler, durations, start = self.scheduler, self.durations, self.start
+        if not scheduler.schedule():
+            return self._compose_uneven(now, in_flight)
+        count, waiting = scheduler.count, len(scheduler.waiting)
+        base, slope = durations.decode[count] + durations.per_context * scheduler.context, durations.per_context * count
+        if scheduler.padding:
+            base += self._padded(count, count)
+        for size, per_context, _ in durations.windows:
+            base += per_context * scheduler.sums[size].inside
+            slope += per_context * scheduler.sums[size].below
+        self.base, self.slope, self.even = base, slope, True
+        self.steps = steps = 1 if not base or (waiting and self.leaving) else scheduler.horizon()
+        self.ahead = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
+        self.end = start + (steps * base + slope * (steps * (steps - 1) // 2))
+        self.cuttable = (
+            steps > 1
+            and (not waiting or scheduler.overtaking)
+            and count < scheduler.max_tokens
+            and len(scheduler.running) - len(self.leaving) < scheduler.max_num_seqs
+        )
+        sequences = count + scheduler.padding
+        self.log.planned += pack_planned(start, base, slope, sequences, count, 0, count, waiting, self.preempted)
+        self.preempted = 0
+        return True
+
+    def _compose_uneven(self, now: float, in_flight: bool) -> bool:
+        """The step is composed and not an even one: see what it is, or try again if all who ran were preempted."""
         scheduler = self.scheduler
-        if scheduler.schedule():
-            self._plan_even_steps()
-            return True
         preempted = bool(scheduler.victims)
         if preempted:
             self._note_victims()
@@ -229,37 +255,6 @@ class Replica:
             return self._compose(now, in_flight)
         self.steps, self.cuttable = 0, False
         return False
-
-    def _plan_even_steps(self) -> None:
-        """Make a stretch of steps in which all who run decode."""
-        scheduler, durations = self.scheduler, self.durations
-        count, waiting = scheduler.count, len(scheduler.waiting)
-        slope = durations.per_context * count
-        base = durations.decode[count] + durations.per_context * scheduler.context
-        if scheduler.padding:
-            base += self._padded(count, count)
-        for size, per_context, _ in durations.windows:
-            base += per_context * scheduler.sums[size].inside
-            slope += per_context * scheduler.sums[size].below
-        steps = 1 if not base or (waiting and self.leaving) else scheduler.horizon()
-        self._set_end(base, slope, steps)
-        self.even = True
-        self.cuttable = (
-            steps > 1
-            and (not waiting or scheduler.overtaking)
-            and count < scheduler.max_tokens
-            and len(scheduler.running) - len(self.leaving) < scheduler.max_num_seqs
-        )
-        sequences = count + scheduler.padding
-        self.log.planned += pack_planned(self.start, base, slope, sequences, count, 0, count, waiting, self.preempted)
-        self.preempted = 0
-
-    def _set_end(self, base: float, slope: float, steps: int) -> None:
-        """Let the stretch from `start` on be so many steps."""
-        start, before = self.start, steps - 1
-        self.base, self.slope, self.steps = base, slope, steps
-        self.ahead = start + (before * base + slope * (before * (before - 1) // 2))
-        self.end = start + (steps * base + slope * (steps * before // 2))
 
     def _note_victims(self) -> None:
         """Count the preempted requests; those that have tokens had their last when this step begins."""
@@ -333,25 +328,29 @@ class Replica:
         """End the stretch after its first `steps` steps, and let its alarm be set anew; False if it ends no later anyway."""
         if steps >= self.steps:
             return False
-        self._set_end(self.base, self.slope, steps)
+        base, slope = self.base, self.slope
+        self.steps = steps
+        self.ahead = self.start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
+        self.end = self.start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.clock.cancel(self.alarm)
         return True
 
     def _steps_begun(self, now: float, passed: bool) -> int:
         """Steps of the stretch composed by now, at least 1; one due at this very instant counts if its turn has `passed`."""
-        start, base, slope, most = self.start, self.base, self.slope, self.steps
-        gone, steps = now - start, 0
+        gone, base, most = now - self.start, self.base, self.steps
+        steps = 0
         if gone > 0 and base:
-            steps = min(int(gone / (base + slope * (gone / base) / 2)), most)
-        least = steps
-        while steps <= most:
-            begins = start + (steps * base + slope * (steps * (steps - 1) // 2))
-            if begins > now or (begins == now and not passed):
-                break
+            steps = min(int(gone / (base + self.slope * (gone / base) / 2)), most)
+        if self._begins_by(now, steps, passed):
             steps += 1
-        while steps == least > 0:
-            begins = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
-            if begins < now or (begins == now and passed):
-                break
-            steps = least = steps - 1
+            while steps < most and self._begins_by(now, steps, passed):
+                steps += 1
+        else:
+            while steps and not self._begins_by(now, steps - 1, passed):
+                steps -= 1
         return max(steps + self.lag, 1)
+
+    def _begins_by(self, now: float, steps: int, passed: bool) -> bool:
+        """Whether the step after the first `steps` begins before now, or now and its turn has passed."""
+        begins = self.start + (steps * self.base + self.slope * (steps * (steps - 1) // 2))
+        return begins < now or (passed and begins == now)

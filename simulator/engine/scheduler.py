@@ -333,23 +333,24 @@ class Scheduler(Decoding):
                 self.completed.append(request)
                 if self.cache is not None:
                     self.cache.grow(request, step)
-        self.chunks.clear()
+        self.chunks = []
         if self.prefilling:
             self.prefilling = [r for r in self.prefilling if not r.decoding]
-        for request in self.stalled:
-            self.postpone(request)
+        if self.stalled:
+            for request in self.stalled:
+                self.postpone(request)
         return self.finished(self.running) if self.due and self.due[0] >> ORDER_BITS <= step else NOBODY
 
     def _take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""
-        needed = self.blocks_needed(steps) - self.ring[self.step % self.block_size]
+        needed = self.blocks_following(steps)
         self.free -= needed
         if self.cache is not None:
             self.cache.taken += needed
 
     def used(self, steps: int) -> int:
         """Blocks in use once `steps` of the even steps have begun."""
-        return self.total - self.free + self.blocks_needed(steps) - self.ring[self.step % self.block_size]
+        return self.total - self.free + self.blocks_following(steps)
 
     def _needed_to_start(self, request: Request, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class OpenFeed(Feed):
 
     def start(self) -> None:
         """Set the alarm of the first request."""
-        self.coming = self._by_the_clock()
+        self.coming = chain.from_iterable(self._batches())
         self.upcoming: Request | None = None
         self._arrive(Alarm(self.clock, 0, self._arrive))
 
@@ -110,14 +110,14 @@ class OpenFeed(Feed):
         if arriving is not None:
             self.send(arriving)
 
-    def _by_the_clock(self) -> Iterator[Request]:
+    def _batches(self) -> Iterator[Iterator[Request]]:
         columns, path = self.requests, self.branches.path
         for first in range(0, len(self.first_turns), _BATCH):
             rows = self.first_turns[first : first + _BATCH]
             indices, prompts, outputs = rows.tolist(), columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
             paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
-            yield from map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
+            yield map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
 
 
 class ClosedFeed(Feed):
