@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ FILE = "points.jsonl"
 
 
 class Kept:
-    """The finished rows in a folder, by the key of what they depend on.
+    """The finished rows in a folder, by the key of what they depend on; the folder is made with the first row that is kept.
 
     Raises SimulatorError when the folder cannot be written, or was written in another format.
     """
@@ -22,12 +23,12 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.rows: dict[str, dict[str, Any]] = {}
+        above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not above.is_dir() or not os.access(above, os.W_OK):
+                raise PermissionError("no permission to write there" if above.is_dir() else f"{above} is not a directory")
             if self.path.exists():
                 self._read()
-            else:
-                self._append({"format": FORMAT})
         except OSError as problem:
             raise SimulatorError(
                 f"cannot write {folder}: {problem.strerror or problem}; choose another place with --out"
@@ -37,6 +38,9 @@ class Kept:
         """Write one finished row; it is on disk when this returns."""
         plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
         self.rows[key] = plain
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"format": FORMAT})
         self._append({"key": key, "row": plain})
 
     def _append(self, line: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ def sweep(
             progress(len(found), total)
     frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
     if folder:
+        folder.mkdir(parents=True, exist_ok=True)
         frame.write_parquet(folder / PARQUET)
     return frame
 

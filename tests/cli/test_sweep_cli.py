@@ -91,3 +91,4 @@ def test_a_cluster_that_does_not_answer_is_one_line_and_exit_code_2(
     left = sim(capsys, monkeypatch, *words)
     assert left.code == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9 within 1 s" in left.err
+    assert list(tmp_path.iterdir()) == [tmp_path / "small.yaml"]

@@ -38,7 +38,7 @@ def test_a_folder_of_another_version_is_refused_with_a_way_out(tmp_path: Path, h
 
 
 def test_the_first_line_says_the_format(tmp_path: Path) -> None:
-    Kept(tmp_path)
+    Kept(tmp_path).keep("a", {"x": 1})
     assert json.loads((tmp_path / FILE).read_text().splitlines()[0]) == {"format": FORMAT}
 
 
@@ -46,3 +46,10 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SimulatorError, match="choose another place with --out"):
         Kept(tmp_path / "taken")
+
+
+def test_a_folder_is_made_when_there_is_something_to_keep(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "a" / "sweep")
+    assert list(tmp_path.iterdir()) == []
+    kept.keep("a", {"x": 1})
+    assert Kept(tmp_path / "a" / "sweep").rows == {"a": {"x": 1}}
