@@ -12,6 +12,7 @@ from simulator.errors import ScenarioError, did_you_mean, nearest_names
 
 Location = tuple[str | int, ...]
 _ABSENT = object()
+_MOST_REPEATED, _ENDLESS, _WORD = 100_000, 10**12, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def parse_yaml(text: str, path: Path) -> Any:
     from ruamel.yaml.reader import ReaderError
 
     try:
-        return YAML(typ="rt").load(text)
+        return _unrepeated(YAML(typ="rt").load(text), path)
     except DuplicateKeyError as problem:
         raise ScenarioError(f"{_mark(path, problem)}: {_first_line(problem.problem)}; write each key once") from None
     except MarkedYAMLError as problem:
@@ -121,6 +122,35 @@ def parse_yaml(text: str, path: Path) -> Any:
         raise ScenarioError(f"{path}: not YAML that can be read: it is nested too deeply") from None
     except (YAMLError, ValueError, KeyError) as problem:  # ruamel.yaml raises the last two for 2024-99-99 or !!bool maybe
         raise ScenarioError(f"{path}: not YAML: {_first_line(str(problem))}") from None
+
+
+def _unrepeated(root: Any, path: Path) -> Any:
+    """The document, where its aliases do not repeat more values than can be held. Raises ScenarioError where they do.
+
+    An alias inside of what it names repeats without end.
+    """
+    sizes: dict[int, int] = {}
+    written = 0
+
+    def size(node: Any) -> int:
+        nonlocal written
+        if id(node) in sizes:
+            return sizes[id(node)]
+        if isinstance(node, Mapping | list):
+            written += 1
+            sizes[id(node)] = _ENDLESS  # until it is known
+            below = node.values() if isinstance(node, Mapping) else node
+            sizes[id(node)] = min(1 + sum(map(size, below)), _ENDLESS)
+            return sizes[id(node)]
+        own = 1 + len(node) // _WORD if isinstance(node, str) else 1
+        written += own
+        if own > 1:
+            sizes[id(node)] = own
+        return own
+
+    if size(root) - written > _MOST_REPEATED:
+        raise ScenarioError(f"{path}: its aliases repeat more than {_MOST_REPEATED:,} values; write out what is meant")
+    return root
 
 
 def _place(path: Path, before: str) -> str:

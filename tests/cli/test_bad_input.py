@@ -89,6 +89,11 @@ def test_a_mistake_in_a_scenario_is_one_line_with_its_place(run, tmp_path, right
     assert [left.name for left in tmp_path.iterdir()] == ["case.yaml"]
 
 
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 30)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -100,6 +105,7 @@ def test_a_mistake_in_a_scenario_is_one_line_with_its_place(run, tmp_path, right
         (SMALL.encode("utf-16"), "case.yaml:1:1: cannot be read as UTF-8 text; save the file as UTF-8"),
         (b"name: a\x00b\n", "case.yaml:1:8: not YAML: the character U+0000 is not allowed"),
         (b"description: " + b"[" * 500 + b"]" * 500, "case.yaml: not YAML that can be read: it is nested too deeply"),
+        (BOMB, "case.yaml: its aliases repeat more than 100,000 values; write out what is meant"),
         (b"seed: " + b"9" * 5000, "case.yaml: not YAML: Exceeds the limit"),
         (SMALL.encode() + b"description: !!python/object/apply:os.abort []\n", "13:1: description: must be text"),
     ],

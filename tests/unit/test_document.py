@@ -137,3 +137,19 @@ def test_what_yaml_cannot_hold_is_one_line(content: bytes, message: str, tmp_pat
     with pytest.raises(ScenarioError, match=message) as problem:
         read_document(path)
     assert "\n" not in str(problem.value)
+
+
+def test_an_alias_may_be_used_many_times() -> None:
+    text = "one: &one {a: 1, b: [2, 3]}\nall: [" + ", ".join(["*one"] * 1000) + "]\n"
+    assert len(Document(Path("x"), parse_yaml(text, Path("x"))).plain()["all"]) == 1000
+
+
+def test_a_long_list_without_aliases_is_read() -> None:
+    text = "all: [" + ", ".join(["1"] * 5_000) + "]\n"
+    assert len(Document(Path("x"), parse_yaml(text, Path("x"))).plain()["all"]) == 5_000
+
+
+def test_a_long_text_that_is_repeated_counts_by_its_length() -> None:
+    text = "one: &one '" + "x" * 64_000 + "'\nall: [" + ", ".join(["*one"] * 1000) + "]\n"
+    with pytest.raises(ScenarioError, match="its aliases repeat more than 100,000 values"):
+        parse_yaml(text, Path("x"))
