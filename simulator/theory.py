@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from simulator.amounts import number, plural
 from simulator.errors import Unstable
 
 
@@ -18,7 +19,8 @@ def utilization(rate: float, service_s: float, servers: int = 1) -> float:
     busy = rate * service_s / servers
     if busy >= 1:
         raise Unstable(
-            f"{rate:g} requests/s of {service_s:g} s load {servers} server(s) to {busy:.0%}; the queue grows without bound"
+            f"{number(rate, 6)} requests/s of {service_s:g} s load {plural(servers, 'server')} to {busy:.0%}; "
+            "the queue grows without bound"
         )
     return busy
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simulator.amounts import number
 from simulator.cli.options import Json, Seed
 
 if TYPE_CHECKING:
@@ -79,6 +80,6 @@ def _cell(d: Difference, run: int) -> str:
     if value is None:
         return "-"
     if run == 0 or change is None or not first:
-        return f"{value:.4g}"
+        return number(value, 4)
     verdict = {True: "", False: " (noise)", None: " (noise unknown)"}[d.larger_than_noise(run)]
-    return f"{value:.4g} {change / first:+.1%}{verdict}" if change else f"{value:.4g} same"
+    return f"{number(value, 4)} {change / first:+.1%}{verdict}" if change else f"{number(value, 4)} same"

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from simulator.amounts import plural
 from simulator.cli.console import console, widths
 from simulator.memory.plan import MemoryPlan
 from simulator.memory.training import TrainingPlan
@@ -154,7 +155,7 @@ def _sequences(plan: MemoryPlan, context: int) -> str:
 def _deployment(plan: MemoryPlan) -> str:
     replicas = plan.args.data_parallel_size
     split = f" = {replicas} x {plan.gpus_per_replica}" if replicas > 1 else ""
-    return f"{plan.gpu_count} GPUs{split}\n{replicas * plan.kv_tokens:,} KV tokens"
+    return f"{plural(plan.gpu_count, 'GPU')}{split}\n{replicas * plan.kv_tokens:,} KV tokens"
 
 
 def _bars(plan: MemoryPlan, name: str, signs: str) -> Group:
@@ -230,7 +231,9 @@ def _training_words(plan: TrainingPlan) -> list[Text]:
     if plan.cost:
         usd = "" if plan.cost.usd is None else f", {plan.cost.usd:,.0f} USD"
         lines.append(
-            Text(f"{plan.cost.gpu_hours:,.0f} GPU-hours, {plan.cost.hours:,.1f} hours on {plan.training.gpus} GPUs{usd}")
+            Text(
+                f"{plan.cost.gpu_hours:,.0f} GPU-hours, {plan.cost.hours:,.1f} hours on {plural(plan.training.gpus, 'GPU')}{usd}"
+            )
         )
     return lines + [Text(f"Note: {note}") for note in plan.notes]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simulator.amounts import number, plural
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
 
@@ -156,13 +157,13 @@ def _table(sizing: Sizing) -> Any:
 
 
 def _grown(c: Candidate) -> str:
-    return "-" if c.grown is None else f"{c.grown} replicas, ${c.grown_usd_per_hour:.2f}/h"
+    return "-" if c.grown is None else f"{plural(c.grown, 'replica')}, ${c.grown_usd_per_hour:.2f}/h"
 
 
 def _demand(sizing: Sizing) -> str:
     rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
-    what = f"{rate:g} requests/s" if rate is not None else f"{loop.concurrency} users" if loop else "a batch"
-    lost = f" with {sizing.ask.spare} replica{'s' if sizing.ask.spare > 1 else ''} lost" if sizing.ask.spare else ""
+    what = f"{number(rate, 6)} requests/s" if rate is not None else plural(loop.concurrency, "user") if loop else "a batch"
+    lost = f" with {plural(sizing.ask.spare, 'replica')} lost" if sizing.ask.spare else ""
     return f"{what}{' within the SLO' if sizing.scenario.promises else ''}{lost}"
 
 
@@ -184,5 +185,5 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
     later = sizing.best_grown
     if growth > 1 and later is not None:
         cost = f"${later.grown_usd_per_hour:.2f} an hour"
-        lines.append(f"At x{growth:g} the cheapest is {later.deployment.name}: {later.grown} replicas, {cost}.")
+        lines.append(f"At x{growth:g} the cheapest is {later.deployment.name}: {plural(later.grown or 0, 'replica')}, {cost}.")
     return lines

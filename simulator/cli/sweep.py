@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simulator.amounts import number, plural
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
 
@@ -93,10 +94,10 @@ def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:
     for row in frame.filter(frame["status"] == "failed").iter_rows(named=True):
         point = ", ".join(f"{path}={_cell(row[path])}" for path in paths)
         console.print(f"failed: {point} ({row['deployment']}): {row['reason']}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{frame.height} rows in {parquet}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{plural(frame.height, 'row')} in {parquet}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value, 4) if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from simulator.amounts import number, plural
 from simulator.workload.fitting import Fit
 from simulator.workload.portraits import Lengths, Portrait, Rate
 from simulator.workload.writing import workload_yaml
@@ -28,7 +29,7 @@ def trace_data(file: Path, figures: Portrait, fitted: Fit | str) -> dict[str, An
 def print_portrait(file: Path, figures: Portrait, fitted: Fit | str) -> None:
     """The figures as tables on stdout, then the block to paste."""
     console = Console(highlight=False)
-    console.print(f"[bold]{file.name}[/bold]: {figures.requests:,} requests, read as {figures.format}")
+    console.print(f"[bold]{file.name}[/bold]: {plural(figures.requests, 'request')}, read as {figures.format}")
     for note in _notes(figures):
         console.print(f"  {note}", style="yellow", markup=False)
     if figures.rate is not None:
@@ -62,9 +63,11 @@ def _notes(figures: Portrait) -> list[str]:
 
 def _print_rate(console: Console, duration_s: float, rate: Rate) -> None:
     top = max(rate.per_s)
-    console.print(f"{_seconds(duration_s)}, {rate.mean_per_s:.3g} requests/s, at most {top:.3g}/s over {_seconds(rate.bin_s)}")
+    console.print(
+        f"{_seconds(duration_s)}, {number(rate.mean_per_s)} requests/s, at most {number(top)}/s over {_seconds(rate.bin_s)}"
+    )
     console.print("".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in rate.per_s))
-    windows = ", ".join(f"{value:.3g} over {_seconds(window)}" for window, value in rate.dispersion)
+    windows = ", ".join(f"{number(value)} over {_seconds(window)}" for window, value in rate.dispersion)
     console.print(
         f"gaps: cv {rate.gap_cv:.2f} (Poisson 1){f'; counts: variance over mean {windows} (Poisson 1)' if windows else ''}"
     )
@@ -87,7 +90,7 @@ def _row(lengths: Lengths) -> tuple[float, ...]:
 def _reuse_table(figures: Portrait) -> Table:
     reuse = figures.reuse
     assert reuse is not None
-    some = f" (first {reuse.requests:,} requests)" if reuse.requests < figures.requests else ""
+    some = f" (first {plural(reuse.requests, 'request')})" if reuse.requests < figures.requests else ""
     table = Table("prefix cache, tokens", "prompt tokens found", title=f"prefix reuse in blocks of {reuse.block_tokens}{some}")
     for tokens, share in reuse.by_cache_tokens:
         table.add_row(f"{tokens:,}", f"{share:.1%}")

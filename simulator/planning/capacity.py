@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from simulator.amounts import number
 from simulator.errors import SimulatorError
 from simulator.results.outcome import Estimate
 
@@ -106,7 +107,7 @@ class _Search:
             if rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm:
                 return seen
             rate = nearer
-        raise SimulatorError(f"no rate up to {rate:.4g} requests/s overloads it; is a step free of cost?")
+        raise SimulatorError(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")
 
     def bears_out(self, below: float, above: float) -> bool:
         """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""

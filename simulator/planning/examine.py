@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from simulator.amounts import number, plural
 from simulator.engine.source import Source
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
@@ -121,9 +122,8 @@ def _run_notes(run: Measured) -> list[str]:
     notes = [run.steadiness.note] if run.steadiness.note else []
     refused = run.trace.refusals
     if refused:
-        notes.append(
-            f"{len(refused):,} of {len(run.trace):,} requests are refused, the first because {next(iter(refused.values()))}"
-        )
+        of = f"of {plural(len(run.trace), 'request')} {'is' if len(refused) == 1 else 'are'} refused"
+        notes.append(f"{len(refused):,} {of}, the first because {next(iter(refused.values()))}")
     return notes
 
 
@@ -143,13 +143,14 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
 def _reason(run: Measured) -> str:
     s = run.steadiness
     if s.verdict == "overloaded":
-        return f"the backlog grows by {s.drift_per_s:.3g} requests/s ({s.drift_low_per_s:.2g} to {s.drift_high_per_s:.2g})"
+        between = f"{number(s.drift_low_per_s, 2)} to {number(s.drift_high_per_s, 2)}"
+        return f"the backlog grows by {number(s.drift_per_s)} requests/s ({between})"
     waits = f"requests wait for a place {s.waiting_share:.0%} of the time"
     if s.verdict == "stable":
         return f"it keeps up; {waits}"
     if s.waiting_share > MOSTLY:
         return waits
-    return f"the backlog may grow, by up to {s.drift_high_per_s:.2g} requests/s; {waits}"
+    return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"
 
 
 def _run_cost(scenario: Scenario, bound: Bound, run: Measured) -> Cost | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.amounts import number
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def run_checks(run: RunResult) -> tuple[Check, ...]:
     checks = []
     for d in run.deployments:
         for term in d.slo:
-            measured = "nothing steady to measure" if term.measured is None else f"{term.measured:.3g} {term.unit}".strip()
-            checks.append(Check(f"{d.name}: {term.term}", term.met, f"{measured} against {term.limit:g} {term.unit}".strip()))
+            measured = "nothing steady to measure" if term.measured is None else f"{number(term.measured)} {term.unit}".strip()
+            checks.append(
+                Check(f"{d.name}: {term.term}", term.met, f"{measured} against {number(term.limit, 6)} {term.unit}".strip())
+            )
         if not d.slo or not d.runs:
             checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
     return tuple(checks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from simulator.amounts import plural
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
@@ -171,8 +172,8 @@ def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured
 def _next_limit(bound: Bound, point: OomPoint) -> str:
     assert bound.limits is not None
     seats = bound.limits.max_num_seqs * copies(bound)
-    memory = f"KV memory at {point.concurrency:,.0f} sequences of {point.typical_context_tokens:,.0f} tokens"
-    places = f"max_num_seqs at {seats:,} sequences"
+    memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
+    places = f"max_num_seqs at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)
     return f"{first} binds first, then {then}"
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from simulator.amounts import number
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.loads import at_rate, full_server
 from simulator.planning.measured import Measured, measured
@@ -129,8 +130,8 @@ def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
 
 def _words(check: SloCheck) -> str:
     unit = f" {check.unit}" if check.unit else ""
-    measured_ = "undefined" if check.measured is None else f"{check.measured:.3g}{unit}"
-    return f"{check.term} is {measured_} against {check.limit:g}{unit}"
+    measured_ = "undefined" if check.measured is None else f"{number(check.measured)}{unit}"
+    return f"{check.term} is {measured_} against {number(check.limit, 6)}{unit}"
 
 
 def _excess(check: SloCheck) -> float:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from simulator.amounts import number, plural
 from simulator.catalog.engines import EngineArgs
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound
@@ -37,19 +38,18 @@ def wording(deployment: Deployment) -> str:
     d = deployment
     sizes = {"TP": d.tensor_parallel_size, "PP": d.pipeline_parallel_size, "DP": d.data_parallel_size}
     split = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "1 GPU"
-    total = "1 GPU" if d.gpus == 1 else f"{d.gpus} GPUs"
-    return f"{total} = {d.replicas} replica{'s' if d.replicas > 1 else ''} x {split}"
+    return f"{plural(d.gpus, 'GPU')} = {plural(d.replicas, 'replica')} x {split}"
 
 
 def demand(scenario: Scenario, requests: Requests) -> str:
     """What is asked, in a sentence."""
     loop, rate = scenario.workload.closed_loop, scenario.workload.mean_rate()
     if loop is not None:
-        pace = f"{loop.concurrency} users, one request each at a time"
+        pace = f"{plural(loop.concurrency, 'user')}, one request {'each ' if loop.concurrency > 1 else ''}at a time"
     else:
-        pace = "all at once" if rate is None else f"{rate:.3g} requests/s ({_pattern(scenario.workload)})"
+        pace = "all at once" if rate is None else f"{number(rate)} requests/s ({_pattern(scenario.workload)})"
     lengths = f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} output tokens on average"
-    return f"{len(requests):,} requests, {pace}, {lengths}"
+    return f"{plural(len(requests), 'request')}, {pace}, {lengths}"
 
 
 def _pattern(workload: Workload) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simulator.amounts import plural
 from simulator.report import theme
 from simulator.report.plain import Drawing, Table, plain_page
 from simulator.validation.compare import report
@@ -29,7 +30,7 @@ def html(findings: Findings, source: str, skipped: Sequence[str]) -> str:
     )
     return plain_page(
         "Predicted against measured",
-        f"{len(findings.comparisons):,} figures of {source}; {len(skipped)} kinds of rows were skipped.",
+        f"{plural(len(findings.comparisons), 'figure')} of {source}; {_skipped(len(skipped))}.",
         [points],
         [Table("Errors", ("rows", "metric", "n", *(name for name, _ in _ERRORS)), [_row(g) for g in report(findings)["groups"]])],
         lines=("Skipped", skipped),
@@ -39,6 +40,10 @@ def html(findings: Findings, source: str, skipped: Sequence[str]) -> str:
 def _row(group: Mapping[str, Any]) -> list[str]:
     errors = (f"{group[key]:.1f}" if key in group else "" for _, key in _ERRORS)
     return [group["group"], group["metric"], str(group["n"]), *errors]
+
+
+def _skipped(kinds: int) -> str:
+    return f"{plural(kinds, 'kind')} of rows {'was' if kinds == 1 else 'were'} skipped"
 
 
 def _points(comparisons: Sequence[Comparison]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
+from simulator.amounts import plural
 from simulator.engine.recorder import Trace
 from simulator.report import frames, theme, words
 from simulator.report.figures import (
@@ -216,7 +217,7 @@ def workload(run: RunResult) -> Figure:
     if trace is None:
         return Figure(key, title, NOTHING_RAN)
     if len(trace) < _FEW:
-        return Figure(key, title, f"{words.plural(len(trace), 'request')}: too few to show how they are distributed.")
+        return Figure(key, title, f"{plural(len(trace), 'request')}: too few to show how they are distributed.")
     r = trace.requests
     end = max(float(np.nanmax(r["arrival_s"])), 1e-3)
     counts, edges = np.histogram(r["arrival_s"], np.linspace(0, end, min(60, len(trace) + 1) + 1))
@@ -233,7 +234,7 @@ def workload(run: RunResult) -> Figure:
     level = base.mark_rule(strokeDash=[5, 4]).encode(y=alt.Y("value:Q")) if run.workload.rate_per_s else None
     lengths = [_length_panel(run, r[name], word) for name, word in _LENGTHS.items()]
     average = [f"{np.mean(r[name]):,.0f} tokens on average and {np.percentile(r[name], 99):,.0f} at p99" for name in _LENGTHS]
-    text = f"{words.plural(len(trace), 'request')}. Prompts have {average[0]}, outputs {average[1]}."
+    text = f"{plural(len(trace), 'request')}. Prompts have {average[0]}, outputs {average[1]}."
     return Figure(key, title, text, (layered([bars, level], "Arrivals, requests/s", 170), *lengths), "grid", names=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from simulator.amounts import number, plural
 from simulator.report import theme
 from simulator.report.plain import Drawing, Table, plain_page
 from simulator.workload.fitting import Fit
@@ -22,7 +23,7 @@ def html(name: str, portrait: Portrait, fitted: Fit | str) -> str:
         drawings.insert(0, _rate(portrait.rate))
     if portrait.reuse is not None:
         drawings.append(_reuse(portrait.reuse))
-    sentence = f"{portrait.requests:,} requests in {portrait.duration_s / 60:,.1f} min, read as {portrait.format}."
+    sentence = f"{plural(portrait.requests, 'request')} in {portrait.duration_s / 60:,.1f} min, read as {portrait.format}."
     if isinstance(fitted, str):
         return plain_page(name, f"{sentence} {fitted}", drawings, [_figures(portrait)])
     return plain_page(
@@ -41,7 +42,9 @@ def _rate(rate: Rate) -> Drawing:
     rows = [{"s": i * rate.bin_s, "per_s": value} for i, value in enumerate(rate.per_s)]
     chart = _chart(rows).mark_area(interpolate="step-after", color=theme.color(0), opacity=0.7)
     chart = chart.encode(x=alt.X("s:Q", title="seconds since the start"), y=alt.Y("per_s:Q", title="requests/s"))
-    caption = f"{rate.mean_per_s:.3g} requests/s on average; coefficient of variation of the gaps {rate.gap_cv:.2f} (Poisson: 1)."
+    caption = (
+        f"{number(rate.mean_per_s)} requests/s on average; coefficient of variation of the gaps {rate.gap_cv:.2f} (Poisson: 1)."
+    )
     return Drawing("Rate over time", caption, chart.to_dict())
 
 
@@ -101,5 +104,5 @@ def _figures(portrait: Portrait) -> Table:
 
 
 def _distances(fitted: Fit) -> Table:
-    rows = [[d.name, f"{d.trace:.4g}", f"{d.fitted:.4g}", "" if d.ks is None else f"{d.ks:.3f}"] for d in fitted.distances]
+    rows = [[d.name, number(d.trace, 4), number(d.fitted, 4), "" if d.ks is None else f"{d.ks:.3f}"] for d in fitted.distances]
     return Table("How well it fits", ("figure", "trace", "fitted", "KS distance"), rows)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from simulator import amounts
+from simulator.amounts import plural
 from simulator.results.outcome import DeploymentResult, Estimate, RunResult, Verdict
 from simulator.results.recommend import headroom
 
@@ -40,16 +42,8 @@ def mark(d: DeploymentResult) -> Mark:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number to `digits` significant digits, thousands grouped: 0.0123, 4.5, 12,300.
-
-    >>> number(12345.678), number(0.01234), number(4.0), number(None)
-    ('12,346', '0.0123', '4', '–')
-    """
-    if value is None:
-        return NONE
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
+    """As `amounts.number`; a dash where there is none."""
+    return NONE if value is None else amounts.number(value, digits)
 
 
 def seconds(value: float | None) -> str:
@@ -100,15 +94,6 @@ def estimate(value: Estimate | None) -> str:
     if value.high is None:
         return f"≥ {rate(value.value)}"
     return f"{rate(value.value)} ({number(value.low)} to {number(value.high)})"
-
-
-def plural(count: int, word: str) -> str:
-    """A count with its word.
-
-    >>> plural(1, "GPU"), plural(4, "GPU")
-    ('1 GPU', '4 GPUs')
-    """
-    return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def scenario_sentence(run: RunResult) -> str:

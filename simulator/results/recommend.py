@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simulator.amounts import number
 from simulator.results.outcome import DeploymentResult, Recommendation
 from simulator.results.slo import SloCheck
 
@@ -58,7 +59,7 @@ def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | 
 
 def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> str:
     running = [d for d in deployments if d.runs]
-    demand = f"at {rate_per_s:g} requests/s" if rate_per_s else "at this load"
+    demand = f"at {number(rate_per_s, 6)} requests/s" if rate_per_s else "at this load"
     if not running:
         return f"Nothing here starts. Nearest way out: {_remedy(deployments[0])}." if deployments else "Nothing to compare."
     if not any(_served(d) for d in running):
@@ -66,7 +67,9 @@ def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | N
     steady = [d for d in running if d.steady and d.slo]
     if not steady:
         most = max(running, key=lambda d: d.queueing_point.value if d.queueing_point else 0.0)
-        reach = f"; the most, {called(most)}, sustains {most.queueing_point.value:.3g} requests/s" if most.queueing_point else ""
+        reach = (
+            f"; the most, {called(most)}, sustains {number(most.queueing_point.value)} requests/s" if most.queueing_point else ""
+        )
         return f"Nothing here keeps up {demand}{reach}."
     closest = min(steady, key=lambda d: max(_excess(check) for check in d.slo))
     worst = max(closest.slo, key=_excess)
@@ -89,4 +92,4 @@ def _miss(check: SloCheck) -> str:
     if check.measured is None:
         return f"{check.term} has no steady value"
     unit = f" {check.unit}" if check.unit else ""
-    return f"{check.term} is {check.measured:.3g}{unit} against {check.limit:g}{unit}"
+    return f"{check.term} is {number(check.measured)}{unit} against {number(check.limit, 6)}{unit}"

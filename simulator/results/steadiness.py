@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.amounts import number
 from simulator.engine.recorder import REFUSED, Trace
 
 Floats = NDArray[np.float64]
@@ -134,4 +135,7 @@ def _shortness(trace: Trace, warm: float, until: float) -> str:
     typical = float(np.nanmean(stay)) if np.isfinite(stay).any() else 0.0
     if until - warm >= 2 * typical:
         return ""
-    return f"the run is short: requests stay {typical:.3g} s and {until - warm:.3g} s are measured; more requests would tell more"
+    return (
+        f"the run is short: requests stay {number(typical)} s and {number(until - warm)} s are measured; "
+        "more requests would tell more"
+    )

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from simulator import catalog
+from simulator.amounts import number
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
@@ -61,7 +62,9 @@ def _refuse_endless(workload: Workload, document: Document) -> None:
     recorded = workload.trace is not None or any(isinstance(a, Recorded) for a in arrivals)
     rate = None if recorded else workload.mean_rate()
     if rate and not 1 / _MOST_PER_S <= rate <= _MOST_PER_S:
-        raise document.error(("workload", "arrivals"), f"workload.arrivals: {rate:g} requests a second; is that the unit?")
+        raise document.error(
+            ("workload", "arrivals"), f"workload.arrivals: {number(rate, 6)} requests a second; is that the unit?"
+        )
     by_duration = rate * workload.duration if rate and workload.duration else math.inf
     expected = min(workload.requests or math.inf, by_duration)
     if math.inf > expected > _MOST_REQUESTS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.amounts import plural
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
@@ -34,7 +35,8 @@ def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     trace = Bench(calibration=calibration).run(server, requests)
     ours, theirs = in_engine(trace), _measured(log)
     if len(ours["e2e_s"]) < len(table.rows):
-        raise MeasurementError(f"{table.source}: in the simulation {len(table.rows) - len(ours['e2e_s'])} requests never finish")
+        lost = plural(len(table.rows) - len(ours["e2e_s"]), "request")
+        raise MeasurementError(f"{table.source}: in the simulation {lost} can never finish")
     source = f"{table.path.parent.name}/{table.source}"
     length = float(log["last_token_s"].max() - log["arrival_s"].min())
     rate = {"output_tok_s": float(log["output_len"].sum()) / length}

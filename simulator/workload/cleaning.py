@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from simulator.amounts import plural
 from simulator.errors import MeasurementError
 from simulator.workload.blocks import block_size_of, chained, dense
 from simulator.workload.clocks import as_numbers, seconds_since_first
@@ -112,7 +113,7 @@ def _in_order(trace: TraceFile, arrival: Floats, line: Ints) -> tuple[Ints, int]
     if len(back) > _TOLERATED * len(arrival) and not trace.skip_bad:
         at = int(back[0])
         raise MeasurementError(
-            f"{trace.path}: times run backwards {len(back)} times, first on line {line[at + 1]}, by "
+            f"{trace.path}: times run backwards {plural(len(back), 'time')}, first on line {line[at + 1]}, by "
             f"{arrival[at] - arrival[at + 1]:.6g} s; sort the file by arrival, or have it sorted with skip_bad: true"
         )
     return np.argsort(arrival, kind="stable"), len(back)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import polars as pl
 
+from simulator.amounts import number
 from simulator.errors import MeasurementError
 from simulator.workload.layouts import Layout, plain_name
 from simulator.workload.requests import Floats
@@ -96,6 +97,6 @@ def _refuse_impossible(values: Floats, unit: TimeUnit, trace: TraceFile) -> None
     too_fast = unit == "ms" and rate["ms"] > _FASTEST
     if too_slow or too_fast:
         raise MeasurementError(
-            f"{trace.path}: its {len(sound)} requests come {rate[unit]:.3g} a second if the times are in {unit}, "
-            f"{rate[other]:.3g} if they are in {other}; say time_unit: {unit} or time_unit: {other}"
+            f"{trace.path}: its {len(sound)} requests come {number(rate[unit])} a second if the times are in {unit}, "
+            f"{number(rate[other])} if they are in {other}; say time_unit: {unit} or time_unit: {other}"
         )

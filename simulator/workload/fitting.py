@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.amounts import number, plural
 from simulator.errors import MeasurementError
 from simulator.workload.blocks import gathered
 from simulator.workload.fitted import FEWEST_STAGES, NEAR, fitted_arrivals, fitted_lengths, ks_distance, stage_count, staged
@@ -51,7 +52,9 @@ def fit(recording: Recording) -> Fit:
     """The workload that stands for a recording. Raises MeasurementError for one of fewer than ten requests, or without times."""
     requests = recording.requests
     if len(requests) < _ENOUGH or not recording.has_times or requests.arrival_s[-1] == 0:
-        raise MeasurementError(f"nothing to fit: {len(requests)} requests{'' if recording.has_times else ' without times'}")
+        raise MeasurementError(
+            f"nothing to fit: {plural(len(requests), 'request')}{'' if recording.has_times else ' without times'}"
+        )
     arrivals = fitted_arrivals(requests.arrival_s)
     count = None if isinstance(arrivals, Stages) else len(requests)
     workload = Workload(arrivals=arrivals, requests=count, **_traffic(requests))
@@ -165,7 +168,9 @@ def _lost(trace: Requests, drawn: Requests) -> tuple[str, ...]:
         fitted = dispersion(drawn.arrival_s, window)
         chance = 1 + 3 * math.sqrt(2 * window / trace.arrival_s[-1])
         if not 1 / (_FACTOR * chance) < value / max(fitted, 1e-9) < _FACTOR * chance:
-            lost.append(f"arrivals in {window:g} s vary {value:.3g} times as much as Poisson ones, {fitted:.3g} in the fit")
+            lost.append(
+                f"arrivals in {window:g} s vary {number(value)} times as much as Poisson ones, {number(fitted)} in the fit"
+            )
     if lost:
         lost.append("the very times, which arrivals: {kind: recorded, trace: FILE} would keep")
     for name, tokens in (("prompts", trace.prompt_tokens), ("answers", trace.output_tokens)):

@@ -41,7 +41,7 @@ def test_a_load_of_one_or_more_has_no_steady_state(steady):
 
 
 def test_the_error_says_rate_service_servers_and_load():
-    with pytest.raises(Unstable, match=r"5 requests/s of 0.5 s load 2 server\(s\) to 125%"):
+    with pytest.raises(Unstable, match=r"5 requests/s of 0.5 s load 2 servers to 125%"):
         utilization(5.0, 0.5, servers=2)
 
 

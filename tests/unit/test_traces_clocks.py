@@ -67,7 +67,7 @@ def test_milliseconds_read_as_seconds_give_themselves_away():
 
 
 def test_seconds_read_as_milliseconds_give_themselves_away():
-    with pytest.raises(MeasurementError, match=r"1e\+04 a second if the times are in ms, 10 if they are in s; say time_unit"):
+    with pytest.raises(MeasurementError, match=r"10,000 a second if the times are in ms, 10 if they are in s; say time_unit"):
         seconds([0.1 * i for i in range(100)], unit="ms")
 
 

@@ -156,7 +156,7 @@ def test_a_stray_quote_breaks_its_own_line_only(tmp_path):
 
 def test_times_that_run_backwards_are_refused_at_their_line(tmp_path):
     told = refusal(csv(tmp_path, "0,1,1", "5,1,1", "3,1,1", "6,1,1"))
-    assert "times run backwards 1 times, first on line 4, by 2 s" in told
+    assert "times run backwards 1 time, first on line 4, by 2 s" in told
     assert "skip_bad: true" in told
 
 

@@ -1,0 +1,24 @@
+"""Amounts in words: numbers that people read, and counts with their nouns."""
+
+from __future__ import annotations
+
+_READABLE = 1e15
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to `digits` significant digits or its whole part, thousands grouped.
+
+    >>> number(12345.678), number(0.01234), number(4.0), number(1234.5, 6)
+    ('12,346', '0.0123', '4', '1,234.5')
+    """
+    rounded = abs(float(f"{value:.{digits}g}"))
+    return f"{value:,.0f}" if 10 ** (digits - 1) <= rounded < _READABLE else f"{value:,.{digits}g}"
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its word.
+
+    >>> plural(1, "GPU"), plural(4, "GPU"), plural(1200, "request")
+    ('1 GPU', '4 GPUs', '1,200 requests')
+    """
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
