@@ -30,12 +30,12 @@ def machine_of(workers: int | None, cluster: str | None) -> Machine:
 def counted(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr that is told how many are done, of how many; None when quiet or when stderr is not a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet or not (console := Console(stderr=True)).is_terminal:
         yield None
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title)

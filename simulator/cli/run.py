@@ -101,7 +101,7 @@ def _show(result: RunResult, folder: Path | None) -> None:
 
     from simulator.report.text import terminal
 
-    console = Console()
+    console = Console(emoji=False)
     console.print(terminal(result))
     if folder is not None:
         console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
