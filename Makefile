@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m compileall -q simulator
 	@touch $@
 
 run: $(STAMP)  ## simulate scenarios/chatbot.yaml and write its report to reports/chatbot/
