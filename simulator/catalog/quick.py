@@ -1,4 +1,4 @@
-"""Quick reading of the YAML that catalog files are made of; what goes beyond it is left to ruamel.yaml, some fifteen times slower.
+"""Quick reading of the YAML that catalog files are made of; what goes beyond it is left to ruamel.yaml, fifteen times slower.
 
 Read here: mappings and lists by indentation, one `key: value` or `- value` a line; a value is a number, a date, a word or more
 that start with a letter, a text in double quotes, or a list or mapping of such in flow style.
