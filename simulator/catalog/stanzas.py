@@ -8,11 +8,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from simulator.catalog.quick import quick
+import yaml
+
 from simulator.errors import SimulatorError, UnknownName
 
 _HEAD = re.compile(r"^(?P<name>[^\s#:][^:]*):\s*$", re.MULTILINE)
 _ALIASES = re.compile(r"^  aliases: \[(?P<names>.*)\]\s*$", re.MULTILINE)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _VENDOR = re.compile(r"^(nvidia|amd|geforce|instinct|tesla|quadro)-")
 
 
@@ -75,18 +77,10 @@ def written(kind: str, name: str, field: str) -> str:
     return found["word"]
 
 
-def slow(text: str) -> dict[str, Any]:
-    """The fields of an entry's text, whatever YAML it is written in."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).load(text) or {}
-
-
 @cache
 def load(kind: str, name: str) -> dict[str, Any]:
     """The fields of one entry; `source` must be among them."""
-    text = stanzas(kind)[name]
-    fields = quick(text) or slow(text)
+    fields: dict[str, Any] = yaml.load(stanzas(kind)[name], Loader=_LOADER)
     if not fields.get("source"):
         raise SimulatorError(f"catalog/{kind}: {name} has no source")
     return fields
