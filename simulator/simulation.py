@@ -59,10 +59,11 @@ def target(plan: MemoryPlan, deployment: Deployment) -> Target:
 
 def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:
     assert args.block_size is not None and args.max_num_seqs is not None and args.max_num_batched_tokens is not None
-    blocks, groups = kv_pool(plan)
+    blocks, groups, states = kv_pool(plan)
     return Limits(
         kv_blocks=blocks,
         kv_groups=groups,
+        state_blocks=states,
         block_size=args.block_size,
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
@@ -77,17 +78,19 @@ def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:
     )
 
 
-def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...]]:
-    """The blocks that requests share, one being vLLM's null block, and the layer groups that take them.
+def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...], int]:
+    """The blocks that requests share, one being vLLM's null block; the layer groups that take them; those of a sequence's states.
 
-    A fixed state per sequence has no group of its own in the engine; there the pool is that of one group which holds as many
+    Where groups differ in block size, or ranks split a sequence's tokens, the pool is that of one group which holds as many
     sequences of max_model_len.
     """
-    layers = plan.layout.groups
-    if plan.layout.shards > 1 or any(layer.kind == "state" or layer.block_size != plan.layout.block_size for layer in layers):
-        return max(1, plan.scheduler_blocks - 1), (KvGroup(),)
-    reaches = Counter(layer.reach or None for layer in layers)
-    return max(1, plan.num_gpu_blocks - 1), tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
+    states = sum(layer.states for layer in plan.layout.groups if layer.kind == "state")
+    growing = [layer for layer in plan.layout.groups if layer.kind != "state" or not layer.states]
+    if plan.layout.shards > 1 or any(layer.block_size != plan.layout.block_size for layer in growing) or not growing:
+        return max(1, plan.scheduler_blocks - 1), (KvGroup(),), 0
+    reaches = Counter(layer.reach or None for layer in growing)
+    groups = tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
+    return max(1, plan.num_gpu_blocks - 1), groups, states
 
 
 def source_of(workload: Workload) -> Source:

@@ -86,6 +86,8 @@ def limits(draw: st.DrawFn, **fixed: Any) -> Limits:
         "watermark_blocks": draw(st.sampled_from([0, 0, 1, 3])),
         "max_model_len": draw(st.sampled_from([None, None, 40])),
     }
+    if not fixed.get("enable_prefix_caching") and fixed.get("scheduling_policy") != "static":
+        chosen["state_blocks"] = draw(st.sampled_from([0, 0, 0, 1, 3]))
     return Limits(**(chosen | fixed))
 
 

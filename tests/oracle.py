@@ -72,6 +72,7 @@ class Item:
     computed: int = 0
     registered: int = 0
     blocks: list[list[Block | None]] = field(default_factory=list)
+    states: list[Block] = field(default_factory=list)
     prefilling: bool = True
     gone: bool = False
     last_token: float = 0
@@ -112,7 +113,7 @@ class Server:
     # Blocks
 
     def _lacking(self, item: Item, tokens: int, admission: bool = False) -> int:
-        size, lacking = self.limits.block_size, 0
+        size, lacking = self.limits.block_size, self.limits.state_blocks - len(item.states)
         for window, blocks in zip(self.groups, item.blocks, strict=True):
             need = math.ceil(tokens / size)
             if admission and window is not None:
@@ -136,6 +137,7 @@ class Server:
     def _allocate(self, item: Item, tokens: int) -> None:
         """Take blocks for `computed + tokens` tokens and register those that this step fills."""
         total = item.computed + tokens
+        item.states += [self.pool.new() for _ in range(self.limits.state_blocks - len(item.states))]
         for blocks in item.blocks:
             while len(blocks) < math.ceil(total / self.limits.block_size):
                 blocks.append(self.pool.new())
@@ -155,7 +157,9 @@ class Server:
             for block in reversed(blocks):
                 if block is not None:
                     self.pool.give_back(block)
-        item.blocks = []
+        for block in item.states:
+            self.pool.give_back(block)
+        item.blocks, item.states = [], []
         item.registered = 0
 
     def _cached(self, item: Item) -> list[list[Block | None]]:
@@ -404,7 +408,7 @@ class Oracle:
         most = sum(blocks if w is None else min(blocks, server.window_cap(w)) for w in server.groups)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         whole = not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens
-        return most > limits.kv_blocks or too_long or whole
+        return most + limits.state_blocks > limits.kv_blocks or too_long or whole
 
     def choose(self, item: Item) -> Server:
         servers, name = self.servers, type(self.router)

@@ -95,9 +95,13 @@ class Cluster:
         plain = limits.kv_groups == (KvGroup(),)
         caching = limits.enable_prefix_caching and self.requests.hashes is not None
         if limits.scheduling_policy == "static":
-            if limits.async_scheduling or caching or windows or not plain:
-                raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows or several KV groups")
+            if limits.async_scheduling or caching or windows or limits.state_blocks or not plain:
+                raise NotModelled(
+                    "static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups"
+                )
             return StaticScheduler(limits)
+        if caching and limits.state_blocks:
+            raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
         if caching and not plain:
             groups = [group.window for group in limits.kv_groups for _ in range(group.groups)]
             blocks = BlockCache(limits.kv_blocks, limits.block_size, groups, lag=limits.async_scheduling)

@@ -133,7 +133,8 @@ class HybridScheduler(Scheduler):
             super()._give_back(request, finished=finished)
             return
         moved_at = request.moved_at if request.pinned else request.computed - 1
-        self.free += -(-request.computed // self.block_size) * self.groups - self._passed(-1, moved_at)
+        held = -(-request.computed // self.block_size) * self.groups - self._passed(-1, moved_at)
+        self.free += self.states + held
 
     def _passed(self, start: int, end: int) -> int:
         """Blocks that fall out of the windows as a context grows from `start` to `end`."""

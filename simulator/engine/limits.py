@@ -31,6 +31,7 @@ class Limits:
     `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
     """
 
     kv_blocks: Count
@@ -47,6 +48,7 @@ class Limits:
     async_scheduling: bool = False
     watermark_blocks: Natural = 0
     kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
+    state_blocks: Natural = 0
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -64,7 +66,7 @@ class Limits:
     def blocks_for(self, tokens: int) -> int:
         """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
         blocks = -(-tokens // self.block_size)
-        return sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
+        return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
 
     @property
     def prefill_cap(self) -> int:

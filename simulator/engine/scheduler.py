@@ -51,7 +51,7 @@ class Scheduler(Decoding):
     waiting are served by priority, and one that comes may be admitted ahead of them.
 
     `free` counts the KV blocks that nobody holds. A request holds those of the tokens it has computed or is computing in this
-    step, the last one perhaps partly filled. What blocks hold matters only to the `cache`.
+    step, the last one perhaps partly filled, and its `states`. What blocks hold matters only to the `cache`.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Scheduler(Decoding):
         "resumed",
         "running",
         "stalled",
+        "states",
         "sums",
         "total",
         "victims",
@@ -105,6 +106,7 @@ class Scheduler(Decoding):
         self.chunked = limits.enable_chunked_prefill
         self.reserve = limits.reserve_full_prompt
         self.watermark = limits.watermark_blocks
+        self.states = limits.state_blocks
 
     def schedule(self) -> bool:
         """Compose the next step. True if it is an even one: all decode, as they did before and will again."""
@@ -187,7 +189,7 @@ class Scheduler(Decoding):
 
     def _give_back(self, request: Request, *, finished: bool = False) -> None:
         """Free the blocks of the tokens that a request has computed."""
-        blocks = -(-request.computed // self.block_size)
+        blocks = self.states - -request.computed // self.block_size
         if self.cache is not None:
             known = request.computed if finished else request.computed - self.cache.lag
             blocks = self.cache.release(request, blocks, known)
@@ -269,12 +271,14 @@ class Scheduler(Decoding):
             must_fit = -(-lacking // size) if self.reserve else needed
             if self.hybrid:
                 needed, must_fit = self._needed_to_start(request, tokens, lacking, hits)
+            besides = idle + self.states
+            must_fit += besides
             if running:
                 must_fit += self.watermark
-            if must_fit + idle > self.free:
-                self._head_waits(must_fit + idle)
+            if must_fit > self.free:
+                self._head_waits(must_fit)
                 break
-            self.free -= needed + idle
+            self.free -= needed + besides
             waiting.popleft()
             budget -= tokens
             request.order = order = self.admitted
