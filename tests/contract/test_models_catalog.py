@@ -62,6 +62,7 @@ PUBLISHED = {
     "deepseek-r1": 671.0,
     "deepseek-v4-flash": 284.0,
     "glm-4.5-air": 106.0,
+    "glm-4.5": 355.0,
     "glm-4.7": 355.0,
     "glm-5": 744.0,
     "kimi-k2": 1026.0,

@@ -17,10 +17,12 @@ class Traits:
     """One architecture. `norms`: vectors of hidden size per layer; a LayerNorm with bias has two. `tied`: its class's default.
 
     `body`: how its layers are put together. `sliding`: which layers use `sliding_window` when no list of layer types is given.
-    `defaults`: fields that the model's configuration class fills in and published files leave out. `shared_gate`: the shared
-    expert's output is gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: the
-    lm_head has a bias. `rotary` is False where attention has no positions, or has learned ones. `multimodal` names the tower
-    that goes with the language model; `language` the one model_type that the language model inside may have.
+    `defaults`: fields that the model's configuration class fills in and published files leave out. `renamed`: what others call
+    so, and where this one keeps it; `attn_config.kv_n_heads` is a name inside another. `shared_gate`: the shared expert's output is
+    gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: the lm_head has a bias.
+    `rotary` is False where attention has no positions, or has learned ones. `drafts` is False where the draft layers are unlike
+    the others in a way that we have no model of; they are then not counted. `multimodal` names the tower that goes with the
+    language model; `language` the one model_type that the language model inside may have.
     """
 
     body: Body = "uniform"
@@ -46,6 +48,8 @@ class Traits:
     ] = ""
     language: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    drafts: bool = True
     approximations: tuple[str, ...] = ()
 
 
@@ -78,6 +82,40 @@ _MINIMAX = Traits(query_key_norm="use_qk_norm", router_bias="use_routing_bias")
 _GRANITE = replace(_LLAMA, tied=True)
 _LAYER_NORM = Traits(norms=4, final_norm=2, gated=False)
 _LLAMA4 = Traits(defaults={"n_shared_experts": 1, "interleave_moe_layer_step": 1})
+_STEP = Traits(
+    qkv_bias="attention_bias",
+    query_key_norm=True,
+    router_bias="use_moe_router_bias",
+    drafts=False,
+    defaults={"use_moe_router_bias": True},
+    renamed={
+        "num_key_value_heads": "num_attention_groups",
+        "swa_num_attention_heads": "attention_other_setting.num_attention_heads",
+        "swa_num_key_value_heads": "attention_other_setting.num_attention_groups",
+        "swa_head_dim": "attention_other_setting.head_dim",
+    },
+    approximations=(
+        "its draft layers, dense ones with an lm_head each, are not counted",
+        "the gate on the output of every head (0.01 % of the weights) is not counted",
+    ),
+)
+_DBRX = Traits(
+    renamed={
+        "hidden_size": "d_model",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "num_key_value_heads": "attn_config.kv_n_heads",
+        "moe_num_experts": "ffn_config.moe_num_experts",
+        "moe_top_k": "ffn_config.moe_top_k",
+        "moe_intermediate_size": "ffn_config.ffn_hidden_size",
+    },
+)
+_ERNIE_MOE = Traits(
+    qkv_bias="use_bias",
+    router_bias=True,
+    tied=True,
+    defaults={"moe_layer_start_index": 1, "moe_num_shared_experts": 2},
+)
 _MTP_UNSEEN = ("its draft layers are not in config.json and are not counted",)
 
 TRAITS: Mapping[str, Traits] = {
@@ -107,6 +145,9 @@ TRAITS: Mapping[str, Traits] = {
     "Glm4MoeForCausalLM": _GLM,
     "Glm4ForCausalLM": Traits(qkv_bias="attention_bias", norms=4),
     "Phi3ForCausalLM": Traits(sliding="all"),
+    "PhiMoEForCausalLM": Traits(
+        qkv_bias="attention_bias", output_bias="attention_bias", norms=4, final_norm=2, head_bias=True, sliding="all"
+    ),
     "PhiForCausalLM": replace(_LAYER_NORM, qkv_bias=True, output_bias=True, mlp_bias=True, norms=2, head_bias=True),
     "OPTForCausalLM": replace(
         _LAYER_NORM,
@@ -119,12 +160,14 @@ TRAITS: Mapping[str, Traits] = {
         defaults={"enable_bias": True},
     ),
     "FalconForCausalLM": replace(_LAYER_NORM, qkv_bias="bias", output_bias="bias", mlp_bias="bias", norms=2, tied=True),
-    "Starcoder2ForCausalLM": replace(_LAYER_NORM, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
+    "Starcoder2ForCausalLM": replace(
+        _LAYER_NORM, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True, sliding="all"
+    ),
     "StableLmForCausalLM": replace(_LAYER_NORM, gated=True, qkv_bias="use_qkv_bias"),
     "GPTNeoXForCausalLM": replace(_LAYER_NORM, qkv_bias=True, output_bias=True, mlp_bias=True),
     "InternLM2ForCausalLM": Traits(qkv_bias="bias", output_bias="bias"),
-    "CohereForCausalLM": Traits(norms=1, tied=True),
-    "Cohere2ForCausalLM": Traits(norms=1, tied=True, defaults={"sliding_window_pattern": 4}),
+    "CohereForCausalLM": Traits(norms=1, tied=True, query_key_norm="use_qk_norm"),
+    "Cohere2ForCausalLM": Traits(norms=1, tied=True, query_key_norm="use_qk_norm", defaults={"sliding_window_pattern": 4}),
     "OlmoForCausalLM": Traits(norms=0, final_norm=0),
     "Olmo2ForCausalLM": Traits(query_key_norm=True),
     "Olmo3ForCausalLM": Traits(query_key_norm=True),
@@ -146,6 +189,7 @@ TRAITS: Mapping[str, Traits] = {
     "MiniMaxM3SparseForConditionalGeneration": replace(_MINIMAX, approximations=("the vision tower is not counted",)),
     "MiMoForCausalLM": replace(_QWEN2, qkv_bias="attention_bias"),
     "Mistral4ForCausalLM": _DEEPSEEK,
+    "MistralLarge3ForCausalLM": Traits(multimodal="pixtral"),
     "Ministral3ForCausalLM": _MISTRAL,
     "DeciLMForCausalLM": replace(_LLAMA, body="decilm"),
     "MiMoV2FlashForCausalLM": Traits(router_bias=True, approximations=_MTP_UNSEEN),
@@ -153,6 +197,27 @@ TRAITS: Mapping[str, Traits] = {
     "Llama4ForCausalLM": _LLAMA4,
     "Llama4ForConditionalGeneration": replace(_LLAMA4, multimodal="llama4"),
     "MllamaForConditionalGeneration": Traits(body="mllama", multimodal="mllama"),
-    "NemotronHForCausalLM": Traits(body="nemotron_h", gated=False, norms=1, rotary=False, router_bias=True),
+    "NemotronHForCausalLM": Traits(
+        body="nemotron_h",
+        gated=False,
+        norms=1,
+        rotary=False,
+        router_bias=True,
+        defaults={"mamba_ssm_cache_dtype": "float32"},
+    ),
+    "DbrxForCausalLM": _DBRX,
+    "ExaoneForCausalLM": Traits(tied=True),
+    "Ernie4_5_MoeForCausalLM": _ERNIE_MOE,
+    "HunYuanMoEV1ForCausalLM": Traits(
+        qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias", query_key_norm="use_qk_norm"
+    ),
+    "BailingMoeV2ForCausalLM": Traits(
+        qkv_bias="use_qkv_bias",
+        output_bias="use_bias",
+        mlp_bias="use_bias",
+        query_key_norm="use_qk_norm",
+        router_bias="moe_router_enable_expert_bias",
+    ),
+    "Step3p5ForCausalLM": _STEP,
     "JambaForCausalLM": Traits(body="jamba", rotary=False),
 }

@@ -16,9 +16,11 @@ EXPERTS_PER_TOKEN = (
     "num_experts_per_token",
     "moe_top_k",
     "moe_topk",
+    "moe_k",
 )
 EXPERT_WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
 DENSE_WIDTH = ("dense_intermediate_size", "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner")
+SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 SHARED_WIDTH = (
     "shared_expert_intermediate_size",
     "moe_shared_expert_intermediate_size",
@@ -41,6 +43,8 @@ def moe_layers(fields: Fields, layers: int) -> set[int]:
     """Indices of the layers that route to experts."""
     if listed := fields.items("mlp_layer_types"):
         return {layer for layer, kind in enumerate(listed) if kind == "sparse"}
+    if fields.has("moe_layers_enum", "moe_layer_start_index"):
+        return _counted(fields, layers)
     first = fields.count("first_k_dense_replace", default=0)
     frequency = fields.get("moe_layer_freq")
     if isinstance(frequency, list):
@@ -54,6 +58,15 @@ def moe_layers(fields: Fields, layers: int) -> set[int]:
     return {layer for layer in range(first, layers) if layer % every == 0}
 
 
+def _counted(fields: Fields, layers: int) -> set[int]:
+    """Layers listed in a string (Step-3.5), or every so many from a first to a last (ERNIE 4.5)."""
+    if enumerated := fields.get("moe_layers_enum"):
+        return {int(layer) for layer in str(enumerated).split(",")}
+    every, last = fields.positive("moe_layer_interval", default=1), fields.get("moe_layer_end_index")
+    last = layers - 1 if last in (None, -1) else fields.count("moe_layer_end_index")
+    return {layer for layer in range(fields.count("moe_layer_start_index"), last + 1) if (layer + 1) % every == 0}
+
+
 def dense(fields: Fields, traits: Traits) -> DenseMlp:
     """A dense feed-forward block."""
     return DenseMlp(width=fields.positive(*DENSE_WIDTH), gated=traits.gated, bias=switched(fields, traits.mlp_bias))
@@ -65,7 +78,7 @@ def experts(fields: Fields, traits: Traits) -> MoeMlp:
     count, per_token = fields.positive(*EXPERTS), fields.positive(*EXPERTS_PER_TOKEN)
     if per_token > count:
         raise ConfigError(f"{fields.where}: a token visits {per_token} of {count} experts")
-    shared = fields.count("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", default=0)
+    shared = fields.count(*SHARED, default=0)
     shared_width = fields.count(*SHARED_WIDTH, default=0) or shared * width
     return MoeMlp(
         experts=count,

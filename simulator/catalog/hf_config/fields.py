@@ -30,8 +30,16 @@ class Fields:
         return self.get(*names) is not None
 
     def count(self, *names: str, default: int | None = None) -> int:
-        """A whole number. Raises ConfigError where it is absent without a default, negative or not a number."""
+        """A whole number, or a list of it for every layer.
+
+        Raises ConfigError where it is absent without a default, negative, not a number, or not the same in every layer.
+        """
         value = self.get(*names)
+        if isinstance(value, list) and value:
+            if any(one != value[0] for one in value):
+                listed = next((name for name in names if self.values.get(name) is value), names[0])
+                raise ConfigError(f"{self.where}: {listed} differs from layer to layer; we have no model of that")
+            value = value[0]
         if value is None:
             if default is None:
                 raise self.missing(*names)

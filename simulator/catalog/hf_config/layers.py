@@ -33,7 +33,7 @@ def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
 
 def draft_layers(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Layers of the multi-token-prediction heads: as the last layer of the model, or as their own pattern says."""
-    count = fields.count(*_DRAFTS, default=0)
+    count = fields.count(*_DRAFTS, default=0) if traits.drafts else 0
     if traits.body == "nemotron_h":
         own = _nemotron_blocks(fields, "mtp_hybrid_override_pattern", "mtp_layers_block_type", optional=True)
         return _blocks(fields, traits, own) * count
@@ -48,6 +48,8 @@ def _uniform(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
         raise fields.refused("hidden_size_per_layer_input", "adds an embedding to every layer; we have no model of that")
     if fields.flag("use_double_wide_mlp") and fields.count("num_kv_shared_layers", default=0):
         raise fields.refused("use_double_wide_mlp", "widens the layers that share KV; we have no model of that")
+    if fields.flag("use_cla"):
+        raise fields.refused("use_cla", "shares keys and values between layers; we have no model of that")
     extra = 3 if fields.flag("enable_moe_block") else 0
     norms = 4 if fields.flag("new_decoder_architecture") else traits.norms
     return tuple(Layer(mixer=mixer, mlp=mlp, norms=norms + extra) for mixer, mlp in pairs)

@@ -81,7 +81,7 @@ def build(
         vocabulary=vocabulary,
         layers=main,
         tied_embeddings=fields.flag("tie_word_embeddings", default=traits.tied),
-        max_position=fields.positive("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
+        max_position=_longest(fields),
         dtype=dtype_of(fields),
         quantization=read_quantization(fields, quantization, main, bool(drafts), architecture),
         draft_layers=drafts,
@@ -89,7 +89,7 @@ def build(
         vision_parameters=vision.parameters(traits.multimodal, fields) if traits.multimodal else 0,
         vision_replicated=traits.multimodal == "pixtral" and not fields.has("quantization_config"),
         other_parameters=_other(fields, traits, main, hidden, vocabulary),
-        rope_cache_elements=rope.cache_elements(fields, main) if traits.rotary else 0,
+        rope_cache_elements=rope.cache_elements(fields, main) if _rotates(fields, traits) else 0,
         checkpoint_bytes=None if index is None else total_size(index, source) // (2 if _is_float32(fields) else 1),
         approximations=_approximations(fields, traits, main),
         source=source,
@@ -100,10 +100,27 @@ def language_fields(config: Mapping[str, Any], source: str, traits: Traits) -> F
     """The fields of the language model: those of the config inside where there is one, over those around it."""
     inner: Mapping[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), Mapping)), {})
     stated = {key: value for key, value in inner.items() if value is not None}
-    fields = Fields({**config, **stated}, source, traits.defaults)
+    values = {**config, **stated}
+    own = {name: _inside(values, kept) for name, kept in traits.renamed.items()}
+    fields = Fields({**values, **{name: value for name, value in own.items() if value is not None}}, source, traits.defaults)
     if traits.language and stated.get("model_type") not in (None, traits.language):
         raise fields.refused("model_type", f"is not read inside this architecture; {traits.language!r} is")
     return fields
+
+
+def _inside(values: Mapping[str, Any], name: str) -> Any:
+    """The value under a name, or under a name inside another (`outer.inner`); None where absent."""
+    outer, _, inner = name.partition(".")
+    found = values.get(outer)
+    return found.get(inner) if inner and isinstance(found, Mapping) else None if inner else found
+
+
+def _longest(fields: Fields) -> int:
+    """Tokens of the longest sequence, as vLLM takes it: the least length stated, and model_max_length before any other."""
+    if fields.has("model_max_length"):
+        return fields.positive("model_max_length")
+    stated = [fields.positive(name) for name in rope.LENGTHS if fields.has(name)]
+    return min(stated) if stated else fields.positive(*rope.LENGTHS)
 
 
 def architecture_of(fields: Fields) -> str:
@@ -118,6 +135,11 @@ def architecture_of(fields: Fields) -> str:
             "(if it has the tensors of one we know, naming that one in `architectures` settles it)"
         )
     return str(names[0])
+
+
+def _rotates(fields: Fields, traits: Traits) -> bool:
+    """Whether attention has rotary positions; Granite 4 says so by name."""
+    return traits.rotary and fields.get("position_embedding_type") not in ("nope", "none")
 
 
 def dtype_of(fields: Fields) -> Literal["bf16", "fp16"]:

@@ -11,6 +11,7 @@ from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, LatentAttention, Layer
 from simulator.errors import ConfigError
 
+LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 _PLAIN = ("default", "llama3", "mrope", "ntk", "proportional")
 _OWN_BASE = ("rope_local_base_freq", "swa_rope_theta")
 
@@ -63,7 +64,7 @@ def rows(fields: Fields, local: bool = False) -> int:
     YaRN tables cover original_max_position_embeddings * factor, linear and dynamic ones max_position_embeddings * factor,
     multimodal ones four times max_position_embeddings, LongRoPE both its lengths.
     """
-    longest = fields.positive("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length")
+    longest = fields.positive("model_max_length", *LENGTHS)
     scaling = _scaling(fields, local)
     if scaling is None:
         return longest
