@@ -18,8 +18,8 @@ class Traits:
 
     `body`: how its layers are put together. `sliding`: which layers use `sliding_window` when no list of layer types is given.
     `defaults`: fields that the model's configuration class fills in and published files leave out. `renamed`: what others call
-    so, and where this one keeps it; `attn_config.kv_n_heads` is a name inside another. `shared_gate`: the shared expert's output is
-    gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: the lm_head has a bias.
+    so, and where this one keeps it; `attn_config.kv_n_heads` is a name inside another. `shared_gate`: the shared expert's output
+    is gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: it has a bias.
     `rotary` is False where attention has no positions, or has learned ones. `drafts` is False where the draft layers are unlike
     the others in a way that we have no model of; they are then not counted. `multimodal` names the tower that goes with the
     language model; `language` the one model_type that the language model inside may have.
