@@ -21,6 +21,7 @@ _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
+    "an API server or client that is itself the bottleneck, as one process can be from some 7,000 streamed tokens/s on",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",
