@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from simulator.catalog import hf_config
+from simulator.catalog.hf_config.architectures import NOT_MODELLED, TRAITS
 from simulator.catalog.models import DenseMlp, GroupedQueryAttention, Mamba2, Model, MoeMlp
 from simulator.errors import ConfigError
 
@@ -98,3 +99,10 @@ def test_nemotron_h_keeps_its_state_in_32_bits_unless_the_file_says_otherwise() 
     state = built("NemotronHForCausalLM", hybrid_override_pattern="M-*-", head_dim=16, **fields).layers[0].mixer
     assert isinstance(state, Mamba2)
     assert state.state_dtype == "fp32"
+
+
+@pytest.mark.parametrize(("architecture", "missing"), NOT_MODELLED.items())
+def test_an_architecture_that_cannot_be_expressed_is_refused_with_what_is_missing(architecture: str, missing: str) -> None:
+    assert architecture not in TRAITS
+    with pytest.raises(ConfigError, match=f"'{architecture}' has {missing}; we have no model of that"):
+        built(architecture)

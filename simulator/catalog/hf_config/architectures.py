@@ -221,3 +221,21 @@ TRAITS: Mapping[str, Traits] = {
     "Step3p5ForCausalLM": _STEP,
     "JambaForCausalLM": Traits(body="jamba", rotary=False),
 }
+
+_LIGHTNING = "lightning attention, a linear attention with a state of its own"
+_SHORT_CONVOLUTION = "short convolutions in place of attention"
+_ALTERNATING = "an embedding for every layer and several streams between layers"
+NOT_MODELLED: Mapping[str, str] = {
+    "MiniMaxText01ForCausalLM": _LIGHTNING,
+    "MiniMaxM1ForCausalLM": _LIGHTNING,
+    "BailingMoeV2_5ForCausalLM": _LIGHTNING,
+    "KimiLinearForCausalLM": "Kimi delta attention, a linear attention with a state of its own",
+    "FalconH1ForCausalLM": "attention and Mamba-2 side by side in one layer",
+    "Zamba2ForCausalLM": "attention blocks that several layers share",
+    "LongcatFlashForCausalLM": "two attention blocks in a layer, and experts that compute nothing",
+    "Gemma3nForCausalLM": _ALTERNATING,
+    "Gemma3nForConditionalGeneration": _ALTERNATING,
+    "Lfm2ForCausalLM": _SHORT_CONVOLUTION,
+    "Lfm2MoeForCausalLM": _SHORT_CONVOLUTION,
+}
+"""What is missing for architectures that we know of and cannot express; read from vLLM 0.20.0 and 0.30.0, November 2026."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simulator.catalog.hf_config import rope, vision
-from simulator.catalog.hf_config.architectures import TRAITS, Traits
+from simulator.catalog.hf_config.architectures import NOT_MODELLED, TRAITS, Traits
 from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.hf_config.layers import draft_layers, layers
 from simulator.catalog.hf_config.quantization import read_quantization
@@ -124,10 +124,12 @@ def _longest(fields: Fields) -> int:
 
 
 def architecture_of(fields: Fields) -> str:
-    """The architecture's class name. Raises ConfigError where we do not know it."""
+    """The architecture's class name. Raises ConfigError where we do not know it, or know what in it we have no model of."""
     names = fields.items("architectures")
     if not names:
         raise fields.missing("architectures")
+    if missing := NOT_MODELLED.get(str(names[0])):
+        raise ConfigError(f"{fields.where}: architecture {names[0]!r} has {missing}; we have no model of that")
     if names[0] not in TRAITS:
         near = did_you_mean(nearest_names(str(names[0]), TRAITS))
         raise ConfigError(
