@@ -61,14 +61,11 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: So
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
-    """What each class of the requests was promised: its own SLO, or the scenario's where it has none."""
-    own = {each.name: each.slo for each in scenario.workload.classes if each.slo}
-    if not own or requests.label is None:
+    """What was promised to all requests, or to each class of them."""
+    slos, label = scenario.slos, requests.label
+    if label is None or "" in slos:
         return (Promise(scenario.slo),) if scenario.slo else ()
-    labels = {name: index for index, name in enumerate(requests.labels) if name in own}
-    promises = [Promise(own[name], requests.label == index, name) for name, index in labels.items()]
-    others = ~np.isin(requests.label, list(labels.values()))
-    return (*([Promise(scenario.slo, others)] if scenario.slo and others.any() else []), *promises)
+    return tuple(Promise(slos[name], label == index, name) for index, name in enumerate(requests.labels) if name in slos)
 
 
 def _at_client(trace: Trace, replicas: int, frontend: FrontEnd) -> Trace:

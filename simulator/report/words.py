@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from simulator import amounts
@@ -13,6 +14,7 @@ from simulator.results.outcome import DeploymentResult, Estimate, RunResult, Ver
 from simulator.results.recommend import headroom
 
 GIB = 2.0**30
+_FEW_TERMS = 3
 NOT_STEADY, NONE = "not steady", "–"
 
 
@@ -117,7 +119,8 @@ def slo_word(d: DeploymentResult) -> str:
     if d.slo_met:
         return "met"
     missed = [check.term for check in d.slo if not check.met]
-    return f"missed: {', '.join(missed)}" if d.steady and missed else "missed"
+    few = missed if len(missed) <= _FEW_TERMS else [*missed[:1], f"{len(missed) - 1} more terms"]
+    return f"missed: {', '.join(few)}" if d.steady and missed else "missed"
 
 
 def sentence(text: str) -> str:
@@ -191,6 +194,7 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         Row("SLO", "Answer", slo_word),
         Row("Hardware", "Answer", lambda d: d.title),
         Row("GPUs", "Answer", lambda d: str(d.gpus)),
+        *_slo_terms(run),
         Row("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
         Row("Per month", "Cost", lambda d: usd(d.cost.usd_per_month) if d.cost else NONE),
         Row("Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE),
@@ -219,6 +223,22 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         Row("KV blocks run out from", "Memory", lambda d: rate(d.oom_point.full_at_per_s) if d.oom_point else NONE),
         Row("Preempts from", "Memory", lambda d: rate(d.oom_point.preempts_at_per_s) if d.oom_point else NONE),
     )
+
+
+def _slo_terms(run: RunResult) -> Iterator[Row]:
+    """A row for each term of the SLO, with what was measured."""
+    terms = next((d.slo for d in run.deployments if d.slo), ())
+    for i, check in enumerate(terms):
+        asked = f"at most {seconds(check.limit)}" if check.unit else f"at least {percent(check.limit)}"
+        yield Row(f"{check.term}, {asked}", "SLO", partial(_measured, i))
+
+
+def _measured(term: int, d: DeploymentResult) -> str:
+    check = d.slo[term] if d.slo else None
+    if check is None or check.measured is None:
+        return NOT_STEADY if d.runs and not d.steady else NONE
+    value = seconds(check.measured) if check.unit else percent(check.measured)
+    return value if check.met else f"{value}, missed"
 
 
 def _goodput(d: DeploymentResult) -> str:

@@ -149,10 +149,17 @@ class Scenario:
     seed: Natural = 0
 
     @property
+    def slos(self) -> dict[str, Slo]:
+        """What is promised to each class of the workload, by its name; where none has an SLO of its own, under "" to all."""
+        classes = self.workload.classes
+        if not any(each.slo for each in classes):
+            return {"": self.slo} if self.slo else {}
+        return {each.name: slo for each in classes if (slo := each.slo or self.slo)}
+
+    @property
     def promises(self) -> tuple[str, ...]:
-        """The terms of the SLO in words, with those of the workload's classes."""
-        own = [f"{each.name}: {term}" for each in self.workload.classes if each.slo for term in each.slo.sentences()]
-        return (*(self.slo.sentences() if self.slo else ()), *own)
+        """The terms of the SLO in words, with whose they are."""
+        return tuple(f"{name}: {term}" if name else term for name, slo in self.slos.items() for term in slo.sentences())
 
     def model_of(self, deployment: Deployment) -> Model:
         """The model a deployment serves: its own, or the scenario's."""

@@ -177,7 +177,7 @@ def test_a_class_is_held_to_its_own_slo(tmp_path: Path) -> None:
     found = examine(mixed, mixed.deployments[1], sample(mixed.workload, mixed.seed), curve=False)
     missed = {check.term for check in found.slo if not check.met}
     assert missed == {"chat: p99 TTFT"}
-    assert {check.term for check in found.slo} == {"chat: p99 TTFT", "p95 TTFT", "p95 TPOT", "goodput share"}
+    assert {check.term for check in found.slo} == {"chat: p99 TTFT", "batch: p95 TTFT", "batch: p95 TPOT", "batch: goodput share"}
     assert found.metrics is not None
     assert found.metrics["goodput_share"] == pytest.approx(0.25, abs=0.05)
     assert "chat: p99 TTFT ≤ 0.001 s" in mixed.promises

@@ -1,5 +1,6 @@
 """A run in words: terminal and Markdown."""
 
+import dataclasses
 import io
 import re
 
@@ -8,7 +9,7 @@ from report_fixtures import HARD_CASES, chatbot, nothing_fits, overloaded
 from rich.console import Console
 
 from simulator.report.text import markdown, terminal
-from simulator.report.words import NOT_STEADY, comparison, number, percent, rate, remedy_line, seconds, usd
+from simulator.report.words import NOT_STEADY, comparison, number, percent, rate, remedy_line, seconds, slo_word, usd
 
 
 def shown(case: str, width: int, **given: object) -> str:
@@ -54,6 +55,27 @@ def test_an_overloaded_run_shows_no_latency():
     rows = {row.label: row.value(overloaded().deployments[0]) for row in comparison(overloaded())}
     assert rows["TTFT p50 / p99"] == rows["E2E p50 / p99"] == rows["Goodput"] == NOT_STEADY
     assert re.search(r"\d", rows["Output tokens/s"])
+
+
+def test_each_term_of_the_slo_has_a_row_with_what_was_measured():
+    run = chatbot()
+    rows = {row.label: [row.value(d) for d in run.deployments] for row in comparison(run) if row.group == "SLO"}
+    assert list(rows) == ["p99 TTFT, at most 1 s", "p99 TPOT, at most 50 ms", "goodput share, at least 95%"]
+    for d, texts in zip(run.deployments, zip(*rows.values(), strict=True), strict=True):
+        if not d.runs:
+            assert set(texts) == {"–"}
+        elif not d.steady:
+            assert set(texts) == {NOT_STEADY}
+        else:
+            assert [text.endswith(", missed") for text in texts] == [not check.met for check in d.slo]
+            assert texts[0].removesuffix(", missed") == seconds(d.slo[0].measured)
+
+
+def test_many_missed_terms_are_counted():
+    run = chatbot()
+    d = next(d for d in run.deployments if d.steady)
+    missed = tuple(dataclasses.replace(check, met=False, term=f"{name}: {check.term}") for name in "ab" for check in d.slo)
+    assert slo_word(dataclasses.replace(d, slo=missed)) == "missed: a: p99 TTFT, 5 more terms"
 
 
 def test_markdown_has_a_table_of_as_many_columns_as_deployments_and_escapes_names():
