@@ -94,6 +94,15 @@ def test_the_longest_sequence_is_the_least_length_stated_and_model_max_length_ov
     assert built("CohereForCausalLM", model_max_length=2048).max_position == 2048
 
 
+@pytest.mark.parametrize("kind", ["linear", "dynamic"])
+def test_linear_and_dynamic_scaling_lengthen_the_longest_sequence_and_the_others_are_counted_in_it(kind: str) -> None:
+    assert built(rope_scaling={"type": kind, "factor": 2.5}).max_position == 1280
+    assert built(rope_scaling={"rope_type": "llama3", "factor": 2.5}).max_position == 512
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+    assert built(rope_scaling=yarn).max_position == 512
+    assert built("Gemma3ForCausalLM", head_dim=16, rope_scaling={"rope_type": kind, "factor": 8.0}).max_position == 512
+
+
 def test_nemotron_h_keeps_its_state_in_32_bits_unless_the_file_says_otherwise() -> None:
     fields = {"mamba_num_heads": 4, "mamba_head_dim": 8, "ssm_state_size": 16, "n_groups": 2, "conv_kernel": 4}
     state = built("NemotronHForCausalLM", hybrid_override_pattern="M-*-", head_dim=16, **fields).layers[0].mixer

@@ -21,8 +21,9 @@ class Traits:
     so, and where this one keeps it; `attn_config.kv_n_heads` is a name inside another. `shared_gate`: the shared expert's output
     is gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: it has a bias.
     `rotary` is False where attention has no positions, or has learned ones. `drafts` is False where the draft layers are unlike
-    the others in a way that we have no model of; they are then not counted. `multimodal` names the tower that goes with the
-    language model; `language` the one model_type that the language model inside may have.
+    the others in a way that we have no model of; they are then not counted. `stretched`: the length stated counts linear or
+    dynamic scaling of its positions already. `multimodal` names the tower that goes with the language model; `language` the one
+    model_type that the language model inside may have.
     """
 
     body: Body = "uniform"
@@ -50,6 +51,7 @@ class Traits:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     drafts: bool = True
+    stretched: bool = False
     approximations: tuple[str, ...] = ()
 
 
@@ -64,6 +66,7 @@ _GEMMA2 = Traits(norms=4, tied=True, sliding="even")
 _GEMMA3 = replace(
     _GEMMA2,
     query_key_norm=True,
+    stretched=True,
     defaults={
         "sliding_window_pattern": 6,
         "num_attention_heads": 8,

@@ -81,7 +81,7 @@ def build(
         vocabulary=vocabulary,
         layers=main,
         tied_embeddings=fields.flag("tie_word_embeddings", default=traits.tied),
-        max_position=_longest(fields),
+        max_position=rope.longest(fields, stretched=traits.stretched),
         dtype=dtype_of(fields),
         quantization=read_quantization(fields, quantization, main, bool(drafts), architecture),
         draft_layers=drafts,
@@ -113,14 +113,6 @@ def _inside(values: Mapping[str, Any], name: str) -> Any:
     outer, _, inner = name.partition(".")
     found = values.get(outer)
     return found.get(inner) if inner and isinstance(found, Mapping) else None if inner else found
-
-
-def _longest(fields: Fields) -> int:
-    """Tokens of the longest sequence, as vLLM takes it: the least length stated, and model_max_length before any other."""
-    if fields.has("model_max_length"):
-        return fields.positive("model_max_length")
-    stated = [fields.positive(name) for name in rope.LENGTHS if fields.has(name)]
-    return min(stated) if stated else fields.positive(*rope.LENGTHS)
 
 
 def architecture_of(fields: Fields) -> str:

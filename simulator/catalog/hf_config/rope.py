@@ -11,9 +11,27 @@ from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, LatentAttention, Layer
 from simulator.errors import ConfigError
 
-LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 _PLAIN = ("default", "llama3", "mrope", "ntk", "proportional")
+_STRETCHING = ("linear", "dynamic")
 _OWN_BASE = ("rope_local_base_freq", "swa_rope_theta")
+
+
+def longest(fields: Fields, *, stretched: bool) -> int:
+    """Tokens of the longest sequence: the least length stated, or model_max_length where there is one.
+
+    Linear and dynamic scaling lengthen it by their factor, unless the length is `stretched` already; the lengths stated with the
+    other kinds count it. Source: vLLM 0.11 to 0.30, vllm/config/model.py, _get_and_verify_max_len, read November 2026.
+    """
+    if fields.has("model_max_length"):
+        stated = fields.positive("model_max_length")
+    else:
+        every = [fields.positive(name) for name in _LENGTHS if fields.has(name)]
+        stated = min(every) if every else fields.positive(*_LENGTHS)
+    scaling = None if stretched else _scaling(fields, local=False)
+    if scaling is None or (scaling.get("rope_type", "type") or "default") not in _STRETCHING:
+        return stated
+    return int(stated * float(scaling.get("factor") or 1.0))
 
 
 def cache_elements(fields: Fields, layers: Iterable[Layer]) -> int:
@@ -64,7 +82,7 @@ def rows(fields: Fields, local: bool = False) -> int:
     YaRN tables cover original_max_position_embeddings * factor, linear and dynamic ones max_position_embeddings * factor,
     multimodal ones four times max_position_embeddings, LongRoPE both its lengths.
     """
-    longest = fields.positive("model_max_length", *LENGTHS)
+    longest = fields.positive("model_max_length", *_LENGTHS)
     scaling = _scaling(fields, local)
     if scaling is None:
         return longest
@@ -72,7 +90,7 @@ def rows(fields: Fields, local: bool = False) -> int:
     factor = float(scaling.get("factor") or 1.0)
     if kind in ("yarn", "deepseek_yarn"):
         return int(scaling.positive("original_max_position_embeddings", default=longest) * factor)
-    if kind in ("linear", "dynamic"):
+    if kind in _STRETCHING:
         return int(longest * factor)
     if kind in ("longrope", "su"):
         original = scaling.count("original_max_position_embeddings", default=0)
