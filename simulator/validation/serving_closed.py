@@ -46,7 +46,7 @@ _INFERENCEX: dict[str, Any] = {
 # TTFT of InferenceX's client beyond the engine's, fitted to its own runs of vLLM 0.11-0.18 on H100, H200 and B200. It holds
 # whatever our prefill lacks on H200 and B200: others' clients see 5 ms.
 INFERENCEX = FrontEnd(fixed_ms=11.5, prompt_token_us=3.8, concurrent_ms=0.28, decode_steps=0.86)
-_FP8_CACHE = (("llama-3.1-70b", ""), ("minimax-m2", "h200-sxm"), ("gpt-oss-120b", "b200-sxm"))
+_FP8_CACHE = (("llama-3.1-70b", ""), ("llama-3.3-70b", ""), ("gpt-oss-120b", "b200-sxm"))
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
 
