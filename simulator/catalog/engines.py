@@ -112,7 +112,8 @@ class Engine:
         Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
         without chunked prefill. Source: vllm/engine/arg_utils.py and vllm/config/scheduler.py (verify_max_model_len).
         """
-        length = args.max_model_len or model.max_position
+        starts_short = self.family == "vllm" and self.at_least("0.12")
+        length = args.max_model_len or (starts_short and model.original_position) or model.max_position
         chunked = self._chunks(args, length)
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
@@ -129,6 +130,10 @@ class Engine:
             async_scheduling=_given(args.async_scheduling, self.async_scheduling and (self.async_with_pipeline or not pipelined)),
             scheduler_reserve_full_isl=_given(args.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl),
         )
+
+    def at_least(self, version: str) -> bool:
+        """Whether this is that release of vLLM or a later one; other engines count as the newest."""
+        return self.family != "vllm" or _release(self.version) >= _release(version)
 
     def largest_cudagraph(self, args: EngineArgs) -> int:
         """The largest batch for which the engine captures a CUDA graph, from resolved arguments; 0 with enforce_eager."""

@@ -192,6 +192,7 @@ class Model:
     checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language
     model; `vision_replicated`: vLLM does not divide it (Mistral's own format; converted and quantized checkpoints are divided).
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
+    `original_position`: positions before LongRoPE, with which vLLM starts from 0.12 on where no max_model_len is given.
     `draft_other_parameters` are the projections, norms and tables of the draft layers.
     `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
     """
@@ -203,6 +204,7 @@ class Model:
     layers: tuple[Layer, ...]
     tied_embeddings: bool
     max_position: Count
+    original_position: Count | None = None
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     quantization: Quantization | None = None
     draft_layers: tuple[Layer, ...] = ()

@@ -47,7 +47,7 @@ def kv_layout(
     mixers = [layer.mixer for layer in layers if layer.mixer is not None]
     if compressed := [mixer for mixer in mixers if isinstance(mixer, CompressedAttention)]:
         eight_bit = args.kv_cache_dtype not in ("bf16", "fp16")
-        packed = at_least(engine, "0.27")
+        packed = engine.at_least("0.27")
         return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(args, engine), packed=packed)
     caches = [c for mixer in mixers for c in layer_caches(mixer, model, stored, args, block_size)]
     caches = _with_matching_states(caches, model, args, engine)
@@ -78,7 +78,7 @@ def attention_block_size(model: Model, engine: Engine, gpu: Gpu) -> int:
         return 16
     if any(mixer.index_top_k for mixer in latent) or gpu.architecture == "blackwell":
         return 64
-    return 64 if gpu.architecture == "hopper" and not at_least(engine, "0.12") else 16
+    return 64 if gpu.architecture == "hopper" and not engine.at_least("0.12") else 16
 
 
 def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs, block_size: int) -> list[LayerCache]:
@@ -162,7 +162,7 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineAr
     if not states or not attention:
         return caches
     token_bytes = max(c.page_bytes // c.block_size for c in attention)
-    cached = bool(args.enable_prefix_caching) and at_least(engine, "0.12")
+    cached = bool(args.enable_prefix_caching) and engine.at_least("0.12")
     per_block = cached and any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers)
     unit = lcm(256, 16) if per_block else 16
     block = max(attention[0].block_size, unit * ceil(max(states) / (unit * token_bytes)))
@@ -183,12 +183,12 @@ def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
         return False
     if len(kinds) == 1:
         return True
-    return at_least(engine, "0.9.2") and not ("chunked" in kinds and at_least(engine, "0.10"))
+    return engine.at_least("0.9.2") and not ("chunked" in kinds and engine.at_least("0.10"))
 
 
 def _in_flight(args: EngineArgs, engine: Engine) -> int:
     """Tokens scheduled before a window's old blocks are freed: a batch, or one per concurrent batch from 0.24 on."""
-    batches = max(args.pipeline_parallel_size, 2 if args.async_scheduling else 1) if at_least(engine, "0.24") else 1
+    batches = max(args.pipeline_parallel_size, 2 if args.async_scheduling else 1) if engine.at_least("0.24") else 1
     return (args.max_num_batched_tokens or 0) * batches
 
 
@@ -216,16 +216,3 @@ def _with_equal_pages(caches: Sequence[LayerCache]) -> list[LayerCache]:
     if odd := next((c for c in caches if largest % c.page_bytes), None):
         raise NotModelled(f"KV pages of {odd.page_bytes} and {largest} bytes in one model: vLLM cannot share a pool between them")
     return [replace(c, page_bytes=largest, block_size=c.block_size * (largest // c.page_bytes)) for c in caches]
-
-
-def at_least(engine: Engine, version: str) -> bool:
-    """Whether the engine is this release of vLLM or a later one; other engines count as the newest."""
-    return engine.family != "vllm" or _release(engine.version) >= _release(version)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split("+")[0].split(".")[:3]:
-        digits = part[: next((i for i, ch in enumerate(part) if not ch.isdigit()), len(part))]
-        numbers.append(int(digits or 0))
-    return tuple(numbers + [0] * (3 - len(numbers)))

@@ -13,7 +13,6 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
-from simulator.memory.kvcache import at_least
 from simulator.units import GIB
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -92,7 +91,7 @@ def overhead(
     passing = forward_peak(model, layers, quantization, args, engine)
     sampling = sampler_peak(model, args, engine) if last_stage and _samples(model) else 0.0
     buffers = expert_buffers(model, layers, args)
-    kept = buffers if at_least(engine, "0.13") else 0.0
+    kept = buffers if engine.at_least("0.13") else 0.0
     activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model)
     graphs = graph_bytes(model, layers, args, engine)
     outside = non_torch(model, args, engine, gpu)
@@ -175,9 +174,9 @@ def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float
     assert args.max_num_seqs is not None
     if runs_v2(model, engine):
         return _COUNTED, 0
-    if not at_least(engine, "0.17") or args.max_num_seqs < 8:
+    if not engine.at_least("0.17") or args.max_num_seqs < 8:
         return _SORTED, 0
-    return _FILTERED, 0 if at_least(engine, "0.21") else min(128, args.max_num_seqs)
+    return _FILTERED, 0 if engine.at_least("0.21") else min(128, args.max_num_seqs)
 
 
 def runs_v2(model: Model, engine: Engine) -> bool:
@@ -187,7 +186,7 @@ def runs_v2(model: Model, engine: Engine) -> bool:
     """
     recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
     since = "0.29" if model.is_moe or recurrent else "0.25"
-    return at_least(engine, _V2_SINCE.get(model.architecture, since))
+    return engine.at_least(_V2_SINCE.get(model.architecture, since))
 
 
 def _encoder_peak(model: Model) -> float:
@@ -198,7 +197,7 @@ def _encoder_peak(model: Model) -> float:
 def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
     gib = _alone(engine, gpu)
-    leaves_residue = at_least(engine, "0.18") and not args.enforce_eager
+    leaves_residue = engine.at_least("0.18") and not args.enforce_eager
     if leaves_residue:
         gib += _GRAPH_RESIDUE.get(gpu.architecture, 0.0)
     if args.tensor_parallel_size > 1:
@@ -209,9 +208,9 @@ def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float
 
 def _alone(engine: Engine, gpu: Gpu) -> float:
     if engine.generation == "v0":
-        return next(gib for release, gib in _ALONE_V0 if at_least(engine, release))
+        return next(gib for release, gib in _ALONE_V0 if engine.at_least(release))
     if gpu.name == "gb10":
-        return next(gib for release, gib in _UNIFIED if at_least(engine, release))
+        return next(gib for release, gib in _UNIFIED if engine.at_least(release))
     return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
 
 
@@ -230,7 +229,7 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
         return _SPARSE_ESTIMATE * GIB
     if not runs_v2(model, engine):
         return _ESTIMATE * GIB
-    return share * _V2_ESTIMATE_LAYER * len(layers) * GIB if at_least(engine, "0.29") else 0.0
+    return share * _V2_ESTIMATE_LAYER * len(layers) * GIB if engine.at_least("0.29") else 0.0
 
 
 def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:

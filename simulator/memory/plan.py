@@ -10,7 +10,7 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
-from simulator.memory.kvcache import at_least, kv_layout
+from simulator.memory.kvcache import kv_layout
 from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
@@ -167,7 +167,7 @@ def _stages(
 
 def deducts_cuda_graphs(args: EngineArgs, engine: Engine, gpu: Gpu) -> bool:
     """Whether the KV cache is what is left after an estimate of the CUDA graphs; on AMD GPUs from 0.27 on."""
-    estimates = gpu.vendor == "nvidia" or at_least(engine, "0.27")
+    estimates = gpu.vendor == "nvidia" or engine.at_least("0.27")
     return engine.cuda_graphs_deducted and estimates and not args.enforce_eager
 
 
@@ -230,7 +230,7 @@ def _account(
 
 def _kv_tokens(layout: KvLayout, blocks: int, concurrency: float, max_model_len: int, engine: Engine) -> int:
     """ "GPU KV cache size": blocks shared out over the groups, or from 0.21 on the concurrency times max_model_len."""
-    if at_least(engine, "0.21"):
+    if engine.at_least("0.21"):
         return int(concurrency * max_model_len)
     return blocks // len(layout.groups) * layout.block_size * layout.shards
 
@@ -278,7 +278,7 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
         notes.append(f"figures are one replica's; all {args.data_parallel_size} data-parallel replicas hold as many tokens each")
     if engine.family == "vllm" and (args.max_model_len or 0) > model.max_position:
         notes.append(
-            f"vLLM refuses a max_model_len above the {model.max_position:,} positions of config.json, unless rope_scaling there "
-            "extends them or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"
+            f"vLLM refuses a max_model_len above the {model.max_position:,} positions of config.json, unless YaRN there extends "
+            "them or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"
         )
     return tuple(dict.fromkeys(notes))

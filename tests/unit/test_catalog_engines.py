@@ -6,7 +6,7 @@ import pytest
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
-from simulator.catalog.models import DenseMlp, GatedDeltaNet, GroupedQueryAttention, Layer, Model
+from simulator.catalog.models import DenseMlp, GatedDeltaNet, GroupedQueryAttention, Layer, Model, model
 from simulator.errors import SimulatorError
 
 ATTENTION = Layer(mixer=GroupedQueryAttention(heads=32, kv_heads=8, head_dim=128, value_head_dim=128), mlp=DenseMlp(width=14336))
@@ -169,3 +169,10 @@ def test_sglang_keeps_a_reserve_that_grows_with_the_chunk_and_the_gpus() -> None
     assert share("h100") == pytest.approx(1 - (13.0 + 1 / 8) / 79.18, abs=0.001)
     assert share("h100", 8) == pytest.approx(1 - (13.0 + 1) / 79.18, abs=0.001)
     assert share("rtx-4090") == pytest.approx(1 - (3.6 + 1 / 8) / 23.52, abs=0.001)
+
+
+@pytest.mark.parametrize(("release", "length"), [("vllm 0.11.0", 131_072), ("vllm 0.12.0", 4_096), ("vllm 0.30.0", 4_096)])
+def test_longrope_models_start_at_their_original_length_from_0_12_on(release: str, length: int) -> None:
+    resolved = engine(release).resolve(EngineArgs(), gpu("h100"), model("phi-4-mini"))
+    assert resolved.max_model_len == length
+    assert engine(release).resolve(EngineArgs(max_model_len=65_536), gpu("h100"), model("phi-4-mini")).max_model_len == 65_536

@@ -7,7 +7,7 @@ from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Mamba2, Model
 from simulator.errors import NotModelled
-from simulator.memory.kvcache import at_least, kv_layout, state_bytes
+from simulator.memory.kvcache import kv_layout, state_bytes
 from simulator.memory.kvlayout import KvLayout
 from simulator.units import GIB
 
@@ -216,4 +216,4 @@ def test_two_batches_in_flight_keep_two_batches_behind_the_window() -> None:
     ],
 )
 def test_releases_are_compared_by_number(version: str, release: str, reached: bool) -> None:
-    assert at_least(engine(version), release) is reached
+    assert engine(version).at_least(release) is reached

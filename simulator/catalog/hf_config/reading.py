@@ -82,6 +82,7 @@ def build(
         layers=main,
         tied_embeddings=fields.flag("tie_word_embeddings", default=traits.tied),
         max_position=rope.longest(fields, stretched=traits.stretched),
+        original_position=rope.before_longrope(fields),
         dtype=dtype_of(fields),
         quantization=read_quantization(fields, quantization, main, bool(drafts), architecture),
         draft_layers=drafts,

@@ -11,6 +11,7 @@ from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, LatentAttention, Layer
 from simulator.errors import ConfigError
 
+_LONG = ("longrope", "su")
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 _PLAIN = ("default", "llama3", "mrope", "ntk", "proportional")
 _STRETCHING = ("linear", "dynamic")
@@ -76,6 +77,13 @@ def _scaling(fields: Fields, local: bool) -> Fields | None:
     return None if local else fields.inner("rope_scaling", "rope_parameters")
 
 
+def before_longrope(fields: Fields) -> int | None:
+    """The config's original_max_position_embeddings where LongRoPE extends them, None elsewhere."""
+    scaling = _scaling(fields, local=False)
+    kind = scaling.get("rope_type", "type") if scaling else None
+    return fields.count("original_max_position_embeddings", default=0) or None if kind in _LONG else None
+
+
 def rows(fields: Fields, local: bool = False) -> int:
     """Positions that a table covers.
 
@@ -92,7 +100,7 @@ def rows(fields: Fields, local: bool = False) -> int:
         return int(scaling.positive("original_max_position_embeddings", default=longest) * factor)
     if kind in _STRETCHING:
         return int(longest * factor)
-    if kind in ("longrope", "su"):
+    if kind in _LONG:
         original = scaling.count("original_max_position_embeddings", default=0)
         return longest + (original or fields.positive("original_max_position_embeddings"))
     if kind not in _PLAIN:
