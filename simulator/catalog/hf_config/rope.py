@@ -80,8 +80,9 @@ def _scaling(fields: Fields, local: bool) -> Fields | None:
 def before_longrope(fields: Fields) -> int | None:
     """The config's original_max_position_embeddings where LongRoPE extends them, None elsewhere."""
     scaling = _scaling(fields, local=False)
-    kind = scaling.get("rope_type", "type") if scaling else None
-    return fields.count("original_max_position_embeddings", default=0) or None if kind in _LONG else None
+    if scaling is None or scaling.get("rope_type", "type") not in _LONG:
+        return None
+    return next((n for part in (scaling, fields) if (n := part.count("original_max_position_embeddings", default=0))), None)
 
 
 def rows(fields: Fields, local: bool = False) -> int:
