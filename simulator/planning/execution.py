@@ -189,20 +189,35 @@ def _settled(future: Future[Outcome[R]]) -> Outcome[R]:
 def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, Outcome[R]]]:
     """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies.
 
+    It also gives up what only waited on a worker that died too often; so whatever it gives up is asked once more, alone.
     Raises SimulatorError when a worker has another version of this package, or none.
     """
-    client, digest = connect(address), package_digest()
+    client, digest, suspects = connect(address), package_digest(), []
+
+    def submit(item: T) -> Any:
+        return client.submit(_try_with, digest, function, item, pure=False)
+
     try:
-        futures = {client.submit(_try_with, digest, function, item, pure=False): index for index, item in enumerate(items)}
+        futures = {submit(item): index for index, item in enumerate(items)}
         for future in _dask().as_completed(list(futures), loop=client.loop):
             index = futures.pop(future)
-            error = future.exception()
-            if isinstance(error, _OtherVersion | ImportError):
-                raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
-            yield index, future.result() if error is None else Outcome(error=_lost(error))
+            if isinstance(future.exception(), _dask().KilledWorker):
+                suspects.append(index)
+            else:
+                yield index, _arrived(future, address)
             future.release()
+        for index in suspects:
+            yield index, _arrived(submit(items[index]), address)
     finally:
         client.close()
+
+
+def _arrived(future: Any, address: str) -> Outcome[Any]:
+    error = future.exception()
+    if isinstance(error, _OtherVersion | ImportError):
+        raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
+    outcome: Outcome[Any] = future.result() if error is None else Outcome(error=_lost(error))
+    return outcome
 
 
 class _OtherVersion(Exception):
