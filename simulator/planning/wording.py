@@ -10,6 +10,7 @@ from typing import Any
 
 from simulator.amounts import number, plural
 from simulator.catalog.engines import EngineArgs
+from simulator.latency.frontend import FrontEnd
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound
 from simulator.workload.requests import Requests
@@ -101,7 +102,7 @@ def _flags(bound: Bound) -> list[tuple[str, object]]:
 
 
 def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """What the engine's own defaults filled in: `max_num_seqs = 256 (vllm-0.19.0)`, by deployment where they differ.
+    """What defaults filled in: the engine's, `max_num_seqs = 256 (vllm-0.19.0)`, by deployment where they differ; the client's.
 
     `resolved`: the arguments each deployment runs with, by its name.
     """
@@ -113,6 +114,11 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
         }
         if filled:
             lines.append(f"{f.name} = {_by_value(filled, len(resolved))} ({scenario.engine.name})")
+    usual = FrontEnd()
+    if scenario.measured_at == "client" and scenario.frontend == usual:
+        lines.append(
+            f"frontend: {usual.fixed_ms:g} ms and {usual.prompt_token_us:g} us a prompt token on the way to a first token"
+        )
     return tuple(lines)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from planning_fixtures import small
 
 from simulator.catalog import gpu, quantization
+from simulator.latency.frontend import FrontEnd
 from simulator.planning.review import named
 from simulator.planning.wording import defaults, demand, serve_command, title, wording
 from simulator.scenario import Deployment, Scenario, load
@@ -99,3 +100,6 @@ def test_defaults_are_listed_once_and_by_name_where_they_differ(tmp_path: Path) 
     assert "gpu_memory_utilization = 0.9 (vllm-0.19.0)" in lines
     assert "max_num_batched_tokens = 2048 and 8192 (H100) (vllm-0.19.0)" in lines
     assert not any(line.startswith("max_num_seqs") for line in lines), "it was given"
+    assert "frontend: 5.5 ms and 4.4 us a prompt token on the way to a first token" in lines
+    own = dataclasses.replace(scenario, frontend=FrontEnd(fixed_ms=2.0))
+    assert not any(line.startswith("frontend") for line in defaults(own, resolved)), "it was given"
