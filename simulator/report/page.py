@@ -158,7 +158,7 @@ def _trust(run: RunResult) -> dict[str, Any]:
     named = [(d.name, d) for d in run.deployments]
     return {
         "method": _METHOD.format(engine=run.engine),
-        "bands": each(f"{name}: ±{band.percent:g}%, from {band.basis}" for _, d in named for name, band in d.error_bands.items()),
+        "bands": each(f"{words.band(name, band)}, from {band.basis}" for _, d in named for name, band in d.error_bands.items()),
         "extrapolations": each(f"{name}: {line}" for name, d in named for line in d.extrapolations),
         "prices": each(f"{d.gpu}: {words.usd(d.cost.usd_per_gpu_hour)} per GPU-hour, {d.cost.price_source}, {d.cost.price_date}"
                        for _, d in named if d.cost),

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from simulator import amounts
 from simulator.amounts import plural
-from simulator.results.outcome import DeploymentResult, Estimate, RunResult, Verdict
+from simulator.results.outcome import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
 from simulator.results.recommend import headroom
 
 GIB = 2.0**30
 _FEW_TERMS = 3
+_BANDED = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E", "output_tokens_per_s": "output tokens/s"}
 NOT_STEADY, NONE = "not steady", "–"
 
 
@@ -121,6 +122,11 @@ def slo_word(d: DeploymentResult) -> str:
     missed = [check.term for check in d.slo if not check.met]
     few = missed if len(missed) <= _FEW_TERMS else [*missed[:1], f"{len(missed) - 1} more terms"]
     return f"missed: {', '.join(few)}" if d.steady and missed else "missed"
+
+
+def band(metric: str, error: ErrorBand) -> str:
+    """How far a metric may be off: `TTFT ±40%`."""
+    return f"{_BANDED.get(metric, metric)} ±{error.percent:g}%"
 
 
 def sentence(text: str) -> str:

@@ -71,6 +71,10 @@ def test_each_term_of_the_slo_has_a_row_with_what_was_measured():
             assert texts[0].removesuffix(", missed") == seconds(d.slo[0].measured)
 
 
+def test_error_bands_are_said_in_the_words_of_the_table():
+    assert "Error bands: TPOT ±12%, TTFT ±30%, output tokens/s ±11%, E2E ±13%." in markdown(chatbot())
+
+
 def test_many_missed_terms_are_counted():
     run = chatbot()
     d = next(d for d in run.deployments if d.steady)
