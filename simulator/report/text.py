@@ -55,9 +55,7 @@ def _verdict_line(d: DeploymentResult, demand: float | None) -> str:
 
 
 def _trust(run: RunResult) -> list[str]:
-    bands = dict.fromkeys(
-        f"{words.BANDED[name]} ±{band.percent:g}%" for d in run.deployments for name, band in d.error_bands.items()
-    )
+    bands = dict.fromkeys(words.band(name, error) for d in run.deployments for name, error in d.error_bands.items())
     lines = [f"Error bands: {', '.join(bands)}."] if bands else []
     return lines + ([f"Not modelled: {_plain('; '.join(run.not_modelled))}."] if run.not_modelled else [])
 
