@@ -25,7 +25,7 @@ def compare(
 
     found = [_read(path, seed) for path in runs]
     differences = find(found)
-    names = [path.stem if path.is_file() else path.name for path in runs]
+    names = _told_apart(runs)
     if as_json:
         import json
 
@@ -48,6 +48,17 @@ def _read(path: Path, seed: int | None) -> RunResult:
     from simulator.scenario import load
 
     return review(load(path), seed=seed, curve=False)
+
+
+def _told_apart(runs: list[Path]) -> list[str]:
+    """The last parts of the paths, as many as tell them apart; the whole of what is named twice."""
+    plain = [path.parent / path.stem if path.is_file() else path for path in runs]
+    most = max(len(path.parts) for path in plain)
+    for depth in range(1, most + 1):
+        names = ["/".join(path.parts[-depth:]) for path in plain]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in plain]
 
 
 def _data(d: Difference, names: list[str]) -> dict[str, Any]:

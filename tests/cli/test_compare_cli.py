@@ -29,6 +29,17 @@ def test_a_finished_run_and_a_scenario_stand_side_by_side(
     assert "+19" in table or "+20" in table
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder in ("monday", "friday"):
+        (tmp_path / folder).mkdir()
+    files = [str(small(tmp_path / folder)) for folder in ("monday", "friday")]
+    table = sim(capsys, monkeypatch, "compare", *files).out
+    assert "H100: against monday/small" in table
+    assert "friday/small" in table
+
+
 def test_one_run_alone_or_a_folder_without_a_run_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
