@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from simulator.amounts import plural
+from simulator.amounts import number, plural
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
@@ -96,7 +96,7 @@ def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queuei
     demand, waits = scenario.workload.mean_rate(), run.steadiness.waiting_share
     if demand is None or not _is_steady_traffic(scenario):
         return result
-    point = f"the queueing point is {queueing.value:,.3g} requests/s"
+    point = f"the queueing point is {number(queueing.value)} requests/s"
     if _grows(scenario, demand, queueing) and run.steadiness.verdict != "overloaded":
         return dataclasses.replace(
             result,
