@@ -173,13 +173,7 @@ def uniform_lengths(count: int, longest: int, ratio: float, rng: np.random.Gener
     return rng.integers(max(1, int(ratio * longest)), longest + 1, count)
 
 
-def output_lengths(count: int, longest: int, ratio: float, rng: np.random.Generator) -> Ints:
-    """The same for outputs; where the ratio is 1 they differ by up to 5 %, their mean kept.
-
-    Users of truly equal requests would stay in step for ever and each wait for the prompts of all; published means of TTFT, such
-    as AIConfigurator's, show that they do not.
-    """
-    if ratio < 1:
-        return uniform_lengths(count, longest, ratio, rng)
-    spread = longest // 20
-    return rng.integers(longest - spread, longest + spread + 1, count)
+def nominal_lengths(count: int, length: int, rng: np.random.Generator) -> Ints:
+    """Lengths up to 5 % off what is stated, their mean kept."""
+    spread = length // 20
+    return rng.integers(length - spread, length + spread + 1, count)

@@ -22,7 +22,7 @@ from simulator.validation.protocols import (
     Bench,
     Server,
     at_client,
-    output_lengths,
+    nominal_lengths,
     output_tokens_per_s,
     requests_of,
     uniform_lengths,
@@ -82,9 +82,12 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
     ratio, total = number(row, "length_range_ratio") or 1.0, PROMPTS_EACH * users
     prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
-    output = output_lengths(total, count(row, "output_len"), ratio, rng)
+    if _is_lab(row):
+        output = nominal_lengths(total, count(row, "output_len"), rng)
+    else:
+        output = uniform_lengths(total, count(row, "output_len"), ratio, rng)
     trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
-    seen = at_client(trace, BENCHMARK_CLIENT, users)
+    seen = at_client(trace, BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd(), users)
     means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
     return Prediction(means, server, stated and not is_capped(row, users))
 
@@ -113,6 +116,11 @@ def server_of(row: Row) -> tuple[Server, bool]:
 
 def _is_inferencex(row: Row) -> bool:
     return text(row, "source") == "InferenceX"
+
+
+def _is_lab(row: Row) -> bool:
+    """Whether the row is of AIConfigurator's lab: its users do not stay in step, as those of truly equal requests would."""
+    return text(row, "source").startswith("AIConfigurator")
 
 
 def _quantization(row: Row, base: Model) -> Any:
