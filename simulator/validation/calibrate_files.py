@@ -12,9 +12,9 @@ import numpy as np
 from simulator.engine.source import ClosedLoop, OpenLoop, Source
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
-from simulator.validation.measurements import Row, Skipped, number, read_table
-from simulator.validation.protocols import Server, requests_of, uniform_lengths
-from simulator.validation.serving_closed import MANY, PROMPTS_EACH, is_capped, server_of
+from simulator.validation.measurements import Row, Skipped, read_table
+from simulator.validation.protocols import Server, requests_of
+from simulator.validation.serving_closed import MANY, drawn_requests, is_capped, server_of
 from simulator.validation.serving_rows import count, values_in
 from simulator.workload.requests import Ints, Requests
 
@@ -58,13 +58,11 @@ def _from_row(source: str, index: int, row: Row) -> Point:
     users = count(row, "concurrency")
     if is_capped(row, users):
         raise MeasurementError("its requests waited for a limit that the row does not state")
-    rng, ratio = np.random.default_rng([users, index]), number(row, "length_range_ratio") or 1.0
-    lengths = [uniform_lengths(PROMPTS_EACH * users, count(row, name), ratio, rng) for name in ("input_len", "output_len")]
     return Point(
         source=source,
         row=index,
         server=server_of(row)[0],
-        requests=requests_of(lengths[0], lengths[1]),
+        requests=drawn_requests(row, np.random.default_rng([users, index])),
         load=ClosedLoop(concurrency=users),
         concurrency=users,
         tpot_ms=measured["tpot"],

@@ -29,7 +29,7 @@ from simulator.validation.protocols import (
     weighted_median,
 )
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, quantization_of, values_in
-from simulator.workload.requests import BlockHashes, Ints
+from simulator.workload.requests import BlockHashes, Ints, Requests
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
 PROMPTS_EACH = 10
@@ -80,16 +80,19 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     server, stated = server_of(row)
     users = count(row, "concurrency")
     rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
-    ratio, total = number(row, "length_range_ratio") or 1.0, PROMPTS_EACH * users
-    prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
-    if _is_lab(row):
-        output = nominal_lengths(total, count(row, "output_len"), rng)
-    else:
-        output = uniform_lengths(total, count(row, "output_len"), ratio, rng)
-    trace = bench.run(server, requests_of(prompt, output), ClosedLoop(concurrency=users))
+    trace = bench.run(server, drawn_requests(row, rng), ClosedLoop(concurrency=users))
     seen = at_client(trace, BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd(), users)
     means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
     return Prediction(means, server, stated and not is_capped(row, users))
+
+
+def drawn_requests(row: Row, rng: np.random.Generator) -> Requests:
+    """Ten requests a user of the lengths that a row states."""
+    ratio, total = number(row, "length_range_ratio") or 1.0, PROMPTS_EACH * count(row, "concurrency")
+    prompt, longest = uniform_lengths(total, count(row, "input_len"), ratio, rng), count(row, "output_len")
+    return requests_of(
+        prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
+    )
 
 
 def server_of(row: Row) -> tuple[Server, bool]:
