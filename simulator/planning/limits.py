@@ -11,12 +11,10 @@ from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
 from simulator.planning.loads import CHECK, STATIONARY, at_rate, copies, flows, full_server
-from simulator.planning.measured import Measured, curve_point, measured, standing
+from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
-from simulator.results import metrics
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
-from simulator.results.slo import check_slo
 from simulator.results.steadiness import MOSTLY
 from simulator.scenario import Scenario
 from simulator.simulation import Bound, source_of
@@ -79,12 +77,13 @@ def with_limits(
         rates.at(rate)
     tried = [rate for rate in rates.seen if rate < queueing.value]
     slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.promises else None
+    result = _settled(scenario, result, run, queueing)
     return dataclasses.replace(
-        _settled(scenario, result, run, queueing),
+        result,
         queueing_point=queueing,
         slo_capacity=slo,
         ceiling_per_s=full.requests_per_s * copies(bound),
-        curve=tuple(curve_point(rate, rates.seen[rate], grows=_grows(scenario, rate, queueing)) for rate in sorted(rates.seen)),
+        curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *many.notes(requests)),
@@ -97,13 +96,11 @@ def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queuei
     if demand is None or not _is_steady_traffic(scenario):
         return result
     point = f"the queueing point is {number(queueing.value)} requests/s"
-    if _grows(scenario, demand, queueing) and run.steadiness.verdict != "overloaded":
+    if (judged := _judged(scenario, demand, run, queueing)) is not run:
+        reason = f"the backlog grows, which this run is too short to show: {point}"
+        cost = result.cost and dataclasses.replace(result.cost, usd_per_thousand_good_requests=None)
         return dataclasses.replace(
-            result,
-            verdict="overloaded",
-            reason=f"the backlog grows, which this run is too short to show: {point}",
-            metrics=metrics.measure(run.sample, steady=False),
-            slo=check_slo(run.sample.promises, None),
+            result, verdict=judged.steadiness.verdict, reason=reason, metrics=judged.metrics, slo=judged.slo, cost=cost
         )
     if run.steadiness.verdict == "saturated" and waits <= MOSTLY and demand < queueing.low:
         return dataclasses.replace(
@@ -112,9 +109,10 @@ def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queuei
     return result
 
 
-def _grows(scenario: Scenario, rate: float, queueing: Estimate) -> bool:
-    """Whether the backlog of steady traffic surely grows at a rate."""
-    return _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+def _judged(scenario: Scenario, rate: float, run: Measured, queueing: Estimate) -> Measured:
+    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
+    grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+    return overloaded(run) if grows and run.steadiness.verdict != "overloaded" else run
 
 
 def _is_steady_traffic(scenario: Scenario) -> bool:

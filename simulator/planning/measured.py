@@ -81,15 +81,24 @@ def _at_client(trace: Trace, replicas: int, frontend: FrontEnd) -> Trace:
     return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
-def curve_point(rate_per_s: float, m: Measured, *, grows: bool = False) -> CurvePoint:
-    """The measured run as a point of the latency-throughput curve. `grows`: its backlog does, even if unseen."""
-    steady = m.steadiness.verdict != "overloaded" and not grows
-    figures = m.metrics if steady else metrics.measure(m.sample, steady=False)
+def overloaded(m: Measured) -> Measured:
+    """The run of a deployment whose backlog is known to grow, though the run is too short to show it: nothing of it is steady."""
+    return dataclasses.replace(
+        m,
+        steadiness=dataclasses.replace(m.steadiness, verdict="overloaded"),
+        metrics=metrics.measure(m.sample, steady=False),
+        slo=check_slo(m.sample.promises, None),
+    )
+
+
+def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
+    """The measured run as a point of the latency-throughput curve."""
     always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
-    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(figures)
-    values: dict[str, Any] = {name: (figures[name] or 0.0) if name in always else figures[name] for name in names}
+    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
+    values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
+    steady = m.steadiness.verdict != "overloaded"
     met = steady and all(check.met for check in m.slo) if m.slo else None
-    return CurvePoint(rate_per_s=rate_per_s, verdict="overloaded" if grows else m.steadiness.verdict, slo_met=met, **values)
+    return CurvePoint(rate_per_s=rate_per_s, verdict=m.steadiness.verdict, slo_met=met, **values)
 
 
 def standing(rate_per_s: float, m: Measured) -> Standing:

@@ -47,6 +47,7 @@ _INFERENCEX: dict[str, Any] = {
 # TTFT of InferenceX's client beyond the engine's, fitted to its own runs of vLLM 0.11-0.18 on H100, H200 and B200;
 # AIConfigurator's runs, to which it was not, agree. It holds whatever our prefill lacks on H200 and B200: others see 5 ms.
 BENCHMARK_CLIENT = FrontEnd(fixed_ms=11.5, prompt_token_us=3.8, concurrent_ms=0.28, decode_steps=0.86)
+# Models (and the GPUs, where not all) that its scripts run with --kv-cache-dtype fp8.
 _FP8_CACHE = (("llama-3.1-70b", ""), ("llama-3.3-70b", ""), ("gpt-oss-120b", "b200-sxm"))
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)

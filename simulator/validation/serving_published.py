@@ -46,7 +46,8 @@ _OUTPUT_SPREAD = 0.9
 _SERIAL = 50
 _ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
 # CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
-# (runners/nvidia_vllm_*/runner.py), on the hosts of its results; V1 runs its engine in a process of its own.
+# (runners/nvidia_vllm_*/runner.py), on the hosts of its results; V1 runs its engine in a process of its own. Fitted to the TPOT
+# of the same rows, November 2026: it says nothing of the GPUs.
 CLIENT_SEQUENCE_S = {
     "a100-40gb-sxm": 70e-6,
     "a100-80gb-sxm": 115e-6,

@@ -51,10 +51,10 @@ def die_always(x: int) -> int:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Dask scheduler on this machine with two worker processes."""
+    """The address of a Dask scheduler on this machine with two worker processes; a death takes all that its worker had to do."""
     dask = pytest.importorskip("dask")
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as running,
     ):
         yield running.scheduler_address
