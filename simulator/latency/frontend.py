@@ -14,7 +14,7 @@ class FrontEnd:
     """TTFT at the client = TTFT in the engine + fixed + so much per prompt token, per concurrent request and per decode step.
 
     Defaults: what single requests to vLLM 0.30 see, Qwen3-8B on one H100, 128 to 8,192 prompt tokens (silybench-data, November
-    2026). Open loops of inference-perf and AccelMark have the same, whatever their concurrency.
+    2026). Open loops of inference-perf have the same, whatever their concurrency, and AccelMark's about that at low rates.
     """
 
     fixed_ms: NonNegative = 5.5

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
-from simulator.results.percentiles import percentile
 from simulator.results.slo import Promise, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
@@ -68,11 +67,6 @@ class Sample:
         """The latencies of the requests that arrived in the window, where they are defined."""
         within = {name: column[self.arrived] for name, column in self.columns.items()}
         return {name: column[np.isfinite(column)] for name, column in within.items()}
-
-    @cached_property
-    def increasing(self) -> dict[str, Floats]:
-        """The same, sorted."""
-        return {name: np.sort(column) for name, column in self.latencies.items()}
 
     @cached_property
     def output_tokens(self) -> float:
@@ -173,8 +167,8 @@ def _mean(name: str, s: Sample) -> float | None:
 
 
 def _percentile(name: str, q: float, s: Sample) -> float | None:
-    values = s.increasing[name]
-    return percentile(values, q) if len(values) else None
+    values = s.latencies[name]
+    return float(np.percentile(values, q)) if len(values) else None
 
 
 def _gaps(s: Sample) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hf_config_cases import BASE, attention, built
 
 from simulator.catalog import hf_config
 from simulator.catalog.models import (
@@ -15,32 +16,12 @@ from simulator.catalog.models import (
     LatentAttention,
     Mamba1,
     Mamba2,
-    Model,
     MoeMlp,
 )
 from simulator.errors import ConfigError
 
-BASE = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "vocab_size": 1000,
-    "max_position_embeddings": 512,
-}
 LATENT = {"kv_lora_rank": 32, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
 EXPERTS = {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-
-
-def built(architecture: str = "LlamaForCausalLM", **fields: Any) -> Model:
-    return hf_config.build("m", {**BASE, "architectures": [architecture], **fields}, source="config.json")
-
-
-def attention(model: Model, layer: int = 0) -> GroupedQueryAttention:
-    mixer = model.layers[layer].mixer
-    assert isinstance(mixer, GroupedQueryAttention)
-    return mixer
 
 
 def test_absent_kv_heads_mean_one_for_each_query_head() -> None:

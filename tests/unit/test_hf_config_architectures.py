@@ -1,32 +1,12 @@
 """Architectures that keep their sizes under names of their own, or put their layers together by rules of their own."""
 
-from typing import Any
-
 import pytest
+from hf_config_cases import attention, built
 
 from simulator.catalog import hf_config
 from simulator.catalog.hf_config.architectures import NOT_MODELLED, TRAITS
-from simulator.catalog.models import DenseMlp, GroupedQueryAttention, Mamba2, Model, MoeMlp
+from simulator.catalog.models import DenseMlp, GroupedQueryAttention, Mamba2, MoeMlp
 from simulator.errors import ConfigError
-
-BASE = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "vocab_size": 1000,
-    "max_position_embeddings": 512,
-}
-
-
-def built(architecture: str = "LlamaForCausalLM", **fields: Any) -> Model:
-    return hf_config.build("m", {**BASE, "architectures": [architecture], **fields}, source="config.json")
-
-
-def attention(model: Model, layer: int = 0) -> GroupedQueryAttention:
-    mixer = model.layers[layer].mixer
-    assert isinstance(mixer, GroupedQueryAttention)
-    return mixer
 
 
 def test_a_list_of_one_number_for_every_layer_is_that_number_and_one_that_varies_is_refused() -> None:
