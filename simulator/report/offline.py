@@ -33,10 +33,12 @@ def asset(name: str) -> str:
 @cache
 def template(name: str) -> Any:
     """A template in `assets/`; what it names and is not given is an error."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return env.from_string(asset(name))
+    env = Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return env.get_template(name)
 
 
 @cache

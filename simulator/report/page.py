@@ -28,6 +28,7 @@ def html(run: RunResult) -> str:
     figures, panels = _drawn(run)
     page: str = template("page.html").render(
         run=run,
+        title=f"{run.name}: capacity report",
         date=_date(run.created_at),
         sentence=words.scenario_sentence(run),
         verdicts=[_verdict(run, i, d) for i, d in enumerate(run.deployments)],
