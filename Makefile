@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test chromium golden bench report clean
+.PHONY: help setup run check quick test fuzz chromium golden bench report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -34,7 +34,10 @@ quick: $(STAMP)  ## the tests that take seconds
 	$(BIN)/pytest -n auto $(QUICK) --doctest-modules simulator
 
 test: check chromium  ## everything that must pass
-	ENGINE_CASES=full $(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
+	ENGINE_CASES=10 $(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
+
+fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before, 30,000 of the engine
+	ENGINE_CASES=100 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
 
 chromium:
 	@command -v chromium >/dev/null || { \

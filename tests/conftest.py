@@ -1,6 +1,14 @@
-"""Options of the test run."""
+"""Options of the test run.
+
+The suites draw the same random cases every time, so that a commit is judged alike wherever it is tested; `make fuzz` draws new.
+"""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("fuzz", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

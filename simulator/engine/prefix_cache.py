@@ -181,7 +181,8 @@ class PrefixCache:
 
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
-        tokens = step + grower.offset + (grower.order < order and not grower.stalled) - self.lag
+        computes = grower.order < order and not (grower.stalled or grower.leaving)
+        tokens = step + grower.offset + computes - self.lag
         if min(tokens // self.block_size, grower.named) <= grower.registered:
             return False
         self._stop_growing(grower)

@@ -23,20 +23,20 @@ def bound(c: Case) -> StepTime:
 
 
 @given(cases, steps)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_step_takes_a_finite_time(c: Case, step: Step) -> None:
     assert 1e-5 < bound(c).seconds(step) < 60
 
 
 @given(cases, steps, st.integers(1, 500))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_longer_context_is_never_faster(c: Case, step: Step, more: int) -> None:
     longer = Step(tuple(context + more for context in step.contexts), step.chunks)
     assert bound(c).seconds(longer) >= bound(c).seconds(step)
 
 
 @given(cases, steps)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_another_decoding_sequence_is_never_faster_under_one_regime(c: Case, step: Step) -> None:
     """Within steps that one CUDA graph regime covers: beyond the largest graph the CPU's launches are waited for."""
     tokens = len(step.contexts) + sum(n for _, n, _ in step.chunks)
@@ -47,7 +47,7 @@ def test_another_decoding_sequence_is_never_faster_under_one_regime(c: Case, ste
 
 
 @given(cases, steps, st.floats(0.5, 2.0), st.floats(0.5, 2.0), st.floats(0.5, 2.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_calibrated_step_lies_between_its_smallest_and_largest_factor(
     c: Case, step: Step, low: float, high: float, prefill: float
 ) -> None:

@@ -46,7 +46,7 @@ def planned(case: dict, **changed: object) -> MemoryPlan:
     return plan_without_remedies(model_of(*case["mixers"]), None, gpu(case["card"]), args, engine(case["version"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=CASES)
 def test_every_byte_is_accounted_for(case: dict) -> None:
     plan = planned(case)
@@ -55,7 +55,7 @@ def test_every_byte_is_accounted_for(case: dict) -> None:
     assert plan.num_gpu_blocks * plan.layout.block_bytes <= max(0.0, plan.kv_cache_bytes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=CASES)
 def test_the_outcome_agrees_with_the_figures(case: dict) -> None:
     plan = planned(case)
@@ -69,14 +69,14 @@ def test_the_outcome_agrees_with_the_figures(case: dict) -> None:
         assert plan.longest_sequence < plan.args.max_model_len
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=CASES)
 def test_more_memory_never_gives_fewer_tokens(case: dict) -> None:
     less, more = planned(case, utilization=0.5), planned(case, utilization=0.9)
     assert more.kv_tokens >= less.kv_tokens
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=CASES, length=st.integers(1, 100_000))
 def test_a_longer_sequence_never_needs_fewer_blocks(case: dict, length: int) -> None:
     layout = planned(case).layout
@@ -97,7 +97,7 @@ def test_a_window_never_needs_more_than_one_block_beyond_full_attention(
     assert pages <= full + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=CASES, budget=st.floats(0, 80))
 def test_the_longest_sequence_is_maximal(case: dict, budget: float) -> None:
     layout = planned(case).layout

@@ -31,7 +31,6 @@ def served(rows, blocks=12, seats=4, replicas=2):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_every_metric_is_a_finite_number_or_none(rows):
     found = measure(sample(served(rows), gpus=2, replicas=2, kv_blocks=12, promises=SLO, warmup_s=0.5))
     assert set(found) == {m.name for m in METRICS}
@@ -39,7 +38,6 @@ def test_every_metric_is_a_finite_number_or_none(rows):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_percentiles_are_ordered_and_shares_are_shares(rows):
     found = measure(sample(served(rows), replicas=2, kv_blocks=12, promises=SLO))
     for name in ("ttft", "tpot", "itl", "e2e", "queue"):
@@ -50,14 +48,12 @@ def test_percentiles_are_ordered_and_shares_are_shares(rows):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_requests_add_up(rows):
     found = measure(sample(served(rows)))
     assert found["finished"] + found["refused"] + found["abandoned"] == len(rows)
 
 
 @given(runs)
-@settings(deadline=None)
 def test_a_request_takes_its_first_token_and_then_its_gaps(rows):
     t = served(rows)
     columns, output = latencies(t), t.requests["output_tokens"]
@@ -67,7 +63,6 @@ def test_a_request_takes_its_first_token_and_then_its_gaps(rows):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_the_mean_backlog_is_the_arrival_rate_times_the_mean_stay(rows):
     """Little's law over the whole run, which begins and ends empty."""
     t = served(rows)
@@ -79,7 +74,6 @@ def test_the_mean_backlog_is_the_arrival_rate_times_the_mean_stay(rows):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_tables_give_the_trace_back(rows):
     t = served(rows)
     back = trace_of(requests_table(t), stretches_table(t))
@@ -90,7 +84,6 @@ def test_tables_give_the_trace_back(rows):
 
 
 @given(runs, st.booleans())
-@settings(deadline=None)
 def test_a_verdict_is_always_given(rows, open_loop):
     found = judge(served(rows), open_loop=open_loop)
     assert found.verdict in ("stable", "saturated", "overloaded")
@@ -98,7 +91,6 @@ def test_a_verdict_is_always_given(rows, open_loop):
 
 
 @given(runs)
-@settings(deadline=None)
 def test_the_drawn_level_has_the_measured_mean_and_peak(rows):
     t = served(rows)
     s = sample(t, replicas=2)
@@ -125,7 +117,6 @@ def test_thinning_keeps_ends_extremes_and_order(values, most):
 
 
 @given(points)
-@settings(deadline=None)
 def test_a_distribution_rises_from_its_smallest_to_its_largest_value(values):
     at, share = ecdf(np.array([*values, np.nan]))
     assert (np.diff(at) >= 0).all()

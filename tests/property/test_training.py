@@ -48,7 +48,7 @@ runs = st.builds(
     lora_rank=st.integers(1, 128),
     lora_targets=st.sampled_from(["query-value", "attention", "all-linear"]),
 )
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 def total(model: Model, training: Training) -> float:

@@ -39,7 +39,7 @@ formats = st.sampled_from([None, *(q for q in quantizations())])
 
 
 @given(models(), formats, powers, st.integers(1, 4), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_account_adds_up_by_format_and_by_group(
     model: Model, stored: Quantization | None, tp: int, pp: int, expert_parallel: bool
 ) -> None:
@@ -50,7 +50,7 @@ def test_the_account_adds_up_by_format_and_by_group(
 
 
 @given(models(), powers, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_gpus_together_hold_at_least_the_whole_model(model: Model, tp: int, expert_parallel: bool) -> None:
     args = EngineArgs(tensor_parallel_size=tp, enable_expert_parallel=expert_parallel)
     for tensor in tensors(model):
@@ -59,7 +59,7 @@ def test_the_gpus_together_hold_at_least_the_whole_model(model: Model, tp: int, 
 
 
 @given(models(), formats)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_more_gpus_never_hold_more_each(model: Model, stored: Quantization | None) -> None:
     held = [weight_bytes(model, stored, EngineArgs(tensor_parallel_size=tp)).by_format for tp in (1, 2, 4, 8)]
     totals = [sum(amount for name, amount in formats.items() if name != "allocator") for formats in held]

@@ -62,7 +62,7 @@ BLOCKS = st.sampled_from([1, 16, 128])
 
 
 @given(WORKLOADS, SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_requests_keep_what_the_engine_counts_on(spec, seed):
     drawn = sample(spec, seed)
     assert 1 <= len(drawn) <= spec.requests
@@ -80,7 +80,7 @@ def test_requests_keep_what_the_engine_counts_on(spec, seed):
 
 
 @given(WORKLOADS, SEEDS, BLOCKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_hash_ids_mean_equal_prefixes_and_only_full_blocks_are_listed(spec, seed, block_tokens):
     drawn = sample(spec, seed, block_tokens)
     if drawn.hashes is None:
@@ -94,7 +94,7 @@ def test_equal_hash_ids_mean_equal_prefixes_and_only_full_blocks_are_listed(spec
 
 
 @given(WORKLOADS, SEEDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_longer_run_begins_with_the_requests_of_a_shorter_one(spec, seed):
     longer, shorter = sample(dataclasses.replace(spec, requests=2 * spec.requests), seed), sample(spec, seed)
     for name in ("arrival_s", "prompt_tokens", "output_tokens"):
@@ -102,7 +102,7 @@ def test_a_longer_run_begins_with_the_requests_of_a_shorter_one(spec, seed):
 
 
 @given(WORKLOADS, SEEDS, st.floats(0.1, 100))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_another_rate_changes_when_requests_come_and_not_what_they_are(spec, seed, rate):
     there, here = sample(spec.at_rate(rate), seed), sample(spec, seed)
     n = min(len(there), len(here))

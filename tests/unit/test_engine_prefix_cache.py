@@ -85,3 +85,9 @@ def test_a_preempted_request_finds_its_own_blocks_again():
     starved = served(asked((0, 4, 9), (0, 4, 9), labels=[[1, 2, 3], [7, 8, 9]]), limits(kv_blocks=4, **CACHED))
     assert starved.requests["preemptions"].tolist() == [0, 1]
     assert starved.stretches["prefill_tokens"].tolist().count(5) == 1
+
+
+def test_with_async_scheduling_the_block_of_the_last_step_is_found_when_that_step_has_ended():
+    """Step 4, from 3 to 4 s, fills the block with the last token but one, known at 3; who is admitted at 3 comes too early."""
+    for arrival, found in ((3, 0), (4, 4)):
+        assert hits(asked((0, 1, 4), (arrival, 5, 1), labels=[[1], [1]]), async_scheduling=True) == [0, found]
