@@ -24,6 +24,7 @@ ARRIVALS: tuple[Any, ...] = (
     {"kind": "stages", "stages": [{"rate": 2, "duration": 150}, {"rate": 0, "duration": 50}, {"rate": 8, "duration": 100}]},
     {"kind": "stages", "stages": [{"rate": 2, "duration": 150}, {"rate": 8, "duration": 150}], "cv": 0},
     {"kind": "stages", "rates": [2, 8, 4], "every": "100s"},
+    {"kind": "stages", "rates": [2, 8, 4], "every": "100s", "exact": True},
     {"kind": "ramp", "start": 0, "end": 8, "over": 300},
     {"kind": "ramp", "start": 8, "end": 0, "over": 300, "cv": 2},
     {"kind": "ramp", "start": 4, "end": 4, "over": 300},

@@ -13,7 +13,6 @@ from simulator.planning.capacity import Flow
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
-from simulator.workload.arrivals import Poisson
 from simulator.workload.requests import Floats, Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
@@ -22,25 +21,24 @@ STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 _FEWEST, _MOST = 16_000, 40_000
 _FILLINGS = 30
 CHECK = 0.4
-LONGEST = 4
+WHOLE = _MOST
 _BATCHES = 20
-_T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
+_T_99 = 2.8784  # Student t, 18 degrees of freedom, two-sided 99 %
 
 
 def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
-    """So many requests of the traffic at another mean rate, its pattern kept: of a trace, its first ones.
+    """The traffic at another mean rate, its pattern kept, and so many requests of it.
 
-    Where the rate varies over time its own length is kept, up to LONGEST times as many requests; a longer one comes as Poisson
-    arrivals of the mean rate.
+    Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace are left out, and a longer
+    pattern comes as Poisson arrivals of the mean rate.
     """
     shaped = workload.at_rate(rate_per_s)
-    if shaped.trace is not None:
-        shaped = replace(shaped, requests=min(requests, workload.requests or requests))
-    elif shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
-        shaped = replace(shaped, requests=requests, duration=None)
-    elif (workload.requests or (workload.duration or 0.0) * rate_per_s) > LONGEST * requests:
-        shaped = replace(shaped, arrivals=Poisson(rate=rate_per_s), requests=requests, duration=None)
-    return sample(shaped, seed)
+    if shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
+        return sample(replace(shaped, requests=requests, duration=None), seed)
+    whole = sample(replace(shaped, requests=min(WHOLE, workload.requests or WHOLE)), seed)
+    if len(whole) < WHOLE or shaped.trace is not None:
+        return whole
+    return sample(shaped.evened(requests), seed)
 
 
 def copies(bound: Bound) -> int:
@@ -63,25 +61,29 @@ def enough_requests(full: Ceiling) -> int:
 def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:
     """What one replica completes at each rate, as a function of the rate, always of the same requests, or of a share of them.
 
-    They come at even distances: whether a queue grows depends on its mean rate alone, and bursts would only blur the answer.
-    Conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
+    They come at even distances and well mixed: whether a queue grows in the long run depends on the mean rate and the mean work,
+    and bursts of either would only blur the answer. What prompts share depends on their order, which is kept then, and
+    conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    wanted = round(enough_requests(full) * share)
-    drawn = at_rate(workload, workload.mean_rate() or 1.0, wanted, seed)
+    enough = enough_requests(full)
+    wanted = round(enough * share)
+    drawn = at_rate(workload, workload.mean_rate() or 1.0, enough, seed)
     if drawn.previous is not None:
         return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
-    many = _repeated(drawn, wanted)
+    many = _mixed(drawn, wanted, full, seed) if drawn.hashes is None else drawn
     return lambda rate: _flow(one, replace(many, arrival_s=np.arange(len(many)) / rate), full)
 
 
-def _repeated(requests: Requests, at_least: int) -> Requests:
-    """A short trace over and over. Where prompts share prefixes a repetition would find itself in the cache: then as it is."""
-    if len(requests) >= at_least or requests.hashes is not None:
-        return requests
+def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Requests:
+    """So many of the requests, or the same ones over and over, in random order: every k-th by the work in them, so that a share
+    has the mean work of all."""
+    by_work = np.argsort(full.work_s(requests), kind="stable")
+    chosen = by_work[np.arange(wanted) * len(requests) // wanted]
+    np.random.default_rng(seed).shuffle(chosen)
     columns = {f.name: getattr(requests, f.name) for f in fields(requests)}
-    longer: dict[str, Any] = {name: np.resize(c, at_least) for name, c in columns.items() if isinstance(c, np.ndarray)}
-    return replace(requests, **longer)
+    mixed: dict[str, Any] = {name: column[chosen] for name, column in columns.items() if isinstance(column, np.ndarray)}
+    return replace(requests, **mixed)
 
 
 def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
@@ -101,9 +103,17 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     came = _sums(r["arrival_s"][accepted], np.asarray(work[accepted]), edges) / unit
     prompts = _sums(r["first_token_s"][accepted], np.asarray(full.prompt_token_s * requests.prompt_tokens[accepted]), edges)
     done = (prompts + np.diff(_emitted_by(trace, edges)) * full.output_token_s) / unit
-    half = _T_99 * float(done.std(ddof=1)) / _BATCHES**0.5
+    half = _T_99 * _spread(done, came) / _BATCHES**0.5
     mean = float(done.mean())
     return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
+
+
+def _spread(done: Floats, came: Floats) -> float:
+    """Standard deviation of what was done in equal times, besides what follows from how much came (a control variate): a server
+    that keeps up does more where more comes, and one with a backlog does not."""
+    varied = float(came.var(ddof=1))
+    follows = min(max(float(np.cov(done, came)[0, 1]) / varied, 0.0), 1.0) if varied > 0 else 0.0
+    return float((done - follows * came).std(ddof=2))
 
 
 def _sums(at_s: Floats, amounts: Floats, edges: Floats) -> Floats:

@@ -43,15 +43,14 @@ def fitted_arrivals(arrival_s: Floats) -> Arrivals:
 
 
 def staged(arrival_s: Floats, span: float, count: int) -> Stages:
-    """Stages of equal length over a span, with the rates of these arrivals and the cv of their gaps in the time that the
+    """Stages of equal length over a span, with the numbers of these arrivals and the cv of their gaps in the time that the
     rates bend."""
     knots = np.linspace(0.0, span, count + 1)
     counts = np.histogram(arrival_s, knots)[0]
     epochs = np.interp(arrival_s, knots, np.concatenate([[0], np.cumsum(counts)]))
     length = span / count
-    return Stages(
-        rates=tuple(_rounded(c / length) for c in counts), every=_rounded(length, 6), cv=max(_rounded(_gap_cv(epochs)), 0.01)
-    )
+    rates = tuple(_rounded(c / length, 5) for c in counts)
+    return Stages(rates=rates, every=_rounded(length, 6), cv=max(_rounded(_gap_cv(epochs)), 0.01), exact=True)
 
 
 def _gap_cv(arrival_s: Floats) -> float:

@@ -57,13 +57,17 @@ class Stage:
 
 @spec
 class Stages(_Varying):
-    """One rate after another, then the end: inference-perf's `load.stages`, or `rates` that last `every` so long each."""
+    """One rate after another, then the end: inference-perf's `load.stages`, or `rates` that last `every` so long each.
+
+    With `exact` a stage brings its rate times its duration, rounded, at random times: a recorded day as it was, not one like it.
+    """
 
     kind: Literal["stages"] = "stages"
     stages: tuple[Stage, ...] = ()
     rates: tuple[IdleRate, ...] = ()
     every: Duration | None = None
     cv: NonNegative = 1.0
+    exact: bool = False
 
     @model_validator(mode="after")
     def _something_arrives(self) -> Stages:
@@ -87,6 +91,16 @@ class Stages(_Varying):
     def scaled(self, factor: float) -> Stages:
         stages = tuple(replace(stage, rate=stage.rate * factor) for stage in self.stages)
         return replace(self, stages=stages, rates=tuple(rate * factor for rate in self.rates))
+
+    def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        if not self.exact:
+            return _Varying.times(self, rng, requests, duration_s)
+        knots, expected = self._knots()
+        counts = np.rint(np.diff(expected)).astype(np.int64)
+        draw = gamma_gaps(rng, self.cv)
+        places = [np.cumsum(gaps[:-1]) / gaps.sum() for gaps in (draw(n + 1) for n in counts.tolist())]
+        times: Floats = np.repeat(knots[:-1], counts) + np.repeat(np.diff(knots), counts) * np.concatenate(places)
+        return times[: None if duration_s is None else np.searchsorted(times, duration_s, side="right")][:requests]
 
     def end_s(self) -> float:
         return sum(self.durations())

@@ -130,6 +130,13 @@ class Workload(Traffic):
         now = self.mean_rate()
         return replace(self, arrivals=Poisson(rate=rate)) if now is None else self.scaled(rate / now)
 
+    def evened(self, requests: int) -> Workload:
+        """So many of the same requests as Poisson arrivals of their mean rate, those of a class where each has its own."""
+        if not self.apart:
+            return replace(self, arrivals=_evened(self.arrivals, self.mean_turns()), requests=requests, duration=None)
+        classes = tuple(replace(c, arrivals=_evened(c.arrivals, c.mean_turns())) for c in self.classes)
+        return replace(self, classes=classes, requests=requests, duration=None)
+
     def located(self, folder: Path) -> Workload:
         """This workload with the paths of its traces, where they are relative, taken from `folder`."""
         classes = tuple(replace(c, arrivals=_located(c.arrivals, folder)) for c in self.classes)
@@ -140,6 +147,11 @@ class Workload(Traffic):
 def _rate(arrivals: Arrivals, turns: float) -> float:
     """Requests per second of arrivals that bring so many requests each; recorded times are those of first requests."""
     return arrivals.mean_rate() * (turns if isinstance(arrivals, Recorded) else 1.0)
+
+
+def _evened(arrivals: Arrivals | None, turns: float) -> Poisson:
+    assert arrivals is not None
+    return Poisson(rate=_rate(arrivals, turns))
 
 
 def _located(arrivals: Arrivals | None, folder: Path) -> Arrivals | None:

@@ -42,6 +42,14 @@ def test_even_stages_put_their_rate_times_their_duration_into_each():
     assert found.tolist() == pytest.approx([1, 2, 3, 13.25, 13.5, 13.75, 14])
 
 
+def test_exact_stages_bring_their_numbers_at_random_times():
+    stages = {"kind": "stages", "rates": [0.5, 0, 3.01], "every": 100, "exact": True}
+    counts = np.histogram(times(stages), [0, 100, 200, 300])[0]
+    assert counts.tolist() == [50, 0, 301]
+    gaps = np.diff(times(stages)[50:])
+    assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.15)
+
+
 def test_an_even_ramp_from_nothing_spaces_arrivals_as_square_roots():
     found = times({"kind": "ramp", "start": 0, "end": 2, "over": 10, "cv": 0})
     assert found == pytest.approx(np.sqrt(10 * np.arange(1, 11)))

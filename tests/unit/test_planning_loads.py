@@ -1,0 +1,67 @@
+"""The traffic at other rates: what is kept of its pattern, and what a search for the queueing point is asked with."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planning_fixtures import small
+from workloads import workload, write_lines
+
+from simulator.planning.loads import CHECK, WHOLE, at_rate, flows, full_server
+from simulator.scenario import load
+from simulator.simulation import bind
+from simulator.workload.sampling import sample
+
+
+def _class(name: str, rate: float, *, every: str, prompt: int) -> dict:
+    arrivals = {"kind": "stages", "rates": [rate, 3 * rate], "every": every}
+    return {"name": name, "arrivals": arrivals, "prompt": prompt, "output": 10}
+
+
+def _classes(every: str):
+    mix = [_class("short", 2.0, every=every, prompt=10), _class("long", 1.0, every=every, prompt=1000)]
+    return workload(arrivals=None, prompt=None, output=None, requests=None, classes=mix)
+
+
+def _trace(folder: Path, rows: Iterable[str]) -> Path:
+    return write_lines(folder / "trace.csv", ["arrived_at,num_prefill_tokens,num_decode_tokens", *rows])
+
+
+def test_classes_with_patterns_of_their_own_keep_them() -> None:
+    drawn = at_rate(_classes("500s"), 12.0, 2_000, seed=1)
+    assert len(drawn) == pytest.approx(12_000, rel=0.05)
+    assert (drawn.arrival_s > 500).mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_patterns_too_long_to_be_tried_whole_are_evened_class_by_class() -> None:
+    drawn = at_rate(_classes("1h"), 12.0, 2_000, seed=1)
+    assert len(drawn) == 2_000
+    assert len(drawn) / drawn.arrival_s[-1] == pytest.approx(12.0, rel=0.1)
+    assert (drawn.prompt_tokens == 1000).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_a_trace_is_tried_whole(tmp_path: Path) -> None:
+    path = _trace(tmp_path, (f"{i},9,9" for i in range(3_000)))
+    replayed = workload(arrivals=None, prompt=None, output=None, requests=None, trace={"path": str(path)})
+    assert len(at_rate(replayed, 5.0, 2_000, seed=1)) == 3_000 < WHOLE
+
+
+def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path) -> None:
+    """Light requests for the first half and heavy ones after: a share of them is as heavy as the whole, wherever it is taken."""
+    rows = (f"{i / 10},{10 if i < 10_000 else 500},{5 if i < 10_000 else 40}" for i in range(20_000))
+    _trace(tmp_path, rows)
+    text = small(tmp_path).read_text("utf-8")
+    start, end = text.index("workload:"), text.index("slo:")
+    path = tmp_path / "halves.yaml"
+    path.write_text(f"{text[:start]}workload: {{trace: {{path: trace.csv}}}}\n{text[end:]}", "utf-8")
+    scenario = load(path)
+    bound = bind(scenario, scenario.deployments[0])
+    full = full_server(bound, sample(scenario.workload, scenario.seed))
+    whole, part = (flows(bound, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    rate = 1.3 * full.requests_per_s
+    assert whole(rate).grows
+    assert whole(rate).completed_per_s == pytest.approx(part(rate).completed_per_s, rel=0.02)
+    calm = whole(0.7 * full.requests_per_s)
+    assert calm.keeps_up(0.02)
+    assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
