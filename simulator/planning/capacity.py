@@ -64,7 +64,7 @@ def queueing_point(
     that keeps up, as recomputation after preemptions can make it; the interval then begins at what it completes with a backlog.
 
     `check`, `flow` itself unless given, may be shorter. It is asked for everything but the overloaded run, and `flow` once more
-    where it cannot tell.
+    where it does not show what is expected.
     Raises SimulatorError when no rate overloads it.
     """
     search = _Search(flow, check or flow, tolerance, most)
@@ -84,9 +84,13 @@ class _Search:
         self.flow, self.check, self.tolerance, self.left = flow, check, tolerance, most
         self.low, self.high = 0.0, math.inf
 
-    def ask(self, rate: float) -> Flow:
+    def ask(self, rate: float, *, grows: bool = False) -> Flow:
+        """The short run where it shows what is expected, that the rate keeps up or `grows`; else the longer one, for a short
+        one may still be filling its batch."""
         self.left -= 1
-        return self.check(rate)
+        seen = self.check(rate)
+        shown = seen.grows if grows else seen.keeps_up(self.tolerance)
+        return seen if shown or self.check is self.flow or not self.left else self.ask_longer(rate)
 
     def ask_longer(self, rate: float) -> Flow:
         self.left -= 1
@@ -119,7 +123,7 @@ class _Search:
                 return False
             self.low = below
         if above < self.high and self.left > 0:
-            seen = self.ask(above)
+            seen = self.ask(above, grows=True)
             if not seen.grows and seen.keeps_up(math.sqrt(above / below) - 1):
                 self.low = above
                 return False
@@ -130,8 +134,6 @@ class _Search:
         while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
             middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
             seen = self.ask(middle)
-            if self.check is not self.flow and self.left > 0 and not seen.grows and not seen.keeps_up(self.tolerance):
-                seen = self.ask_longer(middle)
             if seen.grows:
                 self.high = middle
             elif seen.keeps_up(self.tolerance) or not self.low:

@@ -23,7 +23,7 @@ _FILLINGS = 30
 CHECK = 0.4
 WHOLE = _MOST
 _BATCHES = 20
-_T_99 = 2.8784  # Student t, 18 degrees of freedom, two-sided 99 %
+_T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
 def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
@@ -103,17 +103,9 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     came = _sums(r["arrival_s"][accepted], np.asarray(work[accepted]), edges) / unit
     prompts = _sums(r["first_token_s"][accepted], np.asarray(full.prompt_token_s * requests.prompt_tokens[accepted]), edges)
     done = (prompts + np.diff(_emitted_by(trace, edges)) * full.output_token_s) / unit
-    half = _T_99 * _spread(done, came) / _BATCHES**0.5
+    half = _T_99 * float(done.std(ddof=1)) / _BATCHES**0.5
     mean = float(done.mean())
     return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
-
-
-def _spread(done: Floats, came: Floats) -> float:
-    """Standard deviation of what was done in equal times, besides what follows from how much came (a control variate): a server
-    that keeps up does more where more comes, and one with a backlog does not."""
-    varied = float(came.var(ddof=1))
-    follows = min(max(float(np.cov(done, came)[0, 1]) / varied, 0.0), 1.0) if varied > 0 else 0.0
-    return float((done - follows * came).std(ddof=2))
 
 
 def _sums(at_s: Floats, amounts: Floats, edges: Floats) -> Floats:

@@ -109,12 +109,22 @@ def test_a_lucky_rate_beyond_the_first_miss_does_not_count() -> None:
 
 
 def test_the_longer_run_decides_where_the_short_one_cannot_tell() -> None:
-    """A check so noisy that nothing below the capacity is seen to keep up would end the bisection at half of it."""
-    server = Server(10.0, with_backlog=12.0, noise=0.001)
+    """A check so noisy that nothing below the capacity is seen to keep up would end the search at what a backlog leaves of it."""
+    server = Server(10.0, with_backlog=8.0, noise=0.001)
 
     def check(rate: float) -> Flow:
         return Flow(rate, min(rate, 10.0), 0.96 * min(rate, 10.0), 1.04 * min(rate, 10.0))
 
     found = queueing_point(server, 10.0, check=check)
     assert found.value == pytest.approx(10.0, rel=0.05)
-    assert found.low > 9.0
+
+
+def test_growth_that_only_the_short_run_sees_does_not_count() -> None:
+    """A check that is still filling its batch completes less than what comes."""
+    server = Server(10.0)
+
+    def check(rate: float) -> Flow:
+        done = 0.97 * min(rate, 10.0)
+        return Flow(rate, done, 0.99 * done, 1.01 * done)
+
+    assert queueing_point(server, 10.0, check=check).value == pytest.approx(10.0, rel=0.01)
