@@ -227,7 +227,8 @@ class Replica:
             base += per_context * scheduler.sums[size].inside
             slope += per_context * scheduler.sums[size].below
         self.base, self.slope, self.even = base, slope, True
-        self.steps = steps = 1 if not base or (waiting and self.leaving) else scheduler.horizon()
+        one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
+        self.steps = steps = 1 if one_by_one else scheduler.horizon()
         self.ahead = start + ((steps - 1) * base + slope * ((steps - 1) * (steps - 2) // 2))
         self.end = start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.cuttable = (

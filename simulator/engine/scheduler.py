@@ -265,6 +265,7 @@ class Scheduler(Decoding):
             tokens = min(lacking, self.cap)
             if tokens > budget:
                 if not self.chunked:
+                    self._watch_growth()
                     break
                 tokens = budget
             needed = -(-tokens // size)
@@ -292,7 +293,11 @@ class Scheduler(Decoding):
             self.chunks.append((request, tokens, tokens == lacking))
 
     def _head_waits(self, blocks: int) -> None:
-        """The first waiting request waits for this many free blocks: see whether it might get them before the next finish."""
+        """The first waiting request waits for this many free blocks."""
+        self._watch_growth()
+
+    def _watch_growth(self) -> None:
+        """See whether the first waiting request might be found to lack less before the next finish."""
         if self.cache is not None and self.cache.may_grow:
             self.watching = True
 

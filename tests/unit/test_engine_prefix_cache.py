@@ -91,3 +91,10 @@ def test_with_async_scheduling_the_block_of_the_last_step_is_found_when_that_ste
     """Step 4, from 3 to 4 s, fills the block with the last token but one, known at 3; who is admitted at 3 comes too early."""
     for arrival, found in ((3, 0), (4, 4)):
         assert hits(asked((0, 1, 4), (arrival, 5, 1), labels=[[1], [1]]), async_scheduling=True) == [0, found]
+
+
+def test_a_prompt_too_long_for_the_budget_is_admitted_when_decoding_has_filled_its_front():
+    """Without chunked prefill a step of 5 tokens has no room for 5 beside one that decodes; with 4 of them cached it has."""
+    requests = asked((0, 1, 5), (1, 5, 1), labels=[[1], [1]])
+    whole = {"max_num_seqs": 2, "max_num_batched_tokens": 5, "enable_chunked_prefill": False}
+    assert times(served(requests, limits(**CACHED, **whole)), "scheduled") == [0.0, 3.0]

@@ -81,3 +81,12 @@ def test_a_closed_loop_goes_on_after_a_time_out():
     trace = served(asked((0, 4, 20), (0, 4, 2)), limits(), source=ClosedLoop(concurrency=1, timeout_s=5.0))
     assert trace.requests["status"].tolist() == [TIMED_OUT, FINISHED]
     assert times(trace, "arrival") == [0.0, 5.0]
+
+
+def test_after_a_step_that_takes_no_time_an_answer_is_sent_before_the_next_is_composed():
+    """A step takes its context in seconds, so prompts take none: at 2 those of the third and fourth, when the first is answered.
+    With async scheduling the last turn then still comes before the second step after that is composed."""
+    requests = asked((0, 1, 2), (0, 1, 2), (0, 1, 3), (0, 1, 1), (0, 1, 1), previous=[-1, -1, -1, -1, 0], think_s=[0.0] * 5)
+    trace = served(requests, limits(max_num_seqs=2, async_scheduling=True), step_time(per_context=1.0))
+    assert times(trace, "arrival")[4] == 2.0
+    assert times(trace, "scheduled") == [0.0, 0.0, 2.0, 2.0, 2.0]
