@@ -125,8 +125,9 @@ class Overheads:
     `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other.
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
-    schedule a step while the one before runs. Where no CUDA graph covers a step, the CPU needs `launch_layer_us` to launch a
-    layer, `eager_layer_us` without compilation.
+    schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
+    `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
+    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation.
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -140,6 +141,7 @@ class Overheads:
     kernel_us: NonNegative
     step_us: NonNegative
     sequence_us: NonNegative
+    rank_sequence_us: NonNegative = 0.0
     sync_step_us: NonNegative = 0.0
     sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ def parts(r: Rank) -> dict[str, StepTime]:
     engine = step(
         r,
         constant=(o.step_us + waits * o.sync_step_us) * US,
-        per_sequence=(o.sequence_us + waits * o.sync_sequence_us) * US,
+        per_sequence=(o.sequence_us + waits * o.sync_sequence_us + math.log2(r.tp) * o.rank_sequence_us) * US,
     )
     if r.pp > 1:
         gpu = {name: _over_stages(r, part) for name, part in gpu.items()} | {"pipeline": _pipeline(r)}

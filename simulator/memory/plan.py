@@ -229,8 +229,8 @@ def _account(
 
 
 def _kv_tokens(layout: KvLayout, blocks: int, concurrency: float, max_model_len: int, engine: Engine) -> int:
-    """ "GPU KV cache size": blocks shared out over the groups, or from 0.21 on the concurrency times max_model_len."""
-    if engine.at_least("0.21"):
+    """ "GPU KV cache size": blocks shared out over the groups, or from 0.20.1 on the concurrency times max_model_len."""
+    if engine.at_least("0.20.1"):
         return int(concurrency * max_model_len)
     return blocks // len(layout.groups) * layout.block_size * layout.shards
 

@@ -87,6 +87,14 @@ def test_tensor_parallelism_divides_the_matmuls_and_adds_all_reduces() -> None:
     assert one["all-reduce"].seconds(PROMPT) == 0 < four["all-reduce"].seconds(PROMPT)
 
 
+def test_ranks_wait_for_the_slowest_the_longer_the_more_of_them_and_the_more_sequences() -> None:
+    engine = {tp: case("llama-3.1-8b", tensor_parallel_size=tp).parts()["engine"] for tp in (1, 2, 8)}
+    doubling = engine[2].per_sequence - engine[1].per_sequence
+    assert doubling == pytest.approx(case("llama-3.1-8b").rank().overheads.rank_sequence_us * US)
+    assert engine[8].per_sequence - engine[1].per_sequence == pytest.approx(3 * doubling)
+    assert engine[8].constant == engine[1].constant
+
+
 def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
     c = case("llama-3.1-8b", "rtx 4090", tensor_parallel_size=2)
     fast, slow = c.bind(link_bytes_per_s=20e9), c.bind(link_bytes_per_s=5e9)
