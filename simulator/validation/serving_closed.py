@@ -28,7 +28,15 @@ from simulator.validation.protocols import (
     uniform_lengths,
     weighted_median,
 )
-from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, quantization_of, values_in
+from simulator.validation.serving_rows import (
+    Prediction,
+    compare_rows,
+    count,
+    engine_arguments,
+    engine_of,
+    quantization_of,
+    values_in,
+)
 from simulator.workload.requests import BlockHashes, Ints, Requests
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
@@ -88,8 +96,9 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
 
 
 def drawn_requests(row: Row, rng: np.random.Generator) -> Requests:
-    """Ten requests a user of the lengths that a row states."""
-    ratio, total = number(row, "length_range_ratio") or 1.0, PROMPTS_EACH * count(row, "concurrency")
+    """Requests of the lengths that a row states: `num_prompts` of them, or ten a user."""
+    ratio = 1.0 if (written := number(row, "length_range_ratio")) is None else written
+    total = count(row, "num_prompts") if text(row, "num_prompts") else PROMPTS_EACH * count(row, "concurrency")
     prompt, longest = uniform_lengths(total, count(row, "input_len"), ratio, rng), count(row, "output_len")
     return requests_of(
         prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
@@ -101,21 +110,17 @@ def server_of(row: Row) -> tuple[Server, bool]:
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
     dp, tensor = int(number(row, "attention_dp_size") or 1), int(number(row, "tensor_parallel_size") or 1)
-    return Server(
-        model=base,
-        quantization=_quantization(row, base),
-        gpu=card,
-        engine=release,
-        args=EngineArgs(
-            tensor_parallel_size=tensor,
-            pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1),
-            data_parallel_size=dp,
-            enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1 or _only_whole(base, tensor),
-            kv_cache_dtype="fp8" if any(base.name == name and card.name.endswith(g) for name, g in _FP8_CACHE) else "auto",
-            **(_INFERENCEX if _is_inferencex(row) else {}),
-        ),
-        replicas=dp,
-    ), stated and dp == 1
+    fp8_cache = any(base.name == name and card.name.endswith(g) for name, g in _FP8_CACHE)
+    cache = {"kv_cache_dtype": "fp8"} if fp8_cache else {}
+    args = EngineArgs(
+        tensor_parallel_size=tensor,
+        pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1),
+        data_parallel_size=dp,
+        enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1 or _only_whole(base, tensor),
+        **{**cache, **(_INFERENCEX if _is_inferencex(row) else {}), **engine_arguments(row)},
+    )
+    server = Server(base, _quantization(row, base), card, release, args, replicas=dp)
+    return server, stated and dp == 1
 
 
 def _is_inferencex(row: Row) -> bool:

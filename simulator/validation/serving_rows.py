@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simulator.catalog.engines import Engine, engine
 from simulator.catalog.models import Model
@@ -14,6 +15,9 @@ from simulator.latency.calibration import Calibration, format_name
 from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
 from simulator.validation.protocols import Bench, Server
 
+_COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
+_SWITCHES = ("enforce_eager", "enable_prefix_caching", "async_scheduling")
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # A latency in milliseconds below this was written in seconds.
 _LEAST_MS = 0.05
 
@@ -81,6 +85,24 @@ def count(row: Row, *names: str) -> int:
     if value is None or value < 1 or value != int(value):
         raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
     return int(value)
+
+
+def engine_arguments(row: Row) -> dict[str, Any]:
+    """Engine arguments that a row states, in columns of vLLM's names. Raises MeasurementError for a value they cannot have."""
+    found: dict[str, Any] = {name: count(row, name) for name in _COUNTS if text(row, name)}
+    found |= {name: _yes_or_no(row, name) for name in _SWITCHES if text(row, name)}
+    if (share := number(row, "gpu_memory_utilization")) is not None:
+        found["gpu_memory_utilization"] = share
+    if text(row, "kv_cache_dtype"):
+        found["kv_cache_dtype"] = text(row, "kv_cache_dtype")
+    return found
+
+
+def _yes_or_no(row: Row, name: str) -> bool:
+    written = text(row, name).lower()
+    if written not in _WORDS:
+        raise MeasurementError(f"column {name}: {written!r} is neither true nor false")
+    return _WORDS[written]
 
 
 def engine_of(row: Row, assumed: str) -> tuple[Engine, bool]:

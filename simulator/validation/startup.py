@@ -251,7 +251,7 @@ def _quantization(written: str, name: str, base: Model) -> Quantization | None:
     low = written.lower()
     if not low or "native" in low:
         return None
-    if re.match(r"none|bf16|fp16|fp32|float|auto", low):
+    if re.match(r"(none|bf16|fp16|fp32|float\w*|auto)\b", low):
         return quantization({"fp32": "fp32", "fp16": "fp16"}.get(base.dtype, "bf16")) if base.quantization else None
     known = next((ours for pattern, ours in _QUANTIZATIONS if re.search(pattern, low)), None)
     if known is None:

@@ -68,6 +68,21 @@ def test_a_row_that_cannot_be_is_skipped_with_its_reason_and_the_rest_is_done(tm
     assert {c.row for c in found.comparisons} == {2}
 
 
+def test_a_row_may_state_what_the_server_was_started_with(tmp_path: Path) -> None:
+    head, stated = f"{HEAD},max_num_seqs,enforce_eager,num_prompts", (",,,", ",2,,", ",,true,", ",,,4")
+    free, capped, eager, short = measured(tmp_path, *(ROW + more for more in stated), head=head).comparisons[::2]
+    assert capped.predicted > 5 * free.predicted, "two of four users wait for a place"
+    assert eager.predicted > free.predicted
+    assert short.predicted > free.predicted, "only the burst at the start"
+    wrong = measured(tmp_path, ROW + ",,perhaps,", ROW + ",,,", head=head)
+    assert "enforce_eager: 'perhaps' is neither true nor false" in wrong.skipped[0].reason
+
+
+def test_lengths_may_be_uniform_from_the_first_token_on(tmp_path: Path) -> None:
+    half, whole = measured(tmp_path, ROW.replace(",4,1.0,", ",4,0,"), ROW).comparisons[::2]
+    assert half.predicted < whole.predicted
+
+
 def test_a_file_whose_every_row_is_skipped_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="nothing to compare: .*h900"):
         measured(tmp_path, ROW.replace("h100_sxm", "h900"))

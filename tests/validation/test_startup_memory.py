@@ -98,6 +98,7 @@ def test_a_total_that_is_stated_wins_over_the_catalog() -> None:
         ("openai/gpt-oss-120b", "mxfp4", "mxfp4"),
         ("Qwen/Qwen3-235B-A22B-FP8", "fp8", "fp8-block"),
         ("meta-llama/Llama-3.1-8B-Instruct", "gptq-int4", "gptq-int4"),
+        ("Intel/Qwen3-8B-int4-AutoRound", "autoround int4", "gptq-int4"),
     ],
 )
 def test_models_are_found_by_the_names_of_their_repositories(model: str, quantization: str, named: str | None) -> None:
