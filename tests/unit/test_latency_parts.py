@@ -95,6 +95,15 @@ def test_ranks_wait_for_the_slowest_the_longer_the_more_of_them_and_the_more_seq
     assert engine[8].constant == engine[1].constant
 
 
+def test_attention_with_sinks_is_slow_on_prompts_where_only_triton_has_it() -> None:
+    def per_pair(gpu: str) -> float:
+        c = case("gpt-oss-20b", gpu)
+        return c.parts()["attention"].per_pair * c.rank().kernels.attention[16].prefill_compute * c.gpu.flops["bf16"]
+
+    assert per_pair("a100-80gb") == pytest.approx(5 * per_pair("h100"))
+    assert per_pair("l40s") == pytest.approx(5 * per_pair("h200"))
+
+
 def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
     c = case("llama-3.1-8b", "rtx 4090", tensor_parallel_size=2)
     fast, slow = c.bind(link_bytes_per_s=20e9), c.bind(link_bytes_per_s=5e9)
