@@ -175,7 +175,14 @@ def cached_cases(draw: st.DrawFn, **fixed: Any) -> Case:
     return replace(case, requests=asked)
 
 
-ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=1))
+ROUTERS = (
+    RoundRobin(),
+    LeastOutstanding(),
+    LeastKvUse(),
+    PowerOfTwoChoices(),
+    PrefixAffinity(slack=1, ratio=1.0),
+    PrefixAffinity(threshold=0.0),
+)
 
 
 @st.composite

@@ -423,9 +423,11 @@ class Oracle:
             first, second = int(self.rng.integers(len(servers))), int(self.rng.integers(len(servers) - 1))
             return min([servers[first], [s for s in servers if s.number != first][second]], key=lambda s: s.outstanding)
         if name is PrefixAffinity:
-            labels = item.labels[: item.prompt // servers[0].limits.block_size]
+            size, most = servers[0].limits.block_size, max(s.outstanding for s in servers)
+            labels = item.labels[: item.prompt // size]
             known = [self.seen[label] for label in labels if label in self.seen]
-            chosen = known[-1] if known and known[-1].outstanding <= least.outstanding + self.router.slack else least
+            balanced = most - least.outstanding <= self.router.slack or most <= self.router.ratio * least.outstanding
+            chosen = known[-1] if balanced and known and len(known) * size > self.router.threshold * item.prompt else least
             self.seen |= dict.fromkeys(labels, chosen)
             return chosen
         self.turn += 1

@@ -74,12 +74,17 @@ class PowerOfTwoChoices:
 
 @spec
 class PrefixAffinity:
-    """The replica that last saw the longest part of the prompt, unless its load is too high: over `slack` more
-    requests outstanding than the least loaded replica, which then gets it.
+    """The replica that last saw the longest part of the prompt, if that is more than `threshold` of it; else the one with the
+    fewest requests outstanding, and so whenever the busiest has over `slack` more than that and over `ratio` times as many.
+
+    Defaults of `cache_aware` in vllm-router 0.1.15 and the SGLang gateway 0.3.1 (--cache-threshold, --balance-abs-threshold,
+    --balance-rel-threshold); where the match is too short those take the replica that they know least of.
     """
 
     kind: Literal["prefix_affinity"] = "prefix_affinity"
-    slack: Natural = 16
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    slack: Natural = 64
+    ratio: Annotated[float, Field(ge=1)] = 1.5
 
     def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
@@ -88,9 +93,12 @@ class PrefixAffinity:
 
         def choose(request: Request) -> Replica:
             blocks = request.prompt // size
-            least = min(replicas, key=_outstanding)
-            favorite = _last_to_see(seen, request.path, blocks) or least
-            chosen = favorite if favorite.outstanding <= least.outstanding + self.slack else least
+            chosen = least = min(replicas, key=_outstanding)
+            most = max(map(_outstanding, replicas))
+            if most <= least.outstanding + self.slack or most <= self.ratio * least.outstanding:
+                matched, favorite = _last_to_see(seen, request.path, blocks)
+                if favorite and matched * size > self.threshold * request.prompt:
+                    chosen = favorite
             for branch, _, end in pieces(request.path, 0, blocks):
                 seen[branch] = [(end, chosen), *(further for further in seen.get(branch, ()) if further[0] > end)]
             return chosen
@@ -98,12 +106,13 @@ class PrefixAffinity:
         return choose
 
 
-def _last_to_see(seen: dict[Branch, list[tuple[int, Replica]]], path: Path, blocks: int) -> Replica | None:
-    """Who last saw the longest known prefix of the first `blocks` of a path; `seen` has ends of prefixes, the shortest first."""
+def _last_to_see(seen: dict[Branch, list[tuple[int, Replica]]], path: Path, blocks: int) -> tuple[int, Replica | None]:
+    """The longest known prefix of the first `blocks` of a path and who last saw it; `seen` has ends of prefixes, the shortest
+    first."""
     for branch, _, end in reversed(tuple(pieces(path, 0, blocks))):
         if branch in seen:
-            return next((replica for upto, replica in seen[branch] if upto >= end), seen[branch][-1][1])
-    return None
+            return next(((end, replica) for upto, replica in seen[branch] if upto >= end), seen[branch][-1])
+    return 0, None
 
 
 def _shorthand(value: object) -> object:

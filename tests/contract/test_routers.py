@@ -1,5 +1,7 @@
 """What every router and every source keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from by_hand import limits, step_time
@@ -11,7 +13,7 @@ from simulator.engine.source import ClosedLoop, OpenLoop, Source
 from simulator.spec import variants
 from simulator.workload.requests import BlockHashes, Requests
 
-ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=4))
+ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=4, ratio=1.0))
 HEEDS_LOAD = tuple(router for router in ROUTERS if not isinstance(router, RoundRobin))
 SOURCES = (
     OpenLoop(),
@@ -105,6 +107,17 @@ def test_round_robin_sends_as_much_to_a_slow_gpu_as_to_a_quick_one():
 def test_prefix_affinity_finds_more_in_the_caches_than_taking_turns():
     found = [serve(load(), EQUAL, router=router).requests["cached_tokens"].sum() for router in (PrefixAffinity(), RoundRobin())]
     assert found[0] > 1.2 * found[1]
+
+
+def test_a_short_common_beginning_holds_nobody_to_one_replica():
+    """The same system prompt in front of all, a quarter of each prompt: only a lower threshold crowds them together."""
+    labels = np.array([[1, 2, *range(10 * i, 10 * i + 6)] for i in range(1, N + 1)])
+    alike = replace(load(), hashes=BlockHashes(4, np.arange(N + 1) * PROMPT_BLOCKS, labels.ravel()))
+    spread, crowded = (
+        assignment(serve(alike, EQUAL, router=router))[:50] for router in (PrefixAffinity(), PrefixAffinity(threshold=0.2))
+    )
+    assert len(set(spread)) == REPLICAS
+    assert len(set(crowded)) == 1
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, ClosedLoop)], ids=NAME)
