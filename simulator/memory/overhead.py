@@ -33,9 +33,9 @@ _ALONE_ELSEWHERE = 0.05
 # V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 with what the allocator had cached (six logs of 0.4.1 on RTX A6000:
 # 0.69 to 0.83; 0.6.3 on RTX A5000 0.5, n = 1); from 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
 _ALONE_V0 = (("0.6.4", 0.25), ("0.6", 0.5), ("0.2.5", 0.75), ("0", 0.2))
-# Unified memory (GB10): what the system allocates meanwhile counts, since 0.27 all of it (0.29, two logs of one pair of machines;
-# 0.13, n = 1).
-_UNIFIED = (("0.27", 11.3), ("0", 1.3))
+# Unified memory (GB10): what the system allocates meanwhile counts, of late all of it (4.6 in 0.26, 2.2 in 0.27.1; 0.13, n = 1),
+# and the buffers of the network between two machines (0.29, two logs of one pair).
+_UNIFIED, _UNIFIED_PAIR = (("0.26", 3.4), ("0", 1.3)), 7.7
 # NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
 _PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
 # On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
@@ -203,6 +203,7 @@ def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float
     if args.tensor_parallel_size > 1:
         fused = leaves_residue and gpu.link == "nvlink" and gpu.architecture in ("hopper", "blackwell")
         gib += _PEERS_FUSED if fused else _PEERS[gpu.link]
+        gib += _UNIFIED_PAIR if gpu.name == "gb10" and engine.at_least(_UNIFIED[0][0]) else 0.0
     return gib * GIB
 
 
