@@ -94,9 +94,11 @@ def _comparison(run: RunResult) -> list[dict[str, Any]]:
 
 
 def _cells(run: RunResult, row: words.Row) -> list[dict[str, Any]]:
-    texts = [(row.value(d), d.runs) for d in run.deployments]
-    best = _best(row.label, [text for text, runs in texts if runs])
-    return [{"text": text, "best": runs and text == best} for text, runs in texts]
+    keeps_up = [d.runs and d.verdict != "overloaded" for d in run.deployments]
+    counts = keeps_up if any(keeps_up) else [d.runs for d in run.deployments]
+    texts = [(row.value(d), eligible) for d, eligible in zip(run.deployments, counts, strict=True)]
+    best = _best(row.label, [text for text, eligible in texts if eligible])
+    return [{"text": text, "best": eligible and text == best} for text, eligible in texts]
 
 
 def _best(label: str, texts: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from jinja2 import UndefinedError
@@ -85,6 +86,17 @@ def test_what_does_not_fit_is_never_the_best_of_a_row(text):
     rows = re.findall(r"<tr><th scope=\"row\">Per hour</th>(.*?)</tr>", text, re.DOTALL)
     cells = re.findall(r"<td( class=\"best\")?><bdi>(.*?)</bdi>", rows[0])
     assert [value for best, value in cells if best] == ["$0.74"]
+
+
+@pytest.mark.parametrize(("overloaded", "best"), [(("rtx-4090",), "$0.80"), ((), "$0.74"), (None, "$0.74")])
+def test_what_is_overloaded_is_the_best_of_a_row_only_where_all_are(overloaded, best):
+    run = chatbot()
+    changed = [
+        replace(d, verdict="overloaded") if d.runs and (overloaded is None or d.name in overloaded) else d
+        for d in run.deployments
+    ]
+    row = re.search(r"<th scope=\"row\">Per hour</th>(.*?)</tr>", html(replace(run, deployments=tuple(changed))), re.DOTALL)
+    assert re.findall(r"<td class=\"best\"><bdi>(.*?)</bdi>", row[1]) == [best]
 
 
 def test_an_overloaded_run_prints_no_latency():
