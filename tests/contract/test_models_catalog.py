@@ -22,6 +22,7 @@ each = pytest.mark.parametrize("entry", models(), ids=lambda entry: entry.name)
 # What the publishers' model cards say where the number in the name is a rounded one: billions of parameters.
 PUBLISHED = {
     "llama-2-7b": 6.74,
+    "glm-4-9b-chat": 9.4,
     "codellama-7b": 6.74,
     "llama-3.2-1b": 1.24,
     "llama-3.2-3b": 3.21,
@@ -83,6 +84,18 @@ PUBLISHED = {
     "command-a-111b": 111.058,
     "starcoder2-15b": 15.96,
     "smollm3-3b": 3.08,
+    "qwen1.5-7b": 7.72,
+    "qwen2-vl-2b": 1.54,
+    "qwen2-vl-7b": 7.62,
+    "qwen3.5-0.8b": 0.873,
+    "qwen3.5-2b": 1.88,
+    "qwen3.5-4b": 4.21,
+    "ministral-3-3b": 3.4,
+    "ministral-3-3b-fp8": 3.4,
+    "ministral-3-8b": 8.4,
+    "ministral-3-8b-fp8": 8.4,
+    "olmo-3-7b": 7.30,
+    "internlm2.5-7b": 7.74,
 }
 
 # What they say of the parameters that work on one token where the name has no such number.

@@ -31,6 +31,38 @@ def test_dbrx_keeps_its_sizes_under_names_of_its_own() -> None:
     assert model.layers[0].mlp == MoeMlp(experts=8, experts_per_token=4, width=32)
 
 
+def test_chatglm_names_its_sizes_its_own_way_and_is_glm_otherwise() -> None:
+    own = {
+        "num_layers": 4,
+        "ffn_hidden_size": 128,
+        "multi_query_group_num": 2,
+        "kv_channels": 16,
+        "padded_vocab_size": 1000,
+        "seq_length": 256,
+    }
+    common = {"hidden_size": 64, "num_attention_heads": 4, "torch_dtype": "bfloat16"}
+    old = hf_config.build("m", {"architectures": ["ChatGLMModel"], "add_qkv_bias": True, **own, **common}, source="config.json")
+    sizes = {
+        "num_hidden_layers": 4,
+        "intermediate_size": 128,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "vocab_size": 1000,
+        "max_position_embeddings": 256,
+    }
+    new = hf_config.build("m", {"architectures": ["GlmForCausalLM"], **sizes, **common}, source="config.json")
+    assert (old.layers, old.vocabulary, old.max_position) == (new.layers, new.vocabulary, new.max_position)
+    assert attention(new).qkv_bias
+    assert not attention(new).output_bias
+
+
+def test_exaone_4_has_norms_on_queries_and_keys_and_layers_with_a_window() -> None:
+    kinds = ["sliding_attention"] * 3 + ["full_attention"]
+    model = built("Exaone4ForCausalLM", layer_types=kinds, sliding_window=64)
+    assert [attention(model, layer).window for layer in range(4)] == [64, 64, 64, None]
+    assert attention(model).query_key_norm
+
+
 def test_ernie_routes_from_a_first_to_a_last_layer_every_so_many() -> None:
     fields = {"moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2}
     model = built("Ernie4_5_MoeForCausalLM", moe_layer_start_index=1, moe_layer_end_index=-1, **fields)

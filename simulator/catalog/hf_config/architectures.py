@@ -210,6 +210,22 @@ TRAITS: Mapping[str, Traits] = {
     ),
     "DbrxForCausalLM": _DBRX,
     "ExaoneForCausalLM": Traits(tied=True),
+    "Exaone4ForCausalLM": Traits(query_key_norm=True),
+    "GlmForCausalLM": Traits(qkv_bias="attention_bias", defaults={"attention_bias": True}),
+    "ChatGLMModel": Traits(
+        qkv_bias="add_qkv_bias",
+        output_bias="add_bias_linear",
+        mlp_bias="add_bias_linear",
+        renamed={
+            "num_hidden_layers": "num_layers",
+            "intermediate_size": "ffn_hidden_size",
+            "num_key_value_heads": "multi_query_group_num",
+            "head_dim": "kv_channels",
+            "vocab_size": "padded_vocab_size",
+            "max_position_embeddings": "seq_length",
+        },
+    ),
+    "GemmaForCausalLM": Traits(tied=True, qkv_bias="attention_bias"),
     "Ernie4_5_MoeForCausalLM": _ERNIE_MOE,
     "HunYuanMoEV1ForCausalLM": Traits(
         qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias", query_key_norm="use_qk_norm"
