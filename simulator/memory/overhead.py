@@ -92,7 +92,7 @@ def overhead(
     sampling = sampler_peak(model, args, engine) if last_stage and _samples(model) else 0.0
     buffers = expert_buffers(model, layers, args)
     kept = buffers if engine.at_least("0.13") else 0.0
-    activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model)
+    activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model, engine)
     graphs = graph_bytes(model, layers, args, engine)
     outside = non_torch(model, args, engine, gpu)
     return Overhead(activation, outside, graphs, _uncertainty(activation, outside, graphs, args, engine))
@@ -189,9 +189,10 @@ def runs_v2(model: Model, engine: Engine) -> bool:
     return engine.at_least(_V2_SINCE.get(model.architecture, since))
 
 
-def _encoder_peak(model: Model) -> float:
-    """What profiling the image encoder adds. Others' hides behind the sampler (Mistral-Small-3.1, Llama 4)."""
-    return _QWEN_VISION * GIB if model.vision_parameters and "VL" in model.architecture else 0.0
+def _encoder_peak(model: Model, engine: Engine) -> float:
+    """What profiling the image encoder adds. Others' hides behind the sampler (Mistral-Small-3.1, Llama 4; Qwen2-VL in V0)."""
+    adds = model.vision_parameters and "VL" in model.architecture and engine.generation != "v0"
+    return _QWEN_VISION * GIB if adds else 0.0
 
 
 def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
