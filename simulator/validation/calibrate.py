@@ -20,7 +20,7 @@ from simulator.validation.protocols import Bench, Server, at_client, in_engine
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
-POINT_ERROR, CLASS_ERROR = 0.05, 0.20
+POINT_ERROR, CLASS_ERROR = 0.05, 0.10
 PREFILL_POINT_ERROR, PREFILL_CLASS_ERROR = 0.10, 0.15
 # Two concurrencies identify a slope when the larger is at least this many times the smaller.
 _SPREAD = 2.0
@@ -33,7 +33,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured run: its server and load, and its mean TPOT and TTFT at the client in milliseconds, where measured."""
+    """One measured run: its server and load, and its mean TPOT and TTFT in milliseconds, where measured, TTFT at a `client`."""
 
     source: str
     row: int
@@ -43,6 +43,7 @@ class Point:
     concurrency: float
     tpot_ms: float | None
     ttft_ms: float | None
+    client: FrontEnd = field(default_factory=FrontEnd)
 
     @property
     def key(self) -> Key:
@@ -158,7 +159,7 @@ def _late(point: Point, bench: Bench) -> float:
     """Logarithm of measured over predicted time to the first token in the engine."""
     trace = bench.run(point.server, point.requests, point.load)
     engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
-    client_ms = 1e3 * float(np.nanmean(at_client(trace, FrontEnd())["ttft_s"]))
+    client_ms = 1e3 * float(np.nanmean(at_client(trace, point.client, point.concurrency)["ttft_s"]))
     return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
 
 

@@ -14,7 +14,7 @@ from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
 from simulator.validation.measurements import Row, Skipped, read_table
 from simulator.validation.protocols import Server, requests_of
-from simulator.validation.serving_closed import MANY, drawn_requests, is_capped, server_of
+from simulator.validation.serving_closed import MANY, client_of, drawn_requests, is_capped, server_of
 from simulator.validation.serving_rows import count, values_in
 from simulator.workload.requests import Ints, Requests
 
@@ -67,6 +67,7 @@ def _from_row(source: str, index: int, row: Row) -> Point:
         concurrency=users,
         tpot_ms=measured["tpot"],
         ttft_ms=measured["ttft"],
+        client=client_of(row),
     )
 
 

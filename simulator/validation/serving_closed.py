@@ -90,9 +90,14 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     users = count(row, "concurrency")
     rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
     trace = bench.run(server, drawn_requests(row, rng), ClosedLoop(concurrency=users))
-    seen = at_client(trace, BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd(), users)
+    seen = at_client(trace, client_of(row), users)
     means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
     return Prediction(means, server, stated and not is_capped(row, users))
+
+
+def client_of(row: Row) -> FrontEnd:
+    """What the client of a row adds to the engine's TTFT."""
+    return BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd()
 
 
 def drawn_requests(row: Row, rng: np.random.Generator) -> Requests:
