@@ -35,7 +35,7 @@ _ALONE_ELSEWHERE = 0.05
 _ALONE_V0 = (("0.6.4", 0.25), ("0.6", 0.5), ("0.2.5", 0.75), ("0", 0.2))
 # Unified memory (GB10): what the system allocates meanwhile counts, of late all of it (4.6 in 0.26, 2.2 in 0.27.1; 0.13, n = 1),
 # and the buffers of the network between two machines (0.29, two logs of one pair).
-_UNIFIED, _UNIFIED_PAIR = (("0.26", 3.4), ("0", 1.3)), 7.7
+_UNIFIED, _UNIFIED_PAIR = (("0.26", 3.4), ("0", 1.3)), 11.2
 # NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
 _PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
 # On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
@@ -45,9 +45,10 @@ _PEERS_FUSED = 1.85
 # to be seen on RTX PRO 6000 (eight logs of 0.20).
 _GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5}
 # Graphs as the engine estimates them, GiB. Runner V1: 0.13 and 0.14 (Qwen3.6-27B on RTX 3090, Qwen3-30B-A3B on H100), with sparse
-# latent attention 4.8 to 5.1 and 6.0 to 6.8 with its draft layer (GLM-5.1, eight logs). Runner V2 captures all of the piecewise
-# ones, 0.07 a layer (Qwen3-8B on H100 2.4, MiniMax-M2.7 on GB10 5.0); before 0.29 it estimates nothing.
-_ESTIMATE, _SPARSE_ESTIMATE, _V2_ESTIMATE_LAYER = 0.14, 4.9, 0.07
+# latent attention 4.8 to 5.1 and 6.0 to 6.8 with its draft layer (GLM-5.1, eight logs). Runner V2 captures the two largest of the
+# full ones and takes the second times their number: 0.54 to 1.45 (six models on GB10), 1.1 (A100, RTX 5090), 0.38 (RTX 5060 Ti),
+# each with 35 of them where that is known; at most 2.4 with 51 (Qwen3-8B on H100). Before 0.29 it estimates nothing.
+_ESTIMATE, _SPARSE_ESTIMATE, _V2_ESTIMATE_GRAPH = 0.14, 4.9, 0.03
 # Architectures that ran on model runner V2 before others like them.
 _V2_SINCE = {
     "Qwen3ForCausalLM": "0.22",
@@ -231,7 +232,14 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
         return _SPARSE_ESTIMATE * GIB
     if not runs_v2(model, engine):
         return _ESTIMATE * GIB
-    return share * _V2_ESTIMATE_LAYER * len(layers) * GIB if engine.at_least("0.29") else 0.0
+    assert args.max_num_seqs is not None
+    full = sum(size <= args.max_num_seqs for size in _captured(largest))
+    return full * _V2_ESTIMATE_GRAPH * GIB if engine.at_least("0.29") else 0.0
+
+
+def _captured(largest: int) -> list[int]:
+    """The batches that a CUDA graph is captured for. Source: _set_cudagraph_sizes in vllm/config/vllm.py (0.31.0)."""
+    return [size for size in (1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)) if size <= largest]
 
 
 def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:
