@@ -15,7 +15,7 @@ from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
-from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
+from simulator.memory.weights import Mxfp4Kernel, Weights, mxfp4_kernel, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
 Outcome = Literal["starts", "weights_do_not_fit", "no_kv_blocks", "max_model_len_exceeds_kv"]
@@ -110,18 +110,18 @@ def plan_memory(model: Model, quantization: Quantization | None, gpu: Gpu, args:
     return replace(plan, remedies=remedies_for(plan, args, replan))
 
 
-Weigh = Callable[[Model, Quantization | None, EngineArgs], Weights]
+Weigh = Callable[[Model, Quantization | None, EngineArgs, Mxfp4Kernel], Weights]
 
 
 def _weighed_once() -> Weigh:
     """Weights that are counted once for each quantization and parallel sizes: most remedies change neither."""
-    counted: dict[tuple[str, int, int, int, bool], Weights] = {}
+    counted: dict[tuple[str, str, int, int, int, bool], Weights] = {}
 
-    def weigh(model: Model, quantization: Quantization | None, args: EngineArgs) -> Weights:
+    def weigh(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel) -> Weights:
         sizes = args.tensor_parallel_size, args.pipeline_parallel_size, args.data_parallel_size, args.enable_expert_parallel
-        key = (quantization.name if quantization else "", *sizes)
+        key = (quantization.name if quantization else "", mxfp4, *sizes)
         if key not in counted:
-            counted[key] = weight_bytes(model, quantization, args)
+            counted[key] = weight_bytes(model, quantization, args, mxfp4)
         return counted[key]
 
     return weigh
@@ -134,7 +134,7 @@ def plan_without_remedies(
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None:
         resolved = replace(resolved, block_size=None)
-    weights = weigh(model, quantization or model.quantization, resolved)
+    weights = weigh(model, quantization or model.quantization, resolved, mxfp4_kernel(engine, gpu))
     stages = _stages(weights, model, quantization or model.quantization, gpu, resolved, engine)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
     return _account(tightest, model, quantization or model.quantization, gpu, resolved, engine)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
@@ -14,6 +16,9 @@ from simulator.memory.tensors import Tensor, tensors
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 VOCABULARY_PADDING = 64
 MIB = 2**20
+# Of the bits of MXFP4, those that are values: 4 each, and 8 of scale for 32.
+_MXFP4_VALUES = 4 / 4.25
+Mxfp4Kernel = Literal["marlin", "triton", "trtllm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +50,27 @@ def active_parameters(model: Model) -> int:
     return table + sum(tensor.active_parameters for tensor in tensors(model))
 
 
-def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs) -> Weights:
+def mxfp4_kernel(engine: Engine, gpu: Gpu) -> Mxfp4Kernel:
+    """What runs experts in MXFP4, and so how they are padded: Triton's kernels come with vLLM 0.12, for Hopper.
+
+    Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py (0.11.2, 0.12.0), fused_moe/oracle/mxfp4.py (0.20.1, 0.31.0).
+    """
+    if engine.family == "vllm" and gpu.architecture == "blackwell":
+        return "trtllm"
+    return "triton" if engine.family == "vllm" and engine.at_least("0.12") and gpu.architecture == "hopper" else "marlin"
+
+
+def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel = "marlin") -> Weights:
     """Bytes of weights on the fullest GPU of one replica, with the rotary table that vLLM counts among them.
 
     `quantization` replaces the checkpoint's own; None keeps that (`model.quantization`), or the model's type where it has none.
-    Where the checkpoint's exact bytes are known and its own format runs, they set the total.
+    Where the checkpoint's exact bytes are known and its own format runs, they set the total. `mxfp4` runs experts in MXFP4.
 
     Raises NotModelled where the parallel sizes cannot divide the model.
     """
     check_parallel(model, args)
     format_of = quantization or model.quantization
-    stages = [_stage(model, format_of, args, stage) for stage in range(args.pipeline_parallel_size)]
+    stages = [_stage(model, format_of, args, mxfp4, stage) for stage in range(args.pipeline_parallel_size)]
     fullest = max(stages, key=lambda weights: weights.bytes)
     exact = model.checkpoint_bytes if quantization is None or quantization == model.quantization else None
     return _scaled(fullest, exact / _whole_bytes(model, format_of)) if exact else fullest
@@ -110,7 +125,7 @@ def on_one_gpu(tensor: Tensor, args: EngineArgs) -> float:
             return tensor.parameters / tensor.units * held
 
 
-def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, stage: int) -> Weights:
+def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel, stage: int) -> Weights:
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     account = _Account()
     if model.vision_replicated and _is_quantized(quantization):
@@ -118,7 +133,7 @@ def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, st
     for tensor in tensors(model):
         if _is_here(tensor, model, owner, stage, args.pipeline_parallel_size):
             name, bytes_each = _stored(model, quantization, tensor)
-            account.add(tensor, name, on_one_gpu(tensor, args) * bytes_each * _padding(model, tensor, name, args))
+            account.add(tensor, name, on_one_gpu(tensor, args) * bytes_each * _padding(model, tensor, name, args, mxfp4))
     for index, layer in enumerate(model.layers):
         if owner[index] == stage and isinstance(layer.mixer, LatentAttention):
             account.add_absorbed(layer.mixer, model, args)
@@ -180,16 +195,21 @@ def allocated(amount: float) -> float:
     return float(whole) if amount >= 10 * MIB and whole - amount <= MIB else amount
 
 
-def _padding(model: Model, tensor: Tensor, name: str, args: EngineArgs) -> float:
-    """How much larger vLLM stores MXFP4 experts: the Marlin kernel wants hidden in 256s and the expert's width in 128s.
-
-    Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py, read November 2026.
+def _padding(model: Model, tensor: Tensor, name: str, args: EngineArgs, mxfp4: Mxfp4Kernel) -> float:
+    """How much larger vLLM stores MXFP4 experts: Marlin wants hidden in 256s and the expert's width in 128s, TensorRT-LLM both in
+    256s; Triton's layout for Hopper has the values, not the scales, in 256s along the depth of each matmul (64.4 GiB for
+    gpt-oss-120b, vllm#33155).
     """
     mlp = model.layers[tensor.layer].mlp if tensor.layer is not None and tensor.group == "experts" else None
     if name != "mxfp4" or not isinstance(mlp, MoeMlp):
         return 1.0
     width = mlp.width / (1 if args.enable_expert_parallel else args.tensor_parallel_size * args.data_parallel_size)
-    return _up(model.hidden, 256) / model.hidden * _up(width, 128) / width
+    hidden = _up(model.hidden, 256) / model.hidden
+    if mxfp4 == "triton":
+        up, down = hidden * _up(width, 64) / width, _up(width, 256) / width
+        padded = (2 * up + down) / 3 if mlp.gated else (up + down) / 2
+        return 1 + (padded - 1) * _MXFP4_VALUES
+    return hidden * _up(width, 128 if mxfp4 == "marlin" else 256) / width
 
 
 def _up(size: float, multiple: int) -> float:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.gpus import gpu
 from simulator.catalog.models import (
     CompressedAttention,
     DenseMlp,
@@ -21,7 +22,7 @@ from simulator.catalog.models import (
 from simulator.catalog.quantizations import Quantization, WeightFormat, quantization
 from simulator.errors import NotModelled
 from simulator.memory.tensors import layer_tensors, tensors
-from simulator.memory.weights import active_parameters, allocated, parameters, stage_of_layer, weight_bytes
+from simulator.memory.weights import active_parameters, allocated, mxfp4_kernel, parameters, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
 ONE = EngineArgs()
@@ -259,11 +260,21 @@ def test_the_checkpoints_bytes_say_nothing_of_another_format() -> None:
     assert weight_bytes(exact, quantization("fp8"), ONE) == weight_bytes(small(DENSE), quantization("fp8"), ONE)
 
 
-def test_mxfp4_experts_are_padded_as_the_marlin_kernel_wants_them() -> None:
+def test_mxfp4_experts_are_padded_as_their_kernel_wants_them() -> None:
     oss = model("gpt-oss-120b")
     one, four = (weight_bytes(oss, None, parallel(tp)) for tp in (1, 4))
     assert one.bytes / GIB == pytest.approx(65.97, rel=0.002)
     assert four.bytes / GIB == pytest.approx(17.22, rel=0.005)
+    assert weight_bytes(oss, None, ONE, "triton").bytes / GIB == pytest.approx(64.38, rel=0.002)
+    assert weight_bytes(oss, None, parallel(8), "trtllm").bytes > weight_bytes(oss, None, parallel(8)).bytes
+
+
+@pytest.mark.parametrize(
+    ("release", "card", "kernel"),
+    [("0.11.2", "h100", "marlin"), ("0.12.0", "h100", "triton"), ("0.12.0", "a100-80gb", "marlin"), ("0.20.1", "b200", "trtllm")],
+)
+def test_the_kernel_of_mxfp4_experts_follows_the_release_and_the_card(release: str, card: str, kernel: str) -> None:
+    assert mxfp4_kernel(engine(f"vllm {release}"), gpu(card)) == kernel
 
 
 def test_latent_attention_keeps_its_up_projection_twice() -> None:
