@@ -14,8 +14,8 @@ from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
 from simulator.validation.measurements import Row, Skipped, read_table
 from simulator.validation.protocols import Server, requests_of
-from simulator.validation.serving_closed import MANY, client_of, drawn_requests, is_capped, server_of
-from simulator.validation.serving_rows import count, values_in
+from simulator.validation.serving_closed import MANY, client_of, is_capped, load_of, server_of
+from simulator.validation.serving_rows import values_in
 from simulator.workload.requests import Ints, Requests
 
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
@@ -55,20 +55,31 @@ def _points(path: Path, server: Server | None) -> tuple[list[Point], list[Skippe
 
 def _from_row(source: str, index: int, row: Row) -> Point:
     measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
-    users = count(row, "concurrency")
-    if is_capped(row, users):
-        raise MeasurementError("its requests waited for a limit that the row does not state")
+    requests, load = load_of(row)
+    if isinstance(load, ClosedLoop):
+        users: float = load.concurrency
+        if is_capped(row, load.concurrency):
+            raise MeasurementError("its requests waited for a limit that the row does not state")
+    else:
+        users = _mean_users(requests, measured["ttft"] or 0.0, measured["tpot"] or 0.0)
     return Point(
         source=source,
         row=index,
         server=server_of(row)[0],
-        requests=drawn_requests(row, np.random.default_rng([users, index])),
-        load=ClosedLoop(concurrency=users),
+        requests=requests,
+        load=load,
         concurrency=users,
         tpot_ms=measured["tpot"],
         ttft_ms=measured["ttft"],
         client=client_of(row),
     )
+
+
+def _mean_users(requests: Requests, ttft_ms: float, tpot_ms: float) -> float:
+    """Requests in the system on average, by Little's law; all of them where they come at once."""
+    sojourn_s = (ttft_ms + tpot_ms * (float(requests.output_tokens.mean()) - 1)) / 1e3
+    lasted_s = float(requests.arrival_s[-1])
+    return max(1.0, len(requests) * sojourn_s / (lasted_s or sojourn_s or 1.0))
 
 
 def _from_bench(path: Path, server: Server | None) -> Point:

@@ -1,4 +1,4 @@
-"""Closed loops: runs at a fixed concurrency, one row a run."""
+"""Runs at a fixed concurrency or a request rate, one row a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import Model, MoeMlp, model
 from simulator.engine.recorder import inter_token_latencies
-from simulator.engine.source import ClosedLoop
+from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
 from simulator.memory.weights import active_parameters
@@ -41,6 +42,8 @@ from simulator.workload.requests import BlockHashes, Ints, Requests
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
 PROMPTS_EACH = 10
+# Prompts sent at a request rate where a file does not say: vLLM vllm/benchmarks/datasets.py, --num-prompts.
+PROMPTS_AT_A_RATE = 1000
 # vLLM release assumed where a row names none: what InferenceX ran on the dates of such rows (October to December 2025).
 ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
@@ -60,7 +63,15 @@ _FP8_CACHE = (("llama-3.1-70b", ""), ("llama-3.3-70b", ""), ("gpt-oss-120b", "b2
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
 
-_MANY = {"ttft_ms": ("ttft_ms_mean", 1.0), "tpot_ms": ("tpot_ms_mean", 1.0)}
+_MANY = {
+    "ttft_ms": ("ttft_ms_mean", 1.0),
+    "ttft_ms_p50": ("ttft_ms_median", 1.0),
+    "ttft_ms_p99": ("ttft_ms_p99", 1.0),
+    "tpot_ms": ("tpot_ms_mean", 1.0),
+    "tpot_ms_p50": ("tpot_ms_median", 1.0),
+    "tpot_ms_p99": ("tpot_ms_p99", 1.0),
+    "output_tok_s": ("output_tok_s", 1.0),
+}
 _ONE = {
     "output_tok_s": ("output_tok_s", 1.0),
     "itl_ms_p50": ("itl_median_ms", 1.0),
@@ -72,7 +83,7 @@ _ONE = {
 
 
 def compare_many(table: Table, calibration: Calibration | None = None) -> Findings:
-    """Rows that name model, GPU and parallelism, with mean TTFT and TPOT."""
+    """Rows that name model, GPU and parallelism, with latencies or throughput."""
     return compare_rows(table, predict_many, lambda row: values_in(row, _MANY), calibration)
 
 
@@ -85,14 +96,34 @@ def compare_one(table: Table, calibration: Calibration | None = None) -> Finding
 
 
 def predict_many(row: Row, bench: Bench) -> Prediction:
-    """Mean TTFT at the client and mean TPOT of a run at a fixed concurrency."""
+    """Latencies at the client and throughput of a run at a fixed concurrency or a request rate."""
     server, stated = server_of(row)
-    users = count(row, "concurrency")
-    rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
-    trace = bench.run(server, drawn_requests(row, rng), ClosedLoop(concurrency=users))
+    requests, load = load_of(row)
+    users = load.concurrency if isinstance(load, ClosedLoop) else None
+    trace = bench.run(server, requests, load)
     seen = at_client(trace, client_of(row), users)
-    means = {"ttft_ms": 1e3 * float(seen["ttft_s"].mean()), "tpot_ms": 1e3 * float(np.nanmean(seen["tpot_s"]))}
-    return Prediction(means, server, stated and not is_capped(row, users))
+    found = {"output_tok_s": output_tokens_per_s(trace)}
+    for name in ("ttft", "tpot"):
+        values = 1e3 * seen[f"{name}_s"]
+        found[f"{name}_ms"] = float(np.nanmean(values))
+        found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
+    return Prediction(found, server, stated and not (users and is_capped(row, users)))
+
+
+def load_of(row: Row) -> tuple[Requests, Source]:
+    """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
+    where that is `inf`."""
+    if text(row, "concurrency"):
+        users = count(row, "concurrency")
+        rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
+        return drawn_requests(row, rng, PROMPTS_EACH * users), ClosedLoop(concurrency=users)
+    rng = np.random.default_rng([count(row, "input_len"), count(row, "output_len")])
+    requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
+    if text(row, "request_rate").lower() == "inf":
+        return requests, OpenLoop()
+    if not (rate := number(row, "request_rate")) or rate <= 0:
+        raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
+    return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), OpenLoop()
 
 
 def client_of(row: Row) -> FrontEnd:
@@ -100,11 +131,11 @@ def client_of(row: Row) -> FrontEnd:
     return BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd()
 
 
-def drawn_requests(row: Row, rng: np.random.Generator) -> Requests:
-    """Requests of the lengths that a row states: `num_prompts` of them, or ten a user."""
+def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
+    """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
     ratio = 1.0 if (written := number(row, "length_range_ratio")) is None else written
-    total = count(row, "num_prompts") if text(row, "num_prompts") else PROMPTS_EACH * count(row, "concurrency")
-    prompt, longest = uniform_lengths(total, count(row, "input_len"), ratio, rng), count(row, "output_len")
+    total, longest = count(row, "num_prompts") if text(row, "num_prompts") else usual, count(row, "output_len")
+    prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
     return requests_of(
         prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
     )
@@ -219,8 +250,8 @@ _BLOCK = 16
 _PRINTED = {("qwen3-8b", "h100-sxm"): 377_024}
 
 MANY = Reader(
-    "closed loops of many servers",
-    ("model", "gpu", "input_len", "output_len", "concurrency", "ttft_ms_mean|tpot_ms_mean"),
+    "runs of many servers, at a concurrency or a rate",
+    ("model", "gpu", "input_len", "output_len", "concurrency|request_rate", "ttft_ms_mean|tpot_ms_mean|output_tok_s"),
     compare_many,
 )
 ONE = Reader("closed loops of one server", ("input_len", "output_len", "concurrency", "num_prompts", "output_tok_s"), compare_one)

@@ -78,6 +78,21 @@ def test_a_row_may_state_what_the_server_was_started_with(tmp_path: Path) -> Non
     assert "enforce_eager: 'perhaps' is neither true nor false" in wrong.skipped[0].reason
 
 
+def test_a_row_may_state_a_request_rate_instead_of_a_concurrency(tmp_path: Path) -> None:
+    head = HEAD.replace("concurrency", "request_rate").replace("tpot_ms_mean", "tpot_ms_mean,ttft_ms_p99,output_tok_s")
+    at = ROW.replace("100,7.5,mine", "100,7.5,400,2000,mine")
+    slow, fast, burst = (at.replace(",4,1.0,", f",{rate},1.0,") for rate in ("1", "30", "inf"))
+    found = measured(tmp_path, slow, fast, burst, at.replace(",4,1.0,", ",,1.0,"), head=head)
+    assert [skip.row for skip in found.skipped] == [4]
+    assert "neither a concurrency nor a request_rate" in found.skipped[0].reason
+    by_row = [{c.metric: c.predicted for c in found.comparisons if c.row == row} for row in (1, 2, 3)]
+    assert set(by_row[0]) == {"ttft_ms", "ttft_ms_p99", "tpot_ms", "output_tok_s"}
+    assert by_row[0]["output_tok_s"] == pytest.approx(100, rel=0.1)
+    assert by_row[1]["output_tok_s"] == pytest.approx(3000, rel=0.1)
+    assert by_row[0]["tpot_ms"] < by_row[1]["tpot_ms"] < by_row[2]["tpot_ms"]
+    assert by_row[2]["ttft_ms"] > 10 * by_row[1]["ttft_ms"]
+
+
 def test_lengths_may_be_uniform_from_the_first_token_on(tmp_path: Path) -> None:
     half, whole = measured(tmp_path, ROW.replace(",4,1.0,", ",4,0,"), ROW).comparisons[::2]
     assert half.predicted < whole.predicted
