@@ -29,7 +29,7 @@ _STATE_BANDWIDTH, _CHUNK_COMPUTE, _RECURRENT_US = 0.85, 0.07, 7.0
 _INDEX_BANDWIDTH, _LATENT_COMPUTE = 0.66, 0.5
 # Of the prefill speed of others, what attention with sinks reaches where only a Triton kernel has them (gpt-oss-20b on A100, vLLM
 # 0.11, prompts of 2,000 to 32,000 tokens; GPUStack, Apache-2.0). FlashAttention 3 and TensorRT-LLM's kernels do not mind them.
-_SINKS_IN_TRITON, _SINKS_ELSEWHERE = 0.2, {"hopper", "blackwell"}
+_SINKS_IN_TRITON, _SINKS_IN_KERNEL = 0.2, {"hopper", "blackwell"}
 _STATE_BYTES = {"fp32": 4.0, "bf16": 2.0}
 
 
@@ -51,7 +51,7 @@ def _grouped_query(r: Rank, m: GroupedQueryAttention, index: int) -> Cost:
     keys = 0.0 if m.shares_kv else kv * (m.head_dim + (0 if m.key_is_value else m.value_head_dim))
     query = heads * m.head_dim * (2 if m.gated else 1)
     a, width, across = r.attention, m.head_dim + m.value_head_dim, r.model.architecture in _NORMS_ACROSS_HEADS
-    reached = a.prefill_compute * (_SINKS_IN_TRITON if m.sinks and r.gpu.architecture not in _SINKS_ELSEWHERE else 1.0)
+    reached = a.prefill_compute * (_SINKS_IN_TRITON if m.sinks and r.gpu.architecture not in _SINKS_IN_KERNEL else 1.0)
     reach = Reach(
         kv * width * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s),
         2.0 * heads * width / (reached * r.sixteen_flops),

@@ -13,7 +13,8 @@ from simulator.planning.capacity import Flow
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
-from simulator.workload.requests import Floats, Requests
+from simulator.workload.blocks import gathered
+from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
@@ -71,19 +72,23 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     drawn = at_rate(workload, workload.mean_rate() or 1.0, enough, seed)
     if drawn.previous is not None:
         return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
-    many = _mixed(drawn, wanted, full, seed) if drawn.hashes is None else drawn
+    many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
     return lambda rate: _flow(one, replace(many, arrival_s=np.arange(len(many)) / rate), full)
 
 
-def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Requests:
+def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
     """So many of the requests, or the same ones over and over, in random order: every k-th by the work in them, so that a share
     has the mean work of all."""
     by_work = np.argsort(full.work_s(requests), kind="stable")
     chosen = by_work[np.arange(wanted) * len(requests) // wanted]
     np.random.default_rng(seed).shuffle(chosen)
+    return chosen
+
+
+def _picked(requests: Requests, rows: Ints) -> Requests:
     columns = {f.name: getattr(requests, f.name) for f in fields(requests)}
-    mixed: dict[str, Any] = {name: column[chosen] for name, column in columns.items() if isinstance(column, np.ndarray)}
-    return replace(requests, **mixed)
+    picked: dict[str, Any] = {name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)}
+    return replace(requests, **picked, hashes=None if requests.hashes is None else gathered(requests.hashes, rows))
 
 
 def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
