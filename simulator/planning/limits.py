@@ -10,7 +10,7 @@ from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, at_rate, copies, flows, full_server
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
@@ -86,7 +86,7 @@ def with_limits(
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
-        notes=(*result.notes, *_notes(levels, slo, rates), *many.notes(requests)),
+        notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
     )
 
 
@@ -124,6 +124,14 @@ def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[st
     notes = [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
     miss = worst_miss(rates.at(min(rates.seen)).slo) if slo is None else None
     return [*notes, *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else [])]
+
+
+def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
+    """What other rates are tried with where the traffic is too long to be tried whole."""
+    if _is_steady_traffic(scenario) or scenario.workload.mean_rate() is None or len(requests) <= WHOLE:
+        return []
+    tried = f"the first {WHOLE:,} requests" if scenario.workload.trace is not None else "Poisson arrivals of the mean rate"
+    return [f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"]
 
 
 def _curve_requests(many: Fleet, full: Ceiling) -> int:

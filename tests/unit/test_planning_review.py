@@ -7,6 +7,7 @@ import pytest
 from planning_fixtures import small
 
 from simulator.latency.frontend import FrontEnd
+from simulator.planning import limits, loads
 from simulator.planning.examine import examine
 from simulator.planning.execution import InProcess, Processes
 from simulator.planning.measured import measured
@@ -148,6 +149,16 @@ def test_a_closed_loop_says_where_its_throughput_levels_off(tmp_path: Path) -> N
     note = next(note for note in found.notes if note.startswith("throughput stops growing at about"))
     users = int(note.split()[5])
     assert 55 <= users <= 85
+
+
+def test_traffic_too_long_to_be_tried_whole_says_what_other_rates_are_tried_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in (limits, loads):
+        monkeypatch.setattr(room, "WHOLE", 300)
+    ramp = ("{kind: poisson, rate: 20/s}", "{kind: ramp, start: 10/s, end: 30/s, over: 20s}")
+    found = review(load(small(tmp_path, ramp)), machine=HERE).deployment("L40S")
+    assert any(note.startswith("curve and SLO capacity come from Poisson arrivals of the mean rate") for note in found.notes)
 
 
 def test_requests_that_are_refused_are_noted(tmp_path: Path) -> None:
