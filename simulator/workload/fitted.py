@@ -16,6 +16,7 @@ from simulator.workload.streams import Streams
 from simulator.workload.varying import Bursts, Stages
 
 NEAR = 0.02
+_NEAR_MEAN = 0.003
 FEWEST_STAGES = 4
 _REQUESTS_A_STAGE, _MOST_STAGES = 200, 60
 _POINTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
@@ -122,7 +123,8 @@ def fitted_lengths(tokens: Ints, near: float = NEAR) -> Lengths:
 
 
 def _quantiles(tokens: Ints, values: Ints, counts: Ints, near: float) -> Quantiles:
-    """A law through quantiles, with more of them where it is farthest from the lengths, until it is near or has many."""
+    """A law through quantiles, with more of them where it is farthest from the lengths, until it is near, their mean too, or
+    has many."""
     at_most = np.cumsum(counts) / len(tokens)
     points = {p: float(np.quantile(tokens, p, method="inverted_cdf")) for p in (_POINTS if near <= NEAR else _FEW_POINTS)}
     while True:
@@ -130,10 +132,27 @@ def _quantiles(tokens: Ints, values: Ints, counts: Ints, near: float) -> Quantil
         off = np.abs(law.below((values + 0.5).astype(np.float64)) - at_most)
         worst = int(np.argmax(off))
         before, after = float(at_most[worst] - counts[worst] / len(tokens)), float(at_most[worst])
-        new = {round(p, 4): float(values[worst]) for p in (before, after) if 0 < round(p, 4) < 1 and round(p, 4) not in points}
-        if off[worst] <= near or len(points) >= _MOST_POINTS or not new:
+        new = {round(p, 4): float(values[worst]) for p in (before, after)}
+        if off[worst] <= near:
+            if abs(law.raw_moments()[0] / tokens.mean() - 1) <= _NEAR_MEAN:
+                return law
+            new = _in_the_piece_that_is_most_off(tokens, law)
+        new = {p: value for p, value in new.items() if 0 < p < 1 and p not in points}
+        if len(points) >= _MOST_POINTS or not new:
             return law
         points.update(new)
+
+
+def _in_the_piece_that_is_most_off(tokens: Ints, law: Quantiles) -> dict[float, float]:
+    """The quantile in the middle of that piece of a law whose tokens are farthest from the lengths', which are sorted."""
+    shares, values = np.array(law.points).T
+    ends = np.rint(shares * len(tokens)).astype(np.int64)
+    sums = np.concatenate([[0], np.cumsum(tokens)])
+    rises = np.log(values[1:] / values[:-1])
+    means = np.where(rises > 0, np.diff(values) / np.where(rises > 0, rises, 1.0), values[1:])
+    worst = int(np.argmax(np.abs(np.diff(shares) * means - np.diff(sums[ends]) / len(tokens))))
+    middle = round(float(shares[worst] + shares[worst + 1]) / 2, 4)
+    return {middle: float(np.quantile(tokens, middle, method="inverted_cdf"))}
 
 
 def ks_distance(a: Ints | Floats, b: Ints | Floats) -> float:

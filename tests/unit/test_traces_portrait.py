@@ -226,3 +226,11 @@ def test_reuse_in_the_mooncake_trace_is_what_a_set_of_blocks_finds():
         seen.update(own)
     assert cached_tokens(requests.hashes, requests.prompt_tokens, None) == found
     assert found / requests.prompt_tokens.sum() == pytest.approx(0.374, abs=0.001)
+
+
+def test_quantiles_are_added_until_the_mean_is_near_too():
+    """Five of ten thousand lengths are far above the rest: straight from p98 to p100 a law would be half as long again."""
+    tokens = np.sort(np.concatenate([np.repeat(np.arange(100, 149), 200), np.full(195, 149), [150, 151, 152, 2000, 20000]]))
+    law = fitted_lengths(tokens, near=0.05)
+    assert law.kind == "quantiles"
+    assert law.raw_moments()[0] == pytest.approx(tokens.mean(), rel=0.01)
