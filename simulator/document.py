@@ -218,4 +218,5 @@ def _key(node: Any, part: str, dotted: str) -> str | int:
             return names.index(part)
         offered = did_you_mean(nearest_names(part, names)) or f"; its entries are numbered 0 to {len(node) - 1}"
         raise ScenarioError(f"--set {dotted}: nothing called '{part}' in the list{offered}")
-    raise ScenarioError(f"--set {dotted}: '{part}' would stand under the plain value {node!r}")
+    parent = dotted.split(f".{part}", 1)[0]
+    raise ScenarioError(f"--set {dotted}: '{part}' would stand under the plain value {node!r}; set {parent} itself")
