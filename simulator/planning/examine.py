@@ -14,7 +14,7 @@ from simulator.planning.ceiling import running_context
 from simulator.planning.costs import cost
 from simulator.planning.loads import copies
 from simulator.planning.measured import Measured, measured
-from simulator.planning.wording import serve_command, title, wording
+from simulator.planning.wording import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
 from simulator.results.binding import binding
 from simulator.results.outcome import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
 from simulator.results.steadiness import MOSTLY
@@ -111,7 +111,7 @@ def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: M
         binding=binding(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, bound, run),
-        notes=(*result.notes, *_run_notes(run)),
+        notes=(*result.notes, *_run_notes(run), *_streaming(bound, run)),
         warmup_s=warm,
         trace=run.trace,
     )
@@ -125,6 +125,17 @@ def _run_notes(run: Measured) -> list[str]:
         of = f"of {plural(len(run.trace), 'request')} {'is' if len(refused) == 1 else 'are'} refused"
         notes.append(f"{len(refused):,} {of}, the first because {next(iter(refused.values()))}")
     return notes
+
+
+def _streaming(bound: Bound, run: Measured) -> list[str]:
+    """That one API server may not keep up with what a replica writes."""
+    each = (run.metrics["output_tokens_per_s"] or 0.0) / bound.deployment.replicas
+    if each <= STREAMED_PER_S:
+        return []
+    return [
+        f"a replica writes {each:,.0f} tokens/s: one API server process was seen to stream {STREAMED_PER_S:,} to "
+        f"{STREAMED_AT_BEST:,} a second, and is not modelled; give it several (--api-server-count)"
+    ]
 
 
 def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:

@@ -20,10 +20,13 @@ _HUB = "https://huggingface.co/"
 _AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes", "bnb-int8": "bitsandbytes"}
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
-# The rate in the second line: where TTFT of AccelMark's V1 runs on A100, whose client shares a machine with it, left ours behind.
+# Tokens a second from which one API server may not keep up, where TTFT of AccelMark's V1 runs on A100, whose client shares a
+# machine with it, left ours behind; and what that of vLLM 0.30 streamed on H100 (silybench-data).
+STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "an API server or client that is itself the bottleneck, as one process can be from some 7,000 streamed tokens/s on",
+    "an API server or client that is itself the bottleneck, as one process can be from some "
+    f"{STREAMED_PER_S:,} streamed tokens/s on",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",

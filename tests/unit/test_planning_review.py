@@ -161,6 +161,14 @@ def test_traffic_too_long_to_be_tried_whole_says_what_other_rates_are_tried_with
     assert any(note.startswith("curve and SLO capacity come from Poisson arrivals of the mean rate") for note in found.notes)
 
 
+@pytest.mark.parametrize(("replicas", "noted"), [(1, True), (2, False)])
+def test_more_tokens_than_one_api_server_may_stream_are_noted(tmp_path: Path, replicas: int, noted: bool) -> None:
+    """Ten steps of 64 sequences in 0.1 s are some 6,000 tokens/s; of 128, 12,000."""
+    many = [("workload.arrivals.rate", "500/s"), ("engine.max_num_seqs", "128"), ("deployments.L40S.replicas", f"{replicas}")]
+    found = review(load(small(tmp_path), many), curve=False, machine=HERE).deployment("L40S")
+    assert any("API server process" in note for note in found.notes) is noted
+
+
 def test_requests_that_are_refused_are_noted(tmp_path: Path) -> None:
     settings = [("workload.prompt", "{kind: uniform, min: 100, max: 6000}"), ("workload.requests", "200")]
     found = review(load(small(tmp_path), settings), curve=False, machine=HERE).deployment("L40S")
