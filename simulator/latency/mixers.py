@@ -28,8 +28,9 @@ _LATENT_SMALL, _INDEXER_SMALL, _RECURRENT_SMALL = 7, 6, 5
 _STATE_BANDWIDTH, _CHUNK_COMPUTE, _RECURRENT_US = 0.85, 0.07, 7.0
 _INDEX_BANDWIDTH, _LATENT_COMPUTE = 0.66, 0.5
 # Of the prefill speed of others, what attention with sinks reaches where only a Triton kernel has them (gpt-oss-20b on A100, vLLM
-# 0.11, prompts of 2,000 to 32,000 tokens; GPUStack, Apache-2.0). FlashAttention 3 and TensorRT-LLM's kernels do not mind them.
-_SINKS_IN_TRITON, _SINKS_IN_KERNEL = 0.2, {"hopper", "blackwell"}
+# 0.11, prompts of 2,000 to 32,000 tokens; GPUStack, Apache-2.0). FlashAttention 3 and TensorRT-LLM's kernels do not mind them;
+# what is known of MI300X is Triton's speed already.
+_SINKS_IN_TRITON, _SINKS_IN_KERNEL = 0.2, {"hopper", "blackwell", "cdna3", "cdna4"}
 _STATE_BYTES = {"fp32": 4.0, "bf16": 2.0}
 
 
