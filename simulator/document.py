@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,15 @@ class Document:
         *parents, last = dotted.split(".")
         if not all((*parents, last)):
             raise ScenarioError(f"--set {dotted}: an empty name in the path; write it as in workload.arrivals.rate")
-        node, canonical = root, []
+        node = root
+        canonical: list[str | int] = []
         for part in parents:
-            key = _key(node, part, dotted)
+            key = _key(node, part, canonical, dotted)
             canonical.append(key)
             below = node.get(key) if isinstance(node, Mapping) else node[key]
             node[key] = {} if below is None else copy.deepcopy(below)
             node = node[key]
-        key = _key(node, last, dotted)
+        key = _key(node, last, canonical, dotted)
         node[key] = parse_yaml(text, Path(f"--set {dotted}"))
         path = ".".join(map(str, [*canonical, key]))
         return Document(self.path, root, {**self.settings, path: text})
@@ -206,8 +207,8 @@ def _key_of(node: Any, part: str | int) -> Any:
     return part if part in node else next((key for key in node if str(key) == part), _ABSENT)
 
 
-def _key(node: Any, part: str, dotted: str) -> str | int:
-    """The key or index that one part of a dotted path means inside a node."""
+def _key(node: Any, part: str, above: Sequence[str | int], dotted: str) -> str | int:
+    """The key or index that one part of a dotted path means inside a node, which stands at the keys `above`."""
     if isinstance(node, Mapping):
         return part
     if isinstance(node, list):
@@ -218,5 +219,5 @@ def _key(node: Any, part: str, dotted: str) -> str | int:
             return names.index(part)
         offered = did_you_mean(nearest_names(part, names)) or f"; its entries are numbered 0 to {len(node) - 1}"
         raise ScenarioError(f"--set {dotted}: nothing called '{part}' in the list{offered}")
-    parent = dotted.split(f".{part}", 1)[0]
+    parent = ".".join(map(str, above))
     raise ScenarioError(f"--set {dotted}: '{part}' would stand under the plain value {node!r}; set {parent} itself")

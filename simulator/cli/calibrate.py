@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    measurements: Annotated[list[Path], typer.Argument(metavar="MEASUREMENTS", help="CSV files, or JSON of `vllm bench serve`.")],
+    measurements: Annotated[
+        list[Path],
+        typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or JSON of `vllm bench serve`."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The calibration file to write.")] = Path("calibration.yaml"),
     gpu: Annotated[str | None, typer.Option("--gpu", help="The GPU that JSON files were measured on.")] = None,
     model: Annotated[

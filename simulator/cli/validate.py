@@ -26,7 +26,12 @@ def validate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped."""
+    """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped.
+
+    A row of a run names model, gpu, input_len, output_len, and concurrency or request_rate (inf: all at once), with any of
+    output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
+    num_prompts, tensor_parallel_size and other arguments of the engine under vLLM's names.
+    """
     from simulator.latency.calibration import load
     from simulator.validation.compare import report
     from simulator.validation.compare import validate as compare

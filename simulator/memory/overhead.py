@@ -232,9 +232,11 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
         return _SPARSE_ESTIMATE * GIB
     if not runs_v2(model, engine):
         return _ESTIMATE * GIB
+    if not engine.at_least("0.29"):
+        return 0.0
     assert args.max_num_seqs is not None
     full = sum(size <= args.max_num_seqs for size in _captured(largest))
-    return full * _V2_ESTIMATE_GRAPH * GIB if engine.at_least("0.29") else 0.0
+    return full * _V2_ESTIMATE_GRAPH * GIB
 
 
 def _captured(largest: int) -> list[int]:

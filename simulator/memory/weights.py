@@ -55,9 +55,11 @@ def mxfp4_kernel(engine: Engine, gpu: Gpu) -> Mxfp4Kernel:
 
     Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py (0.11.2, 0.12.0), fused_moe/oracle/mxfp4.py (0.20.1, 0.31.0).
     """
-    if engine.family == "vllm" and gpu.architecture == "blackwell":
+    if engine.family != "vllm":
+        return "marlin"
+    if gpu.architecture == "blackwell":
         return "trtllm"
-    return "triton" if engine.family == "vllm" and engine.at_least("0.12") and gpu.architecture == "hopper" else "marlin"
+    return "triton" if gpu.architecture == "hopper" and engine.at_least("0.12") else "marlin"
 
 
 def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel = "marlin") -> Weights:

@@ -36,10 +36,9 @@ def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> 
     shaped = workload.at_rate(rate_per_s)
     if shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
         return sample(replace(shaped, requests=requests, duration=None), seed)
-    whole = sample(replace(shaped, requests=min(WHOLE, workload.requests or WHOLE)), seed)
-    if len(whole) < WHOLE or shaped.trace is not None:
-        return whole
-    return sample(shaped.evened(requests), seed)
+    most = WHOLE if shaped.trace is not None else WHOLE + 1
+    whole = sample(replace(shaped, requests=min(most, workload.requests or most)), seed)
+    return whole if len(whole) <= WHOLE else sample(shaped.evened(requests), seed)
 
 
 def copies(bound: Bound) -> int:

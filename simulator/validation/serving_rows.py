@@ -16,7 +16,7 @@ from simulator.validation.measurements import Comparison, Findings, Row, Skipped
 from simulator.validation.protocols import Bench, Server
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
-_SWITCHES = ("enforce_eager", "enable_prefix_caching", "async_scheduling")
+_SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # A latency in milliseconds below this was written in seconds.
 _LEAST_MS = 0.05

@@ -202,16 +202,17 @@ class Quantiles(Clipped):
         return np.interp(np.log(x), logs, shares, left=0.0, right=1.0)
 
     def raw_moments(self) -> tuple[float, float]:
-        """Piece by piece the integral of an exponential: share * (x1**k - x0**k) / (k * log(x1 / x0))."""
+        return float(self.pieces(1).sum()), float(self.pieces(2).sum())
+
+    def pieces(self, k: int) -> Floats:
+        """What each piece between two points adds to the k-th raw moment, of shape (points - 1,): the integral of an
+        exponential, share * (x1**k - x0**k) / (k * log(x1 / x0))."""
         shares, logs = self._knots()
-        weights, rises = np.diff(shares), np.diff(logs)
+        rises = np.diff(logs)
         slopes = np.where(rises > 0, rises, 1.0)
-
-        def moment(k: int) -> float:
-            pieces = np.where(rises > 0, np.diff(np.exp(k * logs)) / (k * slopes), np.exp(k * logs[1:]))
-            return float(weights @ pieces)
-
-        return moment(1), moment(2)
+        means = np.where(rises > 0, np.diff(np.exp(k * logs)) / (k * slopes), np.exp(k * logs[1:]))
+        added: Floats = np.diff(shares) * means
+        return added
 
     def _knots(self) -> tuple[Floats, Floats]:
         """Shares and logarithms of the lengths."""

@@ -145,12 +145,10 @@ def _quantiles(tokens: Ints, values: Ints, counts: Ints, near: float) -> Quantil
 
 def _in_the_piece_that_is_most_off(tokens: Ints, law: Quantiles) -> dict[float, float]:
     """The quantile in the middle of that piece of a law whose tokens are farthest from the lengths', which are sorted."""
-    shares, values = np.array(law.points).T
+    shares = np.array([share for share, _ in law.points])
     ends = np.rint(shares * len(tokens)).astype(np.int64)
     sums = np.concatenate([[0], np.cumsum(tokens)])
-    rises = np.log(values[1:] / values[:-1])
-    means = np.where(rises > 0, np.diff(values) / np.where(rises > 0, rises, 1.0), values[1:])
-    worst = int(np.argmax(np.abs(np.diff(shares) * means - np.diff(sums[ends]) / len(tokens))))
+    worst = int(np.argmax(np.abs(law.pieces(1) - np.diff(sums[ends]) / len(tokens))))
     middle = round(float(shares[worst] + shares[worst + 1]) / 2, 4)
     return {middle: float(np.quantile(tokens, middle, method="inverted_cdf"))}
 

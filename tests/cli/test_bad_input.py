@@ -141,6 +141,7 @@ def test_a_file_that_is_not_there_is_refused(run, tmp_path, verb, name, said):
         ("workload.requests=0", "--set workload.requests=0: workload.requests: must be greater than or equal to 1, not 0"),
         ("workload.requests=[", "--set workload.requests:1:2: not YAML"),
         ("workload.requests.x=3", "'x' would stand under the plain value 50; set workload.requests itself"),
+        ("workload.requests.re.x=3", "'re' would stand under the plain value 50; set workload.requests itself"),
         ("workload.arivals.rate=3", "--set workload.arivals.rate=3: workload.arivals: unknown field; did you mean 'arrivals'?"),
         ("deployments.7.gpu=l4", "--set deployments.7.gpu: nothing called '7' in the list; its entries are numbered 0 to 0"),
         ("deployments.²=l4", "nothing called '²' in the list"),

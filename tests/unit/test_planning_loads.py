@@ -8,6 +8,7 @@ import pytest
 from planning_fixtures import small
 from workloads import workload, write_lines
 
+from simulator.planning import loads
 from simulator.planning.loads import CHECK, WHOLE, at_rate, flows, full_server
 from simulator.scenario import load
 from simulator.simulation import bind
@@ -39,6 +40,15 @@ def test_patterns_too_long_to_be_tried_whole_are_evened_class_by_class() -> None
     assert len(drawn) == 2_000
     assert len(drawn) / drawn.arrival_s[-1] == pytest.approx(12.0, rel=0.1)
     assert (drawn.prompt_tokens == 1000).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(("most", "grows"), [(300, True), (299, False)])
+def test_a_pattern_is_kept_up_to_as_many_requests_as_are_tried(monkeypatch: pytest.MonkeyPatch, most: int, grows: bool) -> None:
+    monkeypatch.setattr(loads, "WHOLE", most)
+    ramp = {"kind": "ramp", "start": 0, "end": 8, "over": 100}
+    drawn = at_rate(workload(arrivals=ramp, requests=300), 4.0, 200, seed=1)
+    assert (len(drawn) == 300) is grows
+    assert (np.median(drawn.arrival_s) > 0.6 * drawn.arrival_s[-1]) == grows
 
 
 def test_a_trace_is_tried_whole(tmp_path: Path) -> None:
