@@ -6,6 +6,7 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections import Counter, deque
@@ -238,11 +239,23 @@ def _lost(error: BaseException) -> Exception:
 
 def connect(address: str) -> Any:
     """A client of the Dask scheduler at an address. Raises SimulatorError when Dask is not installed or nothing answers."""
+    dask = _dask()
     try:
-        return _dask().Client(address, timeout=CONNECT_S, set_as_default=False)
+        # A Client that fails to connect keeps its thread, and its finalizer can block the one that comes after it.
+        dask.utils.LoopRunner().run_sync(_greet, address)
+        return dask.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise SimulatorError(f"no Dask scheduler answers at {address} within {CONNECT_S:g} s: {reason}") from None
+
+
+async def _greet(address: str) -> None:
+    """Exchange greetings with a scheduler and hang up. Raises what `connect` reports when nothing or something else answers."""
+    dask = _dask()
+    security = dask.Security().get_connection_args("client")
+    greeting = dask.comm.connect(address, timeout=CONNECT_S, **security)
+    comm = await asyncio.wait_for(greeting, CONNECT_S + 1)
+    await comm.close()
 
 
 def _dask() -> Any:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -47,6 +49,11 @@ def die_always(x: int) -> int:
     if x == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return x * x
+
+
+def io_loops() -> set[threading.Thread]:
+    """The threads in which Dask clients and clusters of this process run."""
+    return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +124,23 @@ def test_an_address_where_nothing_answers_is_one_clear_line(monkeypatch: pytest.
 def test_an_address_that_is_none_is_one_clear_line() -> None:
     with pytest.raises(SimulatorError, match="no Dask scheduler answers at nowhere"):
         list(each(square, [1], Cluster("nowhere:notaport")))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere:notaport"])
+def test_a_failed_connection_leaves_no_thread_whose_end_could_block_the_next(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "CONNECT_S", 0.2)
+    before = io_loops()
+    with pytest.raises(SimulatorError, match="no Dask scheduler answers"):
+        execution.connect(address)
+    assert io_loops() <= before
+
+
+def test_an_address_that_accepts_and_stays_mute_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(SimulatorError, match="no Dask scheduler answers"):
+        execution.connect(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
 
 
 def test_workers_of_another_version_are_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
