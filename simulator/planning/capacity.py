@@ -63,8 +63,8 @@ def queueing_point(
     when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
     that keeps up, as recomputation after preemptions can make it; the interval then begins at what it completes with a backlog.
 
-    `check`, `flow` itself unless given, may be shorter. It is asked for everything but the overloaded run, and `flow` once more
-    where it does not show what is expected.
+    `check`, `flow` itself unless given, may be shorter. It is asked first everywhere; `flow` measures the capacity, and decides
+    where the shorter one does not show what is expected.
     Raises SimulatorError when no rate overloads it.
     """
     search = _Search(flow, check or flow, tolerance, most)
@@ -87,10 +87,13 @@ class _Search:
     def ask(self, rate: float, *, grows: bool = False) -> Flow:
         """The short run where it shows what is expected, that the rate keeps up or `grows`; else the longer one, for a short
         one may still be filling its batch."""
-        self.left -= 1
-        seen = self.check(rate)
+        seen = self.ask_shorter(rate)
         shown = seen.grows if grows else seen.keeps_up(self.tolerance)
         return seen if shown or self.check is self.flow or not self.left else self.ask_longer(rate)
+
+    def ask_shorter(self, rate: float) -> Flow:
+        self.left -= 1
+        return self.check(rate)
 
     def ask_longer(self, rate: float) -> Flow:
         self.left -= 1
@@ -100,15 +103,18 @@ class _Search:
         """A run that surely grows, not by more than twice its capacity."""
         rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
-            seen = self.ask_longer(rate)
+            seen = self.ask_shorter(rate)
+            nearer = _OVERLOAD * seen.completed_per_s
+            near = rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm
+            if seen.grows and near and self.check is not self.flow and self.left > 0:
+                seen = self.ask_longer(rate)
             if not seen.grows:
                 calm = max(calm, rate)
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
                 rate, further = min(rate * further, math.sqrt(rate * self.high)), min(further**2, 100.0)
                 continue
             self.high = rate
-            nearer = _OVERLOAD * seen.completed_per_s
-            if rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm:
+            if near:
                 return seen
             rate = nearer
         raise SimulatorError(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")

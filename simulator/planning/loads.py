@@ -19,10 +19,8 @@ from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
-_FEWEST, _MOST = 16_000, 40_000
-_FILLINGS = 30
-CHECK = 0.4
-WHOLE = _MOST
+WHOLE = 40_000
+CHECK = 0.25
 _BATCHES = 20
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
@@ -53,26 +51,22 @@ def full_server(bound: Bound, requests: Requests) -> Ceiling:
     return ceiling(bound.step_time, bound.limits, requests, fit)
 
 
-def enough_requests(full: Ceiling) -> int:
-    """How many requests a search simulates: enough to fill the running batch many times, so that filling it weighs little."""
-    return int(np.clip(_FILLINGS * full.sequences, _FEWEST, _MOST))
-
-
 def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:
-    """What one replica completes at each rate, as a function of the rate, always of the same requests, or of a share of them.
+    """What one replica completes at each rate, as a function of the rate, always of the same WHOLE requests or a share of them.
 
     They come at even distances and well mixed: whether a queue grows in the long run depends on the mean rate and the mean work,
-    and bursts of either would only blur the answer. What prompts share depends on their order, which is kept then, and
+    and bursts of either would only blur the answer. The first ones fill the batch at once, for just above its capacity a server
+    that starts empty fills so slowly that it seems to keep up. What prompts share depends on their order, which is kept then, and
     conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    enough = enough_requests(full)
-    wanted = round(enough * share)
-    drawn = at_rate(workload, workload.mean_rate() or 1.0, enough, seed)
+    wanted = round(WHOLE * share)
+    drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if drawn.previous is not None:
         return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
     many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
-    return lambda rate: _flow(one, replace(many, arrival_s=np.arange(len(many)) / rate), full)
+    places = np.maximum(0, np.arange(len(many)) - min(round(full.sequences), len(many) // 10))
+    return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
 
 
 def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:

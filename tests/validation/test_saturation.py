@@ -20,7 +20,7 @@ from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity import MOST_SIMULATIONS, Flow, queueing_point
 from simulator.planning.ceiling import ceiling
-from simulator.planning.loads import CHECK, enough_requests, flows
+from simulator.planning.loads import CHECK, WHOLE, flows
 from simulator.planning.saturation import SHARE, levels_off
 from simulator.results.steadiness import judge
 from simulator.scenario import load
@@ -81,10 +81,11 @@ def test_throughput_stops_growing_where_it_was_measured_to(
     assert first == [published, published]
 
 
-def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to_growing() -> None:
-    """Within 3 %, in at most 25 simulations: chat on an L40S. The verdict's own power puts its turn up to 2 % above capacity."""
+@pytest.mark.parametrize("name", ["L40S, FP8", "L4, GPTQ 4-bit"])
+def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to_growing(name: str) -> None:
+    """Chat, within 3 %, in at most 25 simulations. The verdict's own power puts its turn up to 2 % above capacity."""
     scenario = load(CHATBOT)
-    bound = bind(scenario, next(d for d in scenario.deployments if d.name.startswith("L40S")))
+    bound = bind(scenario, next(d for d in scenario.deployments if d.name == name))
     assert bound.step_time is not None
     assert bound.limits is not None
     full = ceiling(bound.step_time, bound.limits, sample(scenario.workload, scenario.seed))
@@ -101,7 +102,7 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
         return ask
 
     found = queueing_point(counted(1.0), full.requests_per_s, check=counted(CHECK))
-    longer = dataclasses.replace(scenario.workload, requests=10 * round(CHECK * enough_requests(full)))
+    longer = dataclasses.replace(scenario.workload, requests=10 * round(CHECK * WHOLE))
 
     def grows(rate: float) -> bool:
         return judge(simulate(bound, sample(longer.at_rate(rate), scenario.seed)), open_loop=True).verdict == "overloaded"
