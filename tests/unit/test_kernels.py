@@ -25,13 +25,16 @@ def test_every_gpu_of_the_catalog_has_efficiencies(card: object) -> None:
 
 @pytest.mark.parametrize("name", sorted(stanzas.stanzas("kernels")))
 def test_no_kernel_is_much_faster_than_the_datasheet(name: str) -> None:
-    """Small shapes sit in caches: up to a tenth above, for packed weights half. Attention over 8 bits may compute in 8 bits."""
+    """Small shapes sit in caches: up to a tenth above, for packed weights half. Attention over 8 bits may compute in 8 bits.
+
+    GeForce cards run above the clock that their datasheet's rate is for: up to a tenth above.
+    """
     known = name in {card.name for card in GPUS}
     card = gpu(name) if known else replace(gpu("h100"), name="another", architecture=name.split("-pcie")[0])
     found = kernels(card)
     for kernel, reached in (*found.gemm.items(), *found.experts.items()):
         assert 0.05 < reached.bandwidth < (1.5 if kernel.endswith("_wo") else 1.1), kernel
-        assert 0.02 < reached.compute < 1.05, kernel
+        assert 0.02 < reached.compute < 1.11, kernel
     for bits, reached in (*found.attention.items(), *found.latent.items()):
         assert 0.1 < reached.decode_bandwidth <= 1.05
         assert 0.1 < reached.prefill_compute <= (1.0 if bits == 16 else 1.2)
