@@ -118,7 +118,7 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
 
 
 def test_just_above_the_queueing_point_a_search_sees_growth_though_a_large_batch_fills_slowly() -> None:
-    """Chat on an L4 with 4-bit weights: over a hundred sequences, which a run that starts empty fills for longer than it lasts."""
+    """Chat on an L4 with 4-bit weights: over a hundred sequences, filled from empty for longer than a run lasts."""
     scenario = load(CHATBOT)
     bound = bind(scenario, next(d for d in scenario.deployments if d.name == "L4, GPTQ 4-bit"))
     assert bound.step_time is not None
