@@ -169,11 +169,14 @@ def overheads(engine: Engine) -> Overheads:
 
 @cache
 def _kernels(name: str) -> Kernels:
-    return Kernels(name=name, **_merged(name))
+    fields = _merged(name)
+    gemm = fields["gemm"]
+    same = {kernel: gemm[other] for kernel, other in gemm.items() if isinstance(other, str)}
+    return Kernels(name=name, **{**fields, "gemm": gemm | same})
 
 
 def _merged(name: str) -> dict[str, Any]:
-    """The stanza of a name over the one it is `like`, table by table."""
+    """The stanza of a name over the one it is `like`, table by table; a kernel may stand there as the name of another."""
     own = _dated(stanzas.load("kernels", name))
     parent = own.pop("like", None)
     base = _merged(parent) if parent else {}
