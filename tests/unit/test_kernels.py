@@ -5,10 +5,16 @@ from dataclasses import replace
 import pytest
 
 from simulator.catalog import stanzas
-from simulator.catalog.engines import engine
-from simulator.catalog.gpus import gpu, gpus
+from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.gpus import Gpu, gpu, gpus
 from simulator.catalog.kernels import kernels, overheads
-from simulator.errors import NotModelled
+from simulator.catalog.models import model
+from simulator.catalog.quantizations import quantization
+from simulator.errors import NotModelled, SimulatorError
+from simulator.latency.models import Roofline
+from simulator.latency.step import Step
+from simulator.latency.target import Target
+from simulator.memory.plan import plan_memory
 
 GPUS = gpus()
 
@@ -78,3 +84,18 @@ def test_v0_does_more_between_steps_than_v1() -> None:
     old, new = overheads(engine("vllm 0.7.3")), overheads(engine("vllm 0.19.0"))
     assert old.step_us > new.step_us
     assert old.sequence_us > new.sequence_us
+
+
+@pytest.mark.parametrize("card", GPUS, ids=lambda card: card.name)
+def test_no_card_decodes_faster_than_its_memory_reads_the_weights(card: Gpu) -> None:
+    """One sequence of Llama-3.1-8B, whose embedding is not read."""
+    llama, vllm = model("llama-3.1-8b"), engine("vllm-0.19.0")
+    embedding = llama.vocabulary * llama.hidden * 2
+    for name in ("bf16", "fp16", "fp8", "int8-weight-only", "awq-int4"):
+        try:
+            plan = plan_memory(llama, quantization(name), card, EngineArgs(max_model_len=1024), vllm)
+            step_time = Roofline().bind(Target(llama, quantization(name), card, plan.args, vllm))
+        except SimulatorError:
+            continue
+        seconds = step_time.seconds(Step(contexts=(128,)))
+        assert seconds > (plan.weights_bytes - embedding) / card.memory_bytes_per_s, name
