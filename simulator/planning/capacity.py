@@ -15,7 +15,7 @@ from simulator.results.outcome import Estimate
 
 TOLERANCE = 0.02
 MOST_SIMULATIONS = 25
-_OVERLOAD = 1.3
+_OVERLOAD, _CROWDED = 1.3, 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,7 @@ class _Search:
             nearer = _OVERLOAD * seen.completed_per_s
             near = rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm
             if seen.grows and near and self.check is not self.flow and self.left > 0:
+                rate = min(rate, _CROWDED * seen.completed_per_s)
                 seen = self.ask_longer(rate)
             if not seen.grows:
                 calm = max(calm, rate)

@@ -118,7 +118,7 @@ def test_the_longer_run_decides_where_the_short_one_cannot_tell() -> None:
     found = queueing_point(server, 10.0, check=check)
     assert found.value == pytest.approx(10.0, rel=0.05)
     assert found.low == pytest.approx(8.0, rel=0.01)
-    assert found.high == pytest.approx(10.0, rel=0.01)
+    assert found.high == pytest.approx(10.0, rel=0.03)
 
 
 def test_growth_that_only_the_short_run_sees_does_not_count() -> None:
