@@ -143,7 +143,8 @@ def sentence(text: str) -> str:
 def remedy_line(d: DeploymentResult, demand: float | None) -> str:
     """The nearest thing that would help, empty when nothing is known or needed.
 
-    Where one of several replicas' capacity is known, it is how many of them the demand needs.
+    Where one of several replicas' capacity is known, it is how many of them the demand needs; at most so many where there is an
+    SLO, for a router that sends each request to a replica at leisure keeps it with fewer.
     """
     if d.remedies or not d.runs or not demand or (d.verdict == "stable" and d.slo_met is not False):
         return d.remedies[0] if d.remedies else ""
@@ -152,8 +153,10 @@ def remedy_line(d: DeploymentResult, demand: float | None) -> str:
         return ""
     each = capacity.value / d.replicas
     wanted = math.ceil(demand / each)
-    within = " within the SLO" if d.slo else ""
-    return f"{plural(wanted, 'replica')}, each takes {rate(each)}{within}" if wanted > d.replicas else ""
+    if wanted <= d.replicas:
+        return ""
+    replicas = plural(wanted, "replica")
+    return f"at most {replicas}; one alone takes {rate(each)} within the SLO" if d.slo else f"{replicas}, each takes {rate(each)}"
 
 
 def metric(d: DeploymentResult, name: str, write: Callable[[float | None], str]) -> str:

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def block(language: str) -> str:
@@ -22,6 +24,22 @@ def test_the_python_lines_run_and_recommend_what_the_shown_output_does(
     exec(block("python"), {})
     recommended = capsys.readouterr().out.split(":")[0]
     assert f"{recommended}: the " in block("text")
+
+
+def test_the_output_that_is_shown_is_what_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the word; figures within 5 %, for processors differ in the last bit of a logarithm."""
+    from simulator.cli import application
+
+    monkeypatch.chdir(ROOT)
+    arguments = ["run", "scenarios/chatbot.yaml", "--no-report", "--out", str(tmp_path)]
+    printed = CliRunner().invoke(application(), arguments, env={"COLUMNS": "200"}).stdout
+    said = [line.rstrip() for line in printed.splitlines()]
+    shown = block("text").splitlines()
+    first = next(number for number, line in enumerate(said) if line.startswith(shown[0][:1]))
+    came = said[first : first + len(shown)]
+    assert [NUMBER.sub("#", line) for line in came] == [NUMBER.sub("#", line) for line in shown]
+    figures = [[float(figure.replace(",", "")) for line in lines for figure in NUMBER.findall(line)] for lines in (came, shown)]
+    assert figures[0] == pytest.approx(figures[1], rel=0.05)
 
 
 def test_every_verb_that_is_shown_exists() -> None:

@@ -111,6 +111,8 @@ def test_the_remedy_of_too_little_capacity_is_how_many_replicas_are_needed():
 
     short = replace(d, remedies=(), slo=(), queueing_point=Estimate(3.0, 2.9, 3.1), replicas=2)
     assert remedy_line(short, 10.0) == "7 replicas, each takes 1.5/s"
+    promised = replace(d, remedies=(), slo_capacity=Estimate(1.0, 0.9, 1.1), replicas=2)
+    assert remedy_line(promised, 10.0) == "at most 20 replicas; one alone takes 0.5/s within the SLO"
 
 
 @pytest.mark.parametrize(
