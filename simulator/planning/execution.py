@@ -6,7 +6,6 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections import Counter, deque
@@ -251,6 +250,8 @@ def connect(address: str) -> Any:
 
 async def _greet(address: str) -> None:
     """Exchange greetings with a scheduler and hang up. Raises what `connect` reports when nothing or something else answers."""
+    import asyncio
+
     dask = _dask()
     security = dask.Security().get_connection_args("client")
     greeting = dask.comm.connect(address, timeout=CONNECT_S, **security)
