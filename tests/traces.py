@@ -17,7 +17,7 @@ def trace(
 ) -> Trace:
     """A trace of requests and stretches given by the columns that matter; the rest is 0, or NaN for a time."""
     times = ("arrival_s", "scheduled_s", "first_token_s", "finish_s", "left_s")
-    counts = ("replica", "prompt_tokens", "output_tokens", "cached_tokens", "preemptions")
+    counts = ("replica", "prompt_tokens", "output_tokens", "cached_tokens", "preemptions", "follows")
     columns = {name: np.array([r.get(name, np.nan) for r in requests], dtype=np.float64) for name in times}
     columns |= {name: np.array([r.get(name, 0) for r in requests], dtype=np.int64) for name in counts}
     columns["left_s"] = np.where(np.isnan(columns["left_s"]), columns["finish_s"], columns["left_s"])

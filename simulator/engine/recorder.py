@@ -25,7 +25,8 @@ class Trace:
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
     2 timed out, 3 cancelled), arrival_s, scheduled_s, first_token_s, finish_s, left_s (seconds, NaN where it never came; left:
-    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions.
+    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions,
+    follows (int8: 1 where it came once an earlier turn was answered).
 
     `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
     (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
@@ -127,6 +128,8 @@ class Recorder:
         columns |= {"replica": np.array(self.replica, np.int32)}
         columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
         columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
+        follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
+        columns |= {"follows": follows}
         refusals = self.refusals | dict.fromkeys(
             np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
         )

@@ -23,7 +23,7 @@ from simulator.workload.sampling import sample
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS = 2_000
+_CURVE_REQUESTS, _CURVE_TALKS = 2_000, 10_000
 _CURVE_FILLINGS = 8
 _LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
 _KV_FULL = 0.98
@@ -59,7 +59,7 @@ class Capacity:
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve."""
     full, many = full_server(bound, requests), fleet(bound)
-    rates = _Rates(scenario, many, _curve_requests(many, full), {})
+    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
     queueing = _queueing(scenario, bound, full, CHECK)
     return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.promises else None)
 
@@ -71,7 +71,7 @@ def with_limits(
     full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
     queueing = _queueing(scenario, bound, full, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None
-    rates = _Rates(scenario, many, _curve_requests(many, full), {} if demand is None else {demand: run})
+    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
     grid = [share * queueing.value for share in CURVE]
     for rate in grid:
         rates.at(rate)
@@ -134,8 +134,10 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
     return [f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"]
 
 
-def _curve_requests(many: Fleet, full: Ceiling) -> int:
-    return max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
+def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
+    """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
+    fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
+    return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
 
 
 def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:

@@ -20,7 +20,7 @@ from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
-CHECK = 0.25
+CHECK, _TALKS = 0.25, 0.5
 _BATCHES = 20
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
@@ -56,17 +56,26 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
 
     They come at even distances and well mixed: whether a queue grows in the long run depends on the mean rate and the mean work,
     and bursts of either would only blur the answer. The first ones fill the batch at once, for just above its capacity a server
-    that starts empty fills so slowly that it seems to keep up. What prompts share depends on their order, which is kept then, and
-    conversations keep the pattern of the workload, for their later turns come when the earlier ones are answered.
+    that starts empty fills so slowly that it seems to keep up. What prompts share depends on their order, which is kept then.
+    Conversations begin at even distances, half of WHOLE at least; their later turns come when the earlier ones are answered.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    wanted = round(WHOLE * share)
     drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if drawn.previous is not None:
-        return lambda rate: _flow(one, at_rate(workload, rate, wanted, seed), full)
+        talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
+        return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
+    wanted = round(WHOLE * share)
     many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
     places = np.maximum(0, np.arange(len(many)) - min(round(full.sequences), len(many) // 10))
     return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
+
+
+def _even_starts(requests: Requests) -> Floats:
+    """When conversations begin, each turn at the time of its first, in units of the mean distance between requests."""
+    assert requests.previous is not None
+    first = requests.previous < 0
+    starts: Floats = (np.cumsum(first) - 1.0) * (len(first) / np.count_nonzero(first))
+    return starts
 
 
 def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
@@ -91,7 +100,8 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     the number of requests it finishes does with every long one. What is refused at the door counts as a share of the arrivals.
     """
     trace = simulate(bound, requests)
-    start, end = warmup_end(trace), last_arrival(trace)
+    end = last_arrival(trace)
+    start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
     r, work = trace.requests, full.work_s(requests)
     accepted = np.isfinite(r["finish_s"])
     if end <= start or not accepted.any():
@@ -104,6 +114,15 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     half = _T_99 * float(done.std(ddof=1)) / _BATCHES**0.5
     mean = float(done.mean())
     return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
+
+
+def _stay(trace: Trace, requests: Requests) -> float:
+    """Seconds from a conversation's first request to the end of its last, in the mean: so long the load takes to build up."""
+    if requests.previous is None:
+        return 0.0
+    first = np.flatnonzero(requests.previous < 0)
+    begun, over = trace.requests["arrival_s"][first], np.fmax.reduceat(trace.requests["left_s"], first)
+    return float(np.nanmean(over - begun))
 
 
 def _sums(at_s: Floats, amounts: Floats, edges: Floats) -> Floats:

@@ -100,8 +100,9 @@ def warmup_end(trace: Trace) -> float:
 
 
 def last_arrival(trace: Trace) -> float:
-    """Seconds from the start to the last arrival; 0 without requests."""
-    arrivals = trace.requests["arrival_s"]
+    """Seconds from the start to the last arrival of a first turn; 0 without requests. Later turns come while others are answered,
+    so they go on to arrive after the load has ceased."""
+    arrivals = trace.requests["arrival_s"][trace.requests["follows"] == 0]
     return float(np.nanmax(arrivals)) if np.isfinite(arrivals).any() else 0.0
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from simulator.errors import SimulatorError
 from simulator.results.outcome import RunResult
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 8
 
 

@@ -9,6 +9,7 @@ from planning_fixtures import small
 from workloads import workload, write_lines
 
 from simulator.planning import loads
+from simulator.planning.capacity import queueing_point
 from simulator.planning.loads import CHECK, WHOLE, at_rate, flows, full_server
 from simulator.scenario import load
 from simulator.simulation import bind
@@ -75,3 +76,16 @@ def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path)
     calm = whole(0.7 * full.requests_per_s)
     assert calm.keeps_up(0.02)
     assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
+
+
+def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path) -> None:
+    """Their later turns wait for the earlier ones, so at any rate as many leave as come once the last conversation has begun."""
+    talks = "sessions: {kind: conversation, turns: 4, think: 2}"
+    scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
+    bound = bind(scenario, scenario.deployments[0])
+    full = full_server(bound, sample(scenario.workload, scenario.seed))
+    flow = flows(bound, scenario.workload, full, scenario.seed, CHECK)
+    assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
+    assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
+    found = queueing_point(flow, full.requests_per_s)
+    assert 0.7 * full.requests_per_s < found.value < 3 * full.requests_per_s

@@ -73,3 +73,13 @@ def test_a_queue_at_its_limit_is_rarely_called_overloaded():
 def test_a_queue_well_over_its_limit_is_nearly_always_found_out():
     found = [judge(queue(1.5, 1000, seed), open_loop=True).verdict for seed in range(50)]
     assert found.count("overloaded") >= 49
+
+
+def test_later_turns_that_come_after_the_load_has_ceased_hide_no_growth():
+    first, later = np.arange(400.0), 800.0 + 2 * np.arange(400.0)
+    run = single_server(np.concatenate([first, later]), np.full(800, 2.0))
+    assert judge(run, open_loop=True).verdict != "overloaded"
+    run.requests["follows"][400:] = 1
+    found = judge(run, open_loop=True)
+    assert found.verdict == "overloaded"
+    assert found.drift_per_s == pytest.approx(0.5, abs=0.05)
