@@ -57,7 +57,7 @@ def _say(error: Any, location: Location) -> str:
     if kind == "missing":
         return "is missing"
     if kind in UNKNOWN_FIELD:
-        return f"unknown field{_offer(str(location[-1]), _fields_at(location[:-1]))}"
+        return f"unknown field{_offer(str(location[-1]), _fields_at(location[:-1], variant=error['loc'][-2:-1]))}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind.startswith("union_tag"):
@@ -98,11 +98,13 @@ def schema() -> dict[str, Any]:
     return TypeAdapter(Scenario).json_schema()
 
 
-def _fields_at(location: Location) -> list[str]:
-    """The names of the fields that may stand at a location."""
+def _fields_at(location: Location, variant: Location = ()) -> list[str]:
+    """The names of the fields that may stand at a location, of one variant of a union where `variant` names its kind."""
     if location == ("engine",):
         return sorted(["version", *(f.name for f in dataclasses.fields(EngineArgs))])
-    return sorted({name for node in _schemas_at(location) for name in node.get("properties", {}) if name != "kind"})
+    nodes = [node.get("properties", {}) for node in _schemas_at(location)]
+    nodes = [node for node in nodes if node.get("kind", {}).get("const") in variant] or nodes
+    return sorted({name for node in nodes for name in node if name != "kind"})
 
 
 def _kinds_at(location: Location) -> list[str]:

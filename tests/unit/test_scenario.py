@@ -95,6 +95,7 @@ MISTAKES = [
     ("rate: 4/s", "rate: -4/s", r"case.yaml:4:29: workload.arrivals.rate: "),
     ("rate: 4/s", "rate: 4/parsec", r"case.yaml:4:29: workload.arrivals.rate: .*/s"),
     ("rate: 4/s", "ratte: 4/s", r"case.yaml:4:29: workload.arrivals.ratte: unknown field; did you mean 'rate'"),
+    ("rate: 4/s", "rate: 4/s, cv: 2", r"case.yaml:4:40: workload.arrivals.cv: unknown field; known: rate$"),
     ("requests: 100", "requests: 0", r"case.yaml:7:3: workload.requests: .*greater than or equal to 1, not 0"),
     ("requests: 100", "requests: many", r"case.yaml:7:3: workload.requests: must be a whole number, not 'many'"),
     (
