@@ -107,7 +107,9 @@ class _Search:
             nearer = _OVERLOAD * seen.completed_per_s
             near = rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm
             if seen.grows and near and self.check is not self.flow and self.left > 0:
-                rate = min(rate, _CROWDED * seen.completed_per_s)
+                self.high = min(self.high, rate)
+                crowded = _CROWDED * seen.completed_per_s
+                rate = crowded if calm < crowded < rate else rate
                 seen = self.ask_longer(rate)
             if not seen.grows:
                 calm = max(calm, rate)
