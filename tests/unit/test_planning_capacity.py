@@ -133,7 +133,7 @@ def test_growth_that_only_the_short_run_sees_does_not_count() -> None:
 
 
 def test_a_rate_that_was_seen_to_keep_up_is_not_taken_for_a_crowded_one() -> None:
-    """A backlog halves it: a tenth above what it completes then, it keeps up, so the rate that it was seen to grow at measures it."""
+    """A backlog halves it, and a tenth above what it then completes it keeps up."""
     server, check = Server(10.0, with_backlog=5.0), Server(10.0, with_backlog=5.0)
     found = queueing_point(server, 7.0, check=check)
     assert found.value == pytest.approx(10.0, rel=0.03)
