@@ -30,11 +30,14 @@ class Document:
 
     def written(self, location: Location) -> Location:
         """The parts of a location that stand in the document, without the tags that validation puts between."""
-        node: Any = self.root
+        node, tag = self.root, None
         kept: list[str | int] = []
         for part in location:
-            if (key := _key_of(node, part)) is not _ABSENT:
+            if part == tag:
+                tag = None
+            elif (key := _key_of(node, part)) is not _ABSENT:
                 node = node[key]
+                tag = node.get("kind") if isinstance(node, Mapping) else None
                 kept.append(part)
         return tuple(kept)
 

@@ -62,7 +62,7 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
     drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if drawn.previous is not None:
-        talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
+        talks = sample(workload.evened(round(WHOLE * max(share, _TALKS))), seed)
         return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
     wanted = round(WHOLE * share)
     many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))

@@ -222,3 +222,11 @@ def test_what_is_written_is_known_without_reading_it_again(file):
     scenario = load(file)
     read = Document(file, parse_yaml(dump(scenario), file)).plain()
     assert repr(dumped(scenario).plain()) == repr(read)
+
+
+def test_a_field_that_is_called_like_its_own_kind_is_told_from_it(tmp_path: Path) -> None:
+    prefix = "  prefix: {kind: documents, documents: 5, tokens: 9}\n  requests: 100\n"
+    with pytest.raises(
+        ScenarioError, match=r"workload.prefix.tokens: unknown field; known: document_len, documents, per_request"
+    ):
+        read(tmp_path, TEXT.replace("  requests: 100\n", prefix))
