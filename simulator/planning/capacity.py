@@ -47,6 +47,10 @@ class Standing:
     surely_missed: bool
 
 
+class NoQueueingPoint(SimulatorError):
+    """The requests at hand show no rate at which the backlog grows."""
+
+
 def queueing_point(
     flow: Callable[[float], Flow],
     guess_per_s: float,
@@ -65,7 +69,7 @@ def queueing_point(
 
     `check`, `flow` itself unless given, may be shorter. It is asked first everywhere; `flow` measures the capacity, and decides
     where the shorter one does not show what is expected.
-    Raises SimulatorError when no rate overloads it.
+    Raises NoQueueingPoint when no rate overloads it.
     """
     search = _Search(flow, check or flow, tolerance, most)
     crowded = search.overload(guess_per_s)
@@ -120,7 +124,7 @@ class _Search:
             if near:
                 return seen
             rate = nearer
-        raise SimulatorError(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")
+        raise NoQueueingPoint(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")
 
     def bears_out(self, below: float, above: float) -> bool:
         """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""

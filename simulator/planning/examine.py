@@ -40,9 +40,13 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     result = _with_run(scenario, bound, result, run)
     if not (curve and run.metrics["finished"]):
         return result
+    from simulator.planning.capacity import NoQueueingPoint
     from simulator.planning.limits import with_limits
 
-    return with_limits(scenario, bound, result, run, requests)
+    try:
+        return with_limits(scenario, bound, result, run, requests)
+    except NoQueueingPoint as reason:
+        return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
 
 
 def _source(scenario: Scenario) -> Source | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.engine.recorder import Trace
-from simulator.planning.capacity import Flow
+from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
@@ -21,7 +21,7 @@ from simulator.workload.workload import Workload
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
 CHECK, _TALKS = 0.25, 0.5
-_BATCHES = 20
+_BATCHES, _FEWEST = 20, 200
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
@@ -58,13 +58,18 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     and bursts of either would only blur the answer. The first ones fill the batch at once, for just above its capacity a server
     that starts empty fills so slowly that it seems to keep up. What prompts share depends on their order, which is kept then.
     Conversations begin at even distances, half of WHOLE at least; their later turns come when the earlier ones are answered.
+    Raises NoQueueingPoint for a trace of few requests that share prefixes: the same again would find them all in the cache.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
     drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
+    if workload.trace is None and len(drawn) < WHOLE:
+        drawn = sample(workload.at_rate(1.0).evened(WHOLE), seed)
     if drawn.previous is not None:
-        talks = sample(workload.evened(round(WHOLE * max(share, _TALKS))), seed)
+        talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
         return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
     wanted = round(WHOLE * share)
+    if drawn.hashes is not None and len(drawn) < _FEWEST:
+        raise NoQueueingPoint(f"{len(drawn):,} requests that share prefixes are too few to overload it for long")
     many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
     places = np.maximum(0, np.arange(len(many)) - min(round(full.sequences), len(many) // 10))
     return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
+from simulator.planning.capacity import NoQueueingPoint
 from simulator.planning.costs import price_of
 from simulator.planning.execution import Machine, Processes, each
 from simulator.planning.limits import capacity
@@ -204,9 +205,12 @@ def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -
 
 
 def _capacity(task: tuple[Scenario, Deployment]) -> Estimate | None:
-    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains."""
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it."""
     scenario, deployment = task
-    found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
+    try:
+        found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
+    except NoQueueingPoint:
+        return None
     return found.slo if scenario.promises else found.queueing
 
 

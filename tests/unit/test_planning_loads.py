@@ -11,6 +11,7 @@ from workloads import workload, write_lines
 from simulator.planning import loads
 from simulator.planning.capacity import queueing_point
 from simulator.planning.loads import CHECK, WHOLE, at_rate, flows, full_server
+from simulator.planning.review import review
 from simulator.scenario import load
 from simulator.simulation import bind
 from simulator.workload.sampling import sample
@@ -89,3 +90,26 @@ def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Pa
     assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
     found = queueing_point(flow, full.requests_per_s)
     assert 0.7 * full.requests_per_s < found.value < 3 * full.requests_per_s
+
+
+def test_a_handful_of_requests_that_share_prefixes_has_no_queueing_point_and_the_result_says_why(tmp_path: Path) -> None:
+    rows = [f'{{"timestamp": {1000 * i}, "input_length": 600, "output_length": 9, "hash_ids": [1, {i}]}}' for i in range(9)]
+    write_lines(tmp_path / "few.jsonl", rows)
+    text = small(tmp_path).read_text("utf-8")
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        f"{text[: text.index('workload:')]}workload: {{trace: {{path: few.jsonl}}}}\n{text[text.index('slo:') :]}", "utf-8"
+    )
+    found = review(load(path)).deployments[0]
+    assert found.queueing_point is None
+    assert found.verdict == "stable"
+    assert "no queueing point and no curve: 9 requests that share prefixes are too few to overload it for long" in found.notes
+
+
+def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(tmp_path: Path) -> None:
+    text = small(tmp_path, ("requests: 400", "requests: 1\n  prefix: {kind: shared_prefix, system_prompt_len: 64}")).read_text(
+        "utf-8"
+    )
+    path = tmp_path / "one.yaml"
+    path.write_text(text.replace("{kind: poisson, rate: 20/s}", "{kind: stages, rates: [10/s, 30/s], every: 60 s}"), "utf-8")
+    assert review(load(path)).deployments[0].queueing_point is not None
