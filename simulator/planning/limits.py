@@ -57,7 +57,7 @@ class Capacity:
 
 
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
-    """What a deployment that starts carries, from short searches and without a curve."""
+    """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
     full, many = full_server(bound, requests), fleet(bound)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
     queueing = _queueing(scenario, bound, full, CHECK)
@@ -67,7 +67,7 @@ def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
 def with_limits(
     scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
-    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out."""
+    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
     queueing = _queueing(scenario, bound, full, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None

@@ -21,7 +21,8 @@ from simulator.workload.workload import Workload
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
 CHECK, _TALKS = 0.25, 0.5
-_BATCHES, _FEWEST = 20, 200
+_BATCHES = 20
+_FEWEST = 10 * _BATCHES
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
@@ -67,9 +68,9 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     if drawn.previous is not None:
         talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
         return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
-    wanted = round(WHOLE * share)
     if drawn.hashes is not None and len(drawn) < _FEWEST:
         raise NoQueueingPoint(f"{len(drawn):,} requests that share prefixes are too few to overload it for long")
+    wanted = round(WHOLE * share)
     many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
     places = np.maximum(0, np.arange(len(many)) - min(round(full.sequences), len(many) // 10))
     return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)

@@ -144,7 +144,7 @@ def remedy_line(d: DeploymentResult, demand: float | None) -> str:
     """The nearest thing that would help, empty when nothing is known or needed.
 
     Where one of several replicas' capacity is known, it is how many of them the demand needs; at most so many where there is an
-    SLO, for a router that sends each request to a replica at leisure keeps it with fewer.
+    SLO, for a router that sends each request to the replica with the least to do keeps it with fewer.
     """
     if d.remedies or not d.runs or not demand or (d.verdict == "stable" and d.slo_met is not False):
         return d.remedies[0] if d.remedies else ""
