@@ -9,11 +9,11 @@ from pathlib import Path
 
 from oracle import Oracle
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.router import LeastOutstanding, RoundRobin, Router
-from simulator.engine.source import OpenLoop
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.fleet.router import LeastOutstanding, RoundRobin, Router
+from simulator.engine.load import OpenLoop
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
 from simulator.scenario import Scenario, load

@@ -11,7 +11,7 @@ from benchmarks import goals
 from benchmarks.cases import CHAT, LONG, REPLICAS, STARVED, TURNS, Case
 from benchmarks.goals import Figure, Goal
 from benchmarks.measure import bare_timeout_s, cpu_seconds, ratio
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.errors import NotModelled
 from simulator.workload.requests import Requests
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.load import ClosedLoop, OpenLoop, Source
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import KvGroup, Limits
 from simulator.latency import calibration
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 from oracle import Oracle
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.load import ClosedLoop, OpenLoop, Source
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.engine.scheduler.config import KvGroup, Limits
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 

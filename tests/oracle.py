@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator.engine.limits import Limits
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity
-from simulator.engine.source import ClosedLoop
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 

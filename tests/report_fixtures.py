@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.results.binding import binding
 from simulator.results.metrics import measure, sample, window_latencies

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulator.engine.recorder import FINISHED, REFUSED, Trace
+from simulator.engine.record import FINISHED, REFUSED, Trace
 
 
 def trace(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.errors import SimulatorError
 from simulator.results.metrics import METRICS
 from simulator.results.outcome import DeploymentResult, Estimate, RunResult

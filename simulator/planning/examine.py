@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simulator.amounts import number, plural
-from simulator.engine.source import Source
+from simulator.engine.load import Source
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime

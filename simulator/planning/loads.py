@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
-from simulator.engine.source import Source
+from simulator.engine.load import Source
+from simulator.engine.record import Trace
 from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
 from simulator.planning.loads import copies

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.results.outcome import CurvePoint, DeploymentResult
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from simulator.amounts import plural
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.report import frames, theme, words
 from simulator.report.figures import (
     NO_STEP,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.results.outcome import Binding, Resource
 
 _RARELY = 0.05

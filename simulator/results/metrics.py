@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
 from simulator.results.slo import Promise, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies

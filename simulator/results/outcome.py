@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import InstanceOf
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.amounts import number
-from simulator.engine.recorder import REFUSED, Trace
+from simulator.engine.record import REFUSED, Trace
 
 Floats = NDArray[np.float64]
 Steady = Literal["stable", "saturated", "overloaded"]

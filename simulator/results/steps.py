@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.latency.step import StepTime
 from simulator.results.outcome import Resource
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import FINISHED, Trace
+from simulator.engine.record import FINISHED, Trace
 
 if TYPE_CHECKING:
     import polars as pl

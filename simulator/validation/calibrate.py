@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.source import Source
+from simulator.engine.load import Source
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
 from simulator.latency.frontend import FrontEnd

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.load import ClosedLoop, OpenLoop, Source
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
 from simulator.validation.measurements import Row, Skipped, read_table

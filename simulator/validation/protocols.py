@@ -10,10 +10,10 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import FINISHED, Trace
-from simulator.engine.source import OpenLoop, Source
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.load import OpenLoop, Source
+from simulator.engine.record import FINISHED, Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, apply
 from simulator.latency.frontend import FrontEnd

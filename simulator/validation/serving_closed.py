@@ -12,8 +12,8 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import Model, MoeMlp, model
-from simulator.engine.recorder import inter_token_latencies
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.load import ClosedLoop, OpenLoop, Source
+from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd

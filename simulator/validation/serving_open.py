@@ -9,7 +9,7 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd

@@ -12,8 +12,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
-from simulator.engine.recorder import Trace
-from simulator.engine.source import ClosedLoop, Source
+from simulator.engine.load import ClosedLoop, Source
+from simulator.engine.record import Trace
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.source import OpenLoop, Source
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.load import OpenLoop, Source
+from simulator.engine.record import Trace
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from analytical.queues import STEP_S, ask, assert_law, replica, run, runs, settled, tokens, window
 
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import timeline
-from simulator.engine.source import ClosedLoop
+from simulator.engine.load import ClosedLoop
+from simulator.engine.record import timeline
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.theory import closed_loop_rate, little, repairman_rate
 from simulator.workload.requests import Requests

@@ -3,7 +3,7 @@
 import numpy as np
 from analytical.queues import STEP_S, assert_law, replica, run, tokens
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import Trace
 from simulator.workload.requests import Requests
 
 BATCH, BATCHES = 8, 400

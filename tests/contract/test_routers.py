@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from by_hand import limits, step_time
 
-from simulator.engine.cluster import serve
-from simulator.engine.recorder import FINISHED, TIMED_OUT
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.load import ClosedLoop, OpenLoop, Source
+from simulator.engine.record import FINISHED, TIMED_OUT
 from simulator.spec import variants
 from simulator.workload.requests import BlockHashes, Requests
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_fixtures import step_time
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.scheduler.config import Limits
 from simulator.report.frames import ecdf, level, thin
 from simulator.results.metrics import METRICS, measure, sample
 from simulator.results.slo import Promise

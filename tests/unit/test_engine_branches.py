@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulator.engine.branches import Branches, Path, branch_at, pieces
+from simulator.engine.kv.prefix_tree import Branches, Path, branch_at, pieces
 from simulator.errors import NotModelled
 from simulator.workload.requests import BlockHashes
 

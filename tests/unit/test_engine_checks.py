@@ -7,9 +7,9 @@ import pytest
 from by_hand import ONE_SECOND, asked, limits, served, step_time
 from pydantic import ValidationError
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup
-from simulator.engine.source import ClosedLoop
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import KvGroup
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.step import Window
 

@@ -5,8 +5,8 @@ import math
 import pytest
 from by_hand import asked, limits, per_step, served, step_time, times
 
-from simulator.engine.recorder import CANCELLED, FINISHED, TIMED_OUT
-from simulator.engine.source import ClosedLoop, OpenLoop
+from simulator.engine.load import ClosedLoop, OpenLoop
+from simulator.engine.record import CANCELLED, FINISHED, TIMED_OUT
 from simulator.errors import SimulatorError
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime, Window
 from simulator.planning.ceiling import ceiling, decode_step, running_context
 from simulator.workload.requests import Requests

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from traces import served, trace
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.step import StepTime
 from simulator.results.binding import binding
 from simulator.results.steps import resource_seconds, step_seconds

@@ -4,7 +4,7 @@ import pytest
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
-from simulator.engine.limits import KvGroup, Limits
+from simulator.engine.scheduler.config import KvGroup, Limits
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.simulation import kv_pool
 

@@ -11,9 +11,9 @@ from shared import SHARED, needs_shared
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.source import ClosedLoop
+from simulator.engine.fleet.fleet import serve
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import Limits
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.engine.branches import Branch, branch_at
+from simulator.engine.kv.prefix_tree import Branch, branch_at
 from simulator.engine.request import Request
 
 Key = tuple[Branch | None, int, int]

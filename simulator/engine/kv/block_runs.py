@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from simulator.engine.branches import Branch
+from simulator.engine.kv.prefix_tree import Branch
 
 
 @dataclass(slots=True, eq=False)

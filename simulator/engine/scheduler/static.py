@@ -9,9 +9,9 @@ Source: Yu et al., Orca: A Distributed Serving System for Transformer-Based Gene
 
 from __future__ import annotations
 
-from simulator.engine.limits import Limits
 from simulator.engine.request import Request
-from simulator.engine.scheduler import Scheduler
+from simulator.engine.scheduler.config import Limits
+from simulator.engine.scheduler.vllm import Scheduler
 
 
 class StaticScheduler(Scheduler):

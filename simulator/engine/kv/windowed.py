@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simulator.engine.block_cache import BlockCache
-from simulator.engine.limits import Limits
-from simulator.engine.prefix_cache import PrefixCache
+from simulator.engine.kv.grouped_cache import BlockCache
+from simulator.engine.kv.prefix_cache import PrefixCache
 from simulator.engine.request import Request
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.windows import WindowSums
+from simulator.engine.scheduler.config import Limits
+from simulator.engine.scheduler.vllm import Scheduler
+from simulator.engine.scheduler.windows import WindowSums
 
 
 class HybridScheduler(Scheduler):

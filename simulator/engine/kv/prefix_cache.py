@@ -10,7 +10,7 @@ hit.
 Source: vLLM vllm/v1/core/kv_cache_manager.py `get_computed_blocks`, `allocate_slots`; block_pool.py `cache_full_blocks`,
 `get_new_blocks`, `touch`, `free_blocks`; sched/async_scheduler.py `_update_request_with_output`.
 
-Three things make it quick and keep it exact. Contents are places on branches (branches.py), so a prefix of hundreds of blocks is
+Three things make it quick and keep it exact. Contents are places on branches (prefix_tree.py), so a prefix of hundreds of blocks is
 a few numbers. Blocks that were filled together are one extent, split where a later prompt departs from it. And what nobody can
 see yet is put off: blocks that decoding fills are registered only when somebody could find them, when the request that fills them
 lets go of its blocks or another one comes along the same branches (`growing`); what free blocks hold is forgotten only before the
@@ -23,8 +23,8 @@ import sys
 from collections.abc import Sequence
 from operator import attrgetter
 
-from simulator.engine.branches import Branch, Path, branch_at, pieces
-from simulator.engine.extents import Extent, FreeQueue
+from simulator.engine.kv.block_runs import Extent, FreeQueue
+from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
 from simulator.engine.request import Request
 
 _NONE: Sequence[Extent] = ()

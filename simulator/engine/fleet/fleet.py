@@ -10,22 +10,22 @@ from functools import cache, partial
 
 import numpy as np
 
-from simulator.engine.block_cache import BlockCache
-from simulator.engine.branches import Branches
-from simulator.engine.checks import check_requests, most_tokens, why_never
+from simulator.engine.admission import check_requests, most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
-from simulator.engine.durations import Durations, in_seconds, in_ticks
-from simulator.engine.hybrid import BlockwiseScheduler, HybridScheduler
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.prefix_cache import PrefixCache
+from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
+from simulator.engine.instance.instance import Replica
+from simulator.engine.kv.grouped_cache import BlockCache
+from simulator.engine.kv.prefix_cache import PrefixCache
+from simulator.engine.kv.prefix_tree import Branches
+from simulator.engine.kv.windowed import BlockwiseScheduler, HybridScheduler
+from simulator.engine.load import OpenLoop, Source
 from simulator.engine.progress import Progress
-from simulator.engine.recorder import REFUSED, TIMED_OUT, Recorder, Trace
-from simulator.engine.replica import Replica
+from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, Trace
 from simulator.engine.request import Request
-from simulator.engine.router import RoundRobin, Router
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.source import OpenLoop, Source
-from simulator.engine.static import StaticScheduler
+from simulator.engine.scheduler.config import KvGroup, Limits
+from simulator.engine.scheduler.static import StaticScheduler
+from simulator.engine.scheduler.vllm import Scheduler
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests

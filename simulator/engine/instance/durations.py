@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import Limits
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 

@@ -30,12 +30,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
-from simulator.engine.limits import Limits
-from simulator.engine.prefix_cache import PrefixCache
-from simulator.engine.queues import PriorityQueue, rank
+from simulator.engine.kv.prefix_cache import PrefixCache
 from simulator.engine.request import Request
-from simulator.engine.windows import WindowSums
+from simulator.engine.scheduler.config import Limits
+from simulator.engine.scheduler.decoding import ORDER_BITS, ORDER_MASK, Decoding
+from simulator.engine.scheduler.queues import PriorityQueue, rank
+from simulator.engine.scheduler.windows import WindowSums
 
 Chunk = tuple[Request, int, bool]
 NOBODY: Sequence[Request] = ()

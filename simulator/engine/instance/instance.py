@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from simulator.engine.clock import FIRST_REPLICA, Alarm, Clock
-from simulator.engine.durations import Durations
-from simulator.engine.recorder import Log, Recorder, pack_ended, pack_planned
+from simulator.engine.instance.durations import Durations
+from simulator.engine.record import Log, Recorder, pack_ended, pack_planned
 from simulator.engine.request import Request
-from simulator.engine.scheduler import NOBODY, Scheduler
+from simulator.engine.scheduler.vllm import NOBODY, Scheduler
 
 
 class Replica:

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 
-from simulator.engine.limits import Limits
+from simulator.engine.load import ClosedLoop, Source
 from simulator.engine.request import Request
-from simulator.engine.source import ClosedLoop, Source
+from simulator.engine.scheduler.config import Limits
 from simulator.errors import SimulatorError
 from simulator.workload.requests import Requests
 

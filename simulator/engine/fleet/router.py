@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from simulator.engine.branches import Branch, Path, pieces
-from simulator.engine.replica import Replica
+from simulator.engine.instance.instance import Replica
+from simulator.engine.kv.prefix_tree import Branch, Path, pieces
 from simulator.engine.request import Request
 from simulator.spec import Natural, spec
 

@@ -8,9 +8,9 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from simulator.engine.branches import NOTHING, Branches
 from simulator.engine.clock import Alarm, Clock
-from simulator.engine.durations import Ticks
+from simulator.engine.instance.durations import Ticks
+from simulator.engine.kv.prefix_tree import NOTHING, Branches
 from simulator.engine.request import Request
 from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
