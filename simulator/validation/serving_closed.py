@@ -12,7 +12,7 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import Model, MoeMlp, model
-from simulator.engine.load import ClosedLoop, OpenLoop, Source
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
@@ -110,7 +110,7 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     return Prediction(found, server, stated and not (users and is_capped(row, users)))
 
 
-def load_of(row: Row) -> tuple[Requests, Source]:
+def load_of(row: Row) -> tuple[Requests, Load]:
     """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
     where that is `inf`."""
     if text(row, "concurrency"):
