@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import gpu
+from simulator.catalog.gpus import ComputeType, gpu
 from simulator.catalog.models import Model, MoeMlp, model
+from simulator.catalog.quantizations import runs_as
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError
@@ -237,8 +238,15 @@ def _beats_the_datasheet(row: Row, server: Server, tokens: int) -> bool:
 
     Benchmark tools draw prompts from one seed, so a run's first prompts are those of the run before.
     """
-    flops = 0.85 * server.gpu.flops["bf16"] * server.args.tensor_parallel_size
+    fastest = max(server.gpu.flops[kind] for kind in _computing(server))
+    flops = 0.85 * fastest * server.args.tensor_parallel_size
     return (number(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
+
+
+def _computing(server: Server) -> set[ComputeType]:
+    """The number types that the server's matmuls run in."""
+    forms = server.quantization.formats.values() if server.quantization else ()
+    return {runs_as(form, server.gpu).compute for form in (None, *forms)}
 
 
 def _alike(prompt: Ints, cached: int) -> BlockHashes:
@@ -254,19 +262,18 @@ def _from_name(source: str) -> Server:
     """Model, GPU and dtype from a file's name; vLLM 0.30 with a 16,384-token limit."""
     found = re.search(r"_(?P<gpu>[a-z]+\d+[a-z]*)_(?P<model>.+?)_(?P<dtype>bf16|fp8|int4)\.csv$", source)
     if found is None:
-        from simulator.errors import MeasurementError
-
         raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
     base, card = model(found["model"]), gpu(found["gpu"])
     form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
     args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
-    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=_PRINTED.get((base.name, card.name)))
+    printed = _PRINTED.get((base.name, card.name, found["dtype"]))
+    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
 
 
 _BLOCK = 16
 
 # KV tokens that vLLM printed: silybench-data (CC BY 4.0).
-_PRINTED = {("qwen3-8b", "h100-sxm"): 377_024}
+_PRINTED = {("qwen3-8b", "h100-sxm", "bf16"): 377_024}
 
 MANY = Reader(
     "runs of many servers, at a concurrency or a rate",
