@@ -1,21 +1,20 @@
-"""Where the rooms meet: a scenario's deployment becomes a memory plan, a step time, limits, and a simulation."""
+"""A scenario's deployment bound and simulated."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
-from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import RunRecord
-from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency import calibration
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
-from simulator.memory.plan import MemoryPlan, plan_memory
+from simulator.memory.plan import MemoryPlan
 from simulator.scenario import Deployment, Scenario
+from simulator.server import DoesNotStart, plan_server
 from simulator.units import GB
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
@@ -28,6 +27,7 @@ class Bound:
     deployment: Deployment
     model: Model
     plan: MemoryPlan
+    target: Target
     step_time: StepTime | None
     limits: SchedulerConfig | None
 
@@ -39,58 +39,20 @@ class Bound:
 
 def bind(scenario: Scenario, deployment: Deployment) -> Bound:
     """The memory plan of a deployment and, where it starts, the step time and limits of one replica."""
-    model = scenario.model_of(deployment)
-    quantization = deployment.quantization or model.quantization
-    plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
-    if plan.outcome != "starts":
-        return Bound(deployment, model, plan, None, None)
-    step_time = scenario.latency.bind(target(plan, deployment))
-    if scenario.calibration is not None:
-        measured = calibration.load(scenario.calibration).find(model, quantization, deployment.gpu, plan.args)
-        step_time = calibration.apply(step_time, measured)
-    return Bound(deployment, model, plan, step_time, _limits(plan.args, plan))
-
-
-def target(plan: MemoryPlan, deployment: Deployment) -> Target:
-    """What the step time of a planned deployment is bound to."""
-    link = deployment.link_gb_per_s * GB if deployment.link_gb_per_s else None
-    return Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link)
-
-
-def _limits(args: EngineArgs, plan: MemoryPlan) -> SchedulerConfig:
-    assert args.block_size is not None and args.max_num_seqs is not None and args.max_num_batched_tokens is not None
-    blocks, groups, states = kv_pool(plan)
-    return SchedulerConfig(
-        kv_blocks=blocks,
-        kv_groups=groups,
-        state_blocks=states,
-        block_size=args.block_size,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        max_model_len=args.max_model_len,
-        long_prefill_token_threshold=args.long_prefill_token_threshold,
-        max_num_partial_prefills=args.max_num_partial_prefills,
-        scheduling_policy=args.scheduling_policy,
-        enable_chunked_prefill=bool(args.enable_chunked_prefill),
-        enable_prefix_caching=bool(args.enable_prefix_caching),
-        reserve_full_prompt=bool(args.scheduler_reserve_full_isl),
-        async_scheduling=bool(args.async_scheduling),
+    found = plan_server(
+        scenario.model_of(deployment),
+        deployment.quantization,
+        deployment.gpu,
+        deployment.engine_args(),
+        scenario.engine,
+        latency=scenario.latency,
+        calibration=None if scenario.calibration is None else calibration.load(scenario.calibration),
+        link_bytes_per_s=deployment.link_gb_per_s and deployment.link_gb_per_s * GB,
     )
-
-
-def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...], int]:
-    """The blocks that requests share, one being vLLM's null block; the layer groups that take them; those of a sequence's states.
-
-    Where groups differ in block size, or ranks split a sequence's tokens, the pool is that of one group which holds as many
-    sequences of max_model_len.
-    """
-    states = sum(layer.states for layer in plan.layout.groups if layer.kind == "state")
-    growing = [layer for layer in plan.layout.groups if layer.kind != "state" or not layer.states]
-    if plan.layout.shards > 1 or any(layer.block_size != plan.layout.block_size for layer in growing) or not growing:
-        return max(1, plan.scheduler_blocks - 1), (KvGroup(),), 0
-    reaches = Counter(layer.reach or None for layer in growing)
-    groups = tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
-    return max(1, plan.num_gpu_blocks - 1), groups, states
+    model = found.plan.model
+    if isinstance(found, DoesNotStart):
+        return Bound(deployment, model, found.plan, found.target, None, None)
+    return Bound(deployment, model, found.plan, found.target, found.step_time, found.limits)
 
 
 def source_of(workload: Workload) -> Load:

@@ -1,6 +1,6 @@
 """Small models built by hand, with the layer patterns that decide how a KV cache is laid out."""
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.models import DenseMlp, GatedDeltaNet, GroupedQueryAttention, LatentAttention, Layer, Model
 
 
@@ -36,6 +36,17 @@ def model_of(*mixers: object, **fields: object) -> Model:
     return Model(**{**values, **fields})
 
 
-def resolved(**fields: object) -> EngineArgs:
-    """Engine arguments with what the KV layout reads filled in."""
-    return EngineArgs(**{"max_model_len": 8192, "max_num_seqs": 256, "max_num_batched_tokens": 2048, **fields})
+def resolved(**fields: object) -> ResolvedArgs:
+    """Engine arguments as an engine runs with them."""
+    settled = {
+        "gpu_memory_utilization": 0.9,
+        "max_model_len": 8192,
+        "max_num_seqs": 256,
+        "max_num_batched_tokens": 2048,
+        "block_size": 16,
+        "enable_prefix_caching": False,
+        "enable_chunked_prefill": True,
+        "async_scheduling": False,
+        "scheduler_reserve_full_isl": False,
+    }
+    return ResolvedArgs(**{**settled, **fields})

@@ -8,45 +8,15 @@ from functools import cache
 from typing import Any, Literal
 
 from simulator.catalog import stanzas
+from simulator.catalog.engine_args import EngineArgs as EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.errors import SimulatorError, UnknownName
-from simulator.spec import Count, Fraction, Natural, NonNegative, spec
+from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
-KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
 Family = Literal["vllm", "sglang", "tensorrt-llm"]
-
-
-@spec
-class EngineArgs:
-    """Engine arguments under vLLM's names. None means the engine's own default for the GPU and version.
-
-    `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
-    `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
-    """
-
-    tensor_parallel_size: Count = 1
-    pipeline_parallel_size: Count = 1
-    data_parallel_size: Count = 1
-    decode_context_parallel_size: Count = 1
-    enable_expert_parallel: bool = False
-    gpu_memory_utilization: Fraction | None = None
-    max_model_len: Count | None = None
-    max_num_seqs: Count | None = None
-    max_num_batched_tokens: Count | None = None
-    block_size: Count | None = None
-    kv_cache_dtype: KvCacheDtype = "auto"
-    kv_cache_memory_bytes: Count | None = None
-    num_gpu_blocks_override: Count | None = None
-    enforce_eager: bool = False
-    enable_prefix_caching: bool | None = None
-    enable_chunked_prefill: bool | None = None
-    long_prefill_token_threshold: Natural = 0
-    max_num_partial_prefills: Count = 1
-    scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
-    async_scheduling: bool | None = None
-    scheduler_reserve_full_isl: bool | None = None
 
 
 @spec
@@ -106,7 +76,7 @@ class Engine:
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
 
-    def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> EngineArgs:
+    def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 
         Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
@@ -118,7 +88,7 @@ class Engine:
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
         caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not _is_hybrid(model))
-        return dataclasses.replace(
+        return ResolvedArgs.of(
             args,
             gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
             max_model_len=length,
@@ -135,12 +105,12 @@ class Engine:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
         return self.family != "vllm" or _release(self.version) >= _release(version)
 
-    def largest_cudagraph(self, args: EngineArgs) -> int:
-        """The largest batch for which the engine captures a CUDA graph, from resolved arguments; 0 with enforce_eager."""
+    def largest_cudagraph(self, args: ResolvedArgs) -> int:
+        """The largest batch for which the engine captures a CUDA graph; 0 with enforce_eager."""
         if args.enforce_eager:
             return 0
         largest = self.max_cudagraph_capture_size
-        return min(2 * args.max_num_seqs, largest) if self.cudagraphs_follow_max_num_seqs and args.max_num_seqs else largest
+        return min(2 * args.max_num_seqs, largest) if self.cudagraphs_follow_max_num_seqs else largest
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from simulator.catalog.engines import EngineArgs
     from simulator.validation.calibrate import Report
-    from simulator.validation.protocols import Server
+    from simulator.validation.protocols import MeasuredServer
 
 
 def calibrate(
@@ -56,13 +56,13 @@ def calibrate(
     console.print(f"wrote {out}", highlight=False, markup=False)
 
 
-def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> Server:
+def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> MeasuredServer:
     from simulator import catalog
-    from simulator.validation.protocols import Server
+    from simulator.validation.protocols import MeasuredServer
 
     base = catalog.model(model)
     form = catalog.quantization(quantization) if quantization else base.quantization
-    return Server(base, form, catalog.gpu(gpu), catalog.engine(engine), args)
+    return MeasuredServer(base, form, catalog.gpu(gpu), catalog.engine(engine), args)
 
 
 def _model_in(measurements: list[Path]) -> str:

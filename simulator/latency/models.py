@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.models import Model
 from simulator.errors import NotModelled
 from simulator.latency.parts import add, parts
@@ -95,14 +95,14 @@ class Measured:
 LatencySpec = Annotated[Constant | Linear | Roofline | Silicon | Measured, Field(discriminator="kind")]
 
 
-def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
-    tokens, sequences = args.max_num_batched_tokens or 0, args.max_num_seqs or 0
+def _from_profile(profile: Profile, model: Model, args: ResolvedArgs) -> StepTime:
+    tokens, sequences = args.max_num_batched_tokens, args.max_num_seqs
     if tokens > profile.layer.largest or sequences > profile.sampled.largest:
         raise NotModelled(
             f"the profile was measured to {profile.layer.largest} tokens and {profile.sampled.largest} sequences a step; "
             f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further"
         )
-    if (args.max_model_len or 0) > (longest := profile.attention.longest_context):
+    if args.max_model_len > (longest := profile.attention.longest_context):
         raise NotModelled(
             f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. "
             "Lower it, or measure further"
@@ -119,8 +119,6 @@ def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
     )
 
 
-def _affine(args: EngineArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:
-    if args.max_num_batched_tokens is None or args.max_num_seqs is None:
-        raise ValueError("engine arguments must be resolved before a deployment is bound")
+def _affine(args: ResolvedArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:
     tokens = token * np.arange(args.max_num_batched_tokens + 1, dtype=np.float64)
     return StepTime(tokens, np.zeros(args.max_num_seqs + 1), sequence, context, 0.0, constant)

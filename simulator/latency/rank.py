@@ -145,8 +145,6 @@ class Rank:
 def rank(target: Target) -> Rank:
     """One rank of the target."""
     model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
-    if args.max_num_batched_tokens is None or args.max_num_seqs is None:
-        raise ValueError("engine arguments must be resolved before a deployment is bound")
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
     return Rank(
         model=model,
@@ -164,7 +162,7 @@ def rank(target: Target) -> Rank:
         tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
         sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),
         largest_graph=engine.largest_cudagraph(args),
-        asynchronous=bool(args.async_scheduling),
+        asynchronous=args.async_scheduling,
         separate_prefill=engine.generation == "v0" and not args.enable_chunked_prefill,
         compiled=engine.generation == "v1" and not args.enforce_eager,
     )

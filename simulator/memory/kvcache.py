@@ -10,7 +10,8 @@ from dataclasses import replace
 from math import ceil, lcm
 from typing import Literal
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import (
     CompressedAttention,
@@ -34,13 +35,13 @@ _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
 def kv_layout(
-    layers: Sequence[Layer], model: Model, quantization: Quantization | None, args: EngineArgs, engine: Engine, gpu: Gpu
+    layers: Sequence[Layer], model: Model, quantization: Quantization | None, args: ResolvedArgs, engine: Engine, gpu: Gpu
 ) -> KvLayout:
-    """The KV cache of some layers (a pipeline stage) on one GPU. `args` are resolved.
+    """The KV cache of some layers (a pipeline stage) on one GPU.
 
     Raises NotModelled for attention we have no layout for.
     """
-    block_size = args.block_size or attention_block_size(model, engine, gpu)
+    block_size = args.block_size
     stored = stored_as(model, quantization, args)
     if model.architecture.startswith("Mllama"):
         raise NotModelled(f"{model.name}: the cache of cross-attention layers is not modelled, and vLLM has dropped them")
@@ -151,7 +152,7 @@ def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_par
     return state * wide + channels // tensor_parallel * kept * narrow
 
 
-def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineArgs, engine: Engine) -> list[LayerCache]:
+def _with_matching_states(caches: list[LayerCache], model: Model, args: ResolvedArgs, engine: Engine) -> list[LayerCache]:
     """Attention blocks grown until an attention page holds a state, and states padded to it: all pages of a pool are alike.
 
     A prefix-cached state is kept per block by Mamba kernels that support it, and twice per sequence otherwise.
@@ -162,7 +163,7 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineAr
     if not states or not attention:
         return caches
     token_bytes = max(c.page_bytes // c.block_size for c in attention)
-    cached = bool(args.enable_prefix_caching) and engine.at_least("0.12")
+    cached = args.enable_prefix_caching and engine.at_least("0.12")
     per_block = cached and any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers)
     unit = lcm(256, 16) if per_block else 16
     block = max(attention[0].block_size, unit * ceil(max(states) / (unit * token_bytes)))
@@ -186,10 +187,10 @@ def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
     return engine.at_least("0.9.2") and not ("chunked" in kinds and engine.at_least("0.10"))
 
 
-def _in_flight(args: EngineArgs, engine: Engine) -> int:
+def _in_flight(args: ResolvedArgs, engine: Engine) -> int:
     """Tokens scheduled before a window's old blocks are freed: a batch, or one per concurrent batch from 0.24 on."""
     batches = max(args.pipeline_parallel_size, 2 if args.async_scheduling else 1) if engine.at_least("0.24") else 1
-    return (args.max_num_batched_tokens or 0) * batches
+    return args.max_num_batched_tokens * batches
 
 
 def _grouped(caches: Sequence[LayerCache], in_flight: int) -> KvLayout:

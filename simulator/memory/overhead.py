@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
@@ -78,7 +79,7 @@ def overhead(
     model: Model,
     layers: Sequence[Layer],
     quantization: Quantization | None,
-    args: EngineArgs,
+    args: ResolvedArgs,
     engine: Engine,
     gpu: Gpu,
     *,
@@ -100,13 +101,12 @@ def overhead(
 
 
 def forward_peak(
-    model: Model, layers: Sequence[Layer], quantization: Quantization | None, args: EngineArgs, engine: Engine
+    model: Model, layers: Sequence[Layer], quantization: Quantization | None, args: ResolvedArgs, engine: Engine
 ) -> float:
     """Peak of one layer over max_num_batched_tokens: hidden states, and the widest dense block in, out and quantized.
 
     Source: slope of 108 KiB a token for Llama-3.1-8B in V0 (vllm-project/vllm#10517, RTX 3090), 114 KiB in 0.19 (H100).
     """
-    assert args.max_num_batched_tokens is not None
     held = 3 if engine.generation == "v0" else 4
     if any(isinstance(layer.mixer, CompressedAttention) for layer in layers):
         held *= _HYPER_STREAMS
@@ -124,7 +124,7 @@ def _dense_width(layer: Layer) -> int:
     return max(layer.mlp.shared_width, layer.mlp.dense_width) if isinstance(layer.mlp, MoeMlp) else 0
 
 
-def _latent_prefill(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+def _latent_prefill(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
     """Keys and values of cached context that latent attention unpacks at once: at most 65,536 tokens.
 
     Source: determine_chunked_prefill_workspace_size in vllm/model_executor/layers/attention/mla_attention.py (0.19.0).
@@ -132,19 +132,17 @@ def _latent_prefill(model: Model, layers: Iterable[Layer], args: EngineArgs) -> 
     latent = next((layer.mixer for layer in layers if isinstance(layer.mixer, LatentAttention)), None)
     if latent is None or latent.index_top_k:
         return 0.0
-    assert args.max_model_len is not None and args.max_num_seqs is not None
     tokens = min(max(8 * args.max_model_len, 64 * args.max_num_seqs), 65536)
     heads = latent.heads / args.tensor_parallel_size
     return tokens * heads * (latent.nope_dim + latent.value_head_dim) * ELEMENT_BYTES[model.dtype]
 
 
-def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
     """Two buffers for what experts take in and give out, allocated once for all layers.
 
     Tokens * experts per token * (max(width, hidden) + max(2 * width, hidden)). Source: workspace_shapes in
     vllm/model_executor/layers/fused_moe/fused_moe.py (0.19.0); agrees within 0.03 GiB with five logs.
     """
-    assert args.max_num_batched_tokens is not None
     experts = next((layer.mlp for layer in layers if isinstance(layer.mlp, MoeMlp)), None)
     if experts is None:
         return 0.0
@@ -154,9 +152,8 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> f
     return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
 
 
-def sampler_peak(model: Model, args: EngineArgs, engine: Engine) -> float:
+def sampler_peak(model: Model, args: ResolvedArgs, engine: Engine) -> float:
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
-    assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine)
     if args.tensor_parallel_size > 1 and copies == _SORTED and engine.generation == "v1":
         copies += _GATHERED
@@ -170,9 +167,8 @@ def _samples(model: Model) -> bool:
     return "embedding" not in model.name
 
 
-def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float, int]:
+def _logit_copies(model: Model, args: ResolvedArgs, engine: Engine) -> tuple[float, int]:
     """(copies of the float32 logits, rows of the Triton kernel's own buffer: one a multiprocessor, 128 or so)."""
-    assert args.max_num_seqs is not None
     if runs_v2(model, engine):
         return _COUNTED, 0
     if not engine.at_least("0.17") or args.max_num_seqs < 8:
@@ -196,7 +192,7 @@ def _encoder_peak(model: Model, engine: Engine) -> float:
     return _QWEN_VISION * GIB if adds else 0.0
 
 
-def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def non_torch(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
     gib = _alone(engine, gpu)
     leaves_residue = engine.at_least("0.18") and not args.enforce_eager
@@ -217,7 +213,7 @@ def _alone(engine: Engine, gpu: Gpu) -> float:
     return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
 
 
-def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine) -> float:
+def graph_bytes(model: Model, layers: Sequence[Layer], args: ResolvedArgs, engine: Engine) -> float:
     """CUDA graphs that the engine captures, or where it deducts them, its own estimate of them.
 
     Captured: 0.35 GiB and 15 MiB a layer for the graphs of batches up to 512 (43 logs of 0.19 on H100: median off by 0.1 GiB).
@@ -234,7 +230,6 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
         return _ESTIMATE * GIB
     if not engine.at_least("0.29"):
         return 0.0
-    assert args.max_num_seqs is not None
     full = sum(size <= args.max_num_seqs for size in _captured(largest))
     return full * _V2_ESTIMATE_GRAPH * GIB
 
@@ -244,7 +239,7 @@ def _captured(largest: int) -> list[int]:
     return [size for size in (1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)) if size <= largest]
 
 
-def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:
+def _uncertainty(activation: float, outside: float, graphs: float, args: ResolvedArgs, engine: Engine) -> float:
     """A tenth of the activation, a third of what is outside torch, and the whole estimate of the graphs where it is deducted.
 
     Estimates of graphs in logs since 0.21 were 0.13 to 6.8 GiB, and off by up to four times from what was captured.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
-from simulator.memory.kvcache import kv_layout
+from simulator.memory.kvcache import attention_block_size, kv_layout
 from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
@@ -37,7 +39,7 @@ class MemoryPlan:
     quantization: Quantization | None
     gpu: Gpu
     engine: Engine
-    args: EngineArgs
+    args: ResolvedArgs
     total_bytes: int
     reserved_bytes: float
     weights_bytes: float
@@ -77,7 +79,7 @@ class MemoryPlan:
     @property
     def kv_needed_bytes(self) -> int:
         """KV cache on one GPU that one sequence of max_model_len needs."""
-        return self.layout.bytes_for(self.args.max_model_len or 1)
+        return self.layout.bytes_for(self.args.max_model_len)
 
     @property
     def used_bytes(self) -> float:
@@ -90,7 +92,6 @@ class MemoryPlan:
         """Blocks of `args.block_size` tokens that give a scheduler with one kind of block the same max_concurrency."""
         if len(self.layout.groups) == 1:
             return self.num_gpu_blocks * self.layout.shards
-        assert self.args.max_model_len is not None
         return int(self.max_concurrency * self.args.max_model_len) // self.layout.block_size
 
 
@@ -131,9 +132,8 @@ def plan_without_remedies(
     model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, weigh: Weigh = weight_bytes
 ) -> MemoryPlan:
     """The same plan without what would help; `weigh` counts the weights."""
-    resolved = engine.resolve(args, gpu, model)
-    if args.block_size is None:
-        resolved = replace(resolved, block_size=None)
+    block_size = args.block_size or attention_block_size(model, engine, gpu)
+    resolved = replace(engine.resolve(args, gpu, model), block_size=block_size)
     weights = weigh(model, quantization or model.quantization, resolved, mxfp4_kernel(engine, gpu))
     stages = _stages(weights, model, quantization or model.quantization, gpu, resolved, engine)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
@@ -151,7 +151,7 @@ class _Stage:
 
 
 def _stages(
-    weights: Weights, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+    weights: Weights, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> list[_Stage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
@@ -165,19 +165,18 @@ def _stages(
     return stages
 
 
-def deducts_cuda_graphs(args: EngineArgs, engine: Engine, gpu: Gpu) -> bool:
+def deducts_cuda_graphs(args: ResolvedArgs, engine: Engine, gpu: Gpu) -> bool:
     """Whether the KV cache is what is left after an estimate of the CUDA graphs; on AMD GPUs from 0.27 on."""
     estimates = gpu.vendor == "nvidia" or engine.at_least("0.27")
     return engine.cuda_graphs_deducted and estimates and not args.enforce_eager
 
 
-def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
+def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
     """What is left for the KV cache: of a share of the card after everything else (vLLM), after the weights only (SGLang, which
     keeps the rest of the card for the others), or a share of what is left (TensorRT-LLM).
     """
     if args.kv_cache_memory_bytes is not None:
         return args.kv_cache_memory_bytes
-    assert args.gpu_memory_utilization is not None
     graphs = used.cuda_graph if deducts_cuda_graphs(args, engine, gpu) else 0.0
     beside_weights = used.activation + used.non_torch + graphs
     if engine.memory_fraction_of == "free":
@@ -188,10 +187,9 @@ def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights
 
 
 def _account(
-    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> MemoryPlan:
     layout, kv = stage.layout, stage.kv_cache_bytes
-    assert args.max_model_len is not None and args.gpu_memory_utilization is not None
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
     available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
     longest = layout.longest_in(available, args.max_model_len)
@@ -235,8 +233,19 @@ def _kv_tokens(layout: KvLayout, blocks: int, concurrency: float, max_model_len:
     return blocks // len(layout.groups) * layout.block_size * layout.shards
 
 
-def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, available: float, longest: int) -> tuple[Outcome, str]:
-    needed = stage.layout.bytes_for(args.max_model_len or 1)
+def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
+    """The fewest blocks for which the engine prints a KV cache of so many tokens, at least one.
+
+    The inverse of what it prints: before 0.20.1 the blocks are shared out over the groups, so that up to a block a group is lost.
+    """
+    layout, longest = plan.layout, plan.args.max_model_len
+    if plan.engine.at_least("0.20.1"):
+        return max(1, ceil(kv_tokens * layout.blocks_for(longest) / longest))
+    return max(1, kv_tokens // (layout.block_size * layout.shards) * len(layout.groups))
+
+
+def _outcome(stage: _Stage, gpu: Gpu, args: ResolvedArgs, engine: Engine, available: float, longest: int) -> tuple[Outcome, str]:
+    needed = stage.layout.bytes_for(args.max_model_len)
     at_peak = stage.weights.bytes + stage.overhead.activation + stage.overhead.non_torch + CONTEXT_BYTES
     if at_peak > gpu.memory_bytes:
         beside = (at_peak - stage.weights.bytes) / GIB
@@ -264,7 +273,7 @@ def _outcome(stage: _Stage, gpu: Gpu, args: EngineArgs, engine: Engine, availabl
     )
 
 
-def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[str, ...]:
+def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[str, ...]:
     """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
 
     Source of the limit on max_model_len: vLLM vllm/config/model.py, _get_and_verify_max_len.
@@ -276,7 +285,7 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:
         notes.append(f"figures are one replica's; all {args.data_parallel_size} data-parallel replicas hold as many tokens each")
-    if engine.family == "vllm" and (args.max_model_len or 0) > model.max_position:
+    if engine.family == "vllm" and args.max_model_len > model.max_position:
         notes.append(
             f"vLLM refuses a max_model_len above the {model.max_position:,} positions of config.json, unless YaRN there extends "
             "them or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"

@@ -80,13 +80,13 @@ def _fewer_sequences(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, 
     if plan.outcome == "weights_do_not_fit":
         return
     for sequences in (512, 256, 128, 64, 32, 16):
-        if sequences < (plan.args.max_num_seqs or 0):
+        if sequences < plan.args.max_num_seqs:
             yield f"max_num_seqs {sequences}", (plan.quantization, plan.gpu, replace(args, max_num_seqs=sequences))
 
 
 def _more_utilization(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
     for utilization in (0.92, 0.95, 0.97):
-        if utilization > (plan.args.gpu_memory_utilization or 1.0):
+        if utilization > plan.args.gpu_memory_utilization:
             changed = replace(args, gpu_memory_utilization=utilization)
             yield f"gpu_memory_utilization {utilization}", (plan.quantization, plan.gpu, changed)
 

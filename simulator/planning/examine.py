@@ -20,7 +20,7 @@ from simulator.results.outcome import Cost, DeploymentResult, ErrorBand, OomPoin
 from simulator.results.steadiness import MOSTLY
 from simulator.results.steps import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import Bound, bind, source_of, target
+from simulator.simulation import Bound, bind, source_of
 from simulator.workload.requests import Requests
 
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
@@ -79,7 +79,7 @@ def _described(scenario: Scenario, bound: Bound, requests: Requests) -> Deployme
 
 def _extrapolations(scenario: Scenario, bound: Bound) -> tuple[str, ...]:
     """What of the step time was not measured on this GPU and engine but taken from a sibling."""
-    return extrapolations(target(bound.plan, bound.deployment)) if isinstance(scenario.latency, Roofline) else ()
+    return extrapolations(bound.target) if isinstance(scenario.latency, Roofline) else ()
 
 
 def _error_bands(scenario: Scenario, bound: Bound) -> dict[str, ErrorBand]:
@@ -148,7 +148,7 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
     if not isinstance(scenario.latency, Roofline):
         return {"step": bound.step_time}
     plan = bound.plan
-    parts = scenario.latency.parts(target(plan, bound.deployment))
+    parts = scenario.latency.parts(bound.target)
     if scenario.calibration is None:
         return parts
     factors = calibration.load(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)

@@ -13,9 +13,8 @@ from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
-from simulator.latency.target import Target
-from simulator.memory.plan import plan_memory
 from simulator.scenario.specs import Deployment, Prices, Scenario
+from simulator.server import DoesNotStart, plan_server
 from simulator.workload.arrivals import Recorded
 from simulator.workload.tracefile import TraceFile
 from simulator.workload.workload import Workload
@@ -98,17 +97,18 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
-    model = scenario.model_of(deployment)
-    quantization = deployment.quantization or model.quantization
-    plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
-    if (plan.args.max_num_batched_tokens or 0) > _MOST_TOKENS:
+    model, args = scenario.model_of(deployment), deployment.engine_args()
+    resolved = scenario.engine.resolve(args, deployment.gpu, model)
+    if resolved.max_num_batched_tokens > _MOST_TOKENS:
         raise ScenarioError(
-            f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
+            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
         )
-    scenario.latency.bind(Target(model, quantization, deployment.gpu, plan.args, scenario.engine))
+    planned = plan_server(model, deployment.quantization, deployment.gpu, args, scenario.engine, latency=scenario.latency)
+    if isinstance(planned, DoesNotStart):
+        scenario.latency.bind(planned.target)
     if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
         raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
-    longest = plan.args.max_model_len or model.max_position
+    longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:
         raise ScenarioError(f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it")

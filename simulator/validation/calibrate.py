@@ -16,7 +16,7 @@ from simulator.latency.calibration import Calibration, DecodeFactor, Factors, fo
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.step import Step
 from simulator.validation.measurements import Skipped
-from simulator.validation.protocols import Bench, Server, at_client, in_engine
+from simulator.validation.protocols import Bench, MeasuredServer, at_client, in_engine
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
@@ -37,7 +37,7 @@ class Point:
 
     source: str
     row: int
-    server: Server
+    server: MeasuredServer
     requests: Requests
     load: Load
     concurrency: float
@@ -165,10 +165,11 @@ def _late(point: Point, bench: Bench) -> float:
 
 def _own_prompt_ms(point: Point, bench: Bench) -> float:
     """Milliseconds that the engine needs for a mean prompt by itself."""
-    step_time, limits = bench.bind(point.server)
-    prompt, most = round(float(point.requests.prompt_tokens.mean())), limits.max_num_batched_tokens
+    engine = bench.bind(point.server)
+    prompt = round(float(point.requests.prompt_tokens.mean()))
+    most = engine.limits.max_num_batched_tokens
     chunks = [(start, min(most, prompt - start), start + most >= prompt) for start in range(0, prompt, most)]
-    return 1e3 * sum(step_time.seconds(Step(chunks=(chunk,))) for chunk in chunks)
+    return 1e3 * sum(engine.step_time.seconds(Step(chunks=(chunk,))) for chunk in chunks)
 
 
 def _ratios(points: Sequence[Point], factors: Factors | None) -> NDArray[np.float64]:

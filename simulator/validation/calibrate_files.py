@@ -13,7 +13,7 @@ from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
 from simulator.validation.measurements import Row, Skipped, read_table
-from simulator.validation.protocols import Server, requests_of
+from simulator.validation.protocols import MeasuredServer, requests_of
 from simulator.validation.serving_closed import MANY, client_of, is_capped, load_of, server_of
 from simulator.validation.serving_rows import values_in
 from simulator.workload.requests import Ints, Requests
@@ -21,7 +21,7 @@ from simulator.workload.requests import Ints, Requests
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
 
 
-def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[list[Point], list[Skipped]]:
+def read_points(paths: Iterable[Path], server: MeasuredServer | None = None) -> tuple[list[Point], list[Skipped]]:
     """The points in CSV files of closed loops and JSON files of `vllm bench serve --save-result`, and the rows left out.
 
     `server` is what a JSON file was measured on, which it does not say itself.
@@ -38,7 +38,7 @@ def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[li
     return points, skipped
 
 
-def _points(path: Path, server: Server | None) -> tuple[list[Point], list[Skipped]]:
+def _points(path: Path, server: MeasuredServer | None) -> tuple[list[Point], list[Skipped]]:
     if path.suffix.lower() == ".json":
         return [_from_bench(path, server)], []
     table = read_table(path)
@@ -82,7 +82,7 @@ def _mean_users(requests: Requests, ttft_ms: float, tpot_ms: float) -> float:
     return max(1.0, len(requests) * sojourn_s / (lasted_s or sojourn_s or 1.0))
 
 
-def _from_bench(path: Path, server: Server | None) -> Point:
+def _from_bench(path: Path, server: MeasuredServer | None) -> Point:
     """A point from vLLM's benchmark: mean lengths, or each request's own with --save-detailed."""
     if server is None:
         raise MeasurementError(

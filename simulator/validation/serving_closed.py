@@ -23,7 +23,7 @@ from simulator.validation.inferencex import Run, Script, script
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import (
     Bench,
-    Server,
+    MeasuredServer,
     at_client,
     nominal_lengths,
     output_tokens_per_s,
@@ -161,7 +161,7 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     )
 
 
-def server_of(row: Row) -> tuple[Server, bool]:
+def server_of(row: Row) -> tuple[MeasuredServer, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
@@ -175,7 +175,7 @@ def server_of(row: Row) -> tuple[Server, bool]:
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     args = EngineArgs(pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1), **told)
-    server = Server(base, _quantization(row, base), card, release, args, replicas=args.data_parallel_size)
+    server = MeasuredServer(base, _quantization(row, base), card, release, args)
     return server, stated and args.data_parallel_size == 1
 
 
@@ -216,7 +216,7 @@ def _prompts_of_the_run_before(table: Table) -> dict[int, int]:
     return found
 
 
-def _predict_one(row: Row, bench: Bench, server: Server, before: int) -> Prediction:
+def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) -> Prediction:
     users, total = count(row, "concurrency"), count(row, "num_prompts")
     prompt, output = np.full(total, count(row, "input_len")), np.full(total, count(row, "output_len"))
     cached = min(before, total) if _beats_the_datasheet(row, server, users * count(row, "input_len")) else 0
@@ -233,7 +233,7 @@ def _predict_one(row: Row, bench: Bench, server: Server, before: int) -> Predict
     return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, stated=not cached)
 
 
-def _beats_the_datasheet(row: Row, server: Server, tokens: int) -> bool:
+def _beats_the_datasheet(row: Row, server: MeasuredServer, tokens: int) -> bool:
     """Whether the prompts of the opening burst came sooner than at 85 % of the GPU's peak: they were in the prefix cache.
 
     Benchmark tools draw prompts from one seed, so a run's first prompts are those of the run before.
@@ -243,7 +243,7 @@ def _beats_the_datasheet(row: Row, server: Server, tokens: int) -> bool:
     return (number(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
 
 
-def _computing(server: Server) -> set[ComputeType]:
+def _computing(server: MeasuredServer) -> set[ComputeType]:
     """The number types that the server's matmuls run in."""
     forms = server.quantization.formats.values() if server.quantization else ()
     return {runs_as(form, server.gpu).compute for form in (None, *forms)}
@@ -258,7 +258,7 @@ def _alike(prompt: Ints, cached: int) -> BlockHashes:
     return BlockHashes(_BLOCK, offsets, ids)
 
 
-def _from_name(source: str) -> Server:
+def _from_name(source: str) -> MeasuredServer:
     """Model, GPU and dtype from a file's name; vLLM 0.30 with a 16,384-token limit."""
     found = re.search(r"_(?P<gpu>[a-z]+\d+[a-z]*)_(?P<model>.+?)_(?P<dtype>bf16|fp8|int4)\.csv$", source)
     if found is None:
@@ -267,7 +267,7 @@ def _from_name(source: str) -> Server:
     form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
     args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
     printed = _PRINTED.get((base.name, card.name, found["dtype"]))
-    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
+    return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
 
 
 _BLOCK = 16

@@ -14,7 +14,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
-from simulator.validation.protocols import Bench, Server, at_client
+from simulator.validation.protocols import Bench, MeasuredServer, at_client
 from simulator.validation.serving_rows import Prediction, compare_rows, count, engine_of, values_in
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
@@ -34,7 +34,7 @@ _COLUMNS = {
 
 def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     """Every stage, and the run as a whole, beside a simulation of the run."""
-    runs: dict[str, tuple[Server, RunRecord, Ints]] = {}
+    runs: dict[str, tuple[MeasuredServer, RunRecord, Ints]] = {}
 
     def predict(row: Row, bench: Bench) -> Prediction:
         if (run := text(row, "id")) not in runs:
@@ -46,13 +46,13 @@ def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
 
-def _simulated(row: Row, bench: Bench) -> tuple[Server, RunRecord, Ints]:
+def _simulated(row: Row, bench: Bench) -> tuple[MeasuredServer, RunRecord, Ints]:
     server = server_of(row)
     arrival, stage = _arrivals(text(row, "stages"))
     return server, bench.run(server, _requests(row, arrival)), stage
 
 
-def server_of(row: Row) -> Server:
+def server_of(row: Row) -> MeasuredServer:
     """The server of a row, with the KV blocks that vLLM reported."""
     base = model(text(row, "model"))
     args = EngineArgs(
@@ -60,10 +60,11 @@ def server_of(row: Row) -> Server:
         max_num_seqs=count(row, "max_num_seqs"),
         max_num_batched_tokens=count(row, "max_num_batched_tokens"),
         enable_prefix_caching=True,
+        num_gpu_blocks_override=count(row, "num_gpu_blocks"),
+        block_size=count(row, "block_size"),
     )
     release, _ = engine_of(row, ASSUMED_VERSION)
-    tokens = count(row, "num_gpu_blocks") * count(row, "block_size")
-    return Server(base, base.quantization, gpu(text(row, "gpu")), release, args, kv_tokens=tokens)
+    return MeasuredServer(base, base.quantization, gpu(text(row, "gpu")), release, args)
 
 
 def _arrivals(stages: str) -> tuple[Floats, Ints]:

@@ -14,12 +14,19 @@ from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.engine.load import ClosedLoop, Load
 from simulator.engine.record import RunRecord
-from simulator.errors import MeasurementError
+from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
-from simulator.memory.weights import parameters
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
-from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, repeated, requests_of, second_pass
+from simulator.validation.protocols import (
+    Bench,
+    MeasuredServer,
+    at_client,
+    output_tokens_per_s,
+    repeated,
+    requests_of,
+    second_pass,
+)
 from simulator.validation.serving_rows import Prediction, compare_rows, engine_of, quantization_of, values_in
 from simulator.workload.requests import Ints, Requests
 
@@ -79,8 +86,20 @@ def predict(row: Row, bench: Bench) -> Prediction:
     """The figures of one row from the protocol that its notes tell."""
     if text(row, "engine").lower() == "transformers":
         raise MeasurementError("transformers is not an engine that we model")
-    load = _load(row)
-    server = server_of(row)
+    load, refused = _load(row), None
+    found: list[Prediction] = []
+    for server in servers_of(row):
+        try:
+            found.append(_predicted(bench, server, load))
+        except SimulatorError as problem:
+            refused = refused or problem
+    if not found:
+        raise refused or MeasurementError("no server is stated")
+    best = max(found, key=lambda each: each.values["output_tok_s"])
+    return replace(best, values={name: best.values[name] for name in load.metrics})
+
+
+def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Prediction:
     trace = _run(bench, server, load)
     seen = at_client(trace, FrontEnd())
     middle = np.nanmedian if load.median else np.nanmean
@@ -92,30 +111,40 @@ def predict(row: Row, bench: Bench) -> Prediction:
         "tpot_ms": 1e3 * float(middle(seen["tpot_s"])),
         "e2e_ms": 1e3 * float(middle(seen["e2e_s"])),
     }
-    return Prediction({name: figures[name] for name in load.metrics}, server)
+    return Prediction(figures, server)
 
 
-def _run(bench: Bench, server: Server, load: PublishedLoad) -> RunRecord:
+def _run(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> RunRecord:
     """The trace of a load. Open loops are AccelMark's, which sends the same prompts in each of three runs after a warm-up."""
     if load.source is not None or server.engine.generation == "v0":
         return bench.run(server, load.requests, load.source)
     return second_pass(bench.run(server, repeated(load.requests)))
 
 
-def server_of(row: Row) -> Server:
-    """The server of a row. Where it does not state `tp`, GPUs beyond one tensor-parallel group are further replicas."""
-    base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
+def servers_of(row: Row) -> list[MeasuredServer]:
+    """The server of a row; where it does not state `tp`, one for each way to split its GPUs into tensor-parallel replicas.
+
+    Who publishes a highest rate has chosen the split that serves most: replicas of few GPUs lack room for a full batch, those of
+    many lose time to each other.
+    """
     gpus = int(number(row, "n_gpu") or 1)
-    tp = int(number(row, "tp") or _smallest_split(row, base, card, gpus))
+    if tensor := number(row, "tp"):
+        return [server_of(row, int(tensor), 1)]
+    return [server_of(row, n, gpus // n) for n in (1, 2, 4, 8) if gpus % n == 0]
+
+
+def server_of(row: Row, tensor_parallel: int, replicas: int) -> MeasuredServer:
+    """The server of a row, of so many GPUs a replica."""
+    base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
     release, _ = engine_of(row, "0.7.3")
     offline = "offline" in notes
-    return Server(
+    return MeasuredServer(
         model=replace(base, quantization=None),
         quantization=_quantization(row, base, offline),
         gpu=card,
         engine=release,
-        args=EngineArgs(tensor_parallel_size=tp, **_args(row, notes, offline)),
-        replicas=1 if number(row, "tp") else max(1, gpus // tp),
+        args=EngineArgs(tensor_parallel_size=tensor_parallel, **_args(row, notes, offline)),
+        replicas=replicas,
         client_sequence_s=_client_s(card, release) if _set_of(row) and not offline else 0.0,
     )
 
@@ -147,12 +176,6 @@ def _quantization(row: Row, base: Model, offline: bool) -> Quantization | None:
     if known not in _CLASSES:
         raise MeasurementError(f"column quant_class: {known!r} is not known; known: {', '.join(_CLASSES)}")
     return quantization_of(_CLASSES[known], base) if known != "bf16" else None
-
-
-def _smallest_split(row: Row, base: Model, card: Gpu, gpus: int) -> int:
-    """GPUs that the weights need: published rates state the GPUs and not how the model is split over them."""
-    weights = parameters(base) * {"bf16": 2.0, "int4": 0.55}.get(text(row, "quant_class"), 1.0)
-    return next((n for n in (1, 2, 4, 8) if n <= gpus and weights < 0.8 * n * card.memory_bytes), gpus)
 
 
 def _load(row: Row) -> PublishedLoad:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from simulator.amounts import plural
 from simulator.catalog.engines import EngineArgs, engine
@@ -17,12 +19,13 @@ from simulator.catalog.models import model
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Comparison, Findings, Reader, Row, Table, number
-from simulator.validation.protocols import Bench, Server, in_engine, output_tokens_per_s
+from simulator.validation.protocols import Bench, MeasuredServer, in_engine, output_tokens_per_s
 from simulator.validation.serving_rows import Prediction, beside
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
 # Bytes/s from one PCIe card to another where a log does not say: a guess for cards without peer-to-peer access.
 GUESSED_LINK = 20e9
+_DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 _PERCENTILES = (50, 90, 99)
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
@@ -46,7 +49,7 @@ def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     return Findings(comparisons=found + _each(source, theirs, ours, server))
 
 
-def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: Server) -> list[Comparison]:
+def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer) -> list[Comparison]:
     """Every request's own times; those of one token have no time per token."""
     found: list[Comparison] = []
     for index in range(len(theirs["e2e_s"])):
@@ -98,27 +101,43 @@ def _hashes(trace: Path) -> BlockHashes:
     return BlockHashes(16, offsets, np.concatenate(ids).astype(np.int64))
 
 
-def server_beside(path: Path) -> Server:
+def server_beside(path: Path) -> MeasuredServer:
     """The server that `engine.json` beside a log describes; the GPU from there, or from the folder's name."""
     try:
         told: dict[str, Any] = json.loads(path.with_name("engine.json").read_text("utf-8"))
     except (OSError, ValueError) as problem:
         raise MeasurementError(f"{path.name}: engine.json beside it cannot be read: {problem}") from None
-    given, cache, hardware = told.get("engine_kwargs") or {}, told.get("kv_cache") or {}, told.get("hardware") or {}
-    base = model(told["model"])
-    known = ("tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len", "kv_cache_dtype")
-    args = EngineArgs(**{name: given[name] for name in known if given.get(name) is not None})
+    cache, hardware = told.get("kv_cache") or {}, told.get("hardware") or {}
+    base, args = model(told["model"]), _arguments(told)
     card = gpu(hardware.get("device_name") or _card(path.parent.name))
-    unstated = args.tensor_parallel_size > 1 and card.link == "pcie"
-    return Server(
+    ranks = args.data_parallel_size if args.enable_expert_parallel and base.is_moe else 1
+    unstated = args.tensor_parallel_size * ranks > 1 and card.link == "pcie"
+    return MeasuredServer(
         base,
         base.quantization,
         card,
         engine(f"vllm {told['vllm_version']}"),
         args,
-        kv_tokens=cache.get("num_kv_tokens"),
+        kv_tokens=None if args.num_gpu_blocks_override else cache.get("num_kv_tokens"),
         link_bytes_per_s=GUESSED_LINK if unstated else None,
     )
+
+
+def _arguments(told: Mapping[str, Any]) -> EngineArgs:
+    """The engine's arguments as its log states them, with the KV blocks that it had. Raises MeasurementError."""
+    names = {f.name for f in fields(EngineArgs)}
+    cache = told.get("kv_cache") or {}
+    stated: dict[str, Any] = {"num_gpu_blocks_override": cache.get("num_gpu_blocks")}
+    for part in (cache, told.get("engine_kwargs") or {}):
+        stated |= {name: value for name, value in part.items() if name in names and value is not None}
+    stated["kv_cache_dtype"] = _DTYPES.get(dtype := stated.get("kv_cache_dtype", "auto"), dtype)
+    try:
+        return EngineArgs(**stated)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = str(first["loc"][0])
+        said = f"{stated[name]!r} cannot be: {first['msg']}"
+        raise MeasurementError(f"engine.json: {name}: {said}") from None
 
 
 def _card(folder: str) -> str:

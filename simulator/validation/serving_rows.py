@@ -15,7 +15,7 @@ from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
 from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
-from simulator.validation.protocols import Bench, Server
+from simulator.validation.protocols import Bench, MeasuredServer
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
 _SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
@@ -29,7 +29,7 @@ class Prediction:
     """Predicted metrics of one row by name, the server they are of, and whether the row states all they rest on."""
 
     values: Mapping[str, float]
-    server: Server
+    server: MeasuredServer
     stated: bool = True
 
 
@@ -58,7 +58,7 @@ def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction)
     return [Comparison(source, row, name, value, predicted, ours.stated, labels) for name, value, predicted in both]
 
 
-def labels_of(server: Server) -> tuple[str, str, str, str]:
+def labels_of(server: MeasuredServer) -> tuple[str, str, str, str]:
     """Engine, model, GPU and dtype of a server, as reports group rows."""
     form = format_name(server.model, server.quantization)
     return f"{server.engine.family} {server.engine.version}", server.model.name, server.gpu.name, form

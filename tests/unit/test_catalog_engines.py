@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from pydantic import ValidationError
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
@@ -126,7 +127,15 @@ def test_what_the_user_gave_stays() -> None:
         async_scheduling=False,
         scheduler_reserve_full_isl=False,
     )
-    assert engine("vllm").resolve(given, gpu("h100"), MODEL) == given
+    assert dataclasses.asdict(engine("vllm").resolve(given, gpu("h100"), MODEL)) == dataclasses.asdict(given)
+
+
+def test_nothing_is_left_open_but_what_replaces_the_computed_kv_cache() -> None:
+    resolved = engine("vllm").resolve(EngineArgs(), gpu("h100"), MODEL)
+    still_open = {name for name, value in dataclasses.asdict(resolved).items() if value is None}
+    assert still_open == {"kv_cache_memory_bytes", "num_gpu_blocks_override"}
+    with pytest.raises(ValidationError, match="max_num_seqs"):
+        dataclasses.replace(resolved, max_num_seqs=None)
 
 
 def test_the_context_is_the_models_own_when_left_open() -> None:

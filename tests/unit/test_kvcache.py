@@ -1,19 +1,25 @@
 """KV cache layout, worked by hand, and against what published logs printed."""
 
+import dataclasses
+
 import pytest
 from memory_fixtures import GDN, gqa, mla, model_of, resolved
 
-from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Mamba2, Model
 from simulator.errors import NotModelled
-from simulator.memory.kvcache import kv_layout, state_bytes
+from simulator.memory.kvcache import attention_block_size, kv_layout, state_bytes
 from simulator.memory.kvlayout import KvLayout
 from simulator.units import GIB
 
 
-def layout(model: Model, args: EngineArgs | None = None, version: str = "0.19.0", card: str = "h100-sxm") -> KvLayout:
-    return kv_layout(model.layers, model, model.quantization, args or resolved(), engine(version), gpu(card))
+def layout(model: Model, args: ResolvedArgs | None = None, version: str = "0.19.0", card: str = "h100-sxm") -> KvLayout:
+    release, hardware = engine(version), gpu(card)
+    block_size = attention_block_size(model, release, hardware)
+    args = dataclasses.replace(args or resolved(), block_size=block_size)
+    return kv_layout(model.layers, model, model.quantization, args, release, hardware)
 
 
 def test_a_token_costs_keys_and_values_of_every_layer() -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from memory_fixtures import gqa, model_of, resolved
 
-from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp
 from simulator.memory.overhead import (
@@ -137,7 +138,7 @@ def test_runner_v2_deducts_nothing_for_graphs_until_it_estimates_them() -> None:
 def test_attention_alone_has_no_width() -> None:
     bare = model_of(layers=(Layer(mixer=gqa()),))
     wide = model_of(layers=(Layer(mixer=gqa(), mlp=DenseMlp(width=1)),))
-    args: EngineArgs = resolved()
+    args: ResolvedArgs = resolved()
     assert forward_peak(bare, bare.layers, None, args, engine("0.19.0")) < forward_peak(
         wide, wide.layers, None, args, engine("0.19.0")
     )

@@ -114,12 +114,76 @@ def test_a_repeated_run_finds_its_prompts_in_the_prefix_cache(tmp_path: Path) ->
         "engine_version": "0.20.1",
         "quant_class": "bf16",
     }
-    server = serving_published.server_of({**row, "notes": "", "isl": "512", "osl": "8"})
+    server = serving_published.servers_of({**row, "notes": "", "isl": "512", "osl": "8"})[0]
     once = requests_of(np.full(20, 512), np.full(20, 8), np.arange(20) * 0.1)
     trace = second_pass(bench.run(server, repeated(once)))
     assert len(trace) == 20
     assert (trace.requests["cached_tokens"] == 496).all(), "all but the last block, of which a token must be computed"
     assert np.diff(trace.requests["arrival_s"]) == pytest.approx(0.1)
+
+
+def replayed(folder: Path, **stated: object) -> Path:
+    """The log of four requests at once on a server, with what its engine.json states."""
+    told = {"model": "Qwen/Qwen3-30B-A3B", "vllm_version": "0.19.0", "hardware": {"device_name": "NVIDIA H100 80GB HBM3"}}
+    (folder / "engine.json").write_text(json.dumps(told | stated))
+    head = "request_id,arrival_s,input_len,output_len,first_token_s,last_token_s"
+    rows = [f"{i},0.0,1000,100,0.1,1.0" for i in range(4)]
+    (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
+    return folder / "requests.csv"
+
+
+def test_a_data_parallel_replay_has_as_many_engines_as_its_file_states(tmp_path: Path) -> None:
+    kwargs = {"data_parallel_size": 2, "enable_expert_parallel": True, "max_num_seqs": 1, "max_model_len": 4096}
+    server = serving_replay.server_beside(replayed(tmp_path, engine_kwargs=kwargs))
+    assert (server.engines, server.args.data_parallel_size, server.args.enable_expert_parallel) == (2, 2, True)
+    both = validate(replayed(tmp_path, engine_kwargs=kwargs)).comparisons
+    one = validate(replayed(tmp_path, engine_kwargs=kwargs | {"data_parallel_size": 1})).comparisons
+    last = [max(c.predicted for c in found if c.metric == "e2e_ms_each") for found in (both, one)]
+    assert last[1] > 1.5 * last[0], "four requests one by one take longer than two and two"
+
+
+def test_a_replay_has_the_kv_blocks_and_settings_that_its_file_states(tmp_path: Path) -> None:
+    cache = {"num_gpu_blocks": 500, "block_size": 32, "enable_prefix_caching": True, "num_kv_tokens": 16_000}
+    kwargs = {"enable_prefix_caching": None, "max_num_seqs": 8, "max_model_len": 4096, "seed": 42}
+    server = serving_replay.server_beside(replayed(tmp_path, engine_kwargs=kwargs, kv_cache=cache))
+    limits = serving_replay.Bench().bind(server).limits
+    assert (limits.kv_blocks, limits.block_size, limits.max_num_seqs) == (499, 32, 8)
+    assert limits.enable_prefix_caching
+
+
+def test_a_replay_whose_file_states_nonsense_says_where(tmp_path: Path) -> None:
+    path = replayed(tmp_path, engine_kwargs={"max_num_seqs": "many"})
+    with pytest.raises(MeasurementError, match=r"engine\.json: max_num_seqs: 'many' cannot be"):
+        serving_replay.server_beside(path)
+
+
+def test_a_highest_rate_without_its_split_is_that_of_the_best_one() -> None:
+    """32B in BF16 leaves one H100 no room for a full batch; 7B gains nothing from a second one."""
+    row = {
+        "gpu_norm": "H100",
+        "n_gpu": "2",
+        "tp": "",
+        "engine_version": "0.7.2",
+        "quant_class": "bf16",
+        "isl": "1024",
+        "osl": "1024",
+        "concurrency": "max",
+        "notes": "maximum throughput QPS",
+    }
+    bench = serving_published.Bench()
+    large, small = (serving_published.predict({**row, "model": name}, bench).server for name in ("qwen2.5-32b", "qwen2.5-7b"))
+    assert (large.args.tensor_parallel_size, large.engines) == (2, 1)
+    assert (small.args.tensor_parallel_size, small.engines) == (1, 2)
+
+
+def test_what_was_measured_did_start_with_a_max_model_len_that_fits() -> None:
+    server = serving_closed.server_of(dict(zip(HEAD.split(","), ROW.split(","), strict=True)))[0]
+    few = dataclasses.replace(server, args=dataclasses.replace(server.args, num_gpu_blocks_override=1000))
+    limits = serving_closed.Bench().bind(few).limits
+    assert (limits.kv_blocks, limits.max_model_len) == (999, 16_000)
+    stated = dataclasses.replace(few, args=dataclasses.replace(few.args, max_model_len=20_000))
+    with pytest.raises(MeasurementError, match="does not start: To serve at least one request"):
+        serving_closed.Bench().bind(stated)
 
 
 def test_half_of_the_weight_lies_below_a_weighted_median() -> None:
@@ -205,7 +269,7 @@ def test_the_highest_rate_is_near_what_model_cards_print() -> None:
 @needs_shared
 def test_the_protocol_of_a_row_is_read_from_its_notes() -> None:
     rows = [dict(row) for row in read_table(VALIDATION / "many_gpus_vllm.csv").rows]
-    eager = serving_published.server_of(next(row for row in rows if "eager=True" in row["notes"]))
+    eager = serving_published.servers_of(next(row for row in rows if "eager=True" in row["notes"]))[0]
     assert eager.args.enforce_eager
-    split = serving_published.server_of(next(row for row in rows if row["tp"] == "8"))
+    (split,) = serving_published.servers_of(next(row for row in rows if row["tp"] == "8"))
     assert (split.args.tensor_parallel_size, split.replicas) == (8, 1)
