@@ -18,7 +18,7 @@ from simulator.latency.step import Step
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity import queueing_point
 from simulator.planning.loads import CHECK, flows, full_server
-from simulator.simulation import bind, target
+from simulator.simulation import bind
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIM = (sys.executable, "-c", "from simulator.cli import main; main()")
@@ -80,7 +80,7 @@ def binding(rounds: int) -> list[Figure]:
         "memory plan of a deployment": lambda: plan_memory(
             plan.model, plan.quantization, plan.gpu, deployment.engine_args(), scenario.engine
         ),
-        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(target(plan, deployment)),
+        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(bound.target),
         "binding a deployment, all of it": lambda: bind(scenario, deployment),
     }
     times = in_rounds(actions, max(5, rounds))
