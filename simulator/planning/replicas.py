@@ -41,13 +41,15 @@ class Miss:
 class Fitting:
     """The replicas that today's traffic and the grown one need; None where no number of them will do, and why.
 
-    `excess`: how many times over the limit the worst term of the SLO is at best; infinite where it does not start.
+    `excess`: how many times over the limit the worst term of the SLO is at best; infinite where it does not start. `unanswered`:
+    what of the requests gets no answer all the same, in words.
     """
 
     replicas: int | None
     grown: int | None
     why: str
     excess: float = 0.0
+    unanswered: str = ""
 
 
 def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
@@ -68,7 +70,7 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
     grown = today if growth == 1 else demand.fewest(scenario.workload.scaled(growth), most)[0]
     if today is None:
         return Fitting(None, None, f"not with {most} replicas either: {miss.words}" if miss else "", miss.excess if miss else 0.0)
-    return Fitting(today, grown, f"with {today - 1}, {miss.words}" if miss else "")
+    return Fitting(today, grown, f"with {today - 1}, {miss.words}" if miss else "", unanswered=_lost(one, requests))
 
 
 def _refusal(scenario: Scenario, one: Bound, requests: Requests) -> Miss | None:
@@ -77,10 +79,19 @@ def _refusal(scenario: Scenario, one: Bound, requests: Requests) -> Miss | None:
     lost = never_answered(requests, one.limits)
     if not too_many(lost, promised(scenario, requests)):
         return None
+    return Miss(_lost(one, requests), math.inf)
+
+
+def _lost(one: Bound, requests: Requests) -> str:
+    """The requests that get no answer, in words; empty where all get one."""
+    assert one.limits is not None, one.plan.reason
+    lost = never_answered(requests, one.limits)
+    if not lost.any():
+        return ""
     first = int(np.flatnonzero(lost)[0])
     asked = Request(first, requests.prompt_tokens.item(first), requests.output_tokens.item(first), 0.0)
-    words = f"{share(float(lost.mean()))} of the requests get no answer, the first because {why_never(asked, one.limits)}"
-    return Miss(words, math.inf)
+    counted = f"{share(float(lost.mean()))} of the requests get no answer ({np.count_nonzero(lost):,} of {len(lost):,})"
+    return f"{counted}, the first because {why_never(asked, one.limits)}"
 
 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:

@@ -94,7 +94,7 @@ def _comparison(run: RunResult) -> list[dict[str, Any]]:
 
 
 def _cells(run: RunResult, row: words.Row) -> list[dict[str, Any]]:
-    keeps_up = [d.runs and d.verdict != "overloaded" for d in run.deployments]
+    keeps_up = [d.verdict in ("stable", "saturated") for d in run.deployments]
     counts = keeps_up if any(keeps_up) else [d.runs for d in run.deployments]
     texts = [(row.value(d), eligible) for d, eligible in zip(run.deployments, counts, strict=True)]
     best = _best(row.label, [text for text, eligible in texts if eligible])

@@ -31,8 +31,11 @@ def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None)
 
 
 def headroom(deployment: DeploymentResult, rate_per_s: float | None) -> float | None:
-    """How much more traffic it takes: capacity within the SLO (without one, the queueing point) over demand, less one."""
-    capacity = deployment.slo_capacity or deployment.queueing_point
+    """How much more traffic it takes: capacity within the SLO (without one, the queueing point) over demand, less one.
+
+    None where no rate meets the SLO.
+    """
+    capacity = deployment.slo_capacity if deployment.slo else deployment.queueing_point
     return capacity.value / rate_per_s - 1 if capacity and rate_per_s else None
 
 
