@@ -15,6 +15,15 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if 10 ** (digits - 1) <= rounded < _READABLE else f"{value:,.{digits}g}"
 
 
+def share(part: float) -> str:
+    """A share as a percentage; what is not all of it never reads 100 %, and what is something never 0 %.
+
+    >>> share(0.1234), share(0.9999), share(1.0), share(0.00001)
+    ('12.3%', '99.9%', '100%', '0.001%')
+    """
+    return "99.9%" if 0.999 < part < 1 else f"{part * 100:.3g}%"
+
+
 def plural(count: int, word: str) -> str:
     """A count with its word.
 

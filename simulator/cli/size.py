@@ -123,6 +123,7 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "replicas_grown": c.grown,
         "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
         "why": c.why,
+        "unanswered": c.unanswered,
     }
 
 
@@ -178,6 +179,8 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
         return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
     why = f"; {best.why}" if best.why else ""
     lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
+    if best.unanswered:
+        lines.append(f"{best.unanswered}.")
     growth = sizing.ask.growth
     if growth > 1 and best.headroom is not None and best.headroom > 0:
         lasts = months * math.log1p(best.headroom) / math.log(growth)

@@ -22,6 +22,7 @@ _SHOWN = {
     "ttft_p99_s": "p99 TTFT s",
     "tpot_p99_s": "p99 TPOT s",
     "goodput_share": "good",
+    "unanswered_share": "unanswered",
     "kv_use_peak": "KV peak",
     "queueing_point_per_s": "queues at /s",
     "slo_capacity_per_s": "SLO to /s",

@@ -10,7 +10,7 @@ from simulator.engine.load import ClosedLoop, Load
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.errors import SimulatorError
-from simulator.workload.requests import Requests
+from simulator.workload.requests import Bools, Requests
 
 
 def check_requests(requests: Requests, load: Load) -> None:
@@ -50,6 +50,20 @@ def most_tokens(limits: SchedulerConfig) -> int:
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if limits.blocks_for(middle - 1) <= limits.kv_blocks else (fits, middle)
     return fits
+
+
+def never_answered(requests: Requests, limits: SchedulerConfig) -> Bools:
+    """Which requests such a replica refuses at the door, or will never be sent, because it refuses a turn before them.
+
+    Shape (n,).
+    """
+    refused = requests.prompt_tokens + requests.output_tokens > most_tokens(limits)
+    if requests.previous is None:
+        return refused
+    lost, later = refused, requests.previous >= 0
+    while not np.array_equal(further := refused | (later & lost[requests.previous]), lost):
+        lost = further
+    return lost
 
 
 def why_never(request: Request, limits: SchedulerConfig) -> str:

@@ -80,6 +80,10 @@ def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:
         estimates = [get(d) for d in row]
         noise = (0.0, *(_spread(estimates[0], e) for e in estimates[1:]))
         found.append(Difference(name, metric, "requests/s", tuple(e.value if e else None for e in estimates), noise))
+    for metric in _SHARES:
+        shares = tuple((d.metrics or {}).get(metric) for d in row)
+        if any(shares):
+            found.append(Difference(name, metric, _UNITS[metric], shares, (0.0,) * len(row)))
     for metric, cost in _COSTS.items():
         found.append(Difference(name, metric, "$", tuple(cost(d) for d in row), (0.0,) * len(row)))
     return [d for d in found if any(value is not None for value in d.values)]
@@ -134,6 +138,7 @@ _ESTIMATES: dict[str, Callable[[DeploymentResult], Estimate | None]] = {
     "queueing_point": lambda d: d.queueing_point,
     "slo_capacity": lambda d: d.slo_capacity,
 }
+_SHARES = ("unanswered_share",)
 _COSTS: dict[str, Callable[[DeploymentResult], float | None]] = {
     "usd_per_hour": lambda d: d.cost.usd_per_hour if d.cost else None,
     "usd_per_million_output_tokens": lambda d: d.cost.usd_per_million_output_tokens if d.cost else None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from simulator.amounts import number, plural
+from simulator.amounts import number
+from simulator.engine.admission import most_tokens, never_answered
 from simulator.engine.load import Load
+from simulator.errors import SimulatorError
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.trust import extrapolations, typical_error
 from simulator.planning.ceiling import running_context
 from simulator.planning.costs import cost
-from simulator.planning.loads import copies
+from simulator.planning.loads import answered_by, copies, full_server
 from simulator.planning.measured import Measured, measured
 from simulator.planning.wording import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
 from simulator.results.binding import binding
@@ -38,8 +40,13 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return result
     run = measured(scenario, bound, requests, source=_source(scenario))
     result = _with_run(scenario, bound, result, run)
-    if not (curve and run.metrics["finished"]):
-        return result
+    if curve and run.metrics["finished"]:
+        result = _limited(scenario, bound, result, run, requests)
+    return _with_answers(scenario, bound, result, run)
+
+
+def _limited(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests) -> DeploymentResult:
+    """The result with its limits, or with why it has none."""
     from simulator.planning.capacity import NoQueueingPoint
     from simulator.planning.limits import with_limits
 
@@ -47,6 +54,32 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return with_limits(scenario, bound, result, run, requests)
     except NoQueueingPoint as reason:
         return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
+
+
+def _with_answers(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
+    """The result with the requests that got no answer in its verdict and reason, and what would let them in."""
+    none, keeps_up = run.unanswered, result.verdict != "overloaded"
+    if not none.count:
+        return result
+    if not (keeps_up and none.too_many):
+        return dataclasses.replace(result, reason=f"{result.reason}; {none}")
+    reason = str(none) if none.count == none.of else f"{none}; otherwise {result.reason}"
+    remedies = _roomier(scenario, bound, run)
+    return dataclasses.replace(result, verdict="requests unanswered", reason=reason, remedies=remedies)
+
+
+def _roomier(scenario: Scenario, bound: Bound, run: Measured) -> tuple[str, ...]:
+    """The max_model_len that refuses none of the requests, where it starts with it."""
+    r = run.trace.requests
+    needed = int((r["prompt_tokens"] + r["output_tokens"]).max())
+    if bound.plan.args.max_model_len is None or needed <= bound.plan.args.max_model_len:
+        return ()
+    try:
+        wider = bind(scenario, dataclasses.replace(bound.deployment, max_model_len=needed))
+    except SimulatorError:
+        return ()
+    fits = wider.limits is not None and needed <= most_tokens(wider.limits)
+    return (f"max_model_len {needed}: no request is too long for it",) if fits else ()
 
 
 def _source(scenario: Scenario) -> Load | None:
@@ -91,14 +124,14 @@ def _error_bands(scenario: Scenario, bound: Bound) -> dict[str, ErrorBand]:
 
 
 def _oom_point(bound: Bound, requests: Requests) -> OomPoint:
-    context, plan = running_context(requests), bound.plan
+    """Where KV memory ends, for the requests that it answers; for all of them where it answers none."""
+    plan = bound.plan
     longest = plan.layout.longest_in(plan.num_gpu_blocks * plan.layout.block_bytes, bound.model.max_position)
-    return OomPoint(longest, _kv_sequences(bound, context), context)
-
-
-def _kv_sequences(bound: Bound, context: float) -> float:
-    """How many such sequences the KV caches of all replicas hold at once."""
-    return bound.plan.concurrency_at(max(1, round(context))) * copies(bound)
+    if bound.limits is None or never_answered(requests, bound.limits).all():
+        context = running_context(requests)
+        return OomPoint(longest, plan.concurrency_at(max(1, round(context))) * copies(bound), context)
+    context, full = running_context(answered_by(bound, requests)), full_server(bound, requests)
+    return OomPoint(longest, full.kv_sequences * copies(bound), context)
 
 
 def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
@@ -115,20 +148,10 @@ def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: M
         binding=binding(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, bound, run),
-        notes=(*result.notes, *_run_notes(run), *_streaming(bound, run)),
+        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(bound, run)),
         warmup_s=warm,
         trace=run.trace,
     )
-
-
-def _run_notes(run: Measured) -> list[str]:
-    """What the reader must know of the run: that it is short, and that requests were refused."""
-    notes = [run.steadiness.note] if run.steadiness.note else []
-    refused = run.trace.refusals
-    if refused:
-        of = f"of {plural(len(run.trace), 'request')} {'is' if len(refused) == 1 else 'are'} refused"
-        notes.append(f"{len(refused):,} {of}, the first because {next(iter(refused.values()))}")
-    return notes
 
 
 def _streaming(bound: Bound, run: Measured) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.amounts import number
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
@@ -26,16 +25,15 @@ class Check:
 
 
 def run_checks(run: RunResult) -> tuple[Check, ...]:
-    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up."""
-    checks = []
+    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
+    answers, where some requests got none."""
+    checks: list[Check] = []
     for d in run.deployments:
-        for term in d.slo:
-            measured = "nothing steady to measure" if term.measured is None else f"{number(term.measured)} {term.unit}".strip()
-            checks.append(
-                Check(f"{d.name}: {term.term}", term.met, f"{measured} against {number(term.limit, 6)} {term.unit}".strip())
-            )
+        checks += [Check(f"{d.name}: {term.term}", term.met, str(term)) for term in d.slo]
         if not d.slo or not d.runs:
             checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
+        if (d.metrics or {}).get("unanswered_share"):
+            checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
     return tuple(checks)
 
 

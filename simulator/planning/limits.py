@@ -10,7 +10,7 @@ from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, WHOLE, at_rate, copies, flows, full_server
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, answered_by, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
@@ -85,7 +85,7 @@ def with_limits(
         ceiling_per_s=full.requests_per_s * copies(bound),
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(bound, result.oom_point, rates.seen),
-        cost=_with_slo(result.cost, slo, requests),
+        cost=_with_slo(result.cost, slo, bound, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
     )
 
@@ -186,12 +186,13 @@ def _next_limit(bound: Bound, point: OomPoint) -> str:
     return f"{first} binds first, then {then}"
 
 
-def _with_slo(found: Cost | None, slo: Estimate | None, requests: Requests) -> Cost | None:
-    """The cost of a token at the SLO capacity."""
+def _with_slo(found: Cost | None, slo: Estimate | None, bound: Bound, requests: Requests) -> Cost | None:
+    """The cost of a token at the SLO capacity; of requests that get no answer there are no tokens."""
     if found is None or slo is None:
         return found
-    output = float(requests.output_tokens.mean())
-    total = output + float(requests.prompt_tokens.mean())
+    answered = answered_by(bound, requests)
+    output = float(answered.output_tokens.sum()) / len(requests)
+    total = output + float(answered.prompt_tokens.sum()) / len(requests)
     return dataclasses.replace(
         found,
         usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, slo.value * output),

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from simulator.engine.admission import never_answered
 from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import KvGroup
+from simulator.errors import SimulatorError
 from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
+from simulator.planning.prefix_hits import prefix_hits
 from simulator.results.steadiness import last_arrival, warmup_end
 from simulator.simulation import Bound, simulate
 from simulator.workload.blocks import gathered
@@ -23,6 +27,7 @@ WHOLE = 40_000
 CHECK, _TALKS = 0.25, 0.5
 _BATCHES = 20
 _FEWEST = 10 * _BATCHES
+_SETTLES = 3
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
@@ -45,11 +50,38 @@ def copies(bound: Bound) -> int:
     return bound.deployment.replicas * bound.deployment.data_parallel_size
 
 
-def full_server(bound: Bound, requests: Requests) -> Ceiling:
-    """The closed-form ceiling of one replica of a deployment that starts."""
+def full_server(bound: Bound, requests: Requests, *, at_best: bool = False) -> Ceiling:
+    """The closed-form ceiling of one replica of a deployment that starts, for requests some of which it answers.
+
+    Its rate is of all requests, as a demand is; those that get no answer are no work. What prompts share is found in the prefix
+    cache as often as one of its size finds it; with `at_best` as often as it could be found, behind whatever router.
+    """
     assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    fit = bound.plan.concurrency_at(max(1, round(running_context(requests))))
-    return ceiling(bound.step_time, bound.limits, requests, fit)
+    answered = answered_by(bound, requests)
+    share = len(answered) / len(requests)
+    context = running_context(answered)
+    fit, limits = bound.plan.concurrency_at(max(1, round(context))), bound.limits
+    plain = limits.kv_groups == (KvGroup(),) and not limits.state_blocks
+    full = replace(ceiling(bound.step_time, limits, answered, None if plain else fit), kv_sequences=fit)
+    if answered.hashes is not None and limits.enable_prefix_caching:
+        for _ in range(1 if answered.previous is None or at_best else _SETTLES):
+            hits = prefix_hits(answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best)
+            full = ceiling(bound.step_time, limits, answered, hits.sequences, hits.tokens)
+    return replace(full, requests_per_s=full.requests_per_s / share)
+
+
+def answered_by(bound: Bound, requests: Requests) -> Requests:
+    """The requests that get an answer from a deployment that starts. Raises SimulatorError where none does."""
+    assert bound.limits is not None, bound.plan.reason
+    lost = never_answered(requests, bound.limits)
+    if lost.all():
+        raise SimulatorError("it refuses every request")
+    if not lost.any():
+        return requests
+    picked, rows = _picked(requests, np.flatnonzero(~lost)), np.cumsum(~lost) - 1
+    if picked.previous is None:
+        return picked
+    return replace(picked, previous=np.where(picked.previous >= 0, rows[picked.previous], -1))
 
 
 def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:

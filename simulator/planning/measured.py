@@ -15,8 +15,9 @@ from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
 from simulator.planning.loads import copies
 from simulator.results import metrics
+from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
-from simulator.results.outcome import CurvePoint
+from simulator.results.outcome import CurvePoint, Verdict
 from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
 from simulator.results.steadiness import Steadiness, judge
 from simulator.results.tables import with_frontend
@@ -38,6 +39,13 @@ class Measured:
     sample: Sample
     metrics: dict[str, float | None]
     slo: tuple[SloCheck, ...]
+    unanswered: Unanswered
+
+    @property
+    def verdict(self) -> Verdict:
+        """Overloaded, or with too many requests unanswered, or what the queue shows."""
+        keeps_up = self.steadiness.verdict != "overloaded"
+        return "requests unanswered" if keeps_up and self.unanswered.too_many else self.steadiness.verdict
 
 
 def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> Measured:
@@ -56,8 +64,10 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Lo
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
-    checks = check_slo(metrics.window_promises(sample), metrics.window_latencies(sample) if steady else None)
-    return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
+    none = unanswered(trace, promises)
+    columns = metrics.window_latencies(sample) if steady else None
+    checks = check_slo(metrics.window_promises(sample), columns, none.shares)
+    return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, none)
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
@@ -98,7 +108,7 @@ def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
     values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
     steady = m.steadiness.verdict != "overloaded"
     met = steady and all(check.met for check in m.slo) if m.slo else None
-    return CurvePoint(rate_per_s=rate_per_s, verdict=m.steadiness.verdict, slo_met=met, **values)
+    return CurvePoint(rate_per_s=rate_per_s, verdict=m.verdict, slo_met=met, **values)
 
 
 def standing(rate_per_s: float, m: Measured) -> Standing:

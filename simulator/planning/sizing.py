@@ -40,6 +40,7 @@ class Candidate:
     `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
     replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
     rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; known of the first two.
+    `unanswered`: what of the requests gets no answer all the same, in words.
     """
 
     deployment: Deployment
@@ -53,6 +54,7 @@ class Candidate:
     excess: float = 0.0
     capacity: Estimate | None = None
     headroom: float | None = None
+    unanswered: str = ""
 
     @property
     def usd_per_month(self) -> float:
@@ -168,6 +170,7 @@ def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fi
         price=price,
         why=fitting.why,
         excess=fitting.excess,
+        unanswered=fitting.unanswered,
     )
 
 

@@ -32,6 +32,7 @@ MARKS: dict[Verdict, Mark] = {
     "stable": Mark("✔", "+", "stable", "green"),
     "saturated": Mark("▲", "!", "saturated", "yellow"),
     "overloaded": Mark("✖", "x", "overloaded", "red"),
+    "requests unanswered": Mark("⊖", "-", "overloaded", "red"),
     "does not fit": Mark("⊘", "o", "unfit", "magenta"),
     "max_model_len exceeds KV": Mark("⊘", "o", "unfit", "magenta"),
 }
@@ -201,6 +202,7 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
     return (
         Row("Verdict", "Answer", lambda d: d.verdict),
         Row("SLO", "Answer", slo_word),
+        *([Row("Unanswered requests", "Answer", _unanswered)] if any(map(_lost, run.deployments)) else []),
         Row("Hardware", "Answer", lambda d: d.title),
         Row("GPUs", "Answer", lambda d: str(d.gpus)),
         *_slo_terms(run),
@@ -244,10 +246,24 @@ def _slo_terms(run: RunResult) -> Iterator[Row]:
 
 def _measured(term: int, d: DeploymentResult) -> str:
     check = d.slo[term] if d.slo else None
+    if check is not None and check.unit and check.too_few_answers:
+        return f"{amounts.share(check.unanswered)} unanswered, missed"
     if check is None or check.measured is None:
         return NOT_STEADY if d.runs and not d.steady else NONE
     value = seconds(check.measured) if check.unit else percent(check.measured)
     return value if check.met else f"{value}, missed"
+
+
+def _lost(d: DeploymentResult) -> float:
+    """The share of the requests that got no answer."""
+    return (d.metrics or {}).get("unanswered_share") or 0.0
+
+
+def _unanswered(d: DeploymentResult) -> str:
+    if d.metrics is None:
+        return NONE
+    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
+    return f"{count:,.0f} ({amounts.share(_lost(d))})" if count else "none"
 
 
 def _goodput(d: DeploymentResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import InstanceOf
 
@@ -13,9 +13,9 @@ from simulator.engine.record import RunRecord
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
-Verdict = Literal["stable", "saturated", "overloaded", "does not fit", "max_model_len exceeds KV"]
+Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
 Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
-VERDICTS: tuple[Verdict, ...] = ("stable", "saturated", "overloaded", "does not fit", "max_model_len exceeds KV")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +176,17 @@ class DeploymentResult:
     @property
     def runs(self) -> bool:
         """Whether the engine starts at all."""
-        return self.verdict in ("stable", "saturated", "overloaded")
+        return self.steady or self.verdict == "overloaded"
 
     @property
     def steady(self) -> bool:
         """Whether latencies have a steady state to speak of."""
-        return self.verdict in ("stable", "saturated")
+        return self.verdict in ("stable", "saturated", "requests unanswered")
+
+    @property
+    def carries(self) -> bool:
+        """Whether it does what is asked: it keeps up, answers the requests, and meets the SLO if there is one."""
+        return self.verdict in ("stable", "saturated") and self.slo_met is not False
 
     @property
     def slo_met(self) -> bool | None:

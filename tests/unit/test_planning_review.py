@@ -169,12 +169,25 @@ def test_more_tokens_than_one_api_server_may_stream_are_noted(tmp_path: Path, re
     assert any("API server process" in note for note in found.notes) is noted
 
 
-def test_requests_that_are_refused_are_noted(tmp_path: Path) -> None:
+def test_a_deployment_that_refuses_requests_says_how_many_why_and_what_would_let_them_in(tmp_path: Path) -> None:
     settings = [("workload.prompt", "{kind: uniform, min: 100, max: 6000}"), ("workload.requests", "200")]
-    found = review(load(small(tmp_path), settings), curve=False, machine=HERE).deployment("L40S")
-    refused = (found.metrics or {})["refused"]
+    result = review(load(small(tmp_path), settings), curve=False, machine=HERE)
+    found = result.deployment("L40S")
+    assert found.metrics is not None
+    refused = found.metrics["refused"]
     assert refused
-    assert any(note.startswith(f"{refused:.0f} of 200 requests are refused, the first because ") for note in found.notes)
+    assert found.metrics["unanswered_share"] == refused / 200
+    assert found.verdict == "requests unanswered"
+    share = f"{100 * refused / 200:.3g}%"
+    assert found.reason.startswith(f"{share} of the requests get no answer ({refused:.0f} of 200): {refused:.0f} refused, the ")
+    assert "exceed max_model_len=4096; otherwise it keeps up" in found.reason
+    assert found.slo_met is False
+    assert f"{share} of the requests get no answer and p95 TTFT leaves out 5%" in [str(check) for check in found.slo]
+    assert result.recommendation.deployment is None
+    assert "Nothing here answers enough of the requests" in result.recommendation.sentence
+    longest = int(found.remedies[0].split()[1].rstrip(":"))
+    wider = review(load(small(tmp_path), [*settings, ("engine.max_model_len", str(longest))]), curve=False, machine=HERE)
+    assert wider.deployment("L40S").verdict == "stable"
 
 
 @pytest.mark.parametrize(("rate", "verdict"), [("200/s", "stable"), ("400/s", "overloaded")])

@@ -38,6 +38,15 @@ def test_an_overloaded_one_is_never_recommended():
     assert recommend([priced("cheap", 1.0, verdict="overloaded"), priced("calm", 2.0)], 4.0).deployment == "calm"
 
 
+def test_one_that_leaves_requests_unanswered_is_never_recommended_and_the_nearest_is_named() -> None:
+    deaf = priced("deaf", 1.0, verdict="requests unanswered", reason="2% of the requests get no answer")
+    assert recommend([deaf, priced("calm", 2.0)], 4.0).deployment == "calm"
+    worse = dataclasses.replace(deaf, name="worse", metrics={**(deaf.metrics or {}), "unanswered_share": 0.5})
+    sentence = recommend([worse, deaf], 4.0).sentence
+    assert "Nothing here answers enough of the requests" in sentence
+    assert sentence.endswith("deaf (1 x H100 SXM, bf16): 2% of the requests get no answer.")
+
+
 def test_without_all_prices_the_fewest_gpus_win():
     found = recommend([priced("eight", 1.0, gpus=8), dataclasses.replace(priced("one", 9.0), cost=None)], 4.0)
     assert found.deployment == "one"
@@ -71,5 +80,6 @@ def test_no_deployments_is_no_error():
 def test_headroom_is_capacity_within_the_slo_over_demand_less_one():
     d = priced("d", 1.0, slo_capacity=Estimate(6.0, 5.0, 7.0), queueing_point=Estimate(9.0, 8.0, 9.5))
     assert headroom(d, 4.0) == pytest.approx(0.5)
-    assert headroom(dataclasses.replace(d, slo_capacity=None), 4.0) == pytest.approx(1.25)
+    assert headroom(dataclasses.replace(d, slo_capacity=None, slo=()), 4.0) == pytest.approx(1.25)
+    assert headroom(dataclasses.replace(d, slo_capacity=None), 4.0) is None
     assert headroom(d, None) is None

@@ -59,6 +59,25 @@ def test_a_percentile_is_missed_where_more_are_lost_than_it_leaves_out():
     assert not check_slo(to_all(Slo(ttft_s=1.0, percentile=95)), some)[0].met
 
 
+def test_requests_without_an_answer_are_the_slowest_of_a_percentile():
+    """Of a hundred answers to 104 requests the 99th is the 95th hundredth of all; the 98th would be without the lost ones."""
+    lost = [float("nan")] * 4
+    late = columns([i / 100 for i in range(1, 101)] + lost, e2e=[1.0] * 100 + lost)
+    (check,) = check_slo(to_all(Slo(ttft_s=0.97, percentile=95)), late)
+    assert check.measured == pytest.approx(np.percentile([i / 100 for i in range(1, 101)], 95 * 104 / 100))
+    assert not check.met
+    assert str(check) == "p95 TTFT is 0.988 s against 0.97 s; 3.85% of the requests get no answer"
+    (kept,) = check_slo(to_all(Slo(ttft_s=0.97, percentile=95)), columns([i / 100 for i in range(1, 101)]))
+    assert kept.met
+
+
+def test_a_limit_that_too_few_answers_miss_is_said_so_and_never_as_a_latency_within_it():
+    lost = [float("nan")] * 2
+    (check,) = check_slo(to_all(Slo(ttft_s=1.0)), columns([0.1] * 98 + lost, e2e=[1.0] * 98 + lost))
+    assert (check.met, check.measured, check.excess) == (False, None, pytest.approx(2.0))
+    assert str(check) == "2% of the requests get no answer and p99 TTFT leaves out 1%"
+
+
 def test_an_slo_without_a_limit_is_refused():
     with pytest.raises(ValidationError, match="sets no limit; give one of ttft_s"):
         Slo(goodput=0.99)
