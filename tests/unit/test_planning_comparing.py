@@ -41,6 +41,15 @@ def test_a_faster_step_is_more_than_noise(folder: Path) -> None:
     assert tpot.larger_than_noise(1) is True
 
 
+def test_requests_without_an_answer_are_compared(folder: Path) -> None:
+    longer = ("workload.prompt", "{kind: uniform, min: 100, max: 6000}")
+    found = _find(compare([_run(folder), _run(folder, longer)]), "L40S", "unanswered_share")
+    assert found.values[0] == 0.0
+    assert found.values[1] is not None
+    assert found.values[1] > 0.2
+    assert found.larger_than_noise(1) is True
+
+
 def test_another_seed_alone_is_noise(folder: Path) -> None:
     """Twelve statistics at 95 %: more than three beyond their noise happen in under one of fifty pairs."""
     found = compare([_run(folder), _run(folder, seed=8)])
