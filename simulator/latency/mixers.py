@@ -64,7 +64,10 @@ def _grouped_query(r: Rank, m: GroupedQueryAttention, index: int) -> Cost:
         gemm=r.gemm("attention", index, query + keys, h) + r.gemm("attention", index, h, heads * m.value_head_dim),
         moved=r.tokens * 4.0 * (query + keys),
         recurrent=r.tokens * a.query * 2.0 * (heads + kv) * width / r.gpu.memory_bytes_per_s,
-        small=2 + (4 if across else m.query_key_norm) + (_INDEXER_SMALL if m.index_heads else 0),
+        small=2
+        + (4 if across else m.query_key_norm)
+        + (_INDEXER_SMALL if m.index_heads else 0)
+        + (r.quantizing_kernels("attention", index) if r.model.is_moe else 0),
         fixed=a.decode_us * US,
         per_sequence=a.sequence * 2.0 * heads * width / r.gpu.memory_bytes_per_s,
         reaches=indexed,

@@ -12,6 +12,7 @@ from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import kernels, overheads
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.latency.interconnect import through_host
 from simulator.latency.rank import running_kernel
 from simulator.latency.target import Target
 from simulator.spec import Positive, spec
@@ -51,8 +52,7 @@ def extrapolations(target: Target) -> tuple[str, ...]:
     """What a roofline step time takes from elsewhere than this GPU and engine, each in a sentence."""
     args = target.args
     found = list(_taken(target.model, target.quantization, target.gpu, target.engine))
-    if args.tensor_parallel_size > 1 and target.gpu.link == "pcie" and target.link_bytes_per_s is None:
-        found.append("all-reduces over PCIe: taken from one server; what yours reaches depends on its slots (link_gb_per_s)")
+    found += _interconnect(target)
     if args.pipeline_parallel_size > 1:
         found.append(
             "pipeline parallelism: not measured; steps are taken as even micro-batches, so a lone prompt comes out too fast"
@@ -60,6 +60,20 @@ def extrapolations(target: Target) -> tuple[str, ...]:
     if args.data_parallel_size > 1 and args.enable_expert_parallel:
         found.append("data parallelism with expert parallelism: not measured; ranks are taken to be equally loaded")
     return tuple(dict.fromkeys(found))
+
+
+def _interconnect(target: Target) -> Iterator[str]:
+    """What of the traffic between PCIe cards is another server's, even where the link is stated."""
+    args, card, link = target.args, target.gpu, target.link_bytes_per_s
+    ranks = max(args.tensor_parallel_size, args.data_parallel_size if args.enable_expert_parallel else 1)
+    if ranks == 1 or card.link != "pcie":
+        return
+    if through_host(card, ranks, link):
+        yield f"{card.name}: no peer access, traffic goes through the host's memory, and hosts differ fourfold in what that reaches"
+    elif link is None:
+        yield "all-reduces over PCIe: taken from one server; what yours reaches depends on its slots (link_gb_per_s)"
+    else:
+        yield "all-reduces over PCIe: what they reach of the link that is stated is taken from one server"
 
 
 def _taken(model: Model, quantization: Quantization | None, gpu: Gpu, engine: Engine) -> Iterator[str]:
