@@ -69,7 +69,7 @@ def _interconnect(target: Target) -> Iterator[str]:
     if ranks == 1 or card.link != "pcie":
         return
     if through_host(card, ranks, link):
-        yield f"{card.name}: no peer access, traffic goes through the host's memory, and hosts differ fourfold in what that reaches"
+        yield f"{card.name}: no peer access, traffic takes the host's memory, and hosts differ fourfold in what that reaches"
     elif link is None:
         yield "all-reduces over PCIe: taken from one server; what yours reaches depends on its slots (link_gb_per_s)"
     else:
