@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.amounts import number, plural
-from simulator.planning.capacity import Standing, queueing_point, slo_capacity
+from simulator.planning.capacity import Flow, Standing, Turn, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, WHOLE, at_rate, copies, flows, full_server
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, Start, at_rate, copies, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
@@ -140,12 +141,15 @@ def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
 
 
-def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
-    """The queueing point of one replica times their number; searched with a share of the usual requests."""
-    flow = flows(bound, scenario.workload, full, scenario.seed, share)
-    check = flows(bound, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
-    one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
-    return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
+def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests."""
+
+    def asked(share: float, start: Start) -> Callable[[float], Flow]:
+        return flows(bound, scenario.workload, full, scenario.seed, share, start)
+
+    flow = asked(share, "mixed")
+    check = asked(CHECK, "burst") if share > CHECK else flow
+    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(copies(bound))
 
 
 def _levels(scenario: Scenario, many: Fleet) -> float | None:
