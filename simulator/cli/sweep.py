@@ -24,6 +24,7 @@ _SHOWN = {
     "goodput_share": "good",
     "kv_use_peak": "KV peak",
     "queueing_point_per_s": "queues at /s",
+    "recovers_below_per_s": "recovers below /s",
     "slo_capacity_per_s": "SLO to /s",
     "usd_per_million_output_tokens": "$/M out",
 }

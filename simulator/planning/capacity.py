@@ -17,7 +17,7 @@ from simulator.results.outcome import Estimate
 TOLERANCE = 0.02
 MOST_SIMULATIONS = 25
 _OVERLOAD, _CROWDED = 1.3, 1.1
-_SLOWER = 0.05
+SLOWER = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Turn:
     """Where a deployment turns from keeping up to a backlog that grows: the rate, requests/s, and its interval.
 
     `recovers_below`: once there is a backlog it is only worked off below this rate, requests/s, as a server with a backlog is
-    slower by more than _SLOWER; None where it is not, so that it recovers wherever it keeps up.
+    slower by more than SLOWER; None where it is not, so that it recovers wherever it keeps up.
     """
 
     value: float
@@ -137,7 +137,7 @@ class _Search:
         if self.burst is not None and self.burst.high_per_s < crowded.low_per_s:
             slowest = self.burst
             found = dataclasses.replace(found, low=min(found.low, slowest.low_per_s))
-        slower = slowest.high_per_s * (1 + _SLOWER) < found.value
+        slower = slowest.high_per_s * (1 + SLOWER) < found.value
         return dataclasses.replace(found, recovers_below=slowest.completed_per_s) if slower else found
 
     def ask(self, rate: float, *, grows: bool = False) -> Flow:
@@ -225,14 +225,23 @@ class _Search:
 
 
 def slo_capacity(
-    standing: Callable[[float], Standing], queueing: Estimate, *, tried: Sequence[float] = (), tolerance: float = 0.05
+    standing: Callable[[float], Standing],
+    queueing: Estimate,
+    *,
+    tried: Sequence[float] = (),
+    demand: float | None = None,
+    tolerance: float = 0.05,
 ) -> Estimate | None:
     """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
 
     The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
-    goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it.
+    goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it. The `demand` is on the
+    side that its own run says: where it meets the SLO so do the rates below it, whose shorter runs may miss it by chance.
     """
-    seen = {rate: standing(rate) for rate in sorted({*tried, queueing.value / 50, queueing.value})}
+    asked = {*tried, queueing.value / 50, queueing.value, *({demand} if demand else ())}
+    seen = {rate: standing(rate) for rate in sorted(asked) if rate <= queueing.value}
+    if demand in seen and seen[demand].met:
+        seen = {rate: s for rate, s in seen.items() if rate >= demand}
     low, high = _bracket(seen)
     if low is None:
         return None

@@ -151,9 +151,7 @@ def _picked(requests: Requests, rows: Ints) -> Requests:
     return replace(requests, **picked, hashes=None if requests.hashes is None else gathered(requests.hashes, rows))
 
 
-def _flow(
-    bound: Bound, requests: Requests, full: Ceiling, runs: Ints | None = None, usual: Requests | None = None
-) -> Flow:
+def _flow(bound: Bound, requests: Requests, full: Ceiling, runs: Ints | None = None, usual: Requests | None = None) -> Flow:
     """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
 
     Both are counted by work, in units of the mean request: the work that a full server gets done in a second hardly varies, while
