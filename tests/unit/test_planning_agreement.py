@@ -1,7 +1,6 @@
 """Verdict, queueing point and headroom of one page agree, whichever of run and search is right."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 from planning_fixtures import small
