@@ -120,6 +120,7 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "price": c.price,
         "headroom": c.headroom,
         "capacity_per_s": c.capacity.value if c.capacity else None,
+        "recovers_below_per_s": c.recovers_below,
         "replicas_grown": c.grown,
         "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
         "why": c.why,
@@ -181,6 +182,9 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
     lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
     if best.unanswered:
         lines.append(f"{best.unanswered}.")
+    rate = sizing.scenario.workload.mean_rate()
+    if best.recovers_below is not None and rate is not None and rate > best.recovers_below:
+        lines.append(f"Once requests queue it recovers only below {number(best.recovers_below)} requests/s.")
     growth = sizing.ask.growth
     if growth > 1 and best.headroom is not None and best.headroom > 0:
         lasts = months * math.log1p(best.headroom) / math.log(growth)

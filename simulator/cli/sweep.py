@@ -25,6 +25,7 @@ _SHOWN = {
     "unanswered_share": "unanswered",
     "kv_use_peak": "KV peak",
     "queueing_point_per_s": "queues at /s",
+    "recovers_below_per_s": "recovers below /s",
     "slo_capacity_per_s": "SLO to /s",
     "usd_per_million_output_tokens": "$/M out",
 }

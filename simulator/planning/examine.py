@@ -12,6 +12,7 @@ from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.trust import extrapolations, typical_error
+from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.ceiling import running_context
 from simulator.planning.costs import cost
 from simulator.planning.loads import answered_by, copies, full_server
@@ -181,11 +182,10 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
 def _reason(run: Measured) -> str:
     s = run.steadiness
     if s.verdict == "overloaded":
-        between = f"{number(s.drift_low_per_s, 2)} to {number(s.drift_high_per_s, 2)}"
-        return f"the backlog grows by {number(s.drift_per_s)} requests/s ({between})"
+        return grows(s)
     waits = f"requests wait for a place {s.waiting_share:.0%} of the time"
     if s.verdict == "stable":
-        return f"it keeps up; {waits}"
+        return keeps_up(s)
     if s.waiting_share > MOSTLY:
         return waits
     return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.amounts import number, plural
-from simulator.planning.capacity import Standing, queueing_point, slo_capacity
+from simulator.amounts import plural
+from simulator.planning.agreement import Agreed, agreed, varying
+from simulator.planning.capacity import Flow, Standing, Turn, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, WHOLE, answered_by, at_rate, copies, flows, full_server
-from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, Start, answered_by, at_rate, copies, flows, full_server
+from simulator.planning.measured import Measured, curve_point, measured, rejudged, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
-from simulator.results.steadiness import MOSTLY
 from simulator.scenario import Scenario
 from simulator.simulation import Bound, source_of
 from simulator.workload.requests import Requests
@@ -50,18 +51,21 @@ class _Rates:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none."""
+    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none. With a backlog it
+    recovers only below `recovers_below`, None where it does wherever it keeps up."""
 
     queueing: Estimate
     slo: Estimate | None
+    recovers_below: float | None
 
 
 def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
     full, many = full_server(bound, requests), fleet(bound)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
-    queueing = _queueing(scenario, bound, full, CHECK)
-    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.promises else None)
+    turn = _queueing(scenario, bound, full, CHECK)
+    slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
+    return Capacity(turn.estimate, slo, turn.recovers_below)
 
 
 def with_limits(
@@ -69,18 +73,22 @@ def with_limits(
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
-    queueing = _queueing(scenario, bound, full, 1.0)
+    turn = _queueing(scenario, bound, full, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
-    grid = [share * queueing.value for share in CURVE]
-    for rate in grid:
-        rates.at(rate)
+    if demand is not None:
+        told = _agreed(scenario, bound, full, demand, run, turn)
+        rates.seen[demand], turn = told.run, told.turn
+        result = _told(result, told)
+    queueing = turn.estimate
+    for share in CURVE:
+        rates.at(share * queueing.value)
     tried = [rate for rate in rates.seen if rate < queueing.value]
-    slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.promises else None
-    result = _settled(scenario, result, run, queueing)
+    slo = slo_capacity(rates.standing, queueing, tried=tried, demand=demand) if scenario.promises else None
     return dataclasses.replace(
         result,
         queueing_point=queueing,
+        recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
         ceiling_per_s=full.requests_per_s * copies(bound),
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
@@ -90,29 +98,32 @@ def with_limits(
     )
 
 
-def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queueing: Estimate) -> DeploymentResult:
-    """The verdict where the run alone is too short for one and steady traffic is surely above, or below, the queueing point."""
-    demand, waits = scenario.workload.mean_rate(), run.steadiness.waiting_share
-    if demand is None or not _is_steady_traffic(scenario):
-        return result
-    point = f"the queueing point is {number(queueing.value)} requests/s"
-    if (judged := _judged(scenario, demand, run, queueing)) is not run:
-        reason = f"the backlog grows, which this run is too short to show: {point}"
-        cost = result.cost and dataclasses.replace(result.cost, usd_per_thousand_good_requests=None)
-        return dataclasses.replace(
-            result, verdict=judged.steadiness.verdict, reason=reason, metrics=judged.metrics, slo=judged.slo, cost=cost
-        )
-    if run.steadiness.verdict == "saturated" and waits <= MOSTLY and demand < queueing.low:
-        return dataclasses.replace(
-            result, verdict="stable", reason=f"it keeps up: {point}; requests wait for a place {waits:.0%} of the time"
-        )
-    return result
+def _agreed(scenario: Scenario, bound: Bound, full: Ceiling, demand: float, run: Measured, turn: Turn) -> Agreed:
+    """Verdict and queueing point at the demand, from the run and the search."""
+    if not _is_steady_traffic(scenario):
+        return varying(demand, run, turn)
+
+    def longer() -> Measured:
+        many = max(WHOLE, 2 * len(run.trace))
+        return measured(scenario, bound, at_rate(scenario.workload, demand, many, scenario.seed + 1))
+
+    return agreed(demand, run, turn, longer)
+
+
+def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
+    """The result with what was agreed on."""
+    run, cost = told.run, result.cost
+    verdict = run.steadiness.verdict
+    if cost and verdict == "overloaded":
+        cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
+    reason = told.reason or result.reason
+    return dataclasses.replace(result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, cost=cost)
 
 
 def _judged(scenario: Scenario, rate: float, run: Measured, queueing: Estimate) -> Measured:
     """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
     grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
-    return overloaded(run) if grows and run.steadiness.verdict != "overloaded" else run
+    return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
 
 
 def _is_steady_traffic(scenario: Scenario) -> bool:
@@ -140,12 +151,15 @@ def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
 
 
-def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
-    """The queueing point of one replica times their number; searched with a share of the usual requests."""
-    flow = flows(bound, scenario.workload, full, scenario.seed, share)
-    check = flows(bound, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
-    one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
-    return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
+def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests."""
+
+    def asked(share: float, start: Start) -> Callable[[float], Flow]:
+        return flows(bound, scenario.workload, full, scenario.seed, share, start)
+
+    flow = asked(share, "mixed")
+    check = asked(CHECK, "burst") if share > CHECK else flow
+    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(copies(bound))
 
 
 def _levels(scenario: Scenario, many: Fleet) -> float | None:

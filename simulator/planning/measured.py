@@ -19,7 +19,7 @@ from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
 from simulator.results.outcome import CurvePoint, Verdict
 from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
-from simulator.results.steadiness import Steadiness, judge
+from simulator.results.steadiness import Steadiness, Steady, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
 from simulator.simulation import Bound, simulate
@@ -91,13 +91,17 @@ def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord
     return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
-def overloaded(m: Measured) -> Measured:
-    """The run of a deployment whose backlog is known to grow, though the run is too short to show it: nothing of it is steady."""
+def rejudged(m: Measured, verdict: Steady) -> Measured:
+    """The run with a verdict that more than the run has shown: nothing of an overloaded one is steady."""
+    steady = verdict != "overloaded"
+    if steady == (m.steadiness.verdict != "overloaded"):
+        return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))
+    latencies = metrics.window_latencies(m.sample) if steady else None
     return dataclasses.replace(
         m,
-        steadiness=dataclasses.replace(m.steadiness, verdict="overloaded"),
-        metrics=metrics.measure(m.sample, steady=False),
-        slo=check_slo(m.sample.promises, None),
+        steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
+        metrics=metrics.measure(m.sample, steady=steady),
+        slo=check_slo(metrics.window_promises(m.sample), latencies),
     )
 
 

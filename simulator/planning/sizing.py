@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
+from simulator.planning.agreement import carries
 from simulator.planning.capacity import NoQueueingPoint
 from simulator.planning.costs import price_of
 from simulator.planning.execution import Machine, Processes, each
@@ -39,7 +40,8 @@ class Candidate:
 
     `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
     replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
-    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; known of the first two.
+    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; `recovers_below`: the rate below which
+    it works a backlog off, where it keeps up with more. Known of the first two.
     `unanswered`: what of the requests gets no answer all the same, in words.
     """
 
@@ -55,6 +57,7 @@ class Candidate:
     capacity: Estimate | None = None
     headroom: float | None = None
     unanswered: str = ""
+    recovers_below: float | None = None
 
     @property
     def usd_per_month(self) -> float:
@@ -201,20 +204,23 @@ def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -
     """The same, the first two with their capacity and headroom."""
     found, rate = list(able), scenario.workload.mean_rate()
     for place, outcome in each(_capacity, [(scenario, c.deployment) for c in able[:2]], machine):
-        carried = outcome.value()
+        carried, recovers = outcome.value()
+        if carried and rate:
+            carried = carries(carried, rate)
         room = carried.value / rate - 1 if carried and rate else None
-        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room)
+        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room, recovers_below=recovers)
     return found
 
 
-def _capacity(task: tuple[Scenario, Deployment]) -> Estimate | None:
-    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it."""
+def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float | None]:
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it.
+    And the rate below which it works a backlog off, where that is lower than what it sustains."""
     scenario, deployment = task
     try:
         found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
     except NoQueueingPoint:
-        return None
-    return found.slo if scenario.promises else found.queueing
+        return None, None
+    return (found.slo if scenario.promises else found.queueing), found.recovers_below
 
 
 def _dearer(candidate: Candidate, best: Candidate) -> str:

@@ -171,7 +171,8 @@ class _Printer:
                 at = min(round(demand / most * _BAR), _BAR - 1)
                 bar = bar[:at].append("|", "bold").append_text(bar[at + 1 :])
             slo = f"SLO to {words.rate(d.slo_capacity.value)}, " if d.slo_capacity else ""
-            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}")
+            recovers = f", recovers below {words.rate(d.recovers_below_per_s)}" if d.recovers_below_per_s is not None else ""
+            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}{recovers}")
 
     def line(self, d: DeploymentResult, bar: Text, said: str) -> Text:
         """A name, a bar and what it shows, on one line where there is room for it."""

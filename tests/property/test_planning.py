@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from simulator import catalog
-from simulator.engine.router import LeastOutstanding, RoundRobin
+from simulator.engine.fleet.router import LeastOutstanding, RoundRobin
 from simulator.latency.models import Linear
 from simulator.planning.axes import axis
 from simulator.planning.capacity import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
