@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.engine.instance.stretch import Stretch
 from simulator.engine.request import Request
 from simulator.workload.requests import Requests
 
@@ -101,16 +103,41 @@ class Recorder:
         self.logs.append(Log())
         return self.logs[-1]
 
+    def started(self, requests: Sequence[Request], now: float) -> None:
+        """Write that requests are scheduled for the first time, with what is computed of them already."""
+        for request in requests:
+            self.scheduled[request.index] = now
+            if request.computed:
+                self.cached[request.index] = request.computed
+
+    def prompts_done(self, requests: Sequence[Request], now: float) -> None:
+        """Write that requests got their first token, or the first after a gap; no first token where the client gave up."""
+        for request in requests:
+            if request.token_at is not None:
+                self.gap(request, now)
+            elif not self.failed[request.index]:
+                self.first_token[request.index] = now
+
     def gap(self, request: Request, now: float) -> None:
         """Write the time since the last token of a request that did not get one in every step, if it had one."""
         if request.token_at is not None:
             self.gaps.append(now - request.token_at)
             request.token_at = None
 
+    def finished(self, requests: Sequence[Request], now: float) -> None:
+        """Write that requests have all their tokens."""
+        for request in requests:
+            self.finish[request.index] = now
+            if request.preemptions:
+                self.preemptions[request.index] = request.preemptions
+
+    def has_left(self, request: Request) -> bool:
+        """Whether a request finished or failed."""
+        return bool(self.failed[request.index]) or not math.isnan(self.finish[request.index])
+
     def fail(self, request: Request, now: float, status: np.int8) -> None:
         """Write that a request left the system without having finished."""
         index = request.index
-        request.left = True
         self.left[index] = now
         self.failed[index] = int(status)
         self.preemptions[index] = request.preemptions
@@ -139,7 +166,7 @@ class Recorder:
         planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
         ended = _joined([np.frombuffer(log.ended, _ENDED) for log in self.logs])
         steps = ended["steps"].astype(np.int64)
-        end = planned["start_s"] + (steps * planned["base_s"] + planned["slope_s"] * (steps * (steps - 1) // 2))
+        end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
         rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
         columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
         columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}

@@ -30,6 +30,15 @@ class Block:
 Found = list[list[Block | None]]
 
 
+@dataclass(slots=True, eq=False)
+class Rows:
+    """What a request holds: a row of blocks a group. What the first `named` hold is known; `registered` can be found."""
+
+    named: int
+    registered: int
+    rows: Found
+
+
 class GroupedCache:
     """The KV blocks of one replica; `windows` has an entry a group, None for one without."""
 
@@ -47,8 +56,7 @@ class GroupedCache:
 
     def look_up(self, request: Request, step: int) -> int:
         """Blocks at the front of a waiting request that need not be computed; `idle` block objects of them are free."""
-        request.named = request.path[-1][1]
-        hits = min((request.known - 1) // self.block_size, request.named)
+        hits = min((request.known - 1) // self.block_size, request.path[-1][1])
         while True:
             agreed = hits
             self.found = []
@@ -95,14 +103,13 @@ class GroupedCache:
                     if not block.users:
                         del self.queue[block]
                     block.users += 1
-        request.rows = self.found
-        request.registered = len(self.found[0])
+        request.kv = Rows(request.path[-1][1], len(self.found[0]), self.found)
         self.extend(request, tokens, tokens)
 
     def extend(self, request: Request, tokens: int, known: int) -> None:
         """Take blocks for a request's first `tokens`, and register the full ones of its first `known`."""
         length = -(-tokens // self.block_size)
-        for row in request.rows:
+        for row in request.kv.rows:
             while len(row) < length:
                 row.append(self._new())
         self._register(request, known)
@@ -119,16 +126,16 @@ class GroupedCache:
         return block
 
     def _register(self, request: Request, known: int) -> None:
-        end = min(known // self.block_size, request.named)
-        if end <= request.registered:
+        end = min(known // self.block_size, request.kv.named)
+        if end <= request.kv.registered:
             return
-        for group, row in enumerate(request.rows):
-            for at in range(request.registered, end):
+        for group, row in enumerate(request.kv.rows):
+            for at in range(request.kv.registered, end):
                 block = row[at]
                 if block is not None:
                     block.key = (branch_at(request.path, at), at, group)
                     self.present.setdefault(block.key, []).append(block)
-        request.registered = end
+        request.kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Nothing to note: what decoding fills is registered in every step."""
@@ -136,7 +143,7 @@ class GroupedCache:
     def leave_windows(self, request: Request, computed: int) -> int:
         """Give back the blocks outside the windows when the token at `computed` comes next; gives how many are free now."""
         freed = 0
-        for row, window in zip(request.rows, self.windows, strict=True):
+        for row, window in zip(request.kv.rows, self.windows, strict=True):
             outside = 0 if window is None else max(0, computed - window + 1) // self.block_size
             for at in reversed(range(outside)):
                 block = row[at]
@@ -149,9 +156,8 @@ class GroupedCache:
     def release(self, request: Request, known: int) -> int:
         """Take all blocks from a request, the full ones of its first `known` tokens registered; gives how many are free now."""
         self._register(request, known)
-        freed = sum(self._free(block) for row in request.rows for block in reversed(row) if block is not None)
-        request.rows = []
-        request.registered = 0
+        freed = sum(self._free(block) for row in request.kv.rows for block in reversed(row) if block is not None)
+        request.kv = None
         return freed
 
     def _free(self, block: Block) -> int:

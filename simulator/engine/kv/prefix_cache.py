@@ -21,14 +21,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
-from simulator.engine.request import Request
+from simulator.engine.request import Request, Status
 
 _NONE: Sequence[BlockRun] = ()
-_registered = attrgetter("registered")
+_registered = attrgetter("kv.registered")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What a request holds: what its first `named` blocks hold is known; the first `registered` can be found by others and are
+    in `runs`; while it decodes and fills more of them, the next is on the branch `growing`.
+    """
+
+    named: int
+    registered: int
+    runs: list[tuple[BlockRun, int]]
+    growing: Branch | None = None
 
 
 class PrefixCache:
@@ -105,7 +118,7 @@ class PrefixCache:
         for branch, upto in path:
             if branch in growing:
                 last = min(upto, end)
-                found += sorted((r for r in growing[branch] if start <= r.registered < last), key=_registered)
+                found += sorted((r for r in growing[branch] if start <= r.kv.registered < last), key=_registered)
         return found
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
@@ -120,14 +133,13 @@ class PrefixCache:
             part.users += 1
             held.append((part, end))
         held.reverse()
-        request.held, request.growing, request.named = held, None, request.path[-1][1]
-        request.registered = held[-1][1] if held else 0
+        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
         self.taken += blocks
         self.register(request, tokens, step)
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.registered, min(tokens // self.block_size, request.named)
+        start, end = request.kv.registered, min(tokens // self.block_size, request.kv.named)
         if start >= end:
             return
         if self.growing:
@@ -137,7 +149,7 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
-        held = request.held
+        held = request.kv.runs
         for branch, first, upto in pieces(request.path, start, end):
             runs = self.runs.setdefault(branch, [])
             last = held[-1][0] if held else None
@@ -148,11 +160,11 @@ class PrefixCache:
                 run = BlockRun(branch, first, upto, users=1)
                 runs.append(run)
                 held.append((run, upto))
-        request.registered = end
+        request.kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
-        if request.registered == request.named:
+        if request.kv.registered == request.kv.named:
             return
         if self.growing:
             self._meet_rivals(request, step)
@@ -160,10 +172,10 @@ class PrefixCache:
 
     def _meet_rivals(self, request: Request, step: int) -> None:
         """Find who will fill what this request is about to fill, and watch them all from now on."""
-        rivals = [grower for grower in self._growers(request.path, 0, request.named) if _rivals(grower, request)]
+        rivals = [grower for grower in self._growers(request.path, 0, request.kv.named) if _rivals(grower, request)]
         for grower in rivals:
             self._register_filled(grower, step, order=-1)
-        rivals = [grower for grower in rivals if grower.growing and _rivals(grower, request)]
+        rivals = [grower for grower in rivals if grower.kv.growing and _rivals(grower, request)]
         if rivals:
             self.contested += [request, *(grower for grower in rivals if grower not in self.contested)]
 
@@ -173,7 +185,7 @@ class PrefixCache:
             self._register_filled(grower, step)
 
     def _start_growing(self, request: Request) -> None:
-        request.growing = branch = branch_at(request.path, request.registered)
+        request.kv.growing = branch = branch_at(request.path, request.kv.registered)
         if branch is not None:
             self.growing.setdefault(branch, []).append(request)
         elif request in self.contested:
@@ -181,42 +193,41 @@ class PrefixCache:
 
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
-        computes = grower.order < order and not (grower.stalled or grower.leaving)
+        computes = grower.order < order and grower.status is Status.DECODING
         tokens = step + grower.offset + computes - self.async_scheduling
-        if min(tokens // self.block_size, grower.named) <= grower.registered:
+        if min(tokens // self.block_size, grower.kv.named) <= grower.kv.registered:
             return False
         self._stop_growing(grower)
-        self._enter(grower, grower.registered, min(tokens // self.block_size, grower.named))
+        self._enter(grower, grower.kv.registered, min(tokens // self.block_size, grower.kv.named))
         self._start_growing(grower)
         return True
 
     def _stop_growing(self, request: Request) -> None:
-        assert request.growing is not None
-        others = self.growing[request.growing]
+        assert request.kv.growing is not None
+        others = self.growing[request.kv.growing]
         others.remove(request)
         if not others:
-            del self.growing[request.growing]
-        request.growing = None
+            del self.growing[request.kv.growing]
+        request.kv.growing = None
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
         """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
-        if request.growing:
+        if request.kv.growing:
             self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.named)
-            if filled > request.registered:
-                self._enter(request, request.registered, filled)
+            filled = min(tokens // self.block_size, request.kv.named)
+            if filled > request.kv.registered:
+                self._enter(request, request.kv.registered, filled)
             if request in self.contested:
                 self.contested.remove(request)
-        freed = blocks - request.registered
+        freed: int = blocks - request.kv.registered
         self.queue.append_blocks(freed)
-        for run, end in reversed(request.held):
+        for run, end in reversed(request.kv.runs):
             for part in reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)
                     freed += part.end - part.first
-        request.held = []
-        request.registered = 0
+        request.kv = None
         return freed
 
     def _forget_taken(self) -> None:
@@ -258,5 +269,5 @@ def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
 
 def _rivals(one: Request, other: Request) -> bool:
     """Whether two requests will fill blocks of the same content."""
-    both = max(one.registered, other.registered)
-    return both < min(one.named, other.named) and branch_at(one.path, both) is branch_at(other.path, both)
+    both = max(one.kv.registered, other.kv.registered)
+    return both < min(one.kv.named, other.kv.named) and branch_at(one.path, both) is branch_at(other.path, both)
