@@ -103,21 +103,6 @@ class Recorder:
         self.logs.append(Log())
         return self.logs[-1]
 
-    def started(self, requests: Sequence[Request], now: float) -> None:
-        """Write that requests are scheduled for the first time, with what is computed of them already."""
-        for request in requests:
-            self.scheduled[request.index] = now
-            if request.computed:
-                self.cached[request.index] = request.computed
-
-    def prompts_done(self, requests: Sequence[Request], now: float) -> None:
-        """Write that requests got their first token, or the first after a gap; no first token where the client gave up."""
-        for request in requests:
-            if request.token_at is not None:
-                self.gap(request, now)
-            elif not self.failed[request.index]:
-                self.first_token[request.index] = now
-
     def gap(self, request: Request, now: float) -> None:
         """Write the time since the last token of a request that did not get one in every step, if it had one."""
         if request.token_at is not None:

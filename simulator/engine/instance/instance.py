@@ -159,7 +159,8 @@ class Instance:
             elif stretch.steps or self._begin(now):
                 self._settle(now)
                 self._compose(self.end, now, True)
-                now = self._next_turn()
+                last = stretch.steps - 1
+                now = stretch.start if self.leaving or last <= 0 else stretch.until(last)
             else:
                 self.asleep = True
                 return
@@ -204,7 +205,11 @@ class Instance:
         """Carry out a step that is not an even one, and note who got a first token, or one after a gap."""
         recorder, end = self.recorder, self.end
         done = self.scheduler.carry_out(step)
-        recorder.prompts_done(step.completed, end)
+        for request in step.completed:
+            if request.token_at is not None:
+                recorder.gap(request, end)
+            elif not recorder.failed[request.index]:
+                recorder.first_token[request.index] = end
         for request in step.resumed:
             recorder.gap(request, end)
         return done
@@ -232,25 +237,25 @@ class Instance:
         stretch.start = start
         self.step = step = scheduler.schedule()
         if not step.even:
-            return self._compose_uneven(step, now, in_flight)
+            if step.preempted:
+                self._note_preempted(step)
+            if step.chunks or scheduler.batch.count > len(step.stalled):
+                self._plan_one_step(step, now)
+                return True
+            return self._find_nothing(step, now, in_flight)
         base, slope = self.timer.even(step)
         count, waiting = scheduler.batch.count, len(scheduler.waiting)
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         steps = 1 if one_by_one else scheduler.horizon()
         stretch.base, stretch.slope, stretch.steps = base, slope, steps
-        self.end = stretch.until(steps)
+        self.end = start + base if steps == 1 else stretch.until(steps)
         self.cuttable = steps > 1 and scheduler.would_admit(len(self.leaving))
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
 
-    def _compose_uneven(self, step: Step, now: float, in_flight: bool) -> bool:
-        """The step is composed and not an even one: see what it is, or try again if all who ran were preempted."""
-        if step.preempted:
-            self._note_preempted(step)
-        if step.chunks or self.scheduler.batch.count > len(step.stalled):
-            self._plan_one_step(step, now)
-            return True
+    def _find_nothing(self, step: Step, now: float, in_flight: bool) -> bool:
+        """Nothing is computed in the composed step: try again if that is because all who ran were preempted."""
         if step.preempted and not in_flight:
             return self._compose(self.stretch.start, now, in_flight)
         self.stretch.steps = 0
@@ -266,9 +271,12 @@ class Instance:
 
     def _plan_one_step(self, step: Step, now: float) -> None:
         """Make a stretch of one step: with prompt chunks in it, or without some that decode, or after a preemption."""
-        scheduler, stretch = self.scheduler, self.stretch
+        scheduler, stretch, recorder = self.scheduler, self.stretch, self.recorder
         start = stretch.start
-        self.recorder.started(step.started, now)
+        for request in step.started:
+            recorder.scheduled[request.index] = now
+            if request.computed:
+                recorder.cached[request.index] = request.computed
         for request in step.stalled:
             if request.token_at is None:
                 request.token_at = start

@@ -16,13 +16,16 @@ class BlockPool:
 
     A request holds the blocks of the tokens it has computed or is computing in the composed step, the last one perhaps partly
     filled, and the blocks of its states. This is the pool where all tokens take blocks alike and none is found again; others
-    (windowed.py, prefix_cache.py, grouped_cache.py) are asked the same. `ordered`: a request may need what those before it
-    give back in the same step, so that a step that lacks blocks must be composed request by request.
+    (windowed.py, cached.py) are asked the same.
+
+    `finds`: tokens of a waiting request may be found computed. `notes`: what the batch takes and who joins it must be noted, it
+    is not enough to count. `ordered`: a request may need what those before it give back in the same step, so that a step that
+    lacks blocks must be composed request by request.
     """
 
     __slots__ = ("batch", "block_size", "free", "reserve", "states", "total", "watermark")
 
-    ordered = False
+    ordered = finds = notes = False
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         self.batch = batch
@@ -41,11 +44,7 @@ class BlockPool:
         return True
 
     def _needed(self, chunks: Sequence[Chunk]) -> int:
-        batch = self.batch
-        needed = batch.ring[batch.step % self.block_size]
-        for request, tokens, _ in chunks:
-            needed += self._for_prompt(request, tokens)
-        return needed
+        return self.batch.needed() + sum(self._for_prompt(request, tokens) for request, tokens, _ in chunks)
 
     def _for_prompt(self, request: Request, tokens: int) -> int:
         """Blocks that a request lacks to compute `tokens` more of its prompt."""
@@ -88,7 +87,7 @@ class BlockPool:
         """The request that was looked up last waits, and not for blocks."""
 
     def begin_decoding(self, request: Request) -> None:
-        """A request has joined the batch."""
+        """A request has joined the batch; called where the pool `notes` it."""
 
     def release(self, request: Request, *, finished: bool) -> None:
         """Take all blocks from a request; `finished`: its last token is known."""
@@ -96,10 +95,7 @@ class BlockPool:
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
-        batch = self.batch
-        if -(-steps // self.block_size) * batch.count <= self.free:
-            return steps
-        return batch.steps_within(self.free + batch.needed(), steps)
+        return self.batch.steps_within(self.free + self.batch.needed(), steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""

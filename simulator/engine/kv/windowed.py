@@ -33,7 +33,7 @@ class WindowedPool(BlockPool):
 
     __slots__ = ("caps", "fresh", "groups", "sliding", "wanted")
 
-    ordered = True
+    ordered = notes = True
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         super().__init__(config, batch)
@@ -151,6 +151,8 @@ class GroupedPool(WindowedPool):
     """Where prompts share blocks as well: which block holds what matters to every group, so every step is composed by walking."""
 
     __slots__ = ("cache",)
+
+    finds = True
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         super().__init__(config, batch, sums)

@@ -11,7 +11,6 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import Queue
 
 NOBODY: Sequence[Request] = ()
-NOTHING: Sequence[Chunk] = ()
 
 
 class Step:

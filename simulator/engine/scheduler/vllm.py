@@ -35,7 +35,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
-from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, NOTHING, Step
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
 
 _WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
 _PREEMPTED, _FINISHED = Status.PREEMPTED, Status.FINISHED
@@ -83,13 +83,14 @@ class VllmScheduler:
         if self.prefilling or self.stalled:
             step, budget = self._schedule_prompts()
         else:
-            count = self.batch.count
-            budget = self.max_tokens - count
-            step = EVEN if count else IDLE
-            if not self.pool.take(NOTHING):
-                step = Step()
-                self._take(step)
-                step = self._even_if_so(step)
+            batch, pool = self.batch, self.pool
+            budget = self.max_tokens - batch.count
+            needed = batch.ring[batch.step % batch.block_size]
+            if pool.notes or needed > pool.free:
+                step = self._take(Step())
+            else:
+                pool.free -= needed
+                step = EVEN if batch.count else IDLE
         if self.waiting and budget > 0 and not step.preempted:
             step = self._admit(step, budget)
         return step
@@ -131,8 +132,8 @@ class VllmScheduler:
             return step
         return EVEN if self.batch.count else IDLE
 
-    def _take(self, step: Step) -> None:
-        """Take blocks for all running requests, preempting from the last on until there are enough."""
+    def _take(self, step: Step) -> Step:
+        """Take blocks for all running requests, preempting from the last on until there are enough; gives the step."""
         pool = self.pool
         while not pool.take(step.chunks):
             if self.walks:
@@ -143,6 +144,7 @@ class VllmScheduler:
             if step.chunks and step.chunks[-1][0] is victim:
                 step.chunks.pop()
             self._preempt(step, victim)
+        return self._even_if_so(step)
 
     def _walk(self, step: Step) -> int:
         """Compose the running part one request after another, as budget or blocks run out among them; gives the budget left."""
@@ -210,7 +212,7 @@ class VllmScheduler:
         waiting, running, pool = self.waiting, self.running, self.pool
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
-            hits = pool.look_up(request)
+            hits = pool.look_up(request) if pool.finds else 0
             lacking = request.prompt + request.generated - hits
             tokens = min(lacking, self.long_prefill_token_threshold)
             if tokens > budget:
@@ -239,8 +241,10 @@ class VllmScheduler:
 
     def horizon(self) -> int:
         """How many even steps follow on each other, the composed one the first, if nothing comes from outside."""
-        steps = self.batch.horizon()
-        return steps if steps == 1 else self.pool.horizon(steps)
+        steps, pool = self.batch.horizon(), self.pool
+        if pool.notes or -(-steps // pool.block_size) * self.batch.count > pool.free:
+            return pool.horizon(steps)
+        return steps
 
     def would_admit(self, leaving: int) -> bool:
         """Whether one that comes might be admitted in the next even step, `leaving` of the running ones about to be retired."""
@@ -258,10 +262,10 @@ class VllmScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        completed = step.compute_prompts()
-        done = self.batch.advance(1, completed, step.stalled)
-        for request in completed:
-            self.pool.begin_decoding(request)
+        done = self.batch.advance(1, step.compute_prompts(), step.stalled)
+        if self.pool.notes:
+            for request in step.completed:
+                self.pool.begin_decoding(request)
         if self.prefilling:
             self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
         return done
