@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,13 +107,6 @@ class Recorder:
         if request.token_at is not None:
             self.gaps.append(now - request.token_at)
             request.token_at = None
-
-    def finished(self, requests: Sequence[Request], now: float) -> None:
-        """Write that requests have all their tokens."""
-        for request in requests:
-            self.finish[request.index] = now
-            if request.preemptions:
-                self.preemptions[request.index] = request.preemptions
 
     def has_left(self, request: Request) -> bool:
         """Whether a request finished or failed."""

@@ -96,7 +96,11 @@ class Fleet:
 
     def _finish(self, finished: Sequence[Request], now: float, turn: int) -> None:
         """Requests have all their tokens."""
-        self.recorder.finished(finished, now)
+        recorder = self.recorder
+        for request in finished:
+            recorder.finish[request.index] = now
+            if request.preemptions:
+                recorder.preemptions[request.index] = request.preemptions
 
     def _finish_and_tell(self, finished: Sequence[Request], now: float, turn: int) -> None:
         """Requests have all their tokens, and others come for it."""

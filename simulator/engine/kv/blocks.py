@@ -23,11 +23,10 @@ class BlockPool:
     lacks blocks must be composed request by request.
     """
 
-    __slots__ = ("batch", "block_size", "free", "reserve", "states", "total", "watermark")
-
-    ordered = finds = notes = False
+    __slots__ = ("batch", "block_size", "finds", "free", "notes", "ordered", "reserve", "states", "total", "watermark")
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
+        self.finds = self.notes = self.ordered = False
         self.batch = batch
         self.block_size = config.block_size
         self.total = self.free = config.kv_blocks

@@ -16,10 +16,9 @@ class CachedPool(BlockPool):
 
     __slots__ = ("cache", "watching")
 
-    finds = notes = True
-
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         super().__init__(config, batch)
+        self.finds = self.notes = True
         self.cache = PrefixCache(config.kv_blocks, config.block_size, async_scheduling=config.async_scheduling)
         self.watching = False
 

@@ -33,10 +33,9 @@ class WindowedPool(BlockPool):
 
     __slots__ = ("caps", "fresh", "groups", "sliding", "wanted")
 
-    ordered = notes = True
-
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         super().__init__(config, batch)
+        self.notes = self.ordered = True
         self.groups = sum(group.groups for group in config.kv_groups)
         self.sliding = [(sums[g.window], g.groups) for g in config.kv_groups if g.window is not None]
         self.caps = [(config.most_blocks(group), group.groups) for group in config.kv_groups]
@@ -152,10 +151,9 @@ class GroupedPool(WindowedPool):
 
     __slots__ = ("cache",)
 
-    finds = True
-
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         super().__init__(config, batch, sums)
+        self.finds = True
         groups = [group.window for group in config.kv_groups for _ in range(group.groups)]
         self.cache = GroupedCache(config.kv_blocks, config.block_size, groups, async_scheduling=config.async_scheduling)
 

@@ -23,29 +23,38 @@ class Step:
     will again.
     """
 
-    even = False
-    stalled = resumed = preempted = completed = NOBODY
-    padding = padded_context = 0
+    __slots__ = (
+        "chunks",
+        "completed",
+        "even",
+        "padded_context",
+        "padding",
+        "preempted",
+        "resumed",
+        "stalled",
+        "started",
+    )
 
-    def __init__(self, *, even: bool = False) -> None:
+    def __init__(self, even: bool = False) -> None:
+        self.even = even
         self.chunks: list[Chunk] = []
         self.started: list[Request] = []
-        if even:
-            self.even = even
-
-    def compute_prompts(self) -> Sequence[Request]:
-        """Count the chunks as computed; gives those of whom they were the last."""
-        completed = []
-        for request, tokens, last in self.chunks:
-            request.computed += tokens
-            if last:
-                request.generated += 1
-                completed.append(request)
-        self.completed = completed
-        return completed
+        self.stalled = self.resumed = self.preempted = self.completed = NOBODY
+        self.padding = self.padded_context = 0
 
 
 EVEN, IDLE = Step(even=True), Step()
+
+
+def compute(chunks: Sequence[Chunk]) -> list[Request]:
+    """Count the chunks of a step as computed; gives those of whom they were the last, who have sampled one more token."""
+    completed = []
+    for request, tokens, last in chunks:
+        request.computed += tokens
+        if last:
+            request.generated += 1
+            completed.append(request)
+    return completed
 
 
 class Scheduler(Protocol):

@@ -35,7 +35,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
-from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step, compute
 
 _WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
 _PREEMPTED, _FINISHED = Status.PREEMPTED, Status.FINISHED
@@ -262,9 +262,10 @@ class VllmScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        done = self.batch.advance(1, step.compute_prompts(), step.stalled)
+        step.completed = completed = compute(step.chunks)
+        done = self.batch.advance(1, completed, step.stalled)
         if self.pool.notes:
-            for request in step.completed:
+            for request in completed:
                 self.pool.begin_decoding(request)
         if self.prefilling:
             self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
