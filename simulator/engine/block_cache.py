@@ -1,7 +1,12 @@
-"""The prefix cache where layer groups have windows: block by block, as vLLM keeps it.
+"""The prefix cache where layer groups have windows: runs of blocks as in the plain one, of every group its own.
 
 Every group has blocks of its own for the same tokens. A prefix is found if the groups without a window have all of its blocks
-and those with one have the last of them, as many as the window needs; the longest that all agree on counts.
+and those with one have the last of them, as many as the window needs; the longest that all agree on counts. Blocks that leave
+a window are free and keep their content, as those of a finished request do.
+
+All groups register the same blocks of a request at the same time, but each forgets its own: they share one queue of free
+blocks, in which a request's blocks lie group after group. Blocks taken from a queue are the first in it, however taking and
+giving back alternate: so what they held can be forgotten later here too.
 
 Source: vLLM vllm/v1/core/kv_cache_coordinator.py `HybridKVCacheCoordinator.find_longest_cache_hit`,
 single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` and `remove_skipped_blocks`, block_pool.py.
@@ -9,154 +14,233 @@ single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` an
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from simulator.engine.branches import Branch, branch_at
+from simulator.engine.branches import Branch, Path, pieces
+from simulator.engine.extents import Extent
+from simulator.engine.prefix_cache import Found, PrefixCache, known_run
 from simulator.engine.request import Request
 
-Key = tuple[Branch | None, int, int]
+Extents = dict[Branch, list[Extent]]
 
 
-@dataclass(slots=True, eq=False)
-class Block:
-    """One KV block, found under `key` (branch, place, group) once it is full, in the hands of `users` requests."""
+class BlockCache(PrefixCache):
+    """What the KV blocks of one replica hold; `windows` has an entry a group, None for one without.
 
-    key: Key | None = None
-    users: int = 0
+    `of_group` has the extents of each group, `found_in` what was found in it, `shared` how many extents of groups with a window
+    are in the hands of several requests. A request holds `rows`, an entry a group, from block `lows` of that group on.
+    """
 
-
-Found = list[list[Block | None]]
-
-
-class BlockCache:
-    """The KV blocks of one replica; `windows` has an entry a group, None for one without."""
-
-    __slots__ = ("block_size", "contested", "found", "idle", "lag", "may_grow", "present", "queue", "windows")
+    __slots__ = ("found_in", "of_group", "shared", "sliding", "whole", "windows")
 
     def __init__(self, blocks: int, block_size: int, windows: Sequence[int | None], *, lag: bool) -> None:
-        self.block_size = block_size
+        super().__init__(blocks, block_size, lag=lag)
         self.windows = tuple(windows)
-        self.lag = int(lag)
-        self.queue: OrderedDict[Block, None] = OrderedDict.fromkeys(Block() for _ in range(blocks))
-        self.present: dict[Key, list[Block]] = {}
-        self.found: Found = []
-        self.idle = 0
-        self.contested = self.may_grow = False
+        self.whole = [group for group, window in enumerate(windows) if window is None]
+        self.sliding = [(group, window) for group, window in enumerate(windows) if window is not None]
+        self.of_group: list[Extents] = [{} for _ in windows]
+        self.found_in: list[Found] = [[] for _ in windows]
+        self.shared = 0
 
     def look_up(self, request: Request, step: int) -> int:
-        """Blocks at the front of a waiting request that need not be computed; `idle` block objects of them are free."""
-        request.named = request.path[-1][1]
-        hits = min((request.known - 1) // self.block_size, request.named)
-        while True:
-            agreed = hits
-            self.found = []
-            for group, window in enumerate(self.windows):
-                found = self._prefix(request, group, hits) if window is None else self._window(request, group, hits, window)
-                self.found.append(found)
-                agreed = min(agreed, len(found))
-            if agreed == hits:
-                break
-            hits = agreed
-        self.idle = sum(block is not None and not block.users for found in self.found for block in found)
+        """Blocks at the front of a waiting request that need not be computed.
+
+        `idle` block objects of them are free and would have to be taken; `may_grow` tells whether a running request is about to
+        fill one of the others: one far behind may complete a window.
+        """
+        if self.taken:
+            self._forget_taken()
+        path = request.path
+        most = min((request.known - 1) // self.block_size, path[-1][1])
+        self.may_grow = False
+        if self.growing:
+            for grower in self._growers(path, 0, most):
+                self._register_filled(grower, step)
+            self.may_grow = bool(self._growers(path, 0, most))
+        return self._find(path, most)
+
+    def _find(self, path: Path, most: int) -> int:
+        hits = self._agreed(path, most)
+        self.idle = 0
+        for group, window in enumerate(self.windows):
+            first = 0 if window is None else max(hits - self._needed(window), 0)
+            self.found_in[group] = found = known_run(self.of_group[group], path, first, hits)
+            self.idle += sum(end - start for extent, start, end in found if not extent.users)
         return hits
 
-    def _first(self, request: Request, group: int, at: int) -> Block | None:
-        blocks = self.present.get((branch_at(request.path, at), at, group))
-        return blocks[0] if blocks else None
+    def _agreed(self, path: Path, most: int) -> int:
+        """The longest prefix of at most `most` blocks that every group has what it needs of."""
+        hits = most
+        for group in self.whole:
+            found = known_run(self.of_group[group], path, 0, hits)
+            hits = found[-1][2] if found else 0
+        agreed = -1
+        while hits and hits != agreed:
+            agreed = hits
+            for group, window in self.sliding:
+                hits = _end_of_window(self.of_group[group], path, hits, self._needed(window))
+        return hits
 
-    def _prefix(self, request: Request, group: int, most: int) -> list[Block | None]:
-        """The longest prefix of at most `most` blocks that a group without a window has."""
-        found: list[Block | None] = []
-        for at in range(most):
-            block = self._first(request, group, at)
-            if block is None:
-                break
-            found.append(block)
-        return found
+    def _needed(self, window: int) -> int:
+        """Blocks before a token that its window reaches into, at least the one that ends there."""
+        return max(-(-(window - 1) // self.block_size), 1)
 
-    def _window(self, request: Request, group: int, most: int, window: int) -> list[Block | None]:
-        """The longest prefix of at most `most` blocks whose last window a group has; None for the blocks outside."""
-        needed, run = -(-(window - 1) // self.block_size), 0
-        found: list[Block | None] = [None] * most
-        for at in reversed(range(most)):
-            found[at] = self._first(request, group, at)
-            run = run + 1 if found[at] is not None else 0
-            if run and run >= needed:
-                return found[: at + run]
-        return found[:run]
+    def used_before_found(self, most: int) -> int:
+        """Free blocks that are used again before the first of those found; `most` or more if it is not among so many."""
+        firsts = {extent: end for found in self.found_in for extent, _, end in found if not extent.users}
+        extent, before = self.queue.next, 0
+        while before < most and extent not in firsts:
+            before += extent.end - extent.first
+            extent = extent.after
+        return before + (extent.end - firsts[extent] if extent in firsts else 0)
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
-        """Let a request hold what `look_up` found and take what its first `tokens` lack."""
-        for found in self.found:
-            for block in found:
-                if block is not None:
-                    if not block.users:
-                        del self.queue[block]
-                    block.users += 1
-        request.rows = self.found
-        request.registered = len(self.found[0])
-        self.extend(request, tokens, tokens)
+        """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        for group, _ in self.sliding:
+            self.shared += sum(extent.users == 1 for extent, _, _ in self.found_in[group])
+        request.rows = [self._hold(found) for found in self.found_in]
+        request.lows = [found[0][1] if found else 0 for found in self.found_in]
+        request.growing, request.named = None, request.path[-1][1]
+        request.registered = next((row[-1][1] for row in request.rows if row), 0)
+        self.taken += blocks
+        self.register(request, tokens, step)
 
-    def extend(self, request: Request, tokens: int, known: int) -> None:
-        """Take blocks for a request's first `tokens`, and register the full ones of its first `known`."""
-        length = -(-tokens // self.block_size)
-        for row in request.rows:
-            while len(row) < length:
-                row.append(self._new())
-        self._register(request, known)
-
-    def _new(self) -> Block:
-        block, _ = self.queue.popitem(last=False)
-        if block.key is not None:
-            others = self.present[block.key]
-            others.remove(block)
-            if not others:
-                del self.present[block.key]
-            block.key = None
-        block.users = 1
-        return block
-
-    def _register(self, request: Request, known: int) -> None:
-        end = min(known // self.block_size, request.named)
-        if end <= request.registered:
-            return
+    def _enter(self, request: Request, start: int, end: int) -> None:
         for group, row in enumerate(request.rows):
-            for at in range(request.registered, end):
-                block = row[at]
-                if block is not None:
-                    block.key = (branch_at(request.path, at), at, group)
-                    self.present.setdefault(block.key, []).append(block)
+            extents = self.of_group[group]
+            for branch, first, upto in pieces(request.path, max(start, request.lows[group]), end):
+                self._append(row, extents.setdefault(branch, []), Extent(branch, first, upto, users=1, group=group))
         request.registered = end
-
-    def grow(self, request: Request, step: int) -> None:
-        """Nothing to note: what decoding fills is registered in every step."""
 
     def leave_windows(self, request: Request, computed: int) -> int:
         """Give back the blocks outside the windows when the token at `computed` comes next; gives how many are free now."""
         freed = 0
-        for row, window in zip(request.rows, self.windows, strict=True):
-            outside = 0 if window is None else max(0, computed - window + 1) // self.block_size
-            for at in reversed(range(outside)):
-                block = row[at]
-                if block is None:
-                    break
-                freed += self._free(block)
-                row[at] = None
+        for group, window in self.sliding:
+            low, outside = request.lows[group], (computed - window + 1) // self.block_size
+            if outside > low:
+                if request.growing and request.registered < outside:
+                    self._register_filled(request, computed - request.offset, request.order)
+                request.lows[group] = outside
+                dropped = self._drop_front(request.rows[group], outside)
+                named = dropped[-1].end if dropped else low
+                self.queue.append_blocks(outside - named)
+                freed += outside - named + self._let_go(dropped)
         return freed
 
-    def release(self, request: Request, known: int) -> int:
-        """Take all blocks from a request, the full ones of its first `known` tokens registered; gives how many are free now."""
-        self._register(request, known)
-        freed = sum(self._free(block) for row in request.rows for block in reversed(row) if block is not None)
+    def _drop_front(self, row: list[tuple[Extent, int]], upto: int) -> list[Extent]:
+        """Take the extents of the blocks before `upto` out of a row, cutting the one that goes on; gives them, front first."""
+        dropped = []
+        while row and row[0][0].first < upto:
+            extent, end = row[0]
+            if extent.end > upto:
+                self._split(extent, upto)
+            dropped.append(extent)
+            if extent.end == end:
+                del row[0]
+            else:
+                assert extent.rear is not None
+                row[0] = (extent.rear, end)
+        return dropped
+
+    def _let_go(self, extents: Sequence[Extent]) -> int:
+        """Take a user from each of these extents, the last first; gives how many blocks are free now."""
+        freed = 0
+        for extent in reversed(extents):
+            extent.users -= 1
+            if not extent.users:
+                self.queue.append(extent)
+                freed += extent.end - extent.first
+            elif extent.users == 1 and self.windows[extent.group] is not None:
+                self.shared -= 1
+        return freed
+
+    def freed_on_leaving(self, request: Request, computed: int, gone: dict[tuple[Extent, int], int]) -> int:
+        """What `leave_windows` will give for a decoding request, a block a group; `gone` are users that will have left before.
+
+        No block that is not registered yet has several users.
+        """
+        freed = 0
+        for group, window in self.sliding:
+            outside = computed - window + 1
+            if outside < self.block_size or outside % self.block_size:
+                continue
+            at = outside // self.block_size - 1
+            extent = _holding(request.rows[group], at)
+            if extent is None or extent.users == 1 + gone.get((extent, at), 0):
+                freed += 1
+            else:
+                gone[extent, at] = gone.get((extent, at), 0) + 1
+        return freed
+
+    def release(self, request: Request, blocks: int, tokens: int) -> int:
+        """Take the blocks of its first `blocks` places from a request, group after group, as the plain cache does."""
+        self._end_growing(request, tokens)
+        freed = 0
+        for group, row in enumerate(request.rows):
+            unnamed = blocks - (row[-1][1] if row else request.lows[group])
+            self.queue.append_blocks(unnamed)
+            freed += unnamed
+            for extent, end in reversed(row):
+                freed += self._let_go(extent.parts(end))
         request.rows = []
         request.registered = 0
         return freed
 
-    def _free(self, block: Block) -> int:
-        block.users -= 1
-        if block.users:
-            return 0
-        self.queue[block] = None
-        return 1
+    def _siblings(self, extent: Extent) -> list[Extent]:
+        assert extent.branch is not None
+        return self.of_group[extent.group][extent.branch]
+
+    def _remove(self, extent: Extent, branch: Branch) -> None:
+        extents = self.of_group[extent.group]
+        extents[branch].remove(extent)
+        if not extents[branch]:
+            del extents[branch]
+
+    def _split(self, extent: Extent, at: int) -> Extent:
+        if extent.users > 1 and self.windows[extent.group] is not None:
+            self.shared += 1
+        return super()._split(extent, at)
+
+
+def _holding(row: Sequence[tuple[Extent, int]], block: int) -> Extent | None:
+    """The extent of a row in which a block lies."""
+    for extent, end in row:
+        if block < end:
+            part: Extent | None = extent
+            while part is not None and part.end <= block:
+                part = part.rear
+            return part
+    return None
+
+
+def _end_of_window(extents: Mapping[Branch, Sequence[Extent]], path: Path, most: int, needed: int) -> int:
+    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
+    end = at = most
+    while at > max(end - needed, 0):
+        extent_end, known = _known_before(extents, path, at)
+        at = extent_end
+        if not known:
+            end = at
+    return end
+
+
+def _known_before(extents: Mapping[Branch, Sequence[Extent]], path: Path, end: int) -> tuple[int, bool]:
+    """From which block on those up to `end` are all known, or all unknown, and which of the two."""
+    branch, start = _branch_before(path, end)
+    last_end = start
+    for extent in extents.get(branch, ()):
+        if extent.first < end <= extent.end:
+            return max(extent.first, start), True
+        if last_end < extent.end < end:
+            last_end = extent.end
+    return last_end, False
+
+
+def _branch_before(path: Path, end: int) -> tuple[Branch, int]:
+    """The branch of the block before `end`, and where it departs from the one before it."""
+    start = 0
+    for branch, upto in path:
+        if end <= upto:
+            return branch, start
+        start = max(start, upto)
+    raise IndexError(end)

@@ -11,6 +11,8 @@ from simulator.engine.branches import Branch
 class Extent:
     """Blocks that hold what lies from `first` to `end` on a branch, in the hands of `users` requests; without one, just blocks.
 
+    Where several layer groups have blocks, these are of one `group`.
+
     Where a later request shares only the front of it, the extent is split, and `rear` is the part that was split off: whoever
     held the whole finds the rest there. `before` and `after` are its neighbors in the free queue, while nobody holds it.
     """
@@ -20,6 +22,7 @@ class Extent:
     end: int
     users: int = 0
     rear: Extent | None = None
+    group: int = 0
     before: Extent = field(init=False, repr=False)
     after: Extent = field(init=False, repr=False)
 

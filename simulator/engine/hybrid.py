@@ -11,9 +11,10 @@ with giving back until a step in flight has ended; here async scheduling makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from simulator.engine.block_cache import BlockCache
+from simulator.engine.extents import Extent
 from simulator.engine.limits import Limits
 from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.request import Request
@@ -150,8 +151,11 @@ class HybridScheduler(Scheduler):
 
     def _following(self, steps: int) -> int:
         """Blocks taken, less those given back, in all but the first of `steps` even steps."""
-        taken = self.blocks_following(steps) * self.groups
-        return taken - sum(self._falling(self.step + i) for i in range(1, steps))
+        return self.blocks_following(steps) * self.groups - sum(self._freed_following(steps))
+
+    def _freed_following(self, steps: int) -> Iterator[int]:
+        """How many blocks the windows will free in each but the first of `steps` even steps."""
+        return map(self._falling, range(self.step + 1, self.step + steps))
 
     def _take_following(self, steps: int) -> None:
         super()._take_free(self._following(steps))
@@ -170,47 +174,118 @@ class HybridScheduler(Scheduler):
         free, now = self.free, self.step % self.block_size
         if not self.wanted and self.steps_within(free // self.groups + self.ring[now], steps) == steps:
             return steps
-        for i in range(1, steps):
+        for i, freed in enumerate(self._freed_following(steps), start=1):
             needed = self.ring[(now + i) % self.block_size] * self.groups
             if needed > free:
                 return i
-            free += self._falling(self.step + i) - needed
+            free += freed - needed
             if self.wanted and free >= self.wanted:
                 return i
         return steps
 
 
 class BlockwiseScheduler(HybridScheduler):
-    """Where prompts share blocks as well: which block holds what matters to every group, so every step is composed by walking."""
+    """Where prompts share blocks as well: what leaves a window is a certain block, which others may still hold.
 
-    __slots__ = ("block_cache",)
+    `falls` are the requests that decode, by the steps, modulo the block size, in which a block may leave one of their windows;
+    `fresh` are those about to decode for the first time or stalled, which may be more behind.
+    """
+
+    __slots__ = ("block_cache", "distances", "falls")
 
     def __init__(self, limits: Limits, cache: BlockCache, sizes: Iterable[int]) -> None:
-        super().__init__(limits, None, sizes)
+        super().__init__(limits, cache, sizes)
         self.block_cache = cache
-        self.cache = cache  # type: ignore[assignment]  # of a PrefixCache it has all that is asked of it here
+        self.distances = {(sums.size - 1) % limits.block_size for sums, _ in self.sliding}
+        self.falls: list[dict[int, Request]] = [{} for _ in range(limits.block_size)]
 
-    def horizon(self) -> int:
-        """One step at a time."""
-        return 1
+    def join(self, request: Request) -> None:
+        """Add a request that begins to decode."""
+        super().join(request)
+        self._expect_falls(request)
+
+    def _expect_falls(self, request: Request) -> None:
+        for distance in self.distances:
+            self.falls[(distance - request.offset) % self.block_size][request.order] = request
+
+    def _expect_no_falls(self, request: Request) -> None:
+        for distance in self.distances:
+            del self.falls[(distance - request.offset) % self.block_size][request.order]
+
+    def leave(self, request: Request) -> None:
+        """Remove a request that no longer decodes."""
+        self._expect_no_falls(request)
+        super().leave(request)
+
+    def finished(self, running: dict[int, Request]) -> list[Request]:
+        """Remove and give the requests that have all their tokens now."""
+        done = super().finished(running)
+        for request in done:
+            self._expect_no_falls(request)
+        return done
+
+    def postpone(self, request: Request) -> None:
+        """Take back the token that a request did not get in the last step."""
+        self._expect_no_falls(request)
+        super().postpone(request)
+        self._expect_falls(request)
 
     def _take(self, needed: int) -> None:
-        self.chunks = []
-        self._walk()
+        """Take blocks in every group and give back those outside the windows, in running order; walk where more are needed."""
+        if needed * self.groups > self.free:
+            self.chunks = []
+            self._walk()
+            return
+        moving = dict(self.falls[self.step % self.block_size])
+        moving.update((request.order, request) for request in self.fresh if request.decoding)
+        moving.update((request.order, request) for request, _, _ in self.chunks)
+        self.fresh = []
+        for order in sorted(moving):
+            request = moving[order]
+            computed = self.step + request.offset if request.decoding else request.computed
+            self.free += self.block_cache.leave_windows(request, computed)
+        self._take_free(needed * self.groups)
+        for request, tokens, _ in self.chunks:
+            self.block_cache.register(request, request.computed + tokens, self.step)
+
+    def _walk(self) -> int:
+        budget = Scheduler._walk(self)
+        self.fresh = list(self.stalled)
+        return budget
 
     def _needed_on_walk(self, request: Request, tokens: int) -> int:
         computed = self.step + request.offset if request.decoding else request.computed
         self.free += self.block_cache.leave_windows(request, computed)
         return Scheduler._needed_on_walk(self, request, tokens) * self.groups
 
-    def _grant(self, request: Request, tokens: int, needed: int) -> None:
-        self.free -= needed
-        if request.decoding:
-            computed = self.step + request.offset + 1
-            self.block_cache.extend(request, computed, computed - self.block_cache.lag)
-        else:
-            self.block_cache.extend(request, request.computed + tokens, request.computed + tokens)
+    def _falling_ones(self, step: int) -> Iterator[tuple[Request, int]]:
+        """Whose windows a block may leave in a step, in running order, each with its context in that step."""
+        falls = self.falls[step % self.block_size]
+        for order in sorted(falls):
+            request = falls[order]
+            yield request, step + request.offset
 
-    def _give_back(self, request: Request, *, finished: bool = False) -> None:
-        known = request.computed if finished else request.computed - self.block_cache.lag
-        self.free += self.block_cache.release(request, known)
+    def _freed_following(self, steps: int) -> Iterator[int]:
+        if not self.block_cache.shared:
+            yield from super()._freed_following(steps)
+            return
+        following = range(self.step + 1, self.step + steps)
+        gone: dict[tuple[Extent, int], int] = {}
+        freed = self.block_cache.freed_on_leaving
+        for step in following:
+            yield sum(freed(request, context, gone) for request, context in self._falling_ones(step))
+
+    def _take_following(self, steps: int) -> None:
+        self._take_free(self.blocks_following(steps) * self.groups)
+        leave = self.block_cache.leave_windows
+        for step in range(self.step + 1, self.step + steps):
+            if self.falls[step % self.block_size]:
+                self.free += sum(leave(request, context) for request, context in self._falling_ones(step))
+
+    def horizon(self) -> int:
+        """As long as what the first waiting request was found to have is not forgotten either."""
+        steps = super().horizon()
+        if steps == 1 or not (self.wanted and self.block_cache.idle):
+            return steps
+        before = self.block_cache.used_before_found(self.blocks_following(steps) * self.groups)
+        return self.steps_within(before // self.groups + self.ring[self.step % self.block_size], steps)

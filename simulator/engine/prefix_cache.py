@@ -20,12 +20,14 @@ next look (`taken`). Only where two are about to fill the same content (`contest
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from simulator.engine.branches import Branch, Path, branch_at, pieces
 from simulator.engine.extents import Extent, FreeQueue
 from simulator.engine.request import Request
+
+Found = list[tuple[Extent, int, int]]
 
 _NONE: Sequence[Extent] = ()
 _registered = attrgetter("registered")
@@ -47,7 +49,7 @@ class PrefixCache:
         self.extents: dict[Branch, list[Extent]] = {}
         self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
-        self.found: list[tuple[Extent, int, int]] = []
+        self.found: Found = []
         self.taken = self.idle = 0
         self.may_grow = False
 
@@ -68,28 +70,9 @@ class PrefixCache:
 
     def _find(self, path: Path, most: int) -> int:
         """Find the extents of the longest known prefix of at most `most` blocks, and how many blocks it has."""
-        self.found = found = self._known_prefix(path, most)
+        self.found = found = known_run(self.extents, path, 0, most)
         self.idle = sum(end - first for extent, first, end in found if not extent.users)
         return found[-1][2] if found else 0
-
-    def _known_prefix(self, path: Path, most: int) -> list[tuple[Extent, int, int]]:
-        found: list[tuple[Extent, int, int]] = []
-        at = 0
-        for branch, upto in path:
-            extents, upto = self.extents.get(branch, _NONE), min(upto, most)
-            while at < upto:
-                end = upto
-                for extent in extents:
-                    if extent.first <= at < extent.end:
-                        break
-                    if at < extent.first < end:
-                        end = extent.first
-                else:
-                    return found
-                end = min(end, extent.end)
-                found.append((extent, at, end))
-                at = end
-        return found
 
     def _grow_along(self, path: Path, hits: int, step: int) -> bool:
         """Register what running requests have filled along this path; True if that was anything."""
@@ -110,8 +93,16 @@ class PrefixCache:
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        held = self._hold(self.found)
+        request.held, request.growing, request.named = held, None, request.path[-1][1]
+        request.registered = held[-1][1] if held else 0
+        self.taken += blocks
+        self.register(request, tokens, step)
+
+    def _hold(self, found: Found) -> list[tuple[Extent, int]]:
+        """Let one more hold what was found, front first."""
         held = []
-        for extent, first, end in reversed(self.found):
+        for extent, first, end in reversed(found):
             part = extent if first == extent.first else self._split(extent, first)
             if end < part.end:
                 self._split(part, end)
@@ -120,10 +111,7 @@ class PrefixCache:
             part.users += 1
             held.append((part, end))
         held.reverse()
-        request.held, request.growing, request.named = held, None, request.path[-1][1]
-        request.registered = held[-1][1] if held else 0
-        self.taken += blocks
-        self.register(request, tokens, step)
+        return held
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
@@ -137,18 +125,19 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as extents of its own or the continuation of the last that only it holds."""
-        held = request.held
         for branch, first, upto in pieces(request.path, start, end):
-            extents = self.extents.setdefault(branch, [])
-            last = held[-1][0] if held else None
-            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, extents):
-                last.end = upto
-                held[-1] = (last, upto)
-            else:
-                extent = Extent(branch, first, upto, users=1)
-                extents.append(extent)
-                held.append((extent, upto))
+            self._append(request.held, self.extents.setdefault(branch, []), Extent(branch, first, upto, users=1))
         request.registered = end
+
+    def _append(self, held: list[tuple[Extent, int]], extents: list[Extent], new: Extent) -> None:
+        """Let a request that holds `held` hold this extent too, or the last one of those continued."""
+        last, end = held[-1][0] if held else None, new.end
+        if last is not None and last.branch is new.branch and last.end == new.first and _only_one_up_to(end, last, extents):
+            last.end = end
+            held[-1] = (last, end)
+        else:
+            extents.append(new)
+            held.append((new, end))
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
@@ -200,13 +189,7 @@ class PrefixCache:
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
         """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
-        if request.growing:
-            self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.named)
-            if filled > request.registered:
-                self._enter(request, request.registered, filled)
-            if request in self.contested:
-                self.contested.remove(request)
+        self._end_growing(request, tokens)
         freed = blocks - request.registered
         self.queue.append_blocks(freed)
         for extent, end in reversed(request.held):
@@ -218,6 +201,16 @@ class PrefixCache:
         request.held = []
         request.registered = 0
         return freed
+
+    def _end_growing(self, request: Request, tokens: int) -> None:
+        """Register what a request has filled of its first `tokens`; it fills no more."""
+        if request.growing:
+            self._stop_growing(request)
+            filled = min(tokens // self.block_size, request.named)
+            if filled > request.registered:
+                self._enter(request, request.registered, filled)
+            if request in self.contested:
+                self.contested.remove(request)
 
     def _forget_taken(self) -> None:
         """Forget what the free blocks held that were taken: the next in the queue."""
@@ -233,6 +226,11 @@ class PrefixCache:
                     self._remove(extent, extent.branch)
         self.taken = 0
 
+    def _siblings(self, extent: Extent) -> list[Extent]:
+        """The extents on the branch of one."""
+        assert extent.branch is not None
+        return self.extents[extent.branch]
+
     def _remove(self, extent: Extent, branch: Branch) -> None:
         extents = self.extents[branch]
         extents.remove(extent)
@@ -241,14 +239,34 @@ class PrefixCache:
 
     def _split(self, extent: Extent, at: int) -> Extent:
         """Cut an extent in two; gives the rear part, which is used again first if it is free."""
-        assert extent.branch is not None
-        rear = Extent(extent.branch, at, extent.end, extent.users, extent.rear)
+        rear = Extent(extent.branch, at, extent.end, extent.users, extent.rear, extent.group)
         if not extent.users:
             self.queue.insert(rear, extent)
-        extents = self.extents[extent.branch]
+        extents = self._siblings(extent)
         extents.insert(extents.index(extent) + 1, rear)
         extent.rear, extent.end = rear, at
         return rear
+
+
+def known_run(known: Mapping[Branch, Sequence[Extent]], path: Path, start: int, most: int) -> Found:
+    """Which extents have the blocks of a path from `start` on, up to the first unknown one or `most`: (extent, first, end)."""
+    found: Found = []
+    at = start
+    for branch, upto in path:
+        extents, upto = known.get(branch, _NONE), min(upto, most)
+        while at < upto:
+            end = upto
+            for extent in extents:
+                if extent.first <= at < extent.end:
+                    break
+                if at < extent.first < end:
+                    end = extent.first
+            else:
+                return found
+            end = min(end, extent.end)
+            found.append((extent, at, end))
+            at = end
+    return found
 
 
 def _only_one_up_to(end: int, last: Extent, extents: Sequence[Extent]) -> bool:

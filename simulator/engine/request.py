@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from simulator.engine.branches import NOTHING, Branch, Path
 from simulator.engine.extents import Extent
-
-if TYPE_CHECKING:
-    from simulator.engine.block_cache import Block
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +46,8 @@ class Request:
     offset: int = field(init=False)
     last_step: int = field(init=False)
     held: list[tuple[Extent, int]] = field(init=False)
-    rows: list[list[Block | None]] = field(init=False)
+    rows: list[list[tuple[Extent, int]]] = field(init=False)
+    lows: list[int] = field(init=False)
 
     @property
     def known(self) -> int:
