@@ -14,7 +14,9 @@ single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from operator import attrgetter
 
 from simulator.engine.branches import Branch, Path, pieces
 from simulator.engine.extents import Extent
@@ -22,6 +24,8 @@ from simulator.engine.prefix_cache import Found, PrefixCache, known_run
 from simulator.engine.request import Request
 
 Extents = dict[Branch, list[Extent]]
+
+_first = attrgetter("first")
 
 
 class BlockCache(PrefixCache):
@@ -60,25 +64,21 @@ class BlockCache(PrefixCache):
         return self._find(path, most)
 
     def _find(self, path: Path, most: int) -> int:
-        hits = self._agreed(path, most)
-        self.idle = 0
-        for group, window in enumerate(self.windows):
-            first = 0 if window is None else max(hits - self._needed(window), 0)
-            self.found_in[group] = found = known_run(self.of_group[group], path, first, hits)
-            self.idle += sum(end - start for extent, start, end in found if not extent.users)
-        return hits
-
-    def _agreed(self, path: Path, most: int) -> int:
-        """The longest prefix of at most `most` blocks that every group has what it needs of."""
         hits = most
         for group in self.whole:
             found = known_run(self.of_group[group], path, 0, hits)
             hits = found[-1][2] if found else 0
+        known = [(group, self._needed(window), _all_known(self.of_group[group], path, hits)) for group, window in self.sliding]
         agreed = -1
-        while hits and hits != agreed:
+        while hits != agreed:
             agreed = hits
-            for group, window in self.sliding:
-                hits = _end_of_window(self.of_group[group], path, hits, self._needed(window))
+            for _, needed, pieces_of_group in known:
+                hits = _end_of_window(pieces_of_group, hits, needed)
+        for group in self.whole:
+            self.found_in[group] = known_run(self.of_group[group], path, 0, hits)
+        for group, needed, pieces_of_group in known:
+            self.found_in[group] = _part(pieces_of_group, max(hits - needed, 0), hits)
+        self.idle = sum(end - start for found in self.found_in for extent, start, end in found if not extent.users)
         return hits
 
     def _needed(self, window: int) -> int:
@@ -213,34 +213,50 @@ def _holding(row: Sequence[tuple[Extent, int]], block: int) -> Extent | None:
     return None
 
 
-def _end_of_window(extents: Mapping[Branch, Sequence[Extent]], path: Path, most: int, needed: int) -> int:
-    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
-    end = at = most
-    while at > max(end - needed, 0):
-        extent_end, known = _known_before(extents, path, at)
-        at = extent_end
-        if not known:
-            end = at
-    return end
-
-
-def _known_before(extents: Mapping[Branch, Sequence[Extent]], path: Path, end: int) -> tuple[int, bool]:
-    """From which block on those up to `end` are all known, or all unknown, and which of the two."""
-    branch, start = _branch_before(path, end)
-    last_end = start
-    for extent in extents.get(branch, ()):
-        if extent.first < end <= extent.end:
-            return max(extent.first, start), True
-        if last_end < extent.end < end:
-            last_end = extent.end
-    return last_end, False
-
-
-def _branch_before(path: Path, end: int) -> tuple[Branch, int]:
-    """The branch of the block before `end`, and where it departs from the one before it."""
+def _all_known(known: Mapping[Branch, Sequence[Extent]], path: Path, most: int) -> Found:
+    """Which extents have blocks of a path up to `most`, gaps between them left out: (extent, first, end)."""
+    found: Found = []
     start = 0
     for branch, upto in path:
-        if end <= upto:
-            return branch, start
+        end = min(upto, most)
+        if start < end and branch in known:
+            found += _known_on(known[branch], ((branch, end),), start)
         start = max(start, upto)
-    raise IndexError(end)
+    return found
+
+
+def _known_on(extents: Sequence[Extent], path: Path, start: int) -> Iterator[tuple[Extent, int, int]]:
+    """The same on one branch, from `start` on."""
+    ((branch, most),) = path
+    in_place = sorted(extents, key=_first)
+    if all(one.end <= other.first for one, other in pairwise(in_place)):
+        yield from (
+            (extent, max(extent.first, start), min(extent.end, most))
+            for extent in in_place
+            if extent.first < most and start < extent.end
+        )
+        return
+    for extent in in_place:
+        if extent.first < most and start < extent.end:
+            run = known_run({branch: extents}, path, max(start, extent.first), most)
+            yield from run
+            start = run[-1][2]
+
+
+def _end_of_window(known: Found, most: int, needed: int) -> int:
+    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
+    end = at = most
+    for _, first, upto in reversed(known):
+        if first >= at:
+            continue
+        if upto < at:
+            end = upto
+        at = first
+        if at <= max(end - needed, 0):
+            return end
+    return 0
+
+
+def _part(found: Found, start: int, end: int) -> Found:
+    """What of this lies between two blocks."""
+    return [(extent, max(first, start), min(upto, end)) for extent, first, upto in found if first < end and start < upto]
