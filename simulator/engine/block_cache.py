@@ -66,7 +66,7 @@ class BlockCache(PrefixCache):
     def _find(self, path: Path, most: int) -> int:
         hits = most
         for group in self.whole:
-            found = known_run(self.of_group[group], path, 0, hits)
+            self.found_in[group] = found = known_run(self.of_group[group], path, 0, hits)
             hits = found[-1][2] if found else 0
         known = [(group, self._needed(window), _all_known(self.of_group[group], path, hits)) for group, window in self.sliding]
         agreed = -1
@@ -75,7 +75,7 @@ class BlockCache(PrefixCache):
             for _, needed, pieces_of_group in known:
                 hits = _end_of_window(pieces_of_group, hits, needed)
         for group in self.whole:
-            self.found_in[group] = known_run(self.of_group[group], path, 0, hits)
+            self.found_in[group] = _part(self.found_in[group], 0, hits)
         for group, needed, pieces_of_group in known:
             self.found_in[group] = _part(pieces_of_group, max(hits - needed, 0), hits)
         self.idle = sum(end - start for found in self.found_in for extent, start, end in found if not extent.users)
@@ -154,6 +154,10 @@ class BlockCache(PrefixCache):
                 self.shared -= 1
         return freed
 
+    def unnamed_from_now_on(self, request: Request) -> bool:
+        """Whether all that will leave a decoding request's windows holds nothing that can be found, a block every so often."""
+        return not request.growing and all(request.lows[g] and not request.rows[g] for g, _ in self.sliding)
+
     def freed_on_leaving(self, request: Request, computed: int, gone: dict[tuple[Extent, int], int]) -> int:
         """What `leave_windows` will give for a decoding request, a block a group; `gone` are users that will have left before.
 
@@ -220,7 +224,13 @@ def _all_known(known: Mapping[Branch, Sequence[Extent]], path: Path, most: int) 
     for branch, upto in path:
         end = min(upto, most)
         if start < end and branch in known:
-            found += _known_on(known[branch], ((branch, end),), start)
+            extents = known[branch]
+            if len(extents) > 1:
+                found += _known_on(extents, ((branch, end),), start)
+            else:
+                extent = extents[0]
+                if extent.first < end and start < extent.end:
+                    found.append((extent, max(extent.first, start), min(extent.end, end)))
         start = max(start, upto)
     return found
 

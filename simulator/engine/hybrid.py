@@ -11,7 +11,7 @@ with giving back until a step in flight has ended; here async scheduling makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from simulator.engine.block_cache import BlockCache
 from simulator.engine.extents import Extent
@@ -20,6 +20,8 @@ from simulator.engine.prefix_cache import PrefixCache
 from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.windows import WindowSums
+
+NOBODY_LATE: Mapping[int, Request] = {}
 
 
 class HybridScheduler(Scheduler):
@@ -188,16 +190,21 @@ class BlockwiseScheduler(HybridScheduler):
     """Where prompts share blocks as well: what leaves a window is a certain block, which others may still hold.
 
     `falls` are the requests that decode, by the steps, modulo the block size, in which a block may leave one of their windows;
-    `fresh` are those about to decode for the first time or stalled, which may be more behind.
+    `fresh` are those about to decode for the first time or stalled, which may be more behind. Of requests from whose windows
+    nothing will fall that can be found, `unnamed` has how many blocks do so in those steps: they are counted, not looked at.
     """
 
-    __slots__ = ("block_cache", "distances", "falls")
+    __slots__ = ("block_cache", "distances", "falls", "unnamed")
 
     def __init__(self, limits: Limits, cache: BlockCache, sizes: Iterable[int]) -> None:
         super().__init__(limits, cache, sizes)
         self.block_cache = cache
-        self.distances = {(sums.size - 1) % limits.block_size for sums, _ in self.sliding}
+        self.distances: dict[int, int] = {}
+        for sums, groups in self.sliding:
+            distance = (sums.size - 1) % limits.block_size
+            self.distances[distance] = self.distances.get(distance, 0) + groups
         self.falls: list[dict[int, Request]] = [{} for _ in range(limits.block_size)]
+        self.unnamed: list[dict[int, int]] = [{} for _ in range(limits.block_size)]
 
     def join(self, request: Request) -> None:
         """Add a request that begins to decode."""
@@ -210,7 +217,23 @@ class BlockwiseScheduler(HybridScheduler):
 
     def _expect_no_falls(self, request: Request) -> None:
         for distance in self.distances:
-            del self.falls[(distance - request.offset) % self.block_size][request.order]
+            at = (distance - request.offset) % self.block_size
+            if self.unnamed[at].pop(request.order, 0):
+                self._note_fallen(request)
+            else:
+                self.falls[at].pop(request.order, None)
+
+    def _note_fallen(self, request: Request) -> None:
+        """Note what left the windows of a request while it was only counted."""
+        context = self.step + request.offset
+        for group, window in self.block_cache.sliding:
+            request.lows[group] = max(request.lows[group], (context - window) // self.block_size)
+
+    def _only_count(self, request: Request) -> None:
+        for distance, blocks in self.distances.items():
+            at = (distance - request.offset) % self.block_size
+            del self.falls[at][request.order]
+            self.unnamed[at][request.order] = blocks
 
     def leave(self, request: Request) -> None:
         """Remove a request that no longer decodes."""
@@ -236,19 +259,42 @@ class BlockwiseScheduler(HybridScheduler):
             self.chunks = []
             self._walk()
             return
-        moving = dict(self.falls[self.step % self.block_size])
-        moving.update((request.order, request) for request in self.fresh if request.decoding)
-        moving.update((request.order, request) for request, _, _ in self.chunks)
+        late = {request.order: request for request in self.fresh if request.decoding}
+        late.update((request.order, request) for request, _, _ in self.chunks)
         self.fresh = []
-        for order in sorted(moving):
-            request = moving[order]
-            computed = self.step + request.offset if request.decoding else request.computed
-            self.free += self.block_cache.leave_windows(request, computed)
+        self._let_fall(self.step, late)
         self._take_free(needed * self.groups)
         for request, tokens, _ in self.chunks:
             self.block_cache.register(request, request.computed + tokens, self.step)
 
+    def _let_fall(self, step: int, late: Mapping[int, Request] = NOBODY_LATE) -> None:
+        """Give back what leaves the windows in a step, in running order, of those too that are more behind."""
+        at = step % self.block_size
+        unnamed = self.unnamed[at]
+        falls = self.falls[at] | late if late else self.falls[at]
+        if not falls:
+            if unnamed:
+                blocks = sum(unnamed.values())
+                self.block_cache.queue.append_blocks(blocks)
+                self.free += blocks
+            return
+        for order in sorted([*falls, *unnamed]):
+            request = falls.get(order)
+            if request is None:
+                self.block_cache.queue.append_blocks(unnamed[order])
+                self.free += unnamed[order]
+                continue
+            computed = step + request.offset if request.decoding else request.computed
+            self.free += self.block_cache.leave_windows(request, computed)
+            if request.decoding and self.block_cache.unnamed_from_now_on(request):
+                self._only_count(request)
+
     def _walk(self) -> int:
+        for at, unnamed in enumerate(self.unnamed):
+            for order in unnamed:
+                self._note_fallen(self.running[order])
+                self.falls[at][order] = self.running[order]
+            unnamed.clear()
         budget = Scheduler._walk(self)
         self.fresh = list(self.stalled)
         return budget
@@ -273,14 +319,13 @@ class BlockwiseScheduler(HybridScheduler):
         gone: dict[tuple[Extent, int], int] = {}
         freed = self.block_cache.freed_on_leaving
         for step in following:
-            yield sum(freed(request, context, gone) for request, context in self._falling_ones(step))
+            unnamed = sum(self.unnamed[step % self.block_size].values())
+            yield unnamed + sum(freed(request, context, gone) for request, context in self._falling_ones(step))
 
     def _take_following(self, steps: int) -> None:
         self._take_free(self.blocks_following(steps) * self.groups)
-        leave = self.block_cache.leave_windows
         for step in range(self.step + 1, self.step + steps):
-            if self.falls[step % self.block_size]:
-                self.free += sum(leave(request, context) for request, context in self._falling_ones(step))
+            self._let_fall(step)
 
     def horizon(self) -> int:
         """As long as what the first waiting request was found to have is not forgotten either."""
