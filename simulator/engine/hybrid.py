@@ -194,7 +194,7 @@ class BlockwiseScheduler(HybridScheduler):
     nothing will fall that can be found, `unnamed` has how many blocks do so in those steps: they are counted, not looked at.
     """
 
-    __slots__ = ("block_cache", "distances", "falls", "unnamed")
+    __slots__ = ("block_cache", "counted", "distances", "falls", "unnamed")
 
     def __init__(self, limits: Limits, cache: BlockCache, sizes: Iterable[int]) -> None:
         super().__init__(limits, cache, sizes)
@@ -205,6 +205,7 @@ class BlockwiseScheduler(HybridScheduler):
             self.distances[distance] = self.distances.get(distance, 0) + groups
         self.falls: list[dict[int, Request]] = [{} for _ in range(limits.block_size)]
         self.unnamed: list[dict[int, int]] = [{} for _ in range(limits.block_size)]
+        self.counted = [0] * limits.block_size
 
     def join(self, request: Request) -> None:
         """Add a request that begins to decode."""
@@ -218,7 +219,9 @@ class BlockwiseScheduler(HybridScheduler):
     def _expect_no_falls(self, request: Request) -> None:
         for distance in self.distances:
             at = (distance - request.offset) % self.block_size
-            if self.unnamed[at].pop(request.order, 0):
+            blocks = self.unnamed[at].pop(request.order, 0)
+            if blocks:
+                self.counted[at] -= blocks
                 self._note_fallen(request)
             else:
                 self.falls[at].pop(request.order, None)
@@ -234,6 +237,7 @@ class BlockwiseScheduler(HybridScheduler):
             at = (distance - request.offset) % self.block_size
             del self.falls[at][request.order]
             self.unnamed[at][request.order] = blocks
+            self.counted[at] += blocks
 
     def leave(self, request: Request) -> None:
         """Remove a request that no longer decodes."""
@@ -267,22 +271,22 @@ class BlockwiseScheduler(HybridScheduler):
         for request, tokens, _ in self.chunks:
             self.block_cache.register(request, request.computed + tokens, self.step)
 
+    def _free_unnamed(self, blocks: int) -> None:
+        self.block_cache.queue.append_blocks(blocks)
+        self.free += blocks
+
     def _let_fall(self, step: int, late: Mapping[int, Request] = NOBODY_LATE) -> None:
         """Give back what leaves the windows in a step, in running order, of those too that are more behind."""
         at = step % self.block_size
         unnamed = self.unnamed[at]
         falls = self.falls[at] | late if late else self.falls[at]
         if not falls:
-            if unnamed:
-                blocks = sum(unnamed.values())
-                self.block_cache.queue.append_blocks(blocks)
-                self.free += blocks
+            self._free_unnamed(self.counted[at])
             return
         for order in sorted([*falls, *unnamed]):
             request = falls.get(order)
             if request is None:
-                self.block_cache.queue.append_blocks(unnamed[order])
-                self.free += unnamed[order]
+                self._free_unnamed(unnamed[order])
                 continue
             computed = step + request.offset if request.decoding else request.computed
             self.free += self.block_cache.leave_windows(request, computed)
@@ -295,6 +299,7 @@ class BlockwiseScheduler(HybridScheduler):
                 self._note_fallen(self.running[order])
                 self.falls[at][order] = self.running[order]
             unnamed.clear()
+        self.counted = [0] * self.block_size
         budget = Scheduler._walk(self)
         self.fresh = list(self.stalled)
         return budget
@@ -319,13 +324,21 @@ class BlockwiseScheduler(HybridScheduler):
         gone: dict[tuple[Extent, int], int] = {}
         freed = self.block_cache.freed_on_leaving
         for step in following:
-            unnamed = sum(self.unnamed[step % self.block_size].values())
+            unnamed = self.counted[step % self.block_size]
             yield unnamed + sum(freed(request, context, gone) for request, context in self._falling_ones(step))
 
     def _take_following(self, steps: int) -> None:
         self._take_free(self.blocks_following(steps) * self.groups)
+        unnamed = 0
         for step in range(self.step + 1, self.step + steps):
-            self._let_fall(step)
+            at = step % self.block_size
+            if self.falls[at]:
+                self._free_unnamed(unnamed)
+                self._let_fall(step)
+                unnamed = 0
+            else:
+                unnamed += self.counted[at]
+        self._free_unnamed(unnamed)
 
     def horizon(self) -> int:
         """As long as what the first waiting request was found to have is not forgotten either."""
