@@ -11,7 +11,7 @@ with giving back until a step in flight has ended; here async scheduling makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from simulator.engine.block_cache import BlockCache
 from simulator.engine.extents import Extent
@@ -21,7 +21,7 @@ from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.windows import WindowSums
 
-NOBODY_LATE: Mapping[int, Request] = {}
+NOBODY_LATE: dict[int, Request] = {}
 
 
 class HybridScheduler(Scheduler):
@@ -275,7 +275,7 @@ class BlockwiseScheduler(HybridScheduler):
         self.block_cache.queue.append_blocks(blocks)
         self.free += blocks
 
-    def _let_fall(self, step: int, late: Mapping[int, Request] = NOBODY_LATE) -> None:
+    def _let_fall(self, step: int, late: dict[int, Request] = NOBODY_LATE) -> None:
         """Give back what leaves the windows in a step, in running order, of those too that are more behind."""
         at = step % self.block_size
         unnamed = self.unnamed[at]
