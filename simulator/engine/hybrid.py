@@ -329,6 +329,12 @@ class BlockwiseScheduler(HybridScheduler):
 
     def _take_following(self, steps: int) -> None:
         self._take_free(self.blocks_following(steps) * self.groups)
+        if not any(self.falls):
+            rounds, rest = divmod(steps - 1, self.block_size)
+            first = (self.step + 1) % self.block_size
+            twice = self.counted + self.counted
+            self._free_unnamed(rounds * sum(self.counted) + sum(twice[first : first + rest]))
+            return
         unnamed = 0
         for step in range(self.step + 1, self.step + steps):
             at = step % self.block_size
