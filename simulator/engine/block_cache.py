@@ -20,7 +20,7 @@ from operator import attrgetter
 
 from simulator.engine.branches import Branch, Path, pieces
 from simulator.engine.extents import Extent
-from simulator.engine.prefix_cache import Found, PrefixCache, known_run
+from simulator.engine.prefix_cache import Found, PrefixCache, append_to, known_run
 from simulator.engine.request import Request
 
 Extents = dict[Branch, list[Extent]]
@@ -109,7 +109,7 @@ class BlockCache(PrefixCache):
         for group, row in enumerate(request.rows):
             extents = self.of_group[group]
             for branch, first, upto in pieces(request.path, max(start, request.lows[group]), end):
-                self._append(row, extents.setdefault(branch, []), Extent(branch, first, upto, users=1, group=group))
+                append_to(row, extents.setdefault(branch, []), branch, first, upto, group)
         request.registered = end
 
     def leave_windows(self, request: Request, computed: int) -> int:

@@ -28,6 +28,7 @@ from simulator.engine.extents import Extent, FreeQueue
 from simulator.engine.request import Request
 
 Found = list[tuple[Extent, int, int]]
+Held = list[tuple[Extent, int]]
 
 _NONE: Sequence[Extent] = ()
 _registered = attrgetter("registered")
@@ -126,18 +127,8 @@ class PrefixCache:
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as extents of its own or the continuation of the last that only it holds."""
         for branch, first, upto in pieces(request.path, start, end):
-            self._append(request.held, self.extents.setdefault(branch, []), Extent(branch, first, upto, users=1))
+            append_to(request.held, self.extents.setdefault(branch, []), branch, first, upto)
         request.registered = end
-
-    def _append(self, held: list[tuple[Extent, int]], extents: list[Extent], new: Extent) -> None:
-        """Let a request that holds `held` hold this extent too, or the last one of those continued."""
-        last, end = held[-1][0] if held else None, new.end
-        if last is not None and last.branch is new.branch and last.end == new.first and _only_one_up_to(end, last, extents):
-            last.end = end
-            held[-1] = (last, end)
-        else:
-            extents.append(new)
-            held.append((new, end))
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
@@ -267,6 +258,18 @@ def known_run(known: Mapping[Branch, Sequence[Extent]], path: Path, start: int, 
             found.append((extent, at, end))
             at = end
     return found
+
+
+def append_to(held: Held, extents: list[Extent], branch: Branch, first: int, end: int, group: int = 0) -> None:
+    """Let a request that holds `held` hold these blocks too, as an extent of their own or the last one continued."""
+    last = held[-1][0] if held else None
+    if last is not None and last.branch is branch and last.end == first and _only_one_up_to(end, last, extents):
+        last.end = end
+        held[-1] = (last, end)
+    else:
+        extent = Extent(branch, first, end, 1, None, group)
+        extents.append(extent)
+        held.append((extent, end))
 
 
 def _only_one_up_to(end: int, last: Extent, extents: Sequence[Extent]) -> bool:
