@@ -56,6 +56,9 @@ class BlockPool:
             return self.batch.needed_by(request)
         return self._for_prompt(request, tokens)
 
+    def walk(self) -> None:
+        """The running requests are about to be looked at one by one."""
+
     def grant(self, request: Request, tokens: int, blocks: int) -> None:
         """Give a running request the blocks it lacks to compute `tokens` more."""
         self.free -= blocks

@@ -20,13 +20,16 @@ next look (`taken`). Only where two are about to fill the same content (`contest
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
 from simulator.engine.request import Request, Status
+
+Found = list[tuple[BlockRun, int, int]]
+Row = list[tuple[BlockRun, int]]
 
 _NONE: Sequence[BlockRun] = ()
 _registered = attrgetter("kv.registered")
@@ -40,7 +43,7 @@ class Held:
 
     named: int
     registered: int
-    runs: list[tuple[BlockRun, int]]
+    runs: Row
     growing: Branch | None = None
 
 
@@ -60,7 +63,7 @@ class PrefixCache:
         self.runs: dict[Branch, list[BlockRun]] = {}
         self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
-        self.found: list[tuple[BlockRun, int, int]] = []
+        self.found: Found = []
         self.taken = self.idle = 0
         self.may_grow = False
 
@@ -81,28 +84,9 @@ class PrefixCache:
 
     def _find(self, path: Path, most: int) -> int:
         """Find the runs of the longest known prefix of at most `most` blocks, and how many blocks it has."""
-        self.found = found = self._known_prefix(path, most)
+        self.found = found = known_run(self.runs, path, 0, most)
         self.idle = sum(end - first for run, first, end in found if not run.users)
         return found[-1][2] if found else 0
-
-    def _known_prefix(self, path: Path, most: int) -> list[tuple[BlockRun, int, int]]:
-        found: list[tuple[BlockRun, int, int]] = []
-        at = 0
-        for branch, upto in path:
-            runs, upto = self.runs.get(branch, _NONE), min(upto, most)
-            while at < upto:
-                end = upto
-                for run in runs:
-                    if run.first <= at < run.end:
-                        break
-                    if at < run.first < end:
-                        end = run.first
-                else:
-                    return found
-                end = min(end, run.end)
-                found.append((run, at, end))
-                at = end
-        return found
 
     def _grow_along(self, path: Path, hits: int, step: int) -> bool:
         """Register what running requests have filled along this path; True if that was anything."""
@@ -123,8 +107,15 @@ class PrefixCache:
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        held = self._hold(self.found)
+        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
+        self.taken += blocks
+        self.register(request, tokens, step)
+
+    def _hold(self, found: Found) -> Row:
+        """Let one more hold what was found, front first."""
         held = []
-        for run, first, end in reversed(self.found):
+        for run, first, end in reversed(found):
             part = run if first == run.first else self._split(run, first)
             if end < part.end:
                 self._split(part, end)
@@ -133,9 +124,7 @@ class PrefixCache:
             part.users += 1
             held.append((part, end))
         held.reverse()
-        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
-        self.taken += blocks
-        self.register(request, tokens, step)
+        return held
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
@@ -149,17 +138,8 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
-        held = request.kv.runs
         for branch, first, upto in pieces(request.path, start, end):
-            runs = self.runs.setdefault(branch, [])
-            last = held[-1][0] if held else None
-            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, runs):
-                last.end = upto
-                held[-1] = (last, upto)
-            else:
-                run = BlockRun(branch, first, upto, users=1)
-                runs.append(run)
-                held.append((run, upto))
+            append_to(request.kv.runs, self.runs.setdefault(branch, []), branch, first, upto)
         request.kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
@@ -212,13 +192,7 @@ class PrefixCache:
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
         """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
-        if request.kv.growing:
-            self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.kv.named)
-            if filled > request.kv.registered:
-                self._enter(request, request.kv.registered, filled)
-            if request in self.contested:
-                self.contested.remove(request)
+        self._end_growing(request, tokens)
         freed: int = blocks - request.kv.registered
         self.queue.append_blocks(freed)
         for run, end in reversed(request.kv.runs):
@@ -229,6 +203,16 @@ class PrefixCache:
                     freed += part.end - part.first
         request.kv = None
         return freed
+
+    def _end_growing(self, request: Request, tokens: int) -> None:
+        """Register what a request has filled of its first `tokens`; it fills no more."""
+        if request.kv.growing:
+            self._stop_growing(request)
+            filled = min(tokens // self.block_size, request.kv.named)
+            if filled > request.kv.registered:
+                self._enter(request, request.kv.registered, filled)
+            if request in self.contested:
+                self.contested.remove(request)
 
     def _forget_taken(self) -> None:
         """Forget what the free blocks held that were taken: the next in the queue."""
@@ -244,6 +228,11 @@ class PrefixCache:
                     self._remove(run, run.branch)
         self.taken = 0
 
+    def _siblings(self, run: BlockRun) -> list[BlockRun]:
+        """The runs on the branch of one."""
+        assert run.branch is not None
+        return self.runs[run.branch]
+
     def _remove(self, run: BlockRun, branch: Branch) -> None:
         runs = self.runs[branch]
         runs.remove(run)
@@ -252,14 +241,46 @@ class PrefixCache:
 
     def _split(self, run: BlockRun, at: int) -> BlockRun:
         """Cut a run in two; gives the rear part, which is used again first if it is free."""
-        assert run.branch is not None
-        rear = BlockRun(run.branch, at, run.end, run.users, run.rear)
+        rear = BlockRun(run.branch, at, run.end, run.users, run.rear, run.group)
         if not run.users:
             self.queue.insert(rear, run)
-        runs = self.runs[run.branch]
+        runs = self._siblings(run)
         runs.insert(runs.index(run) + 1, rear)
         run.rear, run.end = rear, at
         return rear
+
+
+def known_run(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int, most: int) -> Found:
+    """Which runs have the blocks of a path from `start` on, up to the first unknown one or `most`: (run, first, end)."""
+    found: Found = []
+    at = start
+    for branch, upto in path:
+        runs, upto = known.get(branch, _NONE), min(upto, most)
+        while at < upto:
+            end = upto
+            for run in runs:
+                if run.first <= at < run.end:
+                    break
+                if at < run.first < end:
+                    end = run.first
+            else:
+                return found
+            end = min(end, run.end)
+            found.append((run, at, end))
+            at = end
+    return found
+
+
+def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: int, group: int = 0) -> None:
+    """Let a request that holds `held` hold these blocks too, as a run of their own or the last one continued."""
+    last = held[-1][0] if held else None
+    if last is not None and last.branch is branch and last.end == first and _only_one_up_to(end, last, runs):
+        last.end = end
+        held[-1] = (last, end)
+    else:
+        run = BlockRun(branch, first, end, 1, None, group)
+        runs.append(run)
+        held.append((run, end))
 
 
 def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:

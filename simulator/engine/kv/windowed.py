@@ -11,10 +11,9 @@ with giving back until a step in flight has ended; here async scheduling makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from simulator.engine.kv.blocks import BlockPool, Chunk
-from simulator.engine.kv.grouped_cache import GroupedCache
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
@@ -118,8 +117,11 @@ class WindowedPool(BlockPool):
 
     def _following(self, steps: int) -> int:
         """Blocks taken, less those given back, in all but the first of `steps` even steps."""
-        taken = self.batch.blocks_following(steps) * self.groups
-        return taken - sum(self._falling(self.batch.step + i) for i in range(1, steps))
+        return self.batch.blocks_following(steps) * self.groups - sum(self._freed_following(steps))
+
+    def _freed_following(self, steps: int) -> Iterator[int]:
+        """How many blocks the windows will free in each but the first of `steps` even steps."""
+        return map(self._falling, range(self.batch.step + 1, self.batch.step + steps))
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps, and give back those that leave the windows."""
@@ -136,73 +138,11 @@ class WindowedPool(BlockPool):
         now = batch.step % self.block_size
         if not self.wanted and batch.steps_within(free // self.groups + batch.ring[now], steps) == steps:
             return steps
-        for i in range(1, steps):
+        for i, freed in enumerate(self._freed_following(steps), start=1):
             needed = batch.ring[(now + i) % self.block_size] * self.groups
             if needed > free:
                 return i
-            free += self._falling(batch.step + i) - needed
+            free += freed - needed
             if self.wanted and free >= self.wanted:
                 return i
         return steps
-
-
-class GroupedPool(WindowedPool):
-    """Where prompts share blocks as well: which block holds what matters to every group, so every step is composed by walking."""
-
-    __slots__ = ("cache",)
-
-    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
-        super().__init__(config, batch, sums)
-        self.finds = True
-        groups = [group.window for group in config.kv_groups for _ in range(group.groups)]
-        self.cache = GroupedCache(config.kv_blocks, config.block_size, groups, async_scheduling=config.async_scheduling)
-
-    def take(self, chunks: Sequence[Chunk]) -> bool:
-        """Take nothing, for every step is walked; True where there is nobody to take anything."""
-        return not chunks and not self.batch.count
-
-    def lacking(self, request: Request, tokens: int) -> int:
-        """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
-        self.free += self.cache.leave_windows(request, self._computed(request))
-        return BlockPool.lacking(self, request, tokens) * self.groups
-
-    def grant(self, request: Request, tokens: int, blocks: int) -> None:
-        """Give a running request the blocks it lacks to compute `tokens` more."""
-        self.free -= blocks
-        computed = self._computed(request) + tokens
-        known = computed - self.cache.async_scheduling if request.status is _DECODING else computed
-        self.cache.extend(request, computed, known)
-
-    def walked(self, running: Iterable[Request]) -> None:
-        """All running requests have been given what they get in this step, one by one."""
-
-    def look_up(self, request: Request) -> int:
-        """Tokens at the front of a waiting request that need not be computed."""
-        return self.cache.look_up(request, self.batch.step) * self.block_size
-
-    def admit(self, request: Request, tokens: int, lacking: int, *, alone: bool) -> bool:
-        """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
-        known = request.prompt + request.generated
-        hits = (known - lacking) // self.block_size
-        needed = -(-tokens // self.block_size) * self.groups
-        must_fit = max(needed, self._whole(hits, lacking)) if self.reserve else needed
-        must_fit += self.cache.idle
-        if not alone:
-            must_fit += self.watermark
-        if must_fit > self.free:
-            return False
-        self.free -= needed + self.cache.idle
-        self.cache.admit(request, needed, known - lacking + tokens, self.batch.step)
-        return True
-
-    def begin_decoding(self, request: Request) -> None:
-        """A request has joined the batch."""
-
-    def release(self, request: Request, *, finished: bool) -> None:
-        """Take all blocks from a request; `finished`: its last token is known."""
-        known = request.computed if finished else request.computed - self.cache.async_scheduling
-        self.free += self.cache.release(request, known)
-
-    def horizon(self, steps: int) -> int:
-        """One step at a time."""
-        return 1

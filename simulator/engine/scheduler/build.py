@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
-from simulator.engine.kv.windowed import GroupedPool, WindowedPool
+from simulator.engine.kv.grouped import GroupedPool
+from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
@@ -31,7 +32,8 @@ def build_scheduler(
     sizes = {group.window for group in config.kv_groups if group.window is not None}.union(windows)
     sums = {size: WindowSums(size, config.block_size) for size in sizes}
     running: dict[int, Request] = {}
-    batch = DecodeBatch(config.block_size, running, tuple(sums.values()))
+    batch = DecodeBatch(config.block_size, running)
+    batch.followers += sums.values()
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
     return VllmScheduler(config, running, batch, _pool(config, batch, sums, caching=caching, plain=plain)), sums
@@ -40,7 +42,11 @@ def build_scheduler(
 def _pool(config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, plain: bool) -> BlockPool:
     if plain:
         return CachedPool(config, batch) if caching else BlockPool(config, batch)
-    return GroupedPool(config, batch, sums) if caching else WindowedPool(config, batch, sums)
+    if not caching:
+        return WindowedPool(config, batch, sums)
+    pool = GroupedPool(config, batch, sums)
+    batch.followers.append(pool)
+    return pool
 
 
 def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:

@@ -39,15 +39,15 @@ class DecodeBatch:
     block in the steps congruent to -offset modulo the block size; and it has all its tokens after a step known when it joins.
     `count` sequences, `context` the sum of theirs, `ring[i]` how many need a block in steps congruent to i, `due` a heap of
     (last step, order) packed into integers, in which those that left early are skipped when they come up. `running` are the
-    requests that may be in it, by order.
+    requests that may be in it, by order; `followers` are told of every change.
     """
 
     __slots__ = ("block_size", "context", "count", "due", "followers", "ring", "running", "step")
 
-    def __init__(self, block_size: int, running: Mapping[int, Request], followers: Sequence[Follower] = ()) -> None:
+    def __init__(self, block_size: int, running: Mapping[int, Request]) -> None:
         self.block_size = block_size
         self.running = running
-        self.followers = followers
+        self.followers: list[Follower] = []
         self.step = 0
         self.count = 0
         self.context = 0

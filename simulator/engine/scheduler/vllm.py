@@ -151,6 +151,7 @@ class VllmScheduler:
         budget = self.max_tokens
         running, pool = self.running, self.pool
         given: dict[Request, int] = {}
+        pool.walk()
         for request in list(running.values()):
             if not budget:
                 break
