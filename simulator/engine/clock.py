@@ -63,7 +63,8 @@ class Clock(simpy.Environment):
                 heappush(queue, (self._now, turn, number, event))
                 self.step()
             elif number == event.number:
-                event.action(event)
+                action = event.action
+                action(event)
         return True
 
     def reach(self, when: float, turn: int) -> None:

@@ -47,6 +47,7 @@ class Fleet:
         durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
         instances = [self._instance(number, config, durations(time, config)) for number, (time, config) in enumerate(servers)]
         self.pool = InstancePool(instances, self.configs[0].block_size)
+        self.only = instances[0] if len(instances) == 1 else None  # which needs no router
         self.choose = router.start(self.pool, np.random.default_rng(seed))
         paths = PrefixTree(requests.hashes, self.pool.block_size)
         self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
@@ -82,7 +83,10 @@ class Fleet:
         """Send a request to an instance, or away if it can never be served there."""
         index, recorder = request.index, self.recorder
         recorder.arrival[index] = request.arrived
-        instance = self.choose(request)
+        instance = self.only
+        if instance is None:
+            choose = self.choose
+            instance = choose(request)
         number = instance.number
         if request.prompt + request.output > self.most_tokens[number]:
             recorder.refusals[index] = why_never(request, self.configs[number])

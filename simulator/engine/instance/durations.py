@@ -63,21 +63,19 @@ class Durations:
 class StepTimer:
     """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window."""
 
-    __slots__ = ("batch", "durations", "windows")
+    __slots__ = ("batch", "decode", "durations", "per_context", "windows")
 
     def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         self.durations = durations
+        self.decode = durations.decode
+        self.per_context = durations.per_context
         self.batch = batch
         self.windows = [(sums[size], per_context, per_half_pair) for size, per_context, per_half_pair in durations.windows]
 
-    def even(self, step: Step) -> tuple[float, float]:
-        """What the composed even step takes, and by how much more each one after it."""
-        durations, batch = self.durations, self.batch
-        count, per_context = batch.count, durations.per_context
-        base = durations.decode[count] + per_context * batch.context
-        slope = per_context * count
+    def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
+        """With padding and windows: what the composed even step takes, and by how much more each one after it."""
         if step.padding:
-            base += self._padded(step, count, count)
+            base += self._padded(step, self.batch.count, self.batch.count)
         for sums, per_context, _ in self.windows:
             base += per_context * sums.inside
             slope += per_context * sums.below

@@ -132,8 +132,9 @@ class Instance:
         if self.others and self.others[0][0] <= when:
             self.clock.set(self.alarm, when)
         else:
-            self.alarm.when = when
-            self.act(self.alarm)
+            alarm, act = self.alarm, self.act
+            alarm.when = when
+            act(alarm)
 
     def fire(self, alarm: Alarm) -> None:
         """Settle the stretch that ends and compose the next, again and again until somebody else must act first."""
@@ -227,7 +228,8 @@ class Instance:
         """Free the blocks of those who have all their tokens, and tell that they had their last now."""
         self.scheduler.retire(finished)
         self.outstanding -= len(finished)
-        self.finished(finished, now, self.turn)
+        tell = self.finished
+        tell(finished, now, self.turn)
 
     # What begins
 
@@ -243,8 +245,11 @@ class Instance:
                 self._plan_one_step(step, now)
                 return True
             return self._find_nothing(step, now, in_flight)
-        base, slope = self.timer.even(step)
-        count, waiting = scheduler.batch.count, len(scheduler.waiting)
+        batch, timer = scheduler.batch, self.timer
+        count, waiting = batch.count, len(scheduler.waiting)
+        base, slope = timer.decode[count] + timer.per_context * batch.context, timer.per_context * count
+        if timer.windows or step.padding:
+            base, slope = timer.add_to_even(step, base, slope)
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         steps = 1 if one_by_one else scheduler.horizon()
         stretch.base, stretch.slope, stretch.steps = base, slope, steps

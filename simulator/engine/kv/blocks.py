@@ -70,7 +70,7 @@ class BlockPool:
         """Tokens at the front of a waiting request that need not be computed."""
         return 0
 
-    def admit(self, request: Request, tokens: int, lacking: int, *, alone: bool) -> bool:
+    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free.
 
         `lacking` of its tokens are to be computed in all. Unless it is `alone`, some blocks must stay free.
@@ -91,7 +91,7 @@ class BlockPool:
     def begin_decoding(self, request: Request) -> None:
         """A request has joined the batch; called where the pool `notes` it."""
 
-    def release(self, request: Request, *, finished: bool) -> None:
+    def release(self, request: Request, finished: bool) -> None:
         """Take all blocks from a request; `finished`: its last token is known."""
         self.free += self.states - -request.computed // self.block_size
 

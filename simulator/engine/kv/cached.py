@@ -55,7 +55,7 @@ class CachedPool(BlockPool):
         """Tokens at the front of a waiting request that need not be computed."""
         return self.cache.look_up(request, self.batch.step) * self.block_size
 
-    def admit(self, request: Request, tokens: int, lacking: int, *, alone: bool) -> bool:
+    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         cache, size = self.cache, self.block_size
         needed = -(-tokens // size)
@@ -78,7 +78,7 @@ class CachedPool(BlockPool):
         """A request has joined the batch, and will fill blocks that can be found."""
         self.cache.grow(request, self.batch.step)
 
-    def release(self, request: Request, *, finished: bool) -> None:
+    def release(self, request: Request, finished: bool) -> None:
         """Take all blocks from a request; `finished`: its last token is known."""
         blocks = -(-request.computed // self.block_size)
         known = request.computed if finished else request.computed - self.cache.async_scheduling

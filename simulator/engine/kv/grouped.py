@@ -164,7 +164,7 @@ class GroupedPool(WindowedPool):
         """Tokens at the front of a waiting request that need not be computed."""
         return self.cache.look_up(request, self.batch.step) * self.block_size
 
-    def admit(self, request: Request, tokens: int, lacking: int, *, alone: bool) -> bool:
+    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         found = request.prompt + request.generated - lacking
         needed = -(-tokens // self.block_size) * self.groups
@@ -189,7 +189,7 @@ class GroupedPool(WindowedPool):
         super().begin_decoding(request)
         self.cache.grow(request, self.batch.step)
 
-    def release(self, request: Request, *, finished: bool) -> None:
+    def release(self, request: Request, finished: bool) -> None:
         """Take all blocks from a request; `finished`: its last token is known."""
         blocks = -(-request.computed // self.block_size)
         known = request.computed if finished else request.computed - self.cache.async_scheduling

@@ -79,7 +79,7 @@ class WindowedPool(BlockPool):
                 request.kv = None
         self.fresh = [request for request in self.fresh if request.status is _STALLED and request.kv is not None]
 
-    def admit(self, request: Request, tokens: int, lacking: int, *, alone: bool) -> bool:
+    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         needed = -(-tokens // self.block_size) * self.groups + self.states
         must_fit = max(needed, self._whole(0, lacking) + self.states) if self.reserve else needed
@@ -101,7 +101,7 @@ class WindowedPool(BlockPool):
         """A request has joined the batch."""
         self.fresh.append(request)
 
-    def release(self, request: Request, *, finished: bool) -> None:
+    def release(self, request: Request, finished: bool) -> None:
         """Take all blocks from a request."""
         moved_at = request.computed - 1 if request.kv is None else request.kv
         held = -(-request.computed // self.block_size) * self.groups - self._passed(-1, moved_at)

@@ -46,17 +46,6 @@ class Step:
 EVEN, IDLE = Step(even=True), Step()
 
 
-def compute(chunks: Sequence[Chunk]) -> list[Request]:
-    """Count the chunks of a step as computed; gives those of whom they were the last, who have sampled one more token."""
-    completed = []
-    for request, tokens, last in chunks:
-        request.computed += tokens
-        if last:
-            request.generated += 1
-            completed.append(request)
-    return completed
-
-
 class Scheduler(Protocol):
     """Who computes how many tokens in the next step.
 

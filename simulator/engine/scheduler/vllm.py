@@ -35,7 +35,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
-from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step, compute
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
 
 _WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
 _PREEMPTED, _FINISHED = Status.PREEMPTED, Status.FINISHED
@@ -200,7 +200,7 @@ class VllmScheduler:
         elif status is _PREFILLING:
             self.prefilling.remove(victim)
         victim.computed += taken_back
-        self.pool.release(victim, finished=False)
+        self.pool.release(victim, False)
         step.preempted = [*step.preempted, victim]
         victim.preemptions += 1
         if status is not _FINISHED:
@@ -222,7 +222,7 @@ class VllmScheduler:
                     break
                 tokens = budget
             request.order = self.admitted
-            if not pool.admit(request, tokens, lacking, alone=not running):
+            if not pool.admit(request, tokens, lacking, not running):
                 request.order = -1
                 break
             if step is EVEN or step is IDLE:
@@ -263,7 +263,13 @@ class VllmScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        step.completed = completed = compute(step.chunks)
+        completed = []
+        for request, tokens, last in step.chunks:
+            request.computed += tokens
+            if last:
+                request.generated += 1
+                completed.append(request)
+        step.completed = completed
         done = self.batch.advance(1, completed, step.stalled)
         if self.pool.notes:
             for request in completed:
@@ -280,8 +286,9 @@ class VllmScheduler:
         """Let those go who have all their tokens; one preempted after its last token was computed is gone already."""
         running = self.running
         for request in finished:
-            if running.pop(request.order, None) is not None:
-                self.pool.release(request, finished=True)
+            if request.order in running:
+                del running[request.order]
+                self.pool.release(request, True)
 
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""
@@ -295,4 +302,4 @@ class VllmScheduler:
         elif status is _PREFILLING:
             self.prefilling.remove(request)
         request.status = _FINISHED
-        self.pool.release(request, finished=False)
+        self.pool.release(request, False)
