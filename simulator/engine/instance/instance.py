@@ -18,9 +18,9 @@ class Instance:
     """One engine instance, driven by arrivals and by its own alarm.
 
     Between two alarms it has a *stretch* in hand: equal steps, `step` the first of them. It ends where the next step would
-    differ: a finish, blocks running out, a prompt in work; or, if that could be admitted at once (`cuttable`), an arrival, which
-    cuts it. With async scheduling a step is composed when the one before it begins, so the alarm goes off a step before the
-    stretch ends, and finished requests, `leaving`, hold their blocks until it does.
+    differ: a finish, blocks running out, a prompt in work; or, if that could be admitted at once, an arrival, which cuts it.
+    With async scheduling a step is composed when the one before it begins, so the alarm goes off a step before the stretch
+    ends, and finished requests, `leaving`, hold their blocks until it does.
 
     `finished` is told of requests that have all their tokens, with the time and the instance's turn at it. `abandoned` are those
     whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down.
@@ -33,7 +33,6 @@ class Instance:
         "asleep",
         "async_scheduling",
         "clock",
-        "cuttable",
         "end",
         "finished",
         "leaving",
@@ -78,7 +77,6 @@ class Instance:
         self.stretch = Stretch()
         self.step: Step = IDLE
         self.end = 0.0
-        self.cuttable = False
         self.preempted = 0
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
@@ -87,10 +85,11 @@ class Instance:
 
     def arrive(self, request: Request) -> None:
         """Take a request that arrives now."""
+        scheduler = self.scheduler
         self.outstanding += 1
-        self.scheduler.waiting.append(request)
-        if self.cuttable:
-            self.cuttable = False
+        cuts = self.stretch.steps > 1 and scheduler.would_admit(len(self.leaving))
+        scheduler.waiting.append(request)
+        if cuts:
             if self._cut(self._composed(request.arrived, self.clock.passed(self.turn))):
                 self._go_on(self._next_turn())
         elif self.asleep:
@@ -254,7 +253,6 @@ class Instance:
         steps = 1 if one_by_one else scheduler.horizon()
         stretch.base, stretch.slope, stretch.steps = base, slope, steps
         self.end = start + base if steps == 1 else stretch.until(steps)
-        self.cuttable = steps > 1 and scheduler.would_admit(len(self.leaving))
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
@@ -264,7 +262,6 @@ class Instance:
         if step.preempted and not in_flight:
             return self._compose(self.stretch.start, now, in_flight)
         self.stretch.steps = 0
-        self.cuttable = False
         return False
 
     def _note_preempted(self, step: Step) -> None:
@@ -288,7 +285,6 @@ class Instance:
         base, prompt_tokens, sampled = self.timer.uneven(step)
         stretch.base, stretch.slope, stretch.steps = base, 0, 1
         self.end = start + base
-        self.cuttable = False
         decoding = scheduler.batch.count - len(step.stalled)
         sequences = decoding + len(step.chunks) + step.padding
         even, waiting = decoding - len(step.resumed), len(scheduler.waiting)

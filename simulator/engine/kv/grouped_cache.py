@@ -43,7 +43,7 @@ class HeldInGroups:
 
 
 class GroupedCache(PrefixCache):
-    """What the KV blocks of one replica hold; `windows` has an entry a group, None for one without.
+    """What the KV blocks of one instance hold; `windows` has an entry a group, None for one without.
 
     `of_group` has the runs of each group, `found_in` what was found in it, `shared` how many runs of groups with a window
     are in the hands of several requests. A request holds `rows`, an entry a group, from block `lows` of that group on.

@@ -48,7 +48,7 @@ class Held:
 
 
 class PrefixCache:
-    """What the KV blocks of one replica hold. How many are free is the scheduler's to know.
+    """What the KV blocks of one instance hold. How many are free is the pool's to know.
 
     `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
     `taken` free blocks were handed out since the queue was last looked at.

@@ -64,7 +64,7 @@ class Scheduler(Protocol):
         """How many even steps follow on each other, the composed one the first, if nothing comes from outside."""
 
     def would_admit(self, leaving: int) -> bool:
-        """Whether one that comes might be admitted in the next even step, `leaving` of the running ones about to be retired."""
+        """Whether one that comes now might be admitted at once, `leaving` of the running ones about to be retired."""
 
     def advance(self, steps: int) -> Sequence[Request]:
         """Carry out the composed even step `steps` times; gives those who have all their tokens now, in running order."""

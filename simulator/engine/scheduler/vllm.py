@@ -248,7 +248,7 @@ class VllmScheduler:
         return steps
 
     def would_admit(self, leaving: int) -> bool:
-        """Whether one that comes might be admitted in the next even step, `leaving` of the running ones about to be retired."""
+        """Whether one that comes now might be admitted at once, `leaving` of the running ones about to be retired."""
         return (
             (not self.waiting or self.by_priority)
             and self.batch.count < self.max_tokens
