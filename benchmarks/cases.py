@@ -16,8 +16,9 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Scenario, load
-from simulator.simulation import Bound, bind
+from simulator.server import DoesNotStart, Server
 from simulator.workload.continuous import LogNormal
 from simulator.workload.lengths import Fixed
 from simulator.workload.prefixes import SharedPrefix
@@ -61,17 +62,19 @@ class Case:
 
 
 @cache
-def bound_chat() -> tuple[Scenario, Bound]:
-    """The scenario in chat.yaml, and its deployment."""
+def planned_chat() -> tuple[Scenario, Server]:
+    """The scenario in chat.yaml, and the server of its deployment."""
     scenario = load(CHAT_FILE)
-    return scenario, bind(scenario, scenario.deployments[0])
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    if isinstance(fleet, DoesNotStart):
+        raise SystemExit(f"{CHAT_FILE}: {fleet.reason}")
+    return scenario, fleet.server
 
 
 def chat() -> Case:
     """Chat at 70 % of what the deployment carries."""
-    scenario, bound = bound_chat()
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=15_000, oracle_requests=400)
+    scenario, server = planned_chat()
+    case = Case(CHAT, scenario.workload, server.step_time, server.limits, requests=15_000, oracle_requests=400)
     return _at_load(case, 0.7)
 
 

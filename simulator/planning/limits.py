@@ -9,15 +9,16 @@ from simulator.amounts import number, plural
 from simulator.planning.capacity import Standing, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
+from simulator.planning.fleet_plan import source_of
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, WHOLE, at_rate, copies, flows, full_server
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, at_rate, flows, full_server
 from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
 from simulator.results.steadiness import MOSTLY
 from simulator.scenario import Scenario
-from simulator.simulation import Bound, source_of
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 
@@ -56,20 +57,20 @@ class Capacity:
     slo: Estimate | None
 
 
-def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
+def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
-    full, many = full_server(bound, requests), fleet(bound)
+    full, many = full_server(plan.server, requests), fleet(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
-    queueing = _queueing(scenario, bound, full, CHECK)
+    queueing = _queueing(scenario, plan, full, CHECK)
     return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.promises else None)
 
 
 def with_limits(
-    scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
+    scenario: Scenario, plan: FleetPlan, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
-    full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
-    queueing = _queueing(scenario, bound, full, 1.0)
+    full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
+    queueing = _queueing(scenario, plan, full, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
     grid = [share * queueing.value for share in CURVE]
@@ -82,9 +83,9 @@ def with_limits(
         result,
         queueing_point=queueing,
         slo_capacity=slo,
-        ceiling_per_s=full.requests_per_s * copies(bound),
+        ceiling_per_s=full.requests_per_s * plan.instances,
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
-        oom_point=_with_rates(bound, result.oom_point, rates.seen),
+        oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
     )
@@ -137,14 +138,14 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
 def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
     """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
     fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
-    return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
+    return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
 
 
-def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
+def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, share: float) -> Estimate:
     """The queueing point of one replica times their number; searched with a share of the usual requests."""
-    flow = flows(bound, scenario.workload, full, scenario.seed, share)
-    check = flows(bound, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
-    one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
+    flow = flows(plan, scenario.workload, full, scenario.seed, share)
+    check = flows(plan, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
+    one, many = queueing_point(flow, full.requests_per_s, check=check), plan.instances
     return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
 
 
@@ -163,7 +164,7 @@ def _levels(scenario: Scenario, many: Fleet) -> float | None:
     return None if found is None else found * many.times
 
 
-def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
+def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None
@@ -173,13 +174,12 @@ def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured
         full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
         preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
         preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
-        next_limit=_next_limit(bound, point),
+        next_limit=_next_limit(plan, point),
     )
 
 
-def _next_limit(bound: Bound, point: OomPoint) -> str:
-    assert bound.limits is not None
-    seats = bound.limits.max_num_seqs * copies(bound)
+def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
+    seats = plan.server.limits.max_num_seqs * plan.instances
     memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
     places = f"max_num_seqs at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)

@@ -12,7 +12,7 @@ from simulator.engine.record import RunRecord
 from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
-from simulator.simulation import Bound, simulate
+from simulator.server import FleetPlan, Server
 from simulator.workload.blocks import gathered
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.sampling import sample
@@ -40,19 +40,13 @@ def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> 
     return whole if len(whole) <= WHOLE else sample(shaped.evened(requests), seed)
 
 
-def copies(bound: Bound) -> int:
-    """Copies of the model that serve: replicas, and data-parallel ones inside each."""
-    return bound.deployment.replicas * bound.deployment.data_parallel_size
+def full_server(server: Server, requests: Requests) -> Ceiling:
+    """The closed-form ceiling of one engine."""
+    fit = server.plan.concurrency_at(max(1, round(running_context(requests))))
+    return ceiling(server.step_time, server.limits, requests, fit)
 
 
-def full_server(bound: Bound, requests: Requests) -> Ceiling:
-    """The closed-form ceiling of one replica of a deployment that starts."""
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    fit = bound.plan.concurrency_at(max(1, round(running_context(requests))))
-    return ceiling(bound.step_time, bound.limits, requests, fit)
-
-
-def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:
+def flows(fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int, share: float = 1.0) -> Callable[[float], Flow]:
     """What one replica completes at each rate, as a function of the rate, always of the same WHOLE requests or a share of them.
 
     They come at even distances and well mixed: whether a queue grows in the long run depends on the mean rate and the mean work,
@@ -61,7 +55,7 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     Conversations begin at even distances, half of WHOLE at least; their later turns come when the earlier ones are answered.
     Raises NoQueueingPoint for a trace of few requests that share prefixes: the same again would find them all in the cache.
     """
-    one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
+    one = fleet.with_instances(1)
     drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if workload.trace is None and len(drawn) < WHOLE:
         drawn = sample(workload.at_rate(1.0).evened(WHOLE), seed)
@@ -99,13 +93,13 @@ def _picked(requests: Requests, rows: Ints) -> Requests:
     return replace(requests, **picked, hashes=None if requests.hashes is None else gathered(requests.hashes, rows))
 
 
-def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
+def _flow(fleet: FleetPlan, requests: Requests, full: Ceiling) -> Flow:
     """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
 
     Both are counted by work, in units of the mean request: the work that a full server gets done in a second hardly varies, while
     the number of requests it finishes does with every long one. What is refused at the door counts as a share of the arrivals.
     """
-    trace = simulate(bound, requests)
+    trace = fleet.serve(requests)
     end = last_arrival(trace)
     start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
     r, work = trace.requests, full.work_s(requests)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
 from simulator.amounts import number
 from simulator.planning.ceiling import Ceiling
+from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.loads import at_rate, full_server
 from simulator.planning.measured import Measured, measured
 from simulator.results.slo import SloCheck
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import Bound, bind, source_of
+from simulator.server import DoesNotStart, FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
@@ -46,8 +46,8 @@ class Fitting:
 
 def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
     """The fewest replicas, at most `most`, that keep up and meet the SLO, each number simulated with its router."""
-    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
-    if not one.starts:
+    one = plan_fleet(scenario, deployment.with_pool(replicas=1))
+    if isinstance(one, DoesNotStart):
         help_ = f"; would start with {one.plan.remedies[0].change}" if one.plan.remedies else ""
         return Fitting(None, None, f"does not start: {one.plan.reason}{help_}", math.inf)
     demand = _Demand(scenario, one, sample(scenario.workload, scenario.seed))
@@ -63,20 +63,20 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
     """Fewer will not do, for the closed-form ceiling is at most OPTIMISM times too low; None where it does not start."""
-    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
-    if not one.starts:
+    one = plan_fleet(scenario, deployment.with_pool(replicas=1))
+    if isinstance(one, DoesNotStart):
         return None
     rate = scenario.workload.mean_rate()
-    full = full_server(one, sample(scenario.workload, scenario.seed))
+    full = full_server(one.server, sample(scenario.workload, scenario.seed))
     return 1 if rate is None else max(1, math.ceil(rate / (full.requests_per_s * OPTIMISM)))
 
 
 class _Demand:
     """A demand put to one, two, more replicas of a deployment."""
 
-    def __init__(self, scenario: Scenario, one: Bound, requests: Requests) -> None:
+    def __init__(self, scenario: Scenario, one: FleetPlan, requests: Requests) -> None:
         self.scenario, self.one = scenario, one
-        self.full: Ceiling = full_server(one, requests)
+        self.full: Ceiling = full_server(one.server, requests)
 
     def fewest(self, workload: Workload, most: int) -> tuple[int | None, Miss | None]:
         """The fewest replicas that carry the workload, None where `most` do not, and what is missed with one less."""
@@ -112,13 +112,13 @@ class _Demand:
         return worst_miss(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> Measured:
-        bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
+        fleet = self.one.with_instances(replicas * self.one.instances)
         loop, rate = workload.closed_loop, workload.mean_rate()
         if loop is not None or rate is None:
             source = source_of(workload) if loop else None
-            return measured(self.scenario, bound, sample(workload, self.scenario.seed), source=source)
+            return measured(self.scenario, fleet, sample(workload, self.scenario.seed), source=source)
         enough = max(_FEWEST_REQUESTS, round(_FILLINGS * self.full.sequences * replicas), workload.requests or 0)
-        return measured(self.scenario, bound, at_rate(workload, rate, enough, self.scenario.seed))
+        return measured(self.scenario, fleet, at_rate(workload, rate, enough, self.scenario.seed))
 
 
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
