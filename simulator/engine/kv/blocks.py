@@ -43,7 +43,11 @@ class BlockPool:
         return True
 
     def _needed(self, chunks: Sequence[Chunk]) -> int:
-        return self.batch.needed() + sum(self._for_prompt(request, tokens) for request, tokens, _ in chunks)
+        batch = self.batch
+        needed = batch.ring[batch.step % self.block_size]
+        for request, tokens, _ in chunks:
+            needed += self._for_prompt(request, tokens)
+        return needed
 
     def _for_prompt(self, request: Request, tokens: int) -> int:
         """Blocks that a request lacks to compute `tokens` more of its prompt."""
