@@ -101,7 +101,10 @@ class BlockPool:
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
-        return self.batch.steps_within(self.free + self.batch.needed(), steps)
+        batch = self.batch
+        if -(-steps // self.block_size) * batch.count <= self.free:
+            return steps
+        return batch.steps_within(self.free + batch.needed(), steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""
