@@ -43,7 +43,11 @@ class BlockPool:
         return True
 
     def _needed(self, chunks: Sequence[Chunk]) -> int:
-        return self.batch.needed() + sum(self._for_prompt(request, tokens) for request, tokens, _ in chunks)
+        batch = self.batch
+        needed = batch.ring[batch.step % self.block_size]
+        for request, tokens, _ in chunks:
+            needed += self._for_prompt(request, tokens)
+        return needed
 
     def _for_prompt(self, request: Request, tokens: int) -> int:
         """Blocks that a request lacks to compute `tokens` more of its prompt."""
@@ -97,7 +101,10 @@ class BlockPool:
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
-        return self.batch.steps_within(self.free + self.batch.needed(), steps)
+        batch = self.batch
+        if -(-steps // self.block_size) * batch.count <= self.free:
+            return steps
+        return batch.steps_within(self.free + batch.needed(), steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""

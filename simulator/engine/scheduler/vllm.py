@@ -86,11 +86,11 @@ class VllmScheduler:
             batch, pool = self.batch, self.pool
             budget = self.max_tokens - batch.count
             needed = batch.ring[batch.step % batch.block_size]
-            if pool.notes or needed > pool.free:
-                step = self._take(Step())
-            else:
+            step = EVEN if batch.count else IDLE
+            if needed <= pool.free and not pool.notes:
                 pool.free -= needed
-                step = EVEN if batch.count else IDLE
+            elif needed > pool.free or not pool.take(()):
+                step = self._take(Step())
         if self.waiting and budget > 0 and not step.preempted:
             step = self._admit(step, budget)
         return step
