@@ -16,8 +16,9 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Scenario, load
-from simulator.simulation import Bound, bind
+from simulator.server import DoesNotStart, Server
 from simulator.workload.continuous import LogNormal
 from simulator.workload.lengths import Fixed
 from simulator.workload.prefixes import SharedPrefix
@@ -62,12 +63,15 @@ class Case:
 
 
 @cache
-def bound_chat(model: str | None = None) -> tuple[Scenario, Bound]:
-    """The scenario in chat.yaml, and its deployment; of another model if one is given."""
+def planned_chat(model: str | None = None) -> tuple[Scenario, Server]:
+    """The scenario in chat.yaml, and the server of its deployment; of another model if one is given."""
     scenario = load(CHAT_FILE)
     if model is not None:
         scenario = replace(scenario, model=model)
-    return scenario, bind(scenario, scenario.deployments[0])
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    if isinstance(fleet, DoesNotStart):
+        raise SystemExit(f"{CHAT_FILE}: {fleet.reason}")
+    return scenario, fleet.server
 
 
 def windows() -> Case:
@@ -81,9 +85,8 @@ def chat() -> Case:
 
 
 def _case(model: str | None = None) -> Case:
-    scenario, bound = bound_chat(model)
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    return Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=15_000, oracle_requests=400)
+    scenario, server = planned_chat(model)
+    return Case(CHAT, scenario.workload, server.step_time, server.limits, requests=15_000, oracle_requests=400)
 
 
 def cases() -> Iterator[Case]:

@@ -17,7 +17,7 @@ from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.planning.prefix_hits import prefix_hits
 from simulator.results.steadiness import last_arrival, warmup_end
-from simulator.simulation import Bound, simulate
+from simulator.server import FleetPlan, Server
 from simulator.workload.blocks import gathered
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.sampling import sample
@@ -49,35 +49,28 @@ def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> 
     return whole if len(whole) <= WHOLE else sample(shaped.evened(requests), seed)
 
 
-def copies(bound: Bound) -> int:
-    """Copies of the model that serve: replicas, and data-parallel ones inside each."""
-    return bound.deployment.replicas * bound.deployment.data_parallel_size
-
-
-def full_server(bound: Bound, requests: Requests, *, at_best: bool = False) -> Ceiling:
-    """The closed-form ceiling of one replica of a deployment that starts, for requests some of which it answers.
+def full_server(server: Server, requests: Requests, *, at_best: bool = False) -> Ceiling:
+    """The closed-form ceiling of one engine, for requests some of which it answers.
 
     Its rate is of all requests, as a demand is; those that get no answer are no work. What prompts share is found in the prefix
     cache as often as one of its size finds it; with `at_best` as often as it could be found, behind whatever router.
     """
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    answered = answered_by(bound, requests)
+    answered = answered_by(server, requests)
     share = len(answered) / len(requests)
     context = running_context(answered)
-    fit, limits = bound.plan.concurrency_at(max(1, round(context))), bound.limits
+    fit, limits = server.plan.concurrency_at(max(1, round(context))), server.limits
     plain = limits.kv_groups == (KvGroup(),) and not limits.state_blocks
-    full = replace(ceiling(bound.step_time, limits, answered, None if plain else fit), kv_sequences=fit)
+    full = replace(ceiling(server.step_time, limits, answered, None if plain else fit), kv_sequences=fit)
     if answered.hashes is not None and limits.enable_prefix_caching:
         for _ in range(1 if answered.previous is None or at_best else _SETTLES):
             hits = prefix_hits(answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best)
-            full = ceiling(bound.step_time, limits, answered, hits.sequences, hits.tokens)
+            full = ceiling(server.step_time, limits, answered, hits.sequences, hits.tokens)
     return replace(full, requests_per_s=full.requests_per_s / share)
 
 
-def answered_by(bound: Bound, requests: Requests) -> Requests:
-    """The requests that get an answer from a deployment that starts. Raises SimulatorError where none does."""
-    assert bound.limits is not None, bound.plan.reason
-    lost = never_answered(requests, bound.limits)
+def answered_by(server: Server, requests: Requests) -> Requests:
+    """The requests that get an answer from an engine. Raises SimulatorError where none does."""
+    lost = never_answered(requests, server.limits)
     if lost.all():
         raise SimulatorError("it refuses every request")
     if not lost.any():
@@ -94,7 +87,7 @@ empty."""
 
 
 def flows(
-    bound: Bound, workload: Workload, full: Ceiling, seed: int, share: float = 1.0, start: Start = "mixed"
+    fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int, share: float = 1.0, start: Start = "mixed"
 ) -> Callable[[float], Flow]:
     """What one replica completes at each rate, as a function of the rate, always of the same WHOLE requests or a share of them.
 
@@ -112,7 +105,7 @@ def flows(
     are answered. Raises NoQueueingPoint for a trace of few requests that share prefixes: the same again would find them all in
     the cache.
     """
-    one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
+    one = fleet.with_instances(1)
     drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if workload.trace is None and len(drawn) < WHOLE:
         drawn = sample(workload.at_rate(1.0).evened(WHOLE), seed)
@@ -183,7 +176,7 @@ def _picked(requests: Requests, rows: Ints) -> Requests:
     return replace(requests, **picked, hashes=None if requests.hashes is None else gathered(requests.hashes, rows))
 
 
-def _flow(bound: Bound, requests: Requests, full: Ceiling, runs: Ints | None = None, usual: Requests | None = None) -> Flow:
+def _flow(fleet: FleetPlan, requests: Requests, full: Ceiling, runs: Ints | None = None, usual: Requests | None = None) -> Flow:
     """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
 
     Both are counted by work, in units of the mean request: the work that a full server gets done in a second hardly varies, while
@@ -191,7 +184,7 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling, runs: Ints | None = N
     `runs`: the rows at which each of several runs in one begins, and the end of the last. `usual`: the requests as they are
     asked, where those that begin a run are shorter.
     """
-    trace = simulate(bound, requests)
+    trace = fleet.serve(requests)
     work = full.work_s(requests)
     accepted = np.isfinite(trace.requests["finish_s"])
     if not accepted.any():

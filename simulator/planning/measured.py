@@ -13,7 +13,6 @@ from simulator.engine.load import Load
 from simulator.engine.record import RunRecord
 from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
-from simulator.planning.loads import copies
 from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
@@ -22,7 +21,7 @@ from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
 from simulator.results.steadiness import Steadiness, Steady, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
-from simulator.simulation import Bound, simulate
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo
 
@@ -48,19 +47,18 @@ class Measured:
         return "requests unanswered" if keeps_up and self.unanswered.too_many else self.steadiness.verdict
 
 
-def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> Measured:
-    """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
-    trace = simulate(bound, requests, source=source, seed=scenario.seed)
+def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> Measured:
+    """Serve the requests on a fleet, and say what came of it, as the scenario's client or engine sees it."""
+    trace = fleet.serve(requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
-        trace = _at_client(trace, copies(bound), scenario.frontend)
-    assert bound.limits is not None
+        trace = _at_client(trace, fleet.instances, scenario.frontend)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
-        gpus=bound.deployment.gpus,
-        replicas=copies(bound),
-        kv_blocks=bound.limits.kv_blocks,
+        gpus=fleet.gpus,
+        replicas=fleet.instances,
+        kv_blocks=fleet.server.limits.kv_blocks,
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )

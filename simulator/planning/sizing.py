@@ -12,13 +12,14 @@ from simulator.planning.agreement import carries
 from simulator.planning.capacity import NoQueueingPoint
 from simulator.planning.costs import price_of
 from simulator.planning.execution import Machine, Processes, each
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.limits import capacity
 from simulator.planning.replicas import Fitting, fewest_conceivable, fit_replicas
 from simulator.planning.review import named
 from simulator.planning.wording import wording
 from simulator.results.outcome import Estimate
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import bind
+from simulator.server import DoesNotStart
 from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sampling import sample
 
@@ -112,7 +113,7 @@ def size(
     """
     ask = ask or Ask()
     scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
-    every = named([dataclasses.replace(d, replicas=1) for d in deployments or scenario.deployments])
+    every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
     order = sorted(bounds, key=lambda i: bounds[i])
     while order:
@@ -153,15 +154,15 @@ def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
 
 
 def _usd(scenario: Scenario, deployment: Deployment, replicas: int | None) -> float:
-    found = price_of(deployment, scenario.prices)
-    return math.inf if found is None or replicas is None else found[0] * deployment.gpus_per_replica * replicas
+    found = price_of(deployment.pool, scenario.prices)
+    return math.inf if found is None or replicas is None else found[0] * deployment.pool.gpus_per_replica * replicas
 
 
 def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fitting) -> Candidate:
     replicas = None if fitting.replicas is None else fitting.replicas + ask.spare
     grown = None if fitting.grown is None else fitting.grown + ask.spare
-    bought = dataclasses.replace(deployment, replicas=replicas or 1)
-    found = price_of(deployment, scenario.prices)
+    bought = deployment.with_pool(replicas=replicas or 1)
+    found = price_of(deployment.pool, scenario.prices)
     price = "" if found is None else f"${found[0]:.2f} per GPU-hour, {found[1]}{f' ({found[2]})' if found[2] else ''}"
     return Candidate(
         deployment=bought,
@@ -216,8 +217,11 @@ def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float
     """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it.
     And the rate below which it works a backlog off, where that is lower than what it sustains."""
     scenario, deployment = task
+    fleet = plan_fleet(scenario, deployment)
+    if isinstance(fleet, DoesNotStart):
+        return None, None
     try:
-        found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
+        found = capacity(scenario, fleet, sample(scenario.workload, scenario.seed))
     except NoQueueingPoint:
         return None, None
     return (found.slo if scenario.promises else found.queueing), found.recovers_below

@@ -13,10 +13,10 @@ from planning_fixtures import small
 
 from simulator.planning import limits, loads
 from simulator.planning.execution import InProcess
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.review import review
 from simulator.results.recommend import headroom
 from simulator.scenario import Scenario, load
-from simulator.simulation import bind
 from simulator.workload.arrivals import Constant, Gamma, Poisson
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
@@ -72,8 +72,9 @@ def test_one_page_never_contradicts_itself(
 def _at_share(scenario: Scenario, arrivals: str, load_: float) -> Scenario:
     """The scenario with one deployment, at a share of its closed-form ceiling."""
     one = dataclasses.replace(scenario, deployments=scenario.deployments[1:2])
-    bound = bind(one, one.deployments[0])
-    rate = load_ * loads.full_server(bound, sample(one.workload, one.seed)).requests_per_s * loads.copies(bound)
+    fleet = plan_fleet(one, one.deployments[0])
+    full = loads.full_server(fleet.server, sample(one.workload, one.seed))
+    rate = load_ * full.requests_per_s * fleet.instances
     return dataclasses.replace(one, workload=_arriving(one, arrivals, rate))
 
 

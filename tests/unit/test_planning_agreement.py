@@ -7,11 +7,11 @@ from planning_fixtures import small
 
 from simulator.planning.agreement import agreed, carries, varying
 from simulator.planning.capacity import Turn
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.measured import Measured, measured
 from simulator.results.outcome import Estimate
 from simulator.results.steadiness import Steady
 from simulator.scenario import load
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 
 DEMAND = 20.0
@@ -20,7 +20,7 @@ DEMAND = 20.0
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     scenario = load(small(tmp_path_factory.mktemp("agreement")))
-    return measured(scenario, bind(scenario, scenario.deployments[0]), sample(scenario.workload, scenario.seed))
+    return measured(scenario, plan_fleet(scenario, scenario.deployments[0]), sample(scenario.workload, scenario.seed))
 
 
 def _run(calm: Measured, verdict: Steady, drift: float, half: float, note: str = "") -> Measured:

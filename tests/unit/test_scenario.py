@@ -8,8 +8,8 @@ from simulator.document import Document, parse_yaml
 from simulator.engine.fleet.router import LeastKvUse
 from simulator.errors import ScenarioError
 from simulator.planning.costs import price_of
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Scenario, dump, dumped, load
-from simulator.simulation import bind
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
 
@@ -43,13 +43,13 @@ def test_the_file_names_the_scenario(tmp_path: Path) -> None:
 
 
 def test_engine_arguments_hold_for_every_deployment_and_a_deployments_own_win(tmp_path: Path) -> None:
-    small, large = read(tmp_path, TEXT).deployments
+    small, large = (deployment.pool for deployment in read(tmp_path, TEXT).deployments)
     assert (small.max_model_len, small.max_num_seqs) == (8192, 64)
     assert (large.max_model_len, large.max_num_seqs) == (8192, 512)
 
 
 def test_a_quantization_left_open_is_the_checkpoints_own(tmp_path: Path) -> None:
-    small, large = read(tmp_path, TEXT).deployments
+    small, large = (deployment.pool for deployment in read(tmp_path, TEXT).deployments)
     assert small.quantization is None
     assert large.quantization is not None
     assert large.quantization.name == "fp8"
@@ -150,7 +150,7 @@ def test_no_deployments_is_a_mistake(tmp_path: Path) -> None:
 
 def test_a_router_is_chosen_by_name_and_written_back(tmp_path: Path) -> None:
     scenario = read(tmp_path, TEXT, ("deployments.small.router", "least_kv_use"))
-    assert isinstance(scenario.deployments[0].router, LeastKvUse)
+    assert isinstance(scenario.deployments[0].pool.router, LeastKvUse)
     assert read(tmp_path, dump(scenario)) == scenario
 
 
@@ -169,7 +169,7 @@ def test_a_price_may_be_that_of_a_gpu_of_ones_own(tmp_path: Path) -> None:
           link: pcie, link_gb_per_s: 64, tdp_watts: 5}"""
     text = TEXT.replace("gpu: l4", f"gpu: {own}") + "prices: {usd_per_gpu_hour: {proto: 3.5}}\n"
     scenario = read(tmp_path, text)
-    assert price_of(scenario.deployments[0], scenario.prices) == (3.5, "given in the scenario", "")
+    assert price_of(scenario.deployments[0].pool, scenario.prices) == (3.5, "given in the scenario", "")
 
 
 def test_a_setting_that_leads_nowhere_offers_the_nearest(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_gpu_of_ones_own_is_read_and_written_back(tmp_path: Path) -> None:
     own = """{name: prototype, architecture: hopper, memory_gib: 96.5, memory_gb_per_s: 4000, tflops: {bf16: 800},
           link: pcie, link_gb_per_s: 64, tdp_watts: 500}"""
     scenario = read(tmp_path, TEXT.replace("gpu: l4", f"gpu: {own}"))
-    assert scenario.deployments[0].gpu.memory_bytes == round(96.5 * 2**30)
+    assert scenario.deployments[0].pool.gpu.memory_bytes == round(96.5 * 2**30)
     assert read(tmp_path, dump(scenario)) == scenario
 
 
@@ -206,7 +206,8 @@ def test_a_calibration_beside_the_scenario_scales_the_deployment_it_was_made_for
     (tmp_path / "mine.yaml").write_text(CALIBRATION)
     plain, calibrated = read(tmp_path, TEXT), read(tmp_path, TEXT + "calibration: mine.yaml\n")
     for index, factor in ((0, 2.0), (1, 1.0)):
-        before, after = bind(plain, plain.deployments[index]).step_time, bind(calibrated, calibrated.deployments[index]).step_time
+        before = plan_fleet(plain, plain.deployments[index]).server.step_time
+        after = plan_fleet(calibrated, calibrated.deployments[index]).server.step_time
         assert before is not None
         assert after is not None
         assert after.constant + after.tokens[1] == pytest.approx(factor * (before.constant + before.tokens[1]), rel=0.05)
