@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from simulator.document import Document, parse_yaml
 from simulator.engine.fleet.router import LeastKvUse
-from simulator.errors import ScenarioError
+from simulator.errors import NotModelled, ScenarioError
 from simulator.planning.costs import price_of
 from simulator.planning.fleet_plan import plan_fleet
-from simulator.scenario import Scenario, dump, dumped, load
+from simulator.scenario import Deployment, Scenario, dump, dumped, load, schema
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
 
@@ -229,3 +230,62 @@ def test_a_field_that_is_called_like_its_own_kind_is_told_from_it(tmp_path: Path
     prefix = "  prefix: {kind: documents, documents: 5, tokens: 9}\n  requests: 100\n"
     with pytest.raises(ScenarioError, match=r"workload.prefix.tokens: unknown field; did you mean 'documents'"):
         read(tmp_path, TEXT.replace("  requests: 100\n", prefix))
+
+
+def pooled(*pools: str) -> str:
+    """The same with a third deployment that has pools."""
+    return TEXT + "  - name: pooled\n    pools:\n" + "".join(f"      - {pool}\n" for pool in pools)
+
+
+def test_a_deployment_is_its_only_pool_or_has_one(tmp_path: Path) -> None:
+    scenario = read(tmp_path, pooled("{gpu: h100_sxm, max_num_seqs: 512, quantization: fp8}"))
+    _, large, written = scenario.deployments
+    assert written.pools == large.pools
+    assert written.pool.max_model_len == 8192, "arguments for every deployment hold in its pools"
+    assert read(tmp_path, dump(scenario)) == scenario
+    assert "pools" not in dump(scenario)
+
+
+def test_a_pool_is_changed_by_a_path_through_it(tmp_path: Path) -> None:
+    scenario = read(tmp_path, pooled("{gpu: l4}"), ("deployments.pooled.pools.0.replicas", "3"))
+    assert scenario.deployments[2].gpus == 3
+
+
+@pytest.mark.parametrize(
+    ("pools", "message"),
+    [
+        (("{gpu: l4}", "{gpu: l4}"), r"case.yaml:19:9: deployments\[2\].pools\[1\]: a second pool: .* not modelled"),
+        (("{gpu: l44}",), r"case.yaml:18:10: deployments\[2\].pools\[0\].gpu: unknown GPU 'l44'; did you mean 'l4'"),
+        (("{gpu: l4, replica: 2}",), r"deployments\[2\].pools\[0\].replica: unknown field; did you mean 'replicas'"),
+        (("{gpu: l4, name: a}",), r"deployments\[2\].pools\[0\].name: unknown field"),
+        (("{replicas: 2}",), r"deployments\[2\].pools\[0\].gpu: is missing"),
+        (("{gpu: l4, tensor_parallel_size: 3}",), r"case.yaml:18:19: deployments\[2\]: .*tensor_parallel_size.*3"),
+        (("{gpu: l4}\n    replicas: 2",), r"deployments\[2\]: has pools: write replicas in each of them"),
+    ],
+)
+def test_a_mistake_in_a_pool_is_told_with_its_place(pools: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        read(tmp_path, pooled(*pools))
+
+
+def test_requests_that_pass_between_pools_are_not_modelled(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT)
+    pool = scenario.deployments[0].pool
+    two = Deployment(name="two", pools=(pool, pool))
+    assert two.gpus == 2
+    with pytest.raises(NotModelled, match="two has 2 pools: .* not modelled"):
+        plan_fleet(scenario, two)
+
+
+def test_the_schema_takes_a_deployment_in_either_form() -> None:
+    told = Draft202012Validator(schema())
+
+    def wrong(**deployment: object) -> str:
+        written = {"name": "x", "model": {}, "workload": {}, "deployments": [deployment]}
+        errors = [error for error in told.iter_errors(written) if list(error.absolute_path) == ["deployments", 0]]
+        return "; ".join(error.message for error in errors)
+
+    assert "'gpu' is a required property" in wrong(name="neither")
+    assert wrong(gpu={}, replicas=2, max_num_seqs=64) == ""
+    assert wrong(name="pooled", pools=[{"gpu": {}}]) == ""
+    assert "'replica' was unexpected" in wrong(gpu={}, replica=2)
