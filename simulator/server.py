@@ -133,9 +133,9 @@ class FleetPlan:
 
     def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
         """Serve the requests, by default at their own times, and give the trace of it."""
-        server, router = self.server, self.pool.router
-        engines = [(server.step_time, server.limits)] * self.instances
-        return serve(requests, engines, router=router, load=source or OpenLoop(), seed=seed)
+        pool = self.pool
+        engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
+        return serve(requests, engines, router=pool.router, load=source or OpenLoop(), seed=seed)
 
 
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:

@@ -75,6 +75,9 @@ QuantizationName = Annotated[
 EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
 
 
+SEVERAL_POOLS = "requests that pass from one pool to another are not modelled; write one pool a deployment"
+
+
 @spec
 class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
@@ -150,9 +153,6 @@ class Deployment:
     def with_pool(self, **changes: Any) -> Deployment:
         """The deployment with its only pool changed."""
         return dataclasses.replace(self, pools=(dataclasses.replace(self.pool, **changes),))
-
-
-SEVERAL_POOLS = "requests that pass from one pool to another are not modelled; write one pool a deployment"
 
 
 @spec
