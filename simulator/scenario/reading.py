@@ -64,9 +64,11 @@ def _filled(deployment: Any, arguments: dict[str, Any]) -> Any:
     """A deployment with the arguments for all in it, or in each of its pools; what it says itself wins."""
     if not isinstance(deployment, dict):
         return deployment
-    if isinstance(pools := deployment.get("pools"), list):
-        return {**deployment, "pools": [{**arguments, **p} if isinstance(p, dict) else p for p in pools]}
-    return {**arguments, **deployment}
+    if "pools" not in deployment:
+        return {**arguments, **deployment}
+    if not isinstance(pools := deployment["pools"], list):
+        return deployment
+    return {**deployment, "pools": [{**arguments, **p} if isinstance(p, dict) else p for p in pools]}
 
 
 def _beside(node: Any, folder: Path) -> Any:

@@ -268,6 +268,11 @@ def test_a_mistake_in_a_pool_is_told_with_its_place(pools: tuple[str, ...], mess
         read(tmp_path, pooled(*pools))
 
 
+def test_pools_that_are_no_list_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"case.yaml:17:5: deployments\[2\].pools: must be a list"):
+        read(tmp_path, TEXT + "  - name: pooled\n    pools: {gpu: l4}\n")
+
+
 def test_requests_that_pass_between_pools_are_not_modelled(tmp_path: Path) -> None:
     scenario = read(tmp_path, TEXT)
     pool = scenario.deployments[0].pool
