@@ -161,7 +161,9 @@ class _Search:
         return self.empty(rate)
 
     def overload(self, guess: float) -> Flow:
-        """A run that surely grows, not by more than twice its capacity."""
+        """A run that surely grows, not by more than twice its capacity.
+
+        Where only requests that came at once crowd it by a tenth, it is theirs: the empty server tells how far it keeps up."""
         rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
             seen = self.ask_shorter(rate)
@@ -172,6 +174,8 @@ class _Search:
                 crowded = _CROWDED * seen.completed_per_s
                 rate = crowded if calm < crowded < rate else rate
                 seen = self.ask_longer(rate)
+                if self.empty is not None and not seen.grows and rate >= crowded:
+                    return self.burst
             if not seen.grows:
                 calm = max(calm, rate)
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
