@@ -9,11 +9,11 @@ from pathlib import Path
 
 from oracle import Oracle
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.router import LeastOutstanding, RoundRobin, Router
-from simulator.engine.source import OpenLoop
+from simulator.engine.fleet.router import LeastOutstanding, RoundRobin, Router
+from simulator.engine.load import OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
 from simulator.scenario import Scenario, load
@@ -41,7 +41,7 @@ class Case:
     name: str
     workload: Workload
     step_time: StepTime
-    limits: Limits
+    limits: SchedulerConfig
     requests: int
     oracle_requests: int
     replicas: int = 1
@@ -51,7 +51,7 @@ class Case:
         """The first so many requests of the load."""
         return sample(replace(self.workload, requests=requests), SEED, self.limits.block_size)
 
-    def serve(self, requests: Requests) -> Trace:
+    def serve(self, requests: Requests) -> RunRecord:
         """What the engine makes of them."""
         return serve(requests, [(self.step_time, self.limits)] * self.replicas, router=self.router, seed=SEED)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency import calibration
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -29,7 +29,7 @@ class Bound:
     model: Model
     plan: MemoryPlan
     step_time: StepTime | None
-    limits: Limits | None
+    limits: SchedulerConfig | None
 
     @property
     def starts(self) -> bool:
@@ -57,10 +57,10 @@ def target(plan: MemoryPlan, deployment: Deployment) -> Target:
     return Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link)
 
 
-def _limits(args: EngineArgs, plan: MemoryPlan) -> Limits:
+def _limits(args: EngineArgs, plan: MemoryPlan) -> SchedulerConfig:
     assert args.block_size is not None and args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     blocks, groups, states = kv_pool(plan)
-    return Limits(
+    return SchedulerConfig(
         kv_blocks=blocks,
         kv_groups=groups,
         state_blocks=states,
@@ -93,15 +93,15 @@ def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...], int]:
     return max(1, plan.num_gpu_blocks - 1), groups, states
 
 
-def source_of(workload: Workload) -> Source:
+def source_of(workload: Workload) -> Load:
     """How requests reach the servers: at their own times, or as earlier ones finish."""
     loop = workload.closed_loop
     return OpenLoop() if loop is None else ClosedLoop(concurrency=loop.concurrency, think_s=loop.think_s)
 
 
-def simulate(bound: Bound, requests: Requests, *, source: Source | None = None, seed: int = 0, progress: bool = False) -> Trace:
+def simulate(bound: Bound, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
     """Serve the requests on all replicas of a deployment that starts."""
     assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
     copies = bound.deployment.replicas * bound.deployment.data_parallel_size
     replicas = [(bound.step_time, bound.limits)] * copies
-    return serve(requests, replicas, router=bound.deployment.router, source=source or OpenLoop(), seed=seed, progress=progress)
+    return serve(requests, replicas, router=bound.deployment.router, load=source or OpenLoop(), seed=seed)

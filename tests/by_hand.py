@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
 
-def limits(**changed: Any) -> Limits:
+def limits(**changed: Any) -> SchedulerConfig:
     """Blocks of 4 tokens, and room for all that these tests ask unless they say otherwise."""
-    return Limits(**({"kv_blocks": 100, "block_size": 4, "max_num_seqs": 8, "max_num_batched_tokens": 32} | changed))
+    return SchedulerConfig(**({"kv_blocks": 100, "block_size": 4, "max_num_seqs": 8, "max_num_batched_tokens": 32} | changed))
 
 
 def step_time(*, token_s: float = 0.0, windows: tuple[Window, ...] = (), **terms: float) -> StepTime:
@@ -40,21 +40,21 @@ def asked(*rows: tuple[float, int, int], labels: Sequence[Sequence[int]] | None 
     return Requests(arrivals.astype(float), prompts, outputs, hashes=hashes, **arrays)
 
 
-def served(requests: Requests, limits: Limits, times: StepTime = ONE_SECOND, **how: Any) -> Trace:
+def served(requests: Requests, limits: SchedulerConfig, times: StepTime = ONE_SECOND, **how: Any) -> RunRecord:
     """What one replica makes of them."""
     return serve(requests, [(times, limits)], tick_s=1.0, **how)
 
 
-def times(trace: Trace, name: str) -> list[float]:
+def times(trace: RunRecord, name: str) -> list[float]:
     """A column of times, one a request, in seconds."""
     return trace.requests[f"{name}_s"].tolist()
 
 
-def per_step(trace: Trace, name: str) -> list[int]:
+def per_step(trace: RunRecord, name: str) -> list[int]:
     """A count in every step of the run, the stretches written out."""
     return np.repeat(trace.stretches[name], trace.stretches["steps"]).tolist()
 
 
-def peak_blocks(trace: Trace) -> int:
+def peak_blocks(trace: RunRecord) -> int:
     """The most KV blocks in use at once; they never become fewer within a stretch."""
     return int(trace.stretches["kv_blocks"].max())

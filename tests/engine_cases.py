@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 from oracle import Oracle
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
@@ -23,9 +23,9 @@ class Case:
     """One run: what is asked, of whom, and how."""
 
     requests: Requests
-    replicas: list[tuple[StepTime, Limits]]
+    replicas: list[tuple[StepTime, SchedulerConfig]]
     router: Router
-    source: Source
+    source: Load
     seed: int = 0
 
     def __repr__(self) -> str:
@@ -42,9 +42,9 @@ class Case:
         limits = "\n  ".join(str(limits) for _, limits in self.replicas)
         return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed})"
 
-    def trace(self) -> Trace:
+    def trace(self) -> RunRecord:
         """The engine's trace, in integer ticks of a second."""
-        return serve(self.requests, self.replicas, router=self.router, source=self.source, seed=self.seed, tick_s=1.0)
+        return serve(self.requests, self.replicas, router=self.router, load=self.source, seed=self.seed, tick_s=1.0)
 
     def oracle(self) -> Oracle:
         """What the naive simulator makes of it."""
@@ -52,7 +52,7 @@ class Case:
 
 
 def step_time(
-    limits: Limits,
+    limits: SchedulerConfig,
     *,
     base: int,
     token: int,
@@ -69,7 +69,7 @@ def step_time(
 
 
 @st.composite
-def limits(draw: st.DrawFn, **fixed: Any) -> Limits:
+def limits(draw: st.DrawFn, **fixed: Any) -> SchedulerConfig:
     """Limits that bind."""
     seqs = draw(st.integers(1, 8))
     size = draw(st.sampled_from([1, 2, 3, 4, 16]))
@@ -88,11 +88,11 @@ def limits(draw: st.DrawFn, **fixed: Any) -> Limits:
     }
     if not fixed.get("enable_prefix_caching") and fixed.get("scheduling_policy") != "static":
         chosen["state_blocks"] = draw(st.sampled_from([0, 0, 0, 1, 3]))
-    return Limits(**(chosen | fixed))
+    return SchedulerConfig(**(chosen | fixed))
 
 
 @st.composite
-def step_times(draw: st.DrawFn, of: Limits) -> StepTime:
+def step_times(draw: st.DrawFn, of: SchedulerConfig) -> StepTime:
     """Step times of a few ticks, so that many events fall on one instant."""
     small = st.integers(0, 3)
     base, token, sample = draw(st.integers(0, 4)), draw(small), draw(small)
@@ -204,7 +204,7 @@ def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
     return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
 
 
-def assert_equal(trace: Trace, oracle: Oracle) -> None:
+def assert_equal(trace: RunRecord, oracle: Oracle) -> None:
     """Every time, count and step of the two is the same."""
     for column, log in (
         *((f"{name}_s", name) for name in ("arrival", "scheduled", "first_token", "finish", "left")),
@@ -217,7 +217,7 @@ def assert_equal(trace: Trace, oracle: Oracle) -> None:
         assert sorted(np.repeat(values, weights).tolist()) == sorted(oracle.gaps)
 
 
-def _assert_equal_steps(trace: Trace, oracle: Oracle) -> None:
+def _assert_equal_steps(trace: RunRecord, oracle: Oracle) -> None:
     """Each step of the oracle lies in its place in a stretch of the engine."""
     s = trace.stretches
     for replica in range(len(trace.block_size)):
@@ -237,7 +237,7 @@ def _assert_equal_steps(trace: Trace, oracle: Oracle) -> None:
         assert at == len(steps)
 
 
-def assert_invariants(case: Case, trace: Trace) -> None:
+def assert_invariants(case: Case, trace: RunRecord) -> None:
     """What holds of every run."""
     r, s = trace.requests, trace.stretches
     done = r["status"] == FINISHED
@@ -255,14 +255,14 @@ def assert_invariants(case: Case, trace: Trace) -> None:
     no_idle_step_while_work_waits(trace)
 
 
-def nobody_is_lost(case: Case, trace: Trace) -> None:
+def nobody_is_lost(case: Case, trace: RunRecord) -> None:
     """Requests in = finished + refused + timed out + never sent because an earlier turn failed."""
     status = trace.requests["status"]
     assert len(trace) == len(case.requests) == sum((status == s).sum() for s in (FINISHED, REFUSED, TIMED_OUT, CANCELLED))
     assert set(trace.refusals) == set(np.flatnonzero((status == REFUSED) | (status == CANCELLED)).tolist())
 
 
-def area_under_n_is_the_sum_of_sojourns(trace: Trace) -> None:
+def area_under_n_is_the_sum_of_sojourns(trace: RunRecord) -> None:
     """Little's law without its limits: the integral of the number in the system is the sum of the times in it."""
     arrived, left = trace.requests["arrival_s"], trace.requests["left_s"]
     inside = ~np.isnan(arrived)
@@ -273,7 +273,7 @@ def area_under_n_is_the_sum_of_sojourns(trace: Trace) -> None:
     np.testing.assert_allclose(area, (left[inside] - arrived[inside]).sum(), rtol=1e-9, atol=1e-9)
 
 
-def no_idle_step_while_work_waits(trace: Trace) -> None:
+def no_idle_step_while_work_waits(trace: RunRecord) -> None:
     """A replica stands still only when nothing that it was given is unfinished."""
     for replica in range(len(trace.block_size)):
         mine = trace.stretches["replica"] == replica

@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.results.binding import binding
 from simulator.results.metrics import measure, sample, window_latencies
@@ -60,14 +60,14 @@ def requests(count: int, rate_per_s: float, seed: int = 1) -> Requests:
 
 
 @cache
-def trace(decode_s: float, prompt_token_s: float, kv_blocks: int, count: int, rate_per_s: float) -> Trace:
+def trace(decode_s: float, prompt_token_s: float, kv_blocks: int, count: int, rate_per_s: float) -> RunRecord:
     """The engine's log of one replica under this load."""
     return serve(requests(count, rate_per_s), [(step_time(decode_s, prompt_token_s), limits(kv_blocks))])
 
 
-def limits(kv_blocks: int) -> Limits:
+def limits(kv_blocks: int) -> SchedulerConfig:
     """A small server's limits, so that short runs meet them."""
-    return Limits(kv_blocks=kv_blocks, max_num_seqs=64, max_num_batched_tokens=2048, max_model_len=8192)
+    return SchedulerConfig(kv_blocks=kv_blocks, max_num_seqs=64, max_num_batched_tokens=2048, max_model_len=8192)
 
 
 def memory(name: str, total_gib: float, weights_gib: float) -> Memory:

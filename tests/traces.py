@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulator.engine.recorder import FINISHED, REFUSED, Trace
+from simulator.engine.record import FINISHED, REFUSED, RunRecord
 
 
 def trace(
@@ -14,7 +14,7 @@ def trace(
     stretches: Sequence[dict[str, float]] = (),
     block_size: tuple[int, ...] = (16,),
     gaps: Sequence[float] = (),
-) -> Trace:
+) -> RunRecord:
     """A trace of requests and stretches given by the columns that matter; the rest is 0, or NaN for a time."""
     times = ("arrival_s", "scheduled_s", "first_token_s", "finish_s", "left_s")
     counts = ("replica", "prompt_tokens", "output_tokens", "cached_tokens", "preemptions", "follows")
@@ -27,7 +27,7 @@ def trace(
     whole = (*whole, "sampled", "waiting", "kv_blocks", "preempted")
     rows |= {name: np.array([s.get(name, 0) for s in stretches], dtype=np.int64) for name in whole}
     refusals = {i: "too long" for i, r in enumerate(requests) if r.get("status") == REFUSED}
-    return Trace(columns, rows, refusals, np.array(gaps, dtype=np.float64), block_size)
+    return RunRecord(columns, rows, refusals, np.array(gaps, dtype=np.float64), block_size)
 
 
 def served(arrival: float, first: float, finish: float, output: int = 11, prompt: int = 100, **more: float) -> dict[str, float]:
@@ -36,7 +36,7 @@ def served(arrival: float, first: float, finish: float, output: int = 11, prompt
     return {**times, "output_tokens": output, "prompt_tokens": prompt, **more}
 
 
-def single_server(arrivals: np.ndarray, services: np.ndarray) -> Trace:
+def single_server(arrivals: np.ndarray, services: np.ndarray) -> RunRecord:
     """A first-come first-served server of one request at a time."""
     finish, now = np.empty(len(arrivals)), 0.0
     for i, (arrival, service) in enumerate(zip(arrivals, services, strict=True)):

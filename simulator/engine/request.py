@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from simulator.engine.branches import NOTHING, Branch, Path
-from simulator.engine.extents import Extent
+from simulator.engine.kv.block_runs import BlockRun
+from simulator.engine.kv.prefix_tree import NOTHING, Branch, Path
 
 if TYPE_CHECKING:
-    from simulator.engine.block_cache import Block
+    from simulator.engine.kv.grouped_cache import Block
 
 
 @dataclass(slots=True, eq=False)
@@ -20,9 +20,9 @@ class Request:
     `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before it
     ever ran; `stalled`, it decodes but not in this step; `leaving`, it has all its tokens and holds its blocks for one step
     more; `left`, its client has it or gave up; `token_at`, when its last token came, if the next one is not due a step later.
-    `path` tells what its leading blocks hold (branches.py). With a prefix cache (prefix_cache.py) it is so of the first `named`
-    blocks; the first `registered` can be found by others and are in `held`, and while it decodes and fills more of them, the next
-    is on the branch `growing`.
+    `path` tells what its leading blocks hold (prefix_tree.py). With a prefix cache (prefix_cache.py) it is so of the first
+    `named` blocks; the first `registered` can be found by others and are in `held`, and while it decodes and fills more of them,
+    the next is on the branch `growing`.
     """
 
     index: int
@@ -49,7 +49,7 @@ class Request:
     moved_at: int = field(init=False)
     offset: int = field(init=False)
     last_step: int = field(init=False)
-    held: list[tuple[Extent, int]] = field(init=False)
+    held: list[tuple[BlockRun, int]] = field(init=False)
     rows: list[list[Block | None]] = field(init=False)
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -31,7 +31,7 @@ class Ceiling:
         return self.prompt_token_s * requests.prompt_tokens + self.output_token_s * requests.output_tokens
 
 
-def ceiling(step_time: StepTime, limits: Limits, requests: Requests, kv_sequences: float | None = None) -> Ceiling:
+def ceiling(step_time: StepTime, limits: SchedulerConfig, requests: Requests, kv_sequences: float | None = None) -> Ceiling:
     """What one replica completes of such requests when one is always waiting.
 
     B sequences run: as many as max_num_seqs and the KV cache allow, which is `kv_sequences` where layers of several kinds share
@@ -62,7 +62,7 @@ def decode_step(t: StepTime, batch: float, context: float) -> float:
     return _at(t.tokens, batch) + _at(t.sampled, batch) + t.constant + batch * (t.per_sequence + seen)
 
 
-def _prefill(t: StepTime, limits: Limits, requests: Requests, batch: float) -> float:
+def _prefill(t: StepTime, limits: SchedulerConfig, requests: Requests, batch: float) -> float:
     """Seconds that one prompt of mean length adds to the steps it is computed in."""
     budget = max(1.0, limits.max_num_batched_tokens - batch)
     prompt = float(requests.prompt_tokens.mean())

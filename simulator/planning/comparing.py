@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.errors import SimulatorError
 from simulator.results.metrics import METRICS
 from simulator.results.outcome import DeploymentResult, Estimate, RunResult
@@ -85,7 +85,7 @@ def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:
     return [d for d in found if any(value is not None for value in d.values)]
 
 
-def _noise(first: Trace | None, other: Trace | None, statistic: Callable[[Trace], Floats]) -> float | None:
+def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable[[RunRecord], Floats]) -> float | None:
     """95 % half-width of the difference of two runs, from the same statistic of their batches; None without their traces.
 
     Runs of the same requests, at whatever pace, are compared batch by batch: what both have in common does not count as noise.
@@ -100,17 +100,17 @@ def _noise(first: Trace | None, other: Trace | None, statistic: Callable[[Trace]
     return _T_95 * math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / _BATCHES)
 
 
-def _same_requests(first: Trace, other: Trace) -> bool:
+def _same_requests(first: RunRecord, other: RunRecord) -> bool:
     return all(np.array_equal(first.requests[name], other.requests[name]) for name in ("prompt_tokens", "output_tokens"))
 
 
-def _latency(name: str, reduce: Callable[[Floats], float], trace: Trace) -> Floats:
+def _latency(name: str, reduce: Callable[[Floats], float], trace: RunRecord) -> Floats:
     """A statistic of a latency in batches of requests, in order of arrival."""
     batches = np.array_split(latencies(trace)[f"{name}_s"], _BATCHES)
     return np.array([reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches])
 
 
-def _rate(column: str | None, trace: Trace) -> Floats:
+def _rate(column: str | None, trace: RunRecord) -> Floats:
     """Requests, or a column of theirs, finished per second in equal parts of the time up to the last arrival."""
     r = trace.requests
     done = np.isfinite(r["finish_s"])
@@ -123,7 +123,7 @@ def _p99(values: Floats) -> float:
     return float(np.percentile(values, 99))
 
 
-_STATISTICS: dict[str, Callable[[Trace], Floats]] = {
+_STATISTICS: dict[str, Callable[[RunRecord], Floats]] = {
     "requests_per_s": partial(_rate, None),
     "output_tokens_per_s": partial(_rate, "output_tokens"),
     **{f"{name}_mean_s": partial(_latency, name, np.mean) for name in _LATENCIES},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simulator.amounts import number, plural
-from simulator.engine.source import Source
+from simulator.engine.load import Load
 from simulator.latency import calibration
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
@@ -49,7 +49,7 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
 
 
-def _source(scenario: Scenario) -> Source | None:
+def _source(scenario: Scenario) -> Load | None:
     return None if scenario.workload.closed_loop is None else source_of(scenario.workload)
 
 

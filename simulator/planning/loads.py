@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.planning.capacity import Flow, NoQueueingPoint
 from simulator.planning.ceiling import Ceiling, ceiling, running_context
 from simulator.results.steadiness import last_arrival, warmup_end
@@ -122,7 +122,7 @@ def _flow(bound: Bound, requests: Requests, full: Ceiling) -> Flow:
     return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
 
 
-def _stay(trace: Trace, requests: Requests) -> float:
+def _stay(trace: RunRecord, requests: Requests) -> float:
     """Seconds from a conversation's first request to the end of its last, in the mean: so long the load takes to build up."""
     if requests.previous is None:
         return 0.0
@@ -137,7 +137,7 @@ def _sums(at_s: Floats, amounts: Floats, edges: Floats) -> Floats:
     return sums
 
 
-def _emitted_by(trace: Trace, times: Floats) -> Floats:
+def _emitted_by(trace: RunRecord, times: Floats) -> Floats:
     """Output tokens that one replica has emitted by each time, shape of `times`."""
     s = trace.stretches
     after = np.cumsum(s["steps"] * s["sampled"])

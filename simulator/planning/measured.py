@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
-from simulator.engine.source import Source
+from simulator.engine.load import Load
+from simulator.engine.record import RunRecord
 from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
 from simulator.planning.loads import copies
@@ -33,14 +33,14 @@ _T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
 class Measured:
     """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
 
-    trace: Trace
+    trace: RunRecord
     steadiness: Steadiness
     sample: Sample
     metrics: dict[str, float | None]
     slo: tuple[SloCheck, ...]
 
 
-def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Source | None = None) -> Measured:
+def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> Measured:
     """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
     trace = simulate(bound, requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
@@ -68,7 +68,7 @@ def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
     return tuple(Promise(slos[name], label == index, name) for index, name in enumerate(requests.labels) if name in slos)
 
 
-def _at_client(trace: Trace, replicas: int, frontend: FrontEnd) -> Trace:
+def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord:
     """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
     r = trace.requests
     finished = np.isfinite(r["finish_s"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.results.outcome import CurvePoint, DeploymentResult
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ def thin(times: Floats, values: Floats, most: int) -> tuple[Floats, Floats]:
     return times[kept], values[kept]
 
 
-def level(trace: Trace, column: str) -> tuple[Floats, Floats]:
+def level(trace: RunRecord, column: str) -> tuple[Floats, Floats]:
     """A quantity of the stretches, summed over replicas, as the corners of a step function: times, and values from then on."""
     s = trace.stretches
     amounts = s[column].astype(np.float64)

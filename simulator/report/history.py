@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from simulator.amounts import plural
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.report import frames, theme, words
 from simulator.report.figures import (
     NO_STEP,
@@ -135,7 +135,7 @@ def timeline(run: RunResult) -> Figure:
     )
 
 
-def _shown_until(traces: Sequence[Trace]) -> float:
+def _shown_until(traces: Sequence[RunRecord]) -> float:
     """Seconds to show: all of it, but of draining after the last arrival not much more than a quarter of the time before."""
     last = max(float(trace.stretches["end_s"].max()) for trace in traces)
     arrivals = max(last_arrival(trace) for trace in traces)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.results.outcome import Binding, Resource
 
 _RARELY = 0.05
@@ -24,7 +24,9 @@ _WORDS: dict[Resource, str] = {
 }
 
 
-def binding(trace: Trace, limits: Limits, resource_seconds: Mapping[Resource, float], start_s: float = 0.0) -> Binding:
+def binding(
+    trace: RunRecord, limits: SchedulerConfig, resource_seconds: Mapping[Resource, float], start_s: float = 0.0
+) -> Binding:
     """The resource that holds requests back in the largest share of busy time from `start_s` on.
 
     A stretch in which requests wait is put down to the first limit that it has reached: sequences, tokens, else KV blocks.
@@ -47,7 +49,7 @@ def binding(trace: Trace, limits: Limits, resource_seconds: Mapping[Resource, fl
     return _answer(part, resource_seconds[part] / total)
 
 
-def _held(trace: Trace, limits: Limits) -> dict[Resource, NDArray[np.bool_]]:
+def _held(trace: RunRecord, limits: SchedulerConfig) -> dict[Resource, NDArray[np.bool_]]:
     s = trace.stretches
     waits = s["waiting"] > 0
     sequences = waits & (s["sequences"] >= limits.max_num_seqs)

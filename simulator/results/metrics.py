@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
 from simulator.results.slo import Promise, good
 from simulator.results.steadiness import last_arrival
 from simulator.results.tables import latencies
@@ -26,7 +26,7 @@ class Sample:
     `kv_blocks` are one replica's. `columns` are the latencies of all requests, shape (n,), NaN where undefined.
     """
 
-    trace: Trace
+    trace: RunRecord
     gpus: int
     replicas: int
     kv_blocks: int
@@ -93,7 +93,7 @@ class Metric:
 
 
 def sample(
-    trace: Trace,
+    trace: RunRecord,
     *,
     gpus: int = 1,
     replicas: int = 1,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import InstanceOf
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
@@ -171,7 +171,7 @@ class DeploymentResult:
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0
-    trace: InstanceOf[Trace] | None = None
+    trace: InstanceOf[RunRecord] | None = None
 
     @property
     def runs(self) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.amounts import number
-from simulator.engine.recorder import REFUSED, Trace
+from simulator.engine.record import REFUSED, RunRecord
 
 Floats = NDArray[np.float64]
 Steady = Literal["stable", "saturated", "overloaded"]
@@ -66,7 +66,7 @@ class _Drift:
         return self.mean > _T_MAY_GROW * self.error and self.mean > 0
 
 
-def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> Steadiness:
+def judge(trace: RunRecord, *, open_loop: bool, warmup_s: float | None = None) -> Steadiness:
     """The verdict on a run.
 
     overloaded: the backlog grows (false alarm at most 1 %). saturated: it does not, but requests wait for a place in more
@@ -88,7 +88,7 @@ def judge(trace: Trace, *, open_loop: bool, warmup_s: float | None = None) -> St
     return Steadiness(verdict, warm, until, drift.mean, drift.mean - half, drift.mean + half, waiting, note)
 
 
-def warmup_end(trace: Trace) -> float:
+def warmup_end(trace: RunRecord) -> float:
     """Seconds until the system has filled: the first 5 % of the requests, at least 20, have left; at most half the arrivals."""
     r = trace.requests
     served = np.flatnonzero((r["status"] != REFUSED) & np.isfinite(r["left_s"]))
@@ -99,14 +99,14 @@ def warmup_end(trace: Trace) -> float:
     return min(float(r["left_s"][leaders].max()), start + (last_arrival(trace) - start) / 2)
 
 
-def last_arrival(trace: Trace) -> float:
+def last_arrival(trace: RunRecord) -> float:
     """Seconds from the start to the last arrival of a first turn; 0 without requests. Later turns come while others are answered,
     so they go on to arrive after the load has ceased."""
     arrivals = trace.requests["arrival_s"][trace.requests["follows"] == 0]
     return float(np.nanmax(arrivals)) if np.isfinite(arrivals).any() else 0.0
 
 
-def backlog(trace: Trace, times: Floats, until: Literal["left_s", "scheduled_s"] = "left_s") -> NDArray[np.int64]:
+def backlog(trace: RunRecord, times: Floats, until: Literal["left_s", "scheduled_s"] = "left_s") -> NDArray[np.int64]:
     """Requests that have arrived and not yet left (or not yet been scheduled) at each of `times`; the refused never were."""
     r = trace.requests
     inside = r["status"] != REFUSED
@@ -114,14 +114,14 @@ def backlog(trace: Trace, times: Floats, until: Literal["left_s", "scheduled_s"]
     return np.searchsorted(came, times, side="right") - np.searchsorted(left, times, side="right")
 
 
-def _drift(trace: Trace, start: float, end: float, until: Literal["left_s", "scheduled_s"]) -> _Drift:
+def _drift(trace: RunRecord, start: float, end: float, until: Literal["left_s", "scheduled_s"]) -> _Drift:
     """Growth of the backlog, requests/s, and its standard error from batches."""
     edges = np.linspace(start, end, BATCHES + 1)
     growth = np.diff(backlog(trace, edges, until).astype(np.float64)) / (edges[1] - edges[0])
     return _Drift(float(growth.mean()), float(growth.std(ddof=1) / np.sqrt(BATCHES)))
 
 
-def _waiting_share(trace: Trace, start: float, end: float) -> float:
+def _waiting_share(trace: RunRecord, start: float, end: float) -> float:
     """Share of busy time in [start, end] in which some request waited; of the whole run where nothing ran in between."""
     s = trace.stretches
     inside = np.clip(np.minimum(s["end_s"], end) - np.maximum(s["start_s"], start), 0.0, None)
@@ -130,7 +130,7 @@ def _waiting_share(trace: Trace, start: float, end: float) -> float:
     return float(length[s["waiting"] > 0].sum() / total) if total > 0 else 0.0
 
 
-def _shortness(trace: Trace, warm: float, until: float) -> str:
+def _shortness(trace: RunRecord, warm: float, until: float) -> str:
     r = trace.requests
     stay = r["left_s"] - r["arrival_s"]
     typical = float(np.nanmean(stay)) if np.isfinite(stay).any() else 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.latency.step import StepTime
 from simulator.results.outcome import Resource
 
@@ -24,7 +24,7 @@ _RESOURCES: dict[str, Resource] = {
 _COLUMNS = ("steps", "decoding", "prefill_tokens", "sampled", "sequences", "base_s", "slope_s")
 
 
-def step_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float = 0.0) -> dict[str, float]:
+def step_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: float = 0.0) -> dict[str, float]:
     """Busy seconds of the stretches that start at `start_s` or later, by part; the parts' sum is the step time of the run.
 
     What depends on context lengths, which the trace sums up in `base_s` and `slope_s`, is what the other terms leave over, and
@@ -38,7 +38,7 @@ def step_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float = 0
     return {name: max(seconds + (left * weights[name] / whole if whole else 0.0), 0.0) for name, seconds in known.items()}
 
 
-def resource_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float = 0.0) -> dict[Resource, float]:
+def resource_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: float = 0.0) -> dict[Resource, float]:
     """The same seconds by resource.
 
     A matmul counts as compute in steps of so many tokens that arithmetic alone, at the rate it reaches in the largest steps,
@@ -57,7 +57,7 @@ def resource_seconds(trace: Trace, parts: Mapping[str, StepTime], start_s: float
     return spent
 
 
-def _since(trace: Trace, start_s: float) -> dict[str, NDArray[np.float64]]:
+def _since(trace: RunRecord, start_s: float) -> dict[str, NDArray[np.float64]]:
     late = trace.stretches["start_s"] >= start_s
     rows = {name: trace.stretches[name][late] for name in _COLUMNS}
     return rows | {"tokens": rows["decoding"].astype(np.int64) + rows["prefill_tokens"]}

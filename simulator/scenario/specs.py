@@ -15,7 +15,7 @@ from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.models import Model
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.router import RoundRobin, Router
+from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import SimulatorError
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.source import Source
+from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
 from simulator.latency.frontend import FrontEnd
@@ -39,7 +39,7 @@ class Point:
     row: int
     server: Server
     requests: Requests
-    load: Source
+    load: Load
     concurrency: float
     tpot_ms: float | None
     ttft_ms: float | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.validation.calibrate import Point
 from simulator.validation.measurements import Row, Skipped, read_table
@@ -93,7 +93,7 @@ def _from_bench(path: Path, server: Server | None) -> Point:
     duration = _positive(path, told, "duration")
     tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
     output = float(requests.output_tokens.mean())
-    load: Source = ClosedLoop(concurrency=int(users)) if users else OpenLoop()
+    load: Load = ClosedLoop(concurrency=int(users)) if users else OpenLoop()
     if not users:
         rate = told.get("request_rate", "inf")
         requests = _arriving(requests, float(rate)) if str(rate) != "inf" else requests

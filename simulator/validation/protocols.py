@@ -10,10 +10,10 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import FINISHED, Trace
-from simulator.engine.source import OpenLoop, Source
+from simulator.engine.load import Load, OpenLoop
+from simulator.engine.record import FINISHED, RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, apply
 from simulator.latency.frontend import FrontEnd
@@ -59,9 +59,9 @@ class Bench:
 
     latency: LatencySpec = field(default_factory=Roofline)
     calibration: Calibration | None = None
-    bound: dict[tuple[object, ...], tuple[StepTime, Limits]] = field(default_factory=dict)
+    bound: dict[tuple[object, ...], tuple[StepTime, SchedulerConfig]] = field(default_factory=dict)
 
-    def bind(self, server: Server) -> tuple[StepTime, Limits]:
+    def bind(self, server: Server) -> tuple[StepTime, SchedulerConfig]:
         """Step time and limits of one replica. Raises MeasurementError where our memory plan says that it would not start."""
         if server.key not in self.bound:
             step_time, limits = _bind(server, self.latency)
@@ -69,12 +69,12 @@ class Bench:
             self.bound[server.key] = apply(step_time, found or None), limits
         return self.bound[server.key]
 
-    def run(self, server: Server, requests: Requests, source: Source | None = None) -> Trace:
+    def run(self, server: Server, requests: Requests, source: Load | None = None) -> RunRecord:
         """The trace of a server under load."""
-        return serve(requests, [self.bind(server)] * server.replicas, source=source or OpenLoop())
+        return serve(requests, [self.bind(server)] * server.replicas, load=source or OpenLoop())
 
 
-def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
+def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, SchedulerConfig]:
     plan = plan_without_remedies(server.model, server.quantization, server.gpu, server.args, server.engine)
     block = plan.args.block_size or 16
     blocks = server.kv_tokens // block if server.kv_tokens else plan.num_gpu_blocks
@@ -87,8 +87,8 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     return step_time, _limits(plan.args, blocks, block)
 
 
-def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
-    return Limits(
+def _limits(args: EngineArgs, blocks: int, block: int) -> SchedulerConfig:
+    return SchedulerConfig(
         kv_blocks=blocks,
         block_size=block,
         max_num_seqs=args.max_num_seqs or 256,
@@ -101,7 +101,7 @@ def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
     )
 
 
-def at_client(trace: Trace, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
+def at_client(trace: RunRecord, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
     """Latencies of finished requests as a client measures them; seconds, by name, each of shape (finished,).
 
     `concurrency` defaults to the mean number of requests in the engine.
@@ -119,13 +119,13 @@ def at_client(trace: Trace, frontend: FrontEnd, concurrency: float | None = None
     return {name: values[done] for name, values in latencies(with_frontend(trace, added)).items()}
 
 
-def in_engine(trace: Trace) -> dict[str, Floats]:
+def in_engine(trace: RunRecord) -> dict[str, Floats]:
     """Latencies of finished requests as the engine's own clock has them."""
     done = trace.requests["status"] == FINISHED
     return {name: values[done] for name, values in latencies(trace).items()}
 
 
-def output_tokens_per_s(trace: Trace) -> float:
+def output_tokens_per_s(trace: RunRecord) -> float:
     """Output tokens of finished requests over the length of the run."""
     r = trace.requests
     done = r["status"] == FINISHED
@@ -162,7 +162,7 @@ def repeated(requests: Requests) -> Requests:
     )
 
 
-def second_pass(trace: Trace) -> Trace:
+def second_pass(trace: RunRecord) -> RunRecord:
     """The requests of a trace's second half; its stretches stay those of the whole."""
     half = len(trace) // 2
     return replace(trace, requests={name: column[half:] for name, column in trace.requests.items()})

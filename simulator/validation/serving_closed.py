@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import gpu
+from simulator.catalog.gpus import ComputeType, gpu
 from simulator.catalog.models import Model, MoeMlp, model
-from simulator.engine.recorder import inter_token_latencies
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.catalog.quantizations import runs_as
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
 from simulator.memory.weights import active_parameters
+from simulator.validation.inferencex import Run, Script, script
 from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
 from simulator.validation.protocols import (
     Bench,
@@ -33,6 +35,7 @@ from simulator.validation.serving_rows import (
     Prediction,
     compare_rows,
     count,
+    day_of,
     engine_arguments,
     engine_of,
     quantization_of,
@@ -44,22 +47,13 @@ from simulator.workload.requests import BlockHashes, Ints, Requests
 PROMPTS_EACH = 10
 # Prompts sent at a request rate where a file does not say: vLLM vllm/benchmarks/datasets.py, --num-prompts.
 PROMPTS_AT_A_RATE = 1000
-# vLLM release assumed where a row names none: what InferenceX ran on the dates of such rows (October to December 2025).
+# vLLM release assumed where a row names neither a release nor a date.
 ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
 _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
-# Server settings of InferenceX that differ from vLLM's defaults: benchmarks/*_fp8_*.sh and benchmarks/*gptoss*.sh.
-_INFERENCEX: dict[str, Any] = {
-    "max_num_batched_tokens": 8192,
-    "enable_prefix_caching": False,
-    "gpu_memory_utilization": 0.9,
-    "async_scheduling": True,
-}
 # TTFT of InferenceX's client beyond the engine's, fitted to its own runs of vLLM 0.11-0.18 on H100, H200 and B200;
 # AIConfigurator's runs, to which it was not, agree. It holds whatever our prefill lacks on H200 and B200: others see 5 ms.
 BENCHMARK_CLIENT = FrontEnd(fixed_ms=11.5, prompt_token_us=3.8, concurrent_ms=0.28, decode_steps=0.86)
-# Models (and the GPUs, where not all) that its scripts run with --kv-cache-dtype fp8.
-_FP8_CACHE = (("llama-3.1-70b", ""), ("llama-3.3-70b", ""), ("gpt-oss-120b", "b200-sxm"))
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
 
@@ -110,7 +104,7 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     return Prediction(found, server, stated and not (users and is_capped(row, users)))
 
 
-def load_of(row: Row) -> tuple[Requests, Source]:
+def load_of(row: Row) -> tuple[Requests, Load]:
     """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
     where that is `inf`."""
     if text(row, "concurrency"):
@@ -127,8 +121,34 @@ def load_of(row: Row) -> tuple[Requests, Source]:
 
 
 def client_of(row: Row) -> FrontEnd:
-    """What the client of a row adds to the engine's TTFT."""
-    return BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd()
+    """What the client of a row adds to the engine's TTFT; chunks of several tokens are fewer to stream."""
+    if not (_is_lab(row) or _is_inferencex(row)):
+        return FrontEnd()
+    ran = script_of(row)
+    chunk = 1 if ran is None else ran.stream_interval
+    return replace(BENCHMARK_CLIENT, concurrent_ms=BENCHMARK_CLIENT.concurrent_ms / chunk)
+
+
+def script_of(row: Row) -> Script | None:
+    """What the harness's own script passed to the server of a row; None where the row is of another source or undated."""
+    day = day_of(row)
+    if not _is_inferencex(row) or day is None:
+        return None
+    form = text(row, "moe_dtype", "gemm_dtype")
+    return script(
+        Run(
+            model=model(text(row, "model")).name,
+            form="int4" if form == "int4_wo" else form.split("_")[0],
+            gpu=gpu(text(row, "gpu")).name,
+            day=day,
+            prompt_tokens=count(row, "input_len"),
+            output_tokens=count(row, "output_len"),
+            users=count(row, "concurrency"),
+            tensor=int(number(row, "tensor_parallel_size") or 1),
+            experts=int(number(row, "moe_ep_size") or 1),
+            ranks=int(number(row, "attention_dp_size") or 1),
+        )
+    )
 
 
 def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
@@ -142,21 +162,21 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
 
 
 def server_of(row: Row) -> tuple[Server, bool]:
-    """The server of a row, and whether the row states its engine and a parallelism that we model."""
+    """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
-    dp, tensor = int(number(row, "attention_dp_size") or 1), int(number(row, "tensor_parallel_size") or 1)
-    fp8_cache = any(base.name == name and card.name.endswith(g) for name, g in _FP8_CACHE)
-    cache = {"kv_cache_dtype": "fp8"} if fp8_cache else {}
-    args = EngineArgs(
-        tensor_parallel_size=tensor,
-        pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1),
-        data_parallel_size=dp,
-        enable_expert_parallel=(number(row, "moe_ep_size") or 1) > 1 or _only_whole(base, tensor),
-        **{**cache, **(_INFERENCEX if _is_inferencex(row) else {}), **engine_arguments(row)},
-    )
-    server = Server(base, _quantization(row, base), card, release, args, replicas=dp)
-    return server, stated and dp == 1
+    ranks, tensor = int(number(row, "attention_dp_size") or 1), int(number(row, "tensor_parallel_size") or 1)
+    parallelism = {
+        "tensor_parallel_size": tensor,
+        "data_parallel_size": ranks,
+        "enable_expert_parallel": (number(row, "moe_ep_size") or 1) > 1,
+    }
+    ran = script_of(row)
+    told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
+    told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
+    args = EngineArgs(pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1), **told)
+    server = Server(base, _quantization(row, base), card, release, args, replicas=args.data_parallel_size)
+    return server, stated and args.data_parallel_size == 1
 
 
 def _is_inferencex(row: Row) -> bool:
@@ -218,8 +238,15 @@ def _beats_the_datasheet(row: Row, server: Server, tokens: int) -> bool:
 
     Benchmark tools draw prompts from one seed, so a run's first prompts are those of the run before.
     """
-    flops = 0.85 * server.gpu.flops["bf16"] * server.args.tensor_parallel_size
+    fastest = max(server.gpu.flops[kind] for kind in _computing(server))
+    flops = 0.85 * fastest * server.args.tensor_parallel_size
     return (number(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
+
+
+def _computing(server: Server) -> set[ComputeType]:
+    """The number types that the server's matmuls run in."""
+    forms = server.quantization.formats.values() if server.quantization else ()
+    return {runs_as(form, server.gpu).compute for form in (None, *forms)}
 
 
 def _alike(prompt: Ints, cached: int) -> BlockHashes:
@@ -235,19 +262,18 @@ def _from_name(source: str) -> Server:
     """Model, GPU and dtype from a file's name; vLLM 0.30 with a 16,384-token limit."""
     found = re.search(r"_(?P<gpu>[a-z]+\d+[a-z]*)_(?P<model>.+?)_(?P<dtype>bf16|fp8|int4)\.csv$", source)
     if found is None:
-        from simulator.errors import MeasurementError
-
         raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
     base, card = model(found["model"]), gpu(found["gpu"])
     form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
     args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
-    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=_PRINTED.get((base.name, card.name)))
+    printed = _PRINTED.get((base.name, card.name, found["dtype"]))
+    return Server(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
 
 
 _BLOCK = 16
 
 # KV tokens that vLLM printed: silybench-data (CC BY 4.0).
-_PRINTED = {("qwen3-8b", "h100-sxm"): 377_024}
+_PRINTED = {("qwen3-8b", "h100-sxm", "bf16"): 377_024}
 
 MANY = Reader(
     "runs of many servers, at a concurrency or a rate",

@@ -9,7 +9,7 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
@@ -34,7 +34,7 @@ _COLUMNS = {
 
 def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     """Every stage, and the run as a whole, beside a simulation of the run."""
-    runs: dict[str, tuple[Server, Trace, Ints]] = {}
+    runs: dict[str, tuple[Server, RunRecord, Ints]] = {}
 
     def predict(row: Row, bench: Bench) -> Prediction:
         if (run := text(row, "id")) not in runs:
@@ -46,7 +46,7 @@ def compare(table: Table, calibration: Calibration | None = None) -> Findings:
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
 
-def _simulated(row: Row, bench: Bench) -> tuple[Server, Trace, Ints]:
+def _simulated(row: Row, bench: Bench) -> tuple[Server, RunRecord, Ints]:
     server = server_of(row)
     arrival, stage = _arrivals(text(row, "stages"))
     return server, bench.run(server, _requests(row, arrival)), stage
@@ -96,7 +96,7 @@ def _requests(row: Row, arrival: Floats) -> Requests:
     return Requests(arrival_s=arrival, prompt_tokens=prompt, output_tokens=output, hashes=hashes)
 
 
-def _figures(trace: Trace, chosen: np.ndarray | None) -> dict[str, float]:
+def _figures(trace: RunRecord, chosen: np.ndarray | None) -> dict[str, float]:
     seen = at_client(trace, FrontEnd())
     picked = {name: values if chosen is None else values[chosen[: len(values)]] for name, values in seen.items()}
     figures = {"itl_ms": float(np.nanmean(picked["tpot_s"]))}

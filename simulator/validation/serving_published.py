@@ -12,8 +12,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
-from simulator.engine.recorder import Trace
-from simulator.engine.source import ClosedLoop, Source
+from simulator.engine.load import ClosedLoop, Load
+from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
@@ -61,11 +61,11 @@ _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "shareg
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class PublishedLoad:
     """Requests, how they come, and the metrics that are read from the run."""
 
     requests: Requests
-    source: Source | None
+    source: Load | None
     metrics: tuple[str, ...]
     median: bool = False
 
@@ -95,7 +95,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
     return Prediction({name: figures[name] for name in load.metrics}, server)
 
 
-def _run(bench: Bench, server: Server, load: Load) -> Trace:
+def _run(bench: Bench, server: Server, load: PublishedLoad) -> RunRecord:
     """The trace of a load. Open loops are AccelMark's, which sends the same prompts in each of three runs after a warm-up."""
     if load.source is not None or server.engine.generation == "v0":
         return bench.run(server, load.requests, load.source)
@@ -155,25 +155,25 @@ def _smallest_split(row: Row, base: Model, card: Gpu, gpus: int) -> int:
     return next((n for n in (1, 2, 4, 8) if n <= gpus and weights < 0.8 * n * card.memory_bytes), gpus)
 
 
-def _load(row: Row) -> Load:
+def _load(row: Row) -> PublishedLoad:
     notes, concurrency = text(row, "notes"), text(row, "concurrency")
     rng = np.random.default_rng(7)
     if "maximum throughput" in notes:
         count = 2 * _FULL * max(1, int(number(row, "n_gpu") or 1))
-        return Load(_fixed(row, count), ClosedLoop(concurrency=count // 2), ("request_rate",))
+        return PublishedLoad(_fixed(row, count), ClosedLoop(concurrency=count // 2), ("request_rate",))
     if rate := re.match(r"Poisson ([\d.]+) qps", concurrency):
         count = next((n for suite, n in _ONLINE.items() if suite in notes), 300)
         arrival = np.cumsum(rng.exponential(1 / float(rate[1]), count))
-        return Load(_drawn(row, rng, count, arrival), None, ("ttft_ms", "tpot_ms"), median=True)
+        return PublishedLoad(_drawn(row, rng, count, arrival), None, ("ttft_ms", "tpot_ms"), median=True)
     if at_once := re.match(r"max \(all (\d+) requests", concurrency):
-        return Load(_drawn(row, rng, int(at_once[1])), None, ("output_tok_s", "request_rate"))
+        return PublishedLoad(_drawn(row, rng, int(at_once[1])), None, ("output_tok_s", "request_rate"))
     if not re.fullmatch(r"\d+", concurrency):
         raise MeasurementError(f"column concurrency: {concurrency!r} is not a protocol that we know")
     users = int(concurrency)
     if _set_of(row) is None:
-        return Load(_fixed(row, users), ClosedLoop(concurrency=users), ("output_tok_s", "e2e_ms"))
+        return PublishedLoad(_fixed(row, users), ClosedLoop(concurrency=users), ("output_tok_s", "e2e_ms"))
     drawn = _drawn(row, rng, _SERIAL if users == 1 else 20 * users)
-    return Load(drawn, ClosedLoop(concurrency=users), ("output_tok_s", "ttft_ms", "tpot_ms"), median=True)
+    return PublishedLoad(drawn, ClosedLoop(concurrency=users), ("output_tok_s", "ttft_ms", "tpot_ms"), median=True)
 
 
 def _fixed(row: Row, requests: int) -> Requests:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from simulator.catalog.engines import Engine, engine
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, quantization
+from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
 from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
@@ -106,10 +108,24 @@ def _yes_or_no(row: Row, name: str) -> bool:
 
 
 def engine_of(row: Row, assumed: str) -> tuple[Engine, bool]:
-    """The engine of a row, and whether its version is stated."""
+    """The engine of a row, and whether the row states its version; a nightly build is the vLLM of its day."""
     family = text(row, "engine").lower() or "vllm"
-    found = re.search(r"\d+\.\d+(\.\d+)?", text(row, "engine_version"))
-    return engine(f"{family} {found[0] if found else assumed}"), found is not None
+    written = text(row, "engine_version")
+    found = None if "nightly" in written else re.search(r"\d+\.\d+(\.\d+)?", written)
+    if found is not None:
+        return engine(f"{family} {found[0]}"), True
+    day = day_of(row) if family == "vllm" else None
+    return engine(f"{family} {vllm_on(day) if day else assumed}"), False
+
+
+def day_of(row: Row) -> date | None:
+    """The day of a measurement, from column `measured`; None where it is blank. Raises MeasurementError."""
+    if not (written := text(row, "measured")):
+        return None
+    try:
+        return date.fromisoformat(written[:10])
+    except ValueError:
+        raise MeasurementError(f"column measured: {written!r} is not a date such as 2026-03-28") from None
 
 
 def quantization_of(name: str, base: Model) -> Quantization | None:

@@ -5,7 +5,7 @@ import math
 import pytest
 from traces import served, trace
 
-from simulator.engine.recorder import REFUSED, TIMED_OUT
+from simulator.engine.record import REFUSED, TIMED_OUT
 from simulator.results.metrics import METRICS, sample
 from simulator.results.slo import Promise
 from simulator.workload.slo import Slo

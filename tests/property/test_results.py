@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_fixtures import step_time
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.report.frames import ecdf, level, thin
 from simulator.results.metrics import METRICS, measure, sample
 from simulator.results.slo import Promise
@@ -26,7 +26,7 @@ runs = st.lists(st.tuples(st.floats(0, 2), lengths, lengths), min_size=1, max_si
 def served(rows, blocks=12, seats=4, replicas=2):
     arrivals = np.cumsum([gap for gap, _, _ in rows])
     asked = Requests(arrivals, np.array([p for _, p, _ in rows]), np.array([o for _, _, o in rows]))
-    limits = Limits(kv_blocks=blocks, max_num_seqs=seats, max_num_batched_tokens=48)
+    limits = SchedulerConfig(kv_blocks=blocks, max_num_seqs=seats, max_num_batched_tokens=48)
     return serve(asked, [(step_time(0.01, 1e-4), limits)] * replicas)
 
 

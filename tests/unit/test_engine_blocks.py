@@ -3,8 +3,8 @@
 import pytest
 from by_hand import asked, limits, peak_blocks, per_step, served, times
 
-from simulator.engine.limits import KvGroup
-from simulator.engine.recorder import FINISHED, REFUSED
+from simulator.engine.record import FINISHED, REFUSED
+from simulator.engine.scheduler.config import KvGroup
 
 
 @pytest.mark.parametrize(("prompt", "blocks"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])

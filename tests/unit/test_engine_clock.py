@@ -1,4 +1,4 @@
-"""The clock: alarms at absolute times, in order of rank within an instant, beside SimPy's own events."""
+"""The clock: alarms at absolute times, in order of turn within an instant, beside SimPy's own events."""
 
 from simulator.engine.clock import Alarm, Clock
 
@@ -7,10 +7,10 @@ def heard_of(clock, log, name):
     return lambda alarm: log.append((name, clock.now))
 
 
-def test_alarms_of_one_instant_go_off_in_order_of_rank():
+def test_alarms_of_one_instant_go_off_in_order_of_turn():
     clock, log = Clock(), []
-    for rank in (3, 1, 2):
-        clock.set(Alarm(clock, rank, heard_of(clock, log, rank)), 5.0)
+    for turn in (3, 1, 2):
+        clock.set(Alarm(clock, turn, heard_of(clock, log, turn)), 5.0)
     assert not clock.work(10)
     assert log == [(1, 5.0), (2, 5.0), (3, 5.0)]
 

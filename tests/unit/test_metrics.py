@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from traces import served, trace
 
-from simulator.engine.recorder import REFUSED, TIMED_OUT
+from simulator.engine.record import REFUSED, TIMED_OUT
 from simulator.results.metrics import METRICS, measure, sample, window_latencies
 from simulator.results.slo import Promise
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of, with_frontend

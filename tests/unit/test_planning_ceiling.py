@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime, Window
 from simulator.planning.ceiling import ceiling, decode_step, running_context
 from simulator.workload.requests import Requests
@@ -26,21 +26,21 @@ def test_the_running_context_weighs_long_answers_by_how_long_they_run() -> None:
 
 def test_sequences_are_as_many_as_the_kv_cache_holds_or_may_run() -> None:
     requests = _requests([92], [200])  # 192 tokens on average, and half a block
-    roomy = Limits(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
-    tight = Limits(kv_blocks=125, max_num_seqs=64, max_num_batched_tokens=2048)
+    roomy = SchedulerConfig(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
+    tight = SchedulerConfig(kv_blocks=125, max_num_seqs=64, max_num_batched_tokens=2048)
     steps = _steps(constant=0.01)
     assert ceiling(steps, roomy, requests).sequences == 64
     assert ceiling(steps, tight, requests).sequences == pytest.approx(2000 / 200)
 
 
 def test_with_constant_steps_requests_per_second_are_the_batch_over_its_answers() -> None:
-    limits = Limits(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
+    limits = SchedulerConfig(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
     full = ceiling(_steps(constant=0.01), limits, _requests([100], [50]))
     assert full.requests_per_s == pytest.approx(64 / (50 * 0.01))
 
 
 def test_a_prompt_costs_what_its_tokens_add_to_a_step() -> None:
-    limits = Limits(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
+    limits = SchedulerConfig(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
     full = ceiling(_steps(constant=0.01, token=1e-4), limits, _requests([100], [50]))
     decode = 0.01 + 64e-4
     assert full.requests_per_s == pytest.approx(1 / (50 * decode / 64 + 100e-4))
@@ -56,7 +56,7 @@ def test_the_ceiling_is_what_a_full_simulated_server_completes() -> None:
     """Exact lengths and room for every sequence, so nothing is preempted and the closed form should be close."""
     n = 1500
     requests = Requests(np.zeros(n), np.full(n, 300), np.full(n, 100))
-    limits = Limits(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
+    limits = SchedulerConfig(kv_blocks=10_000, max_num_seqs=64, max_num_batched_tokens=2048)
     steps = _steps(constant=0.01, token=2e-5, context=1e-7)
     trace = serve(requests, [(steps, limits)])
     finish = np.sort(trace.requests["finish_s"])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from traces import served, trace
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
 from simulator.results.binding import binding
 from simulator.results.steps import resource_seconds, step_seconds
 
-LIMITS = Limits(kv_blocks=100, max_num_seqs=4, max_num_batched_tokens=64)
+LIMITS = SchedulerConfig(kv_blocks=100, max_num_seqs=4, max_num_batched_tokens=64)
 BUSY = {"bandwidth": 8.0, "compute": 2.0}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from simulator.document import Document, parse_yaml
-from simulator.engine.router import LeastKvUse
+from simulator.engine.fleet.router import LeastKvUse
 from simulator.errors import ScenarioError
 from simulator.planning.costs import price_of
 from simulator.scenario import Scenario, dump, dumped, load

@@ -4,7 +4,7 @@ import pytest
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
-from simulator.engine.limits import KvGroup, Limits
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.simulation import kv_pool
 
@@ -34,7 +34,7 @@ def test_a_sequence_holds_the_blocks_of_its_states_whatever_its_length() -> None
     )
     assert blocks == found.num_gpu_blocks - 1
     for context in (100, 5_000, 32_768):
-        per_sequence = Limits(
+        per_sequence = SchedulerConfig(
             kv_blocks=blocks, block_size=found.layout.block_size, max_num_seqs=1, max_num_batched_tokens=1, state_blocks=states
         ).blocks_for(context)
         assert found.num_gpu_blocks / per_sequence == pytest.approx(found.concurrency_at(context))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from traces import served, single_server, trace
 
-from simulator.engine.recorder import REFUSED
+from simulator.engine.record import REFUSED
 from simulator.results.steadiness import backlog, judge, warmup_end
 
 

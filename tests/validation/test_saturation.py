@@ -11,9 +11,9 @@ from shared import SHARED, needs_shared
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.source import ClosedLoop
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -34,14 +34,14 @@ CHATBOT = Path(__file__).resolve().parents[2] / "scenarios" / "chatbot.yaml"
 
 
 @pytest.fixture(scope="module")
-def server() -> tuple[StepTime, Limits]:
+def server() -> tuple[StepTime, SchedulerConfig]:
     """Qwen3-8B, BF16, on one H100 under vLLM 0.30 with max_model_len 16384 and 90 % of the memory, as measured."""
     model, gpu, engine = catalog.model("qwen3-8b"), catalog.gpu("h100-sxm"), catalog.engine("vllm-0.30.0")
     plan = plan_memory(model, None, gpu, EngineArgs(max_model_len=16_384, gpu_memory_utilization=0.9), engine)
     args = plan.args
     assert args.max_num_seqs is not None
     assert args.max_num_batched_tokens is not None
-    limits = Limits(
+    limits = SchedulerConfig(
         kv_blocks=KV_TOKENS // 16,
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
@@ -50,11 +50,11 @@ def server() -> tuple[StepTime, Limits]:
     return Roofline().bind(Target(model, None, gpu, args, engine)), limits
 
 
-def _throughput(server: tuple[StepTime, Limits], prompt: int, output: int, users: int) -> float:
+def _throughput(server: tuple[StepTime, SchedulerConfig], prompt: int, output: int, users: int) -> float:
     """Output tokens/s of the benchmark's own protocol: five requests a user, at least 50, over the whole run."""
     n = max(50, 5 * users)
     requests = Requests(np.zeros(n), np.full(n, prompt), np.full(n, output))
-    trace = serve(requests, [server], source=ClosedLoop(concurrency=users))
+    trace = serve(requests, [server], load=ClosedLoop(concurrency=users))
     return n * output / float(np.nanmax(trace.requests["finish_s"]))
 
 
@@ -67,7 +67,7 @@ def _measured(prompt: int, output: int) -> list[tuple[float, float]]:
 @needs_shared
 @pytest.mark.parametrize(("prompt", "output", "published"), [(2048, 2048, 128), (8192, 512, 64)])
 def test_throughput_stops_growing_where_it_was_measured_to(
-    server: tuple[StepTime, Limits], prompt: int, output: int, published: int
+    server: tuple[StepTime, SchedulerConfig], prompt: int, output: int, published: int
 ) -> None:
     """Within 15 %, both read off the same concurrencies; and the first of them at the plateau is the same."""
     measured = _measured(prompt, output)

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from simulator.engine.branches import Branch, Path, pieces
-from simulator.engine.replica import Replica
+from simulator.engine.instance.instance import Instance
+from simulator.engine.kv.prefix_tree import Branch, Path, pieces
 from simulator.engine.request import Request
 from simulator.spec import Natural, spec
 
-Choose = Callable[[Request], Replica]
+Choose = Callable[[Request], Instance]
 _outstanding = attrgetter("outstanding")
 
 
@@ -25,7 +25,7 @@ class RoundRobin:
 
     kind: Literal["round_robin"] = "round_robin"
 
-    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         turns = cycle(replicas)
         return lambda request: next(turns)
@@ -37,7 +37,7 @@ class LeastOutstanding:
 
     kind: Literal["least_outstanding"] = "least_outstanding"
 
-    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         return lambda request: min(replicas, key=_outstanding)
 
@@ -48,9 +48,9 @@ class LeastKvUse:
 
     kind: Literal["least_kv_use"] = "least_kv_use"
 
-    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
-        return lambda request: min(replicas, key=Replica.kv_use)
+        return lambda request: min(replicas, key=Instance.kv_use)
 
 
 @spec
@@ -59,13 +59,13 @@ class PowerOfTwoChoices:
 
     kind: Literal["power_of_two_choices"] = "power_of_two_choices"
 
-    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
         if len(replicas) == 1:
             return lambda request: replicas[0]
         count = len(replicas)
 
-        def choose(request: Request) -> Replica:
+        def choose(request: Request) -> Instance:
             first, second = int(rng.integers(count)), int(rng.integers(count - 1))
             return min(replicas[first], replicas[second + (second >= first)], key=_outstanding)
 
@@ -86,12 +86,12 @@ class PrefixAffinity:
     slack: Natural = 64
     ratio: Annotated[float, Field(ge=1)] = 1.5
 
-    def bind(self, replicas: Sequence[Replica], rng: np.random.Generator) -> Choose:
+    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
         """What chooses the replica of a request."""
-        seen: dict[Branch, list[tuple[int, Replica]]] = {}
+        seen: dict[Branch, list[tuple[int, Instance]]] = {}
         size = replicas[0].scheduler.block_size
 
-        def choose(request: Request) -> Replica:
+        def choose(request: Request) -> Instance:
             blocks = request.prompt // size
             chosen = least = min(replicas, key=_outstanding)
             most = max(map(_outstanding, replicas))
@@ -106,7 +106,7 @@ class PrefixAffinity:
         return choose
 
 
-def _last_to_see(seen: dict[Branch, list[tuple[int, Replica]]], path: Path, blocks: int) -> tuple[int, Replica | None]:
+def _last_to_see(seen: dict[Branch, list[tuple[int, Instance]]], path: Path, blocks: int) -> tuple[int, Instance | None]:
     """The longest known prefix of the first `blocks` of a path and who last saw it; `seen` has ends of prefixes, the shortest
     first."""
     for branch, _, end in reversed(tuple(pieces(path, 0, blocks))):

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simulator.engine.block_cache import BlockCache
-from simulator.engine.limits import Limits
-from simulator.engine.prefix_cache import PrefixCache
+from simulator.engine.kv.grouped_cache import GroupedCache
+from simulator.engine.kv.prefix_cache import PrefixCache
 from simulator.engine.request import Request
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.windows import WindowSums
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.vllm import Scheduler
+from simulator.engine.scheduler.windows import WindowSums
 
 
 class HybridScheduler(Scheduler):
@@ -31,7 +31,7 @@ class HybridScheduler(Scheduler):
 
     __slots__ = ("caps", "fresh", "groups", "sliding", "wanted")
 
-    def __init__(self, limits: Limits, cache: PrefixCache | None, sizes: Iterable[int]) -> None:
+    def __init__(self, limits: SchedulerConfig, cache: PrefixCache | None, sizes: Iterable[int]) -> None:
         super().__init__(limits, cache)
         self.hybrid = True
         windows = {group.window for group in limits.kv_groups if group.window is not None}
@@ -185,7 +185,7 @@ class BlockwiseScheduler(HybridScheduler):
 
     __slots__ = ("block_cache",)
 
-    def __init__(self, limits: Limits, cache: BlockCache, sizes: Iterable[int]) -> None:
+    def __init__(self, limits: SchedulerConfig, cache: GroupedCache, sizes: Iterable[int]) -> None:
         super().__init__(limits, None, sizes)
         self.block_cache = cache
         self.cache = cache  # type: ignore[assignment]  # of a PrefixCache it has all that is asked of it here
@@ -207,10 +207,10 @@ class BlockwiseScheduler(HybridScheduler):
         self.free -= needed
         if request.decoding:
             computed = self.step + request.offset + 1
-            self.block_cache.extend(request, computed, computed - self.block_cache.lag)
+            self.block_cache.extend(request, computed, computed - self.block_cache.async_scheduling)
         else:
             self.block_cache.extend(request, request.computed + tokens, request.computed + tokens)
 
     def _give_back(self, request: Request, *, finished: bool = False) -> None:
-        known = request.computed if finished else request.computed - self.block_cache.lag
+        known = request.computed if finished else request.computed - self.block_cache.async_scheduling
         self.free += self.block_cache.release(request, known)

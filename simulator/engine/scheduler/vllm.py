@@ -30,12 +30,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from simulator.engine.decoding import ORDER_BITS, ORDER_MASK, Decoding
-from simulator.engine.limits import Limits
-from simulator.engine.prefix_cache import PrefixCache
-from simulator.engine.queues import PriorityQueue, rank
+from simulator.engine.kv.prefix_cache import PrefixCache
 from simulator.engine.request import Request
-from simulator.engine.windows import WindowSums
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.decoding import ORDER_BITS, ORDER_MASK, Decoding
+from simulator.engine.scheduler.queues import PriorityQueue, priority_key
+from simulator.engine.scheduler.windows import WindowSums
 
 Chunk = tuple[Request, int, bool]
 NOBODY: Sequence[Request] = ()
@@ -47,7 +47,7 @@ class Scheduler(Decoding):
     After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
     last); all who decode compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
     step before; `victims` were preempted. After `carry_out`, `completed` requests have all their known tokens computed and
-    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. With `overtaking` the
+    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. With `by_priority` the
     waiting are served by priority, and one that comes may be admitted ahead of them.
 
     `free` counts the KV blocks that nobody holds. A request holds those of the tokens it has computed or is computing in this
@@ -56,16 +56,16 @@ class Scheduler(Decoding):
 
     __slots__ = (
         "admitted",
+        "by_priority",
         "cache",
-        "cap",
         "chunked",
         "chunks",
         "completed",
         "free",
         "hybrid",
+        "long_prefill_token_threshold",
         "max_num_seqs",
         "max_tokens",
-        "overtaking",
         "padded_context",
         "padding",
         "prefilling",
@@ -82,14 +82,14 @@ class Scheduler(Decoding):
         "watermark",
     )
 
-    def __init__(self, limits: Limits, cache: PrefixCache | None = None) -> None:
+    def __init__(self, limits: SchedulerConfig, cache: PrefixCache | None = None) -> None:
         super().__init__(limits.block_size)
         self.total = self.free = limits.kv_blocks
         self.cache = cache
         self.hybrid = False
         self.sums: dict[int, WindowSums] = {}
-        self.overtaking = limits.scheduling_policy == "priority"
-        self.waiting: deque[Request] | PriorityQueue = PriorityQueue() if self.overtaking else deque()
+        self.by_priority = limits.scheduling_policy == "priority"
+        self.waiting: deque[Request] | PriorityQueue = PriorityQueue() if self.by_priority else deque()
         self.running: dict[int, Request] = {}
         self.prefilling: list[Request] = []
         self.chunks: list[Chunk] = []
@@ -102,7 +102,7 @@ class Scheduler(Decoding):
         self.watching = False
         self.max_num_seqs = limits.max_num_seqs
         self.max_tokens = limits.max_num_batched_tokens
-        self.cap = limits.prefill_cap
+        self.long_prefill_token_threshold = limits.prefill_cap
         self.chunked = limits.enable_chunked_prefill
         self.reserve = limits.reserve_full_prompt
         self.watermark = limits.watermark_blocks
@@ -133,14 +133,14 @@ class Scheduler(Decoding):
         """Compose the running part where prompts are in work; gives the budget left."""
         behind = self.unstall()
         budget = self.max_tokens - self.count
-        wanted = sum(min(r.known - r.computed, self.cap) for r in self.prefilling)
+        wanted = sum(min(r.known - r.computed, self.long_prefill_token_threshold) for r in self.prefilling)
         if wanted > budget and not self._one_prompt_and_last():
             budget = self._walk()
         else:
             needed = self.ring[self.step % self.block_size]
             for request in self.prefilling:
                 lacking = request.known - request.computed
-                tokens = min(lacking, self.cap, budget)
+                tokens = min(lacking, self.long_prefill_token_threshold, budget)
                 budget -= tokens
                 needed += self._needed_by_prompt(request, tokens)
                 self.chunks.append((request, tokens, tokens == lacking))
@@ -165,7 +165,7 @@ class Scheduler(Decoding):
 
     def _take(self, needed: int) -> None:
         """Take blocks for all running requests, preempting from the last on until there are enough."""
-        if needed > self.free and self.overtaking:
+        if needed > self.free and self.by_priority:
             self.chunks = []
             self._walk()
             return
@@ -191,7 +191,7 @@ class Scheduler(Decoding):
         """Free the blocks of the tokens that a request has computed."""
         blocks = self.states - -request.computed // self.block_size
         if self.cache is not None:
-            known = request.computed if finished else request.computed - self.cache.lag
+            known = request.computed if finished else request.computed - self.cache.async_scheduling
             blocks = self.cache.release(request, blocks, known)
         self.free += blocks
 
@@ -204,7 +204,7 @@ class Scheduler(Decoding):
                 break
             if request.leaving or request.order not in self.running:
                 continue
-            tokens = 1 if request.decoding else min(request.known - request.computed, self.cap, budget)
+            tokens = 1 if request.decoding else min(request.known - request.computed, self.long_prefill_token_threshold, budget)
             needed = self._needed_on_walk(request, tokens)
             while needed > self.free and request.order in self.running:
                 victim = self._pop_victim()
@@ -234,8 +234,8 @@ class Scheduler(Decoding):
 
     def _pop_victim(self) -> Request:
         """Take the request to be preempted from the running ones: the last admitted, or the one that ranks last."""
-        if self.overtaking:
-            return self.running.pop(max(self.running.values(), key=rank).order)
+        if self.by_priority:
+            return self.running.pop(max(self.running.values(), key=priority_key).order)
         return self.running.popitem()[1]
 
     def _preempt(self, victim: Request, taken_back: int = 0) -> None:
@@ -262,7 +262,7 @@ class Scheduler(Decoding):
             if cache is not None:
                 hits, idle = cache.look_up(request, self.step), cache.idle
                 lacking -= hits * size
-            tokens = min(lacking, self.cap)
+            tokens = min(lacking, self.long_prefill_token_threshold)
             if tokens > budget:
                 if not self.chunked:
                     self._watch_growth()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulator.engine.branches import Branches, Path, branch_at, pieces
+from simulator.engine.kv.prefix_tree import Path, PrefixTree, branch_at, pieces
 from simulator.errors import NotModelled
 from simulator.workload.requests import BlockHashes
 
@@ -11,7 +11,7 @@ from simulator.workload.requests import BlockHashes
 def paths(labels, block_size=4, block_tokens=4):
     offsets = np.cumsum([0, *map(len, labels)])
     hashes = BlockHashes(block_tokens, offsets, np.array([label for row in labels for label in row], dtype=np.int64))
-    branches = Branches(hashes, block_size)
+    branches = PrefixTree(hashes, block_size)
     return [branches.path(index) for index in range(len(labels))]
 
 

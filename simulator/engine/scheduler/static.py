@@ -9,9 +9,9 @@ Source: Yu et al., Orca: A Distributed Serving System for Transformer-Based Gene
 
 from __future__ import annotations
 
-from simulator.engine.limits import Limits
 from simulator.engine.request import Request
-from simulator.engine.scheduler import Scheduler
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.vllm import Scheduler
 
 
 class StaticScheduler(Scheduler):
@@ -19,9 +19,9 @@ class StaticScheduler(Scheduler):
 
     __slots__ = ()
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SchedulerConfig) -> None:
         super().__init__(limits)
-        self.overtaking = False
+        self.by_priority = False
 
     def schedule(self) -> bool:
         """Compose the next step. True if all decode in it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simulator.engine.clock import FIRST_REPLICA, Alarm, Clock
-from simulator.engine.durations import Durations
-from simulator.engine.recorder import Log, Recorder, pack_ended, pack_planned
+from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
+from simulator.engine.instance.durations import Durations
+from simulator.engine.record import Log, Recorder, pack_ended, pack_planned
 from simulator.engine.request import Request
-from simulator.engine.scheduler import NOBODY, Scheduler
+from simulator.engine.scheduler.vllm import NOBODY, Scheduler
 
 
-class Replica:
+class Instance:
     """One engine instance, driven by arrivals and by its own alarm.
 
     Between two alarms it has a *stretch* in hand: `steps` equal steps from `start`, the j-th taking base + j * slope. A stretch
@@ -26,6 +26,7 @@ class Replica:
         "ahead",
         "alarm",
         "asleep",
+        "async_scheduling",
         "base",
         "clock",
         "cuttable",
@@ -33,36 +34,35 @@ class Replica:
         "durations",
         "end",
         "even",
-        "lag",
         "leaving",
         "log",
         "number",
         "others",
         "outstanding",
         "preempted",
-        "rank",
         "recorder",
         "scheduler",
         "slope",
         "start",
         "steps",
+        "turn",
     )
 
     def __init__(
-        self, number: int, scheduler: Scheduler, durations: Durations, *, lag: bool, clock: Clock, recorder: Recorder
+        self, number: int, scheduler: Scheduler, durations: Durations, *, async_scheduling: bool, clock: Clock, recorder: Recorder
     ) -> None:
         self.number = number
         self.scheduler = scheduler
         self.durations = durations
-        self.lag = lag
+        self.async_scheduling = async_scheduling
         self.clock = clock
         self.others = clock.queue
         self.recorder = recorder
         self.log: Log = recorder.log()
-        self.rank = FIRST_REPLICA + number
+        self.turn = FIRST_INSTANCE + number
         self.departed: Callable[[Request], None] | None = None
-        self.act = self.fire_ahead if lag else self.fire
-        self.alarm = Alarm(clock, self.rank, self.act)
+        self.act = self.fire_ahead if async_scheduling else self.fire
+        self.alarm = Alarm(clock, self.turn, self.act)
         self.asleep = True
         self.outstanding = 0
         self.start = self.ahead = self.end = self.base = self.slope = 0.0
@@ -79,7 +79,7 @@ class Replica:
         if self.cuttable:
             self.cuttable = False
             now = request.arrived
-            if self._cut(self._steps_begun(now, self.clock.passed(self.rank))):
+            if self._cut(self._steps_begun(now, self.clock.passed(self.turn))):
                 self._go_on(self._next_turn())
         elif self.asleep:
             self.asleep = False
@@ -97,7 +97,7 @@ class Replica:
         scheduler = self.scheduler
         used = scheduler.total - scheduler.free
         if self.steps > 1:
-            used = scheduler.used(min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.rank))))
+            used = scheduler.used(min(self.steps, self._steps_begun(self.clock.now, self.clock.passed(self.turn))))
         return used / scheduler.total
 
     def _go_on(self, when: float) -> None:
@@ -150,7 +150,7 @@ class Replica:
 
     def _next_turn(self) -> float:
         """When the stretch ends; with async scheduling, when its last step begins, or before that somebody leaves."""
-        if not self.lag:
+        if not self.async_scheduling:
             return self.end
         return self.start if self.leaving else self.ahead
 
@@ -161,7 +161,7 @@ class Replica:
         if steps:
             done = scheduler.advance(steps) if self.even else self._settle_uneven()
             self.log.ended += pack_ended(steps, scheduler.total - scheduler.free)
-            if self.lag:
+            if self.async_scheduling:
                 self.leaving = done
                 if done:
                     for request in done:
@@ -210,7 +210,7 @@ class Replica:
             if request.preemptions:
                 recorder.preemptions[request.index] = request.preemptions
         if self.departed is not None:
-            self.clock.reach(now, self.rank)
+            self.clock.reach(now, self.turn)
             for request in finished:
                 self.departed(request)
 
@@ -233,7 +233,7 @@ class Replica:
         self.end = start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.cuttable = (
             steps > 1
-            and (not waiting or scheduler.overtaking)
+            and (not waiting or scheduler.by_priority)
             and count < scheduler.max_tokens
             and len(scheduler.running) - len(self.leaving) < scheduler.max_num_seqs
         )
@@ -349,7 +349,7 @@ class Replica:
         else:
             while steps and not self._begins_by(now, steps - 1, passed):
                 steps -= 1
-        return max(steps + self.lag, 1)
+        return max(steps + self.async_scheduling, 1)
 
     def _begins_by(self, now: float, steps: int, passed: bool) -> bool:
         """Whether the step after the first `steps` begins before now, or now and its turn has passed."""

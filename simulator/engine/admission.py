@@ -6,21 +6,21 @@ import sys
 
 import numpy as np
 
-from simulator.engine.limits import Limits
+from simulator.engine.load import ClosedLoop, Load
 from simulator.engine.request import Request
-from simulator.engine.source import ClosedLoop, Source
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.errors import SimulatorError
 from simulator.workload.requests import Requests
 
 
-def check_requests(requests: Requests, source: Source) -> None:
+def check_requests(requests: Requests, load: Load) -> None:
     """Raise SimulatorError for columns that no run can be made of."""
     n = len(requests)
     for name in ("prompt_tokens", "output_tokens"):
         column = getattr(requests, name)
         if len(column) != n or (n and column.min() < 1):
             raise SimulatorError(f"requests: {name} must have {n} entries of at least 1")
-    if not isinstance(source, ClosedLoop):
+    if not isinstance(load, ClosedLoop):
         _check_arrivals(requests)
     if requests.think_s is not None and not (np.isfinite(requests.think_s).all() and (requests.think_s >= 0).all()):
         raise SimulatorError("requests: think_s must be finite and 0 or more")
@@ -37,7 +37,7 @@ def _check_arrivals(requests: Requests) -> None:
         raise SimulatorError(f"requests: arrival_s must not decrease; request {at} comes before the one ahead of it")
 
 
-def most_tokens(limits: Limits) -> int:
+def most_tokens(limits: SchedulerConfig) -> int:
     """The most prompt and output tokens of a request that a replica can serve: what fits in its KV blocks, alone."""
     most = limits.max_model_len or sys.maxsize
     if not limits.enable_chunked_prefill and limits.prefill_cap > limits.max_num_batched_tokens:
@@ -52,7 +52,7 @@ def most_tokens(limits: Limits) -> int:
     return fits
 
 
-def why_never(request: Request, limits: Limits) -> str:
+def why_never(request: Request, limits: SchedulerConfig) -> str:
     """Why a replica can never serve a request of more than `most_tokens`."""
     total = request.prompt + request.output
     if limits.max_model_len is not None and total > limits.max_model_len:

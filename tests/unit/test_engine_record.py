@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from by_hand import ONE_SECOND, asked, limits, per_step, served, step_time, times
 
-from simulator.engine.cluster import serve
-from simulator.engine.recorder import inter_token_latencies, timeline
+from simulator.engine.record import inter_token_latencies, timeline
+from simulator.engine.serve import serve
 from simulator.latency.step import Window
 
 

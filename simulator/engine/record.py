@@ -20,7 +20,7 @@ FINISHED, REFUSED, TIMED_OUT, CANCELLED = np.int8(0), np.int8(1), np.int8(2), np
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trace:
+class RunRecord:
     """Everything that happened.
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
@@ -117,7 +117,7 @@ class Recorder:
         if self.first_token[index] > now:
             self.first_token[index] = _NEVER
 
-    def trace(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> Trace:
+    def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
         times = ("arrival", "scheduled", "first_token", "finish", "left")
@@ -133,7 +133,7 @@ class Recorder:
         refusals = self.refusals | dict.fromkeys(
             np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
         )
-        return Trace(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
+        return RunRecord(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:
         planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
@@ -160,29 +160,29 @@ def _scaled(ticks: Column, scale: float) -> Column:
     return ticks if scale == 1.0 else ticks * scale
 
 
-def inter_token_latencies(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def inter_token_latencies(record: RunRecord) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Every inter-token latency of a run, in seconds, as values and how often each occurred; both shape (m,), not sorted.
 
     One entry a step with decoding sequences, and one a gap that a preemption made: exact, without a row per token.
     """
-    rows = {name: column[trace.stretches["decoding"] > 0] for name, column in trace.stretches.items()}
+    rows = {name: column[record.stretches["decoding"] > 0] for name, column in record.stretches.items()}
     steps = rows["steps"].astype(np.int64)
     nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
     values = np.repeat(rows["base_s"], steps) + nth * np.repeat(rows["slope_s"], steps)
     weights = np.repeat(rows["decoding"].astype(np.int64), steps)
-    return np.concatenate([values, trace.gaps_s]), np.concatenate([weights, np.ones(len(trace.gaps_s), dtype=np.int64)])
+    return np.concatenate([values, record.gaps_s]), np.concatenate([weights, np.ones(len(record.gaps_s), dtype=np.int64)])
 
 
-def timeline(trace: Trace, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def timeline(record: RunRecord, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Requests `running` and `waiting` and `kv_blocks` in use at each of `points` (seconds), over all replicas.
 
     Read from the closed form of each stretch; inside a stretch KV use grows by a block per sequence and block_size steps, so
     it is exact to one block a sequence.
     """
     running, kv_blocks = np.zeros(len(points)), np.zeros(len(points))
-    for replica, block_size in enumerate(trace.block_size):
-        mine = trace.stretches["replica"] == replica
-        rows = {name: column[mine] for name, column in trace.stretches.items()}
+    for replica, block_size in enumerate(record.block_size):
+        mine = record.stretches["replica"] == replica
+        rows = {name: column[mine] for name, column in record.stretches.items()}
         if not len(rows["start_s"]):
             continue
         at = np.searchsorted(rows["start_s"], points, side="right") - 1
@@ -192,7 +192,7 @@ def timeline(trace: Trace, points: NDArray[np.float64]) -> dict[str, NDArray[np.
         growth = rows["decoding"][at] * np.maximum(left - 1.0, 0.0) / block_size
         running += np.where(inside, rows["sequences"][at], 0)
         kv_blocks += np.where(inside, np.maximum(rows["kv_blocks"][at] - growth, 0.0), 0.0)
-    inside_system = _counted(trace.requests["arrival_s"], points) - _counted(trace.requests["left_s"], points)
+    inside_system = _counted(record.requests["arrival_s"], points) - _counted(record.requests["left_s"], points)
     return {"running": running, "waiting": np.maximum(inside_system - running, 0.0), "kv_blocks": kv_blocks}
 
 

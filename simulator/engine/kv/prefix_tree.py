@@ -47,7 +47,7 @@ def branch_at(path: Path, block: int) -> Branch | None:
     return None
 
 
-class Branches:
+class PrefixTree:
     """Gives the path of each request, in blocks of the engine's size, from hashes of blocks of another size."""
 
     def __init__(self, hashes: BlockHashes | None, block_size: int) -> None:

@@ -1,4 +1,4 @@
-"""serve: requests and replicas in, a trace of everything that happened out."""
+"""The fleet: instances behind a router, requests sent to them as they come, one clock."""
 
 from __future__ import annotations
 
@@ -10,61 +10,35 @@ from functools import cache, partial
 
 import numpy as np
 
-from simulator.engine.block_cache import BlockCache
-from simulator.engine.branches import Branches
-from simulator.engine.checks import check_requests, most_tokens, why_never
+from simulator.engine.admission import most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
-from simulator.engine.durations import Durations, in_seconds, in_ticks
-from simulator.engine.hybrid import BlockwiseScheduler, HybridScheduler
-from simulator.engine.limits import KvGroup, Limits
-from simulator.engine.prefix_cache import PrefixCache
-from simulator.engine.progress import Progress
-from simulator.engine.recorder import REFUSED, TIMED_OUT, Recorder, Trace
-from simulator.engine.replica import Replica
+from simulator.engine.fleet.router import Router
+from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
+from simulator.engine.instance.instance import Instance
+from simulator.engine.kv.grouped_cache import GroupedCache
+from simulator.engine.kv.prefix_cache import PrefixCache
+from simulator.engine.kv.prefix_tree import PrefixTree
+from simulator.engine.kv.windowed import BlockwiseScheduler, HybridScheduler
+from simulator.engine.load import Load
+from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
 from simulator.engine.request import Request
-from simulator.engine.router import RoundRobin, Router
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.source import OpenLoop, Source
-from simulator.engine.static import StaticScheduler
-from simulator.errors import NotModelled, SimulatorError
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.static import StaticScheduler
+from simulator.engine.scheduler.vllm import Scheduler
+from simulator.errors import NotModelled
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
-IN_TURN, BY_THE_CLOCK = RoundRobin(), OpenLoop()
 
-
-def serve(
-    requests: Requests,
-    replicas: Sequence[tuple[StepTime, Limits]],
-    *,
-    router: Router = IN_TURN,
-    source: Source = BY_THE_CLOCK,
-    seed: int = 0,
-    tick_s: float | None = None,
-    progress: bool = False,
-) -> Trace:
-    """Serve `requests` on `replicas` and give the trace of it.
-
-    Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many seconds and the simulation
-    counts ticks in integers, so equal means equal. `seed` is for routers that draw. `progress` shows a bar on stderr when it
-    takes over a second. Raises SimulatorError for columns or step times that make no sense, before the clock starts; a request
-    that can never fit is refused, with a reason in `Trace.refusals`.
-    """
-    check_requests(requests, source)
-    if not replicas:
-        raise SimulatorError("serve: at least one replica is needed")
-    return Cluster(requests, replicas, router, source, seed, tick_s).run(progress)
-
-
-class Cluster:
+class Fleet:
     """Replicas behind a router, a feed in front, one clock."""
 
     def __init__(
         self,
         requests: Requests,
-        replicas: Sequence[tuple[StepTime, Limits]],
+        replicas: Sequence[tuple[StepTime, SchedulerConfig]],
         router: Router,
-        source: Source,
+        load: Load,
         seed: int,
         tick_s: float | None,
     ) -> None:
@@ -75,22 +49,24 @@ class Cluster:
         self.limits = [limits for _, limits in replicas]
         durations = cache(partial(Durations, ticks=ticks))  # equal replicas share their tables
         self.replicas = [self._replica(number, durations(*settings), settings[1]) for number, settings in enumerate(replicas)]
-        self.choose = router.bind(self.replicas, np.random.default_rng(seed))
-        branches = Branches(requests.hashes, self.limits[0].block_size)
-        self.feed = source.feed(requests, branches, self.clock, ticks, self._arrive)
+        self.choose = router.start(self.replicas, np.random.default_rng(seed))
+        branches = PrefixTree(requests.hashes, self.limits[0].block_size)
+        self.feed = load.feed(requests, branches, self.clock, ticks, self._arrive)
         if self.feed.heeds_departures:
             for replica in self.replicas:
                 replica.departed = self.feed.finished
         self.most_tokens = [most_tokens(limits) for limits in self.limits]
-        self.timeout = None if source.timeout_s is None else ticks(source.timeout_s)
-        self.deadlines: deque[tuple[Request, Replica]] = deque()
+        self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
+        self.deadlines: deque[tuple[Request, Instance]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
-    def _replica(self, number: int, durations: Durations, limits: Limits) -> Replica:
+    def _replica(self, number: int, durations: Durations, limits: SchedulerConfig) -> Instance:
         scheduler = self._scheduler(limits, {size for size, _, _ in durations.windows})
-        return Replica(number, scheduler, durations, lag=limits.async_scheduling, clock=self.clock, recorder=self.recorder)
+        return Instance(
+            number, scheduler, durations, async_scheduling=limits.async_scheduling, clock=self.clock, recorder=self.recorder
+        )
 
-    def _scheduler(self, limits: Limits, windows: set[int]) -> Scheduler:
+    def _scheduler(self, limits: SchedulerConfig, windows: set[int]) -> Scheduler:
         """The scheduler for these limits, and for step times with these sliding windows."""
         plain = limits.kv_groups == (KvGroup(),)
         caching = limits.enable_prefix_caching and self.requests.hashes is not None
@@ -104,20 +80,18 @@ class Cluster:
             raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
         if caching and not plain:
             groups = [group.window for group in limits.kv_groups for _ in range(group.groups)]
-            blocks = BlockCache(limits.kv_blocks, limits.block_size, groups, lag=limits.async_scheduling)
+            blocks = GroupedCache(limits.kv_blocks, limits.block_size, groups, async_scheduling=limits.async_scheduling)
             return BlockwiseScheduler(limits, blocks, windows)
-        prefixes = PrefixCache(limits.kv_blocks, limits.block_size, lag=limits.async_scheduling) if caching else None
+        prefixes = PrefixCache(limits.kv_blocks, limits.block_size, async_scheduling=limits.async_scheduling) if caching else None
         return Scheduler(limits, prefixes) if plain and not windows else HybridScheduler(limits, prefixes, windows)
 
-    def run(self, progress: bool) -> Trace:
+    def run(self) -> RunRecord:
         """Let the clock run until nothing is left to happen."""
-        bar = Progress(len(self.requests), shown=progress)
         self.feed.start()
         with no_garbage_collection():
             while self.clock.work(4096):
-                bar.update(self.recorder.finish)
-        bar.close()
-        return self.recorder.trace(self.requests, self.tick_s, tuple(limits.block_size for limits in self.limits))
+                pass
+        return self.recorder.record(self.requests, self.tick_s, tuple(limits.block_size for limits in self.limits))
 
     def _arrive(self, request: Request) -> None:
         """Send a request to a replica, or away if it can never be served there."""
@@ -135,7 +109,7 @@ class Cluster:
             self._set_deadline(request, replica)
         replica.arrive(request)
 
-    def _set_deadline(self, request: Request, replica: Replica) -> None:
+    def _set_deadline(self, request: Request, replica: Instance) -> None:
         assert self.timeout is not None
         if not self.deadlines:
             self.clock.set(self.deadline, request.arrived + self.timeout)

@@ -8,9 +8,9 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from simulator.engine.branches import NOTHING, Branches
 from simulator.engine.clock import Alarm, Clock
-from simulator.engine.durations import Ticks
+from simulator.engine.instance.durations import Ticks
+from simulator.engine.kv.prefix_tree import NOTHING, PrefixTree
 from simulator.engine.request import Request
 from simulator.errors import SimulatorError
 from simulator.spec import Count, NonNegative, Positive, spec
@@ -26,7 +26,7 @@ class OpenLoop:
 
     timeout_s: Positive | None = None
 
-    def feed(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+    def feed(self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send) -> Feed:
         """What sends the requests."""
         return OpenFeed(requests, branches, clock, ticks, send)
 
@@ -42,18 +42,18 @@ class ClosedLoop:
     think_s: NonNegative = 0.0
     timeout_s: Positive | None = None
 
-    def feed(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> Feed:
+    def feed(self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send) -> Feed:
         """What sends the requests."""
         return ClosedFeed(requests, branches, clock, ticks, send, self)
 
 
-Source = OpenLoop | ClosedLoop
+Load = OpenLoop | ClosedLoop
 
 
 class Feed:
     """Makes requests of columns and sends each when its time comes; later turns come after the turn before."""
 
-    def __init__(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send) -> None:
+    def __init__(self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send) -> None:
         self.requests, self.branches, self.clock, self.ticks, self.send = requests, branches, clock, ticks, send
         self.thinks = None if requests.think_s is None else array("d", ticks(requests.think_s))
         self.followers: dict[int, list[int]] = {}
@@ -86,7 +86,7 @@ class Feed:
         self.clock.set(Alarm(self.clock, index, self._send_now), self.clock.now + think)
 
     def _send_now(self, alarm: Alarm) -> None:
-        index, columns = alarm.rank, self.requests
+        index, columns = alarm.turn, self.requests
         priority = 0 if columns.priority is None else columns.priority.item(index)
         prompt, output = columns.prompt_tokens.item(index), columns.output_tokens.item(index)
         self.send(Request(index, prompt, output, alarm.when, priority, self.branches.path(index)))
@@ -105,7 +105,7 @@ class OpenFeed(Feed):
         """Send the request that arrives now, if there is one, after the alarm is set for the next."""
         arriving, self.upcoming = self.upcoming, next(self.coming, None)
         if self.upcoming is not None:
-            alarm.rank = self.upcoming.index
+            alarm.turn = self.upcoming.index
             self.clock.set(alarm, self.upcoming.arrived)
         if arriving is not None:
             self.send(arriving)
@@ -123,7 +123,9 @@ class OpenFeed(Feed):
 class ClosedFeed(Feed):
     """Users who each send the next first turn when they have no later turn of their own to send."""
 
-    def __init__(self, requests: Requests, branches: Branches, clock: Clock, ticks: Ticks, send: Send, loop: ClosedLoop) -> None:
+    def __init__(
+        self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send, loop: ClosedLoop
+    ) -> None:
         super().__init__(requests, branches, clock, ticks, send)
         self.loop = loop
         if any(len(turns) > 1 for turns in self.followers.values()):

@@ -7,9 +7,9 @@ import pytest
 from by_hand import ONE_SECOND, asked, limits, served, step_time
 from pydantic import ValidationError
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import KvGroup
-from simulator.engine.source import ClosedLoop
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import KvGroup
+from simulator.engine.serve import serve
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.step import Window
 
@@ -42,7 +42,7 @@ def test_arrivals_out_of_order_are_refused_unless_a_closed_loop_ignores_them():
     disordered = asked((0, 4, 1), (5, 4, 1), (3, 4, 1))
     with pytest.raises(SimulatorError, match="request 2 comes before the one ahead of it"):
         served(disordered, limits())
-    assert len(served(disordered, limits(), source=ClosedLoop(concurrency=1))) == 3
+    assert len(served(disordered, limits(), load=ClosedLoop(concurrency=1))) == 3
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])

@@ -10,8 +10,8 @@ hit.
 Source: vLLM vllm/v1/core/kv_cache_manager.py `get_computed_blocks`, `allocate_slots`; block_pool.py `cache_full_blocks`,
 `get_new_blocks`, `touch`, `free_blocks`; sched/async_scheduler.py `_update_request_with_output`.
 
-Three things make it quick and keep it exact. Contents are places on branches (branches.py), so a prefix of hundreds of blocks is
-a few numbers. Blocks that were filled together are one extent, split where a later prompt departs from it. And what nobody can
+Three things make it quick and keep it exact. Contents are places on branches (prefix_tree.py), so a prefix of hundreds of blocks
+is a few numbers. Blocks that were filled together are one run, split where a later prompt departs from it. And what nobody can
 see yet is put off: blocks that decoding fills are registered only when somebody could find them, when the request that fills them
 lets go of its blocks or another one comes along the same branches (`growing`); what free blocks hold is forgotten only before the
 next look (`taken`). Only where two are about to fill the same content (`contested`) must every step be looked at.
@@ -23,31 +23,31 @@ import sys
 from collections.abc import Sequence
 from operator import attrgetter
 
-from simulator.engine.branches import Branch, Path, branch_at, pieces
-from simulator.engine.extents import Extent, FreeQueue
+from simulator.engine.kv.block_runs import BlockRun, FreeQueue
+from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
 from simulator.engine.request import Request
 
-_NONE: Sequence[Extent] = ()
+_NONE: Sequence[BlockRun] = ()
 _registered = attrgetter("registered")
 
 
 class PrefixCache:
     """What the KV blocks of one replica hold. How many are free is the scheduler's to know.
 
-    `extents` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
+    `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
     `taken` free blocks were handed out since the queue was last looked at.
     """
 
-    __slots__ = ("block_size", "contested", "extents", "found", "growing", "idle", "lag", "may_grow", "queue", "taken")
+    __slots__ = ("async_scheduling", "block_size", "contested", "found", "growing", "idle", "may_grow", "queue", "runs", "taken")
 
-    def __init__(self, blocks: int, block_size: int, *, lag: bool) -> None:
+    def __init__(self, blocks: int, block_size: int, *, async_scheduling: bool) -> None:
         self.block_size = block_size
-        self.lag = int(lag)
+        self.async_scheduling = int(async_scheduling)
         self.queue = FreeQueue(blocks)
-        self.extents: dict[Branch, list[Extent]] = {}
+        self.runs: dict[Branch, list[BlockRun]] = {}
         self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
-        self.found: list[tuple[Extent, int, int]] = []
+        self.found: list[tuple[BlockRun, int, int]] = []
         self.taken = self.idle = 0
         self.may_grow = False
 
@@ -67,27 +67,27 @@ class PrefixCache:
         return hits
 
     def _find(self, path: Path, most: int) -> int:
-        """Find the extents of the longest known prefix of at most `most` blocks, and how many blocks it has."""
+        """Find the runs of the longest known prefix of at most `most` blocks, and how many blocks it has."""
         self.found = found = self._known_prefix(path, most)
-        self.idle = sum(end - first for extent, first, end in found if not extent.users)
+        self.idle = sum(end - first for run, first, end in found if not run.users)
         return found[-1][2] if found else 0
 
-    def _known_prefix(self, path: Path, most: int) -> list[tuple[Extent, int, int]]:
-        found: list[tuple[Extent, int, int]] = []
+    def _known_prefix(self, path: Path, most: int) -> list[tuple[BlockRun, int, int]]:
+        found: list[tuple[BlockRun, int, int]] = []
         at = 0
         for branch, upto in path:
-            extents, upto = self.extents.get(branch, _NONE), min(upto, most)
+            runs, upto = self.runs.get(branch, _NONE), min(upto, most)
             while at < upto:
                 end = upto
-                for extent in extents:
-                    if extent.first <= at < extent.end:
+                for run in runs:
+                    if run.first <= at < run.end:
                         break
-                    if at < extent.first < end:
-                        end = extent.first
+                    if at < run.first < end:
+                        end = run.first
                 else:
                     return found
-                end = min(end, extent.end)
-                found.append((extent, at, end))
+                end = min(end, run.end)
+                found.append((run, at, end))
                 at = end
         return found
 
@@ -111,8 +111,8 @@ class PrefixCache:
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
         held = []
-        for extent, first, end in reversed(self.found):
-            part = extent if first == extent.first else self._split(extent, first)
+        for run, first, end in reversed(self.found):
+            part = run if first == run.first else self._split(run, first)
             if end < part.end:
                 self._split(part, end)
             if not part.users:
@@ -136,18 +136,18 @@ class PrefixCache:
         self._enter(request, start, end)
 
     def _enter(self, request: Request, start: int, end: int) -> None:
-        """Let a request's blocks be found, as extents of its own or the continuation of the last that only it holds."""
+        """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
         held = request.held
         for branch, first, upto in pieces(request.path, start, end):
-            extents = self.extents.setdefault(branch, [])
+            runs = self.runs.setdefault(branch, [])
             last = held[-1][0] if held else None
-            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, extents):
+            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, runs):
                 last.end = upto
                 held[-1] = (last, upto)
             else:
-                extent = Extent(branch, first, upto, users=1)
-                extents.append(extent)
-                held.append((extent, upto))
+                run = BlockRun(branch, first, upto, users=1)
+                runs.append(run)
+                held.append((run, upto))
         request.registered = end
 
     def grow(self, request: Request, step: int) -> None:
@@ -182,7 +182,7 @@ class PrefixCache:
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
         computes = grower.order < order and not (grower.stalled or grower.leaving)
-        tokens = step + grower.offset + computes - self.lag
+        tokens = step + grower.offset + computes - self.async_scheduling
         if min(tokens // self.block_size, grower.named) <= grower.registered:
             return False
         self._stop_growing(grower)
@@ -209,8 +209,8 @@ class PrefixCache:
                 self.contested.remove(request)
         freed = blocks - request.registered
         self.queue.append_blocks(freed)
-        for extent, end in reversed(request.held):
-            for part in reversed(extent.parts(end)):
+        for run, end in reversed(request.held):
+            for part in reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)
@@ -223,37 +223,37 @@ class PrefixCache:
         """Forget what the free blocks held that were taken: the next in the queue."""
         queue, blocks = self.queue, self.taken
         while blocks:
-            extent = queue.next
-            left = max(extent.end - blocks, extent.first)
-            blocks -= extent.end - left
-            extent.end = left
-            if left == extent.first:
-                queue.remove(extent)
-                if extent.branch is not None:
-                    self._remove(extent, extent.branch)
+            run = queue.next
+            left = max(run.end - blocks, run.first)
+            blocks -= run.end - left
+            run.end = left
+            if left == run.first:
+                queue.remove(run)
+                if run.branch is not None:
+                    self._remove(run, run.branch)
         self.taken = 0
 
-    def _remove(self, extent: Extent, branch: Branch) -> None:
-        extents = self.extents[branch]
-        extents.remove(extent)
-        if not extents:
-            del self.extents[branch]
+    def _remove(self, run: BlockRun, branch: Branch) -> None:
+        runs = self.runs[branch]
+        runs.remove(run)
+        if not runs:
+            del self.runs[branch]
 
-    def _split(self, extent: Extent, at: int) -> Extent:
-        """Cut an extent in two; gives the rear part, which is used again first if it is free."""
-        assert extent.branch is not None
-        rear = Extent(extent.branch, at, extent.end, extent.users, extent.rear)
-        if not extent.users:
-            self.queue.insert(rear, extent)
-        extents = self.extents[extent.branch]
-        extents.insert(extents.index(extent) + 1, rear)
-        extent.rear, extent.end = rear, at
+    def _split(self, run: BlockRun, at: int) -> BlockRun:
+        """Cut a run in two; gives the rear part, which is used again first if it is free."""
+        assert run.branch is not None
+        rear = BlockRun(run.branch, at, run.end, run.users, run.rear)
+        if not run.users:
+            self.queue.insert(rear, run)
+        runs = self.runs[run.branch]
+        runs.insert(runs.index(run) + 1, rear)
+        run.rear, run.end = rear, at
         return rear
 
 
-def _only_one_up_to(end: int, last: Extent, extents: Sequence[Extent]) -> bool:
-    """Whether one request alone holds `last`, and none of these extents has what follows it, up to block `end`."""
-    return last.users == 1 and all(other.end <= last.end or end <= other.first for other in extents)
+def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
+    """Whether one request alone holds `last`, and none of these runs has what follows it, up to block `end`."""
+    return last.users == 1 and all(other.end <= last.end or end <= other.first for other in runs)
 
 
 def _rivals(one: Request, other: Request) -> bool:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.engine.branches import Branch, branch_at
+from simulator.engine.kv.prefix_tree import Branch, branch_at
 from simulator.engine.request import Request
 
 Key = tuple[Branch | None, int, int]
@@ -30,15 +30,15 @@ class Block:
 Found = list[list[Block | None]]
 
 
-class BlockCache:
+class GroupedCache:
     """The KV blocks of one replica; `windows` has an entry a group, None for one without."""
 
-    __slots__ = ("block_size", "contested", "found", "idle", "lag", "may_grow", "present", "queue", "windows")
+    __slots__ = ("async_scheduling", "block_size", "contested", "found", "idle", "may_grow", "present", "queue", "windows")
 
-    def __init__(self, blocks: int, block_size: int, windows: Sequence[int | None], *, lag: bool) -> None:
+    def __init__(self, blocks: int, block_size: int, windows: Sequence[int | None], *, async_scheduling: bool) -> None:
         self.block_size = block_size
         self.windows = tuple(windows)
-        self.lag = int(lag)
+        self.async_scheduling = int(async_scheduling)
         self.queue: OrderedDict[Block, None] = OrderedDict.fromkeys(Block() for _ in range(blocks))
         self.present: dict[Key, list[Block]] = {}
         self.found: Found = []

@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from simulator.engine.request import Request
 
 
-def rank(request: Request) -> tuple[int, float, int]:
+def priority_key(request: Request) -> tuple[int, float, int]:
     """What is smaller goes first, and is preempted last."""
     return request.priority, request.arrived, request.index
 
@@ -30,7 +30,7 @@ class PriorityQueue:
 
     def append(self, request: Request) -> None:
         """Let a request wait."""
-        heappush(self.heap, (*rank(request), request))
+        heappush(self.heap, (*priority_key(request), request))
 
     appendleft = append
 
@@ -40,5 +40,5 @@ class PriorityQueue:
 
     def remove(self, request: Request) -> None:
         """Take out one."""
-        self.heap.remove((*rank(request), request))
+        self.heap.remove((*priority_key(request), request))
         heapify(self.heap)

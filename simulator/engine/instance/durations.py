@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.engine.limits import Limits
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 
@@ -42,7 +42,7 @@ class Durations:
         "windows",
     )
 
-    def __init__(self, step_time: StepTime, limits: Limits, ticks: Ticks) -> None:
+    def __init__(self, step_time: StepTime, limits: SchedulerConfig, ticks: Ticks) -> None:
         _check(step_time, limits)
         self.tokens: list[float] = ticks(step_time.tokens[: limits.max_num_batched_tokens + 1])
         self.sampled: list[float] = ticks(step_time.sampled[: limits.max_num_seqs + 1])
@@ -56,7 +56,7 @@ class Durations:
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
 
 
-def _check(step_time: StepTime, limits: Limits) -> None:
+def _check(step_time: StepTime, limits: SchedulerConfig) -> None:
     """Raise SimulatorError unless every step that the limits allow has a finite time, 0 or more."""
     tables = (("tokens", step_time.tokens, limits.max_num_batched_tokens), ("sampled", step_time.sampled, limits.max_num_seqs))
     for name, table, most in tables:

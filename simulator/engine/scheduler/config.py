@@ -23,7 +23,7 @@ class KvGroup:
 
 
 @spec
-class Limits:
+class SchedulerConfig:
     """What one replica may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
 
     `kv_blocks`: those a request can get, one fewer than num_gpu_blocks, as vLLM keeps a null block. `reserve_full_prompt`: a
