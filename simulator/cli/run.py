@@ -99,14 +99,13 @@ def _print_json(results: list[RunResult]) -> None:
 
 
 def _show(result: RunResult, folder: Path | None) -> None:
-    from rich.console import Console
-
+    from simulator.cli.console import console
     from simulator.report.text import terminal
 
-    console = Console(emoji=False)
-    console.print(terminal(result))
+    out = console()
+    out.print(terminal(result))
     if folder is not None:
-        console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True)
 
 
 def check(

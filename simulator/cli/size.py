@@ -133,14 +133,14 @@ def _finite(value: float) -> float | None:
 
 
 def _print(sizing: Sizing, months: float) -> None:
-    from rich.console import Console
+    from simulator.cli.console import console
 
-    console = Console()
+    out = console()
     if sizing.fitting:
-        console.print(_table(sizing))
+        out.print(_table(sizing))
     lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
     for line in [*_sentences(sizing, months), *lost]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _table(sizing: Sizing) -> Any:
