@@ -16,8 +16,9 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.planning.ceiling import ceiling
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Scenario, load
-from simulator.simulation import Bound, bind
+from simulator.server import DoesNotStart, Server
 from simulator.workload.continuous import LogNormal
 from simulator.workload.lengths import Fixed
 from simulator.workload.prefixes import SharedPrefix
@@ -29,6 +30,7 @@ from simulator.workload.workload import Workload
 CHAT_FILE = Path(__file__).with_name("chat.yaml")
 SEED = 1
 CHAT, REPLICAS = "chat at 70 % load", "16 replicas, least outstanding"
+WINDOWS = "shared prompt, sliding windows"
 LONG, STARVED, TURNS = "long outputs, mean 2,000", "KV-starved", "prefix-cached multi-turn"
 IN_TURN = RoundRobin()
 _RATE_SAMPLE = 20_000
@@ -61,18 +63,30 @@ class Case:
 
 
 @cache
-def bound_chat() -> tuple[Scenario, Bound]:
-    """The scenario in chat.yaml, and its deployment."""
+def planned_chat(model: str | None = None) -> tuple[Scenario, Server]:
+    """The scenario in chat.yaml, and the server of its deployment; of another model if one is given."""
     scenario = load(CHAT_FILE)
-    return scenario, bind(scenario, scenario.deployments[0])
+    if model is not None:
+        scenario = replace(scenario, model=model)
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    if isinstance(fleet, DoesNotStart):
+        raise SystemExit(f"{CHAT_FILE}: {fleet.reason}")
+    return scenario, fleet.server
+
+
+def windows() -> Case:
+    """A model of which half the layers have sliding windows: two layer groups, each with KV blocks of its own."""
+    return replace(_case("gpt-oss-120b"), name=WINDOWS)
 
 
 def chat() -> Case:
     """Chat at 70 % of what the deployment carries."""
-    scenario, bound = bound_chat()
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=15_000, oracle_requests=400)
-    return _at_load(case, 0.7)
+    return _at_load(_case(), 0.7)
+
+
+def _case(model: str | None = None) -> Case:
+    scenario, server = planned_chat(model)
+    return Case(CHAT, scenario.workload, server.step_time, server.limits, requests=15_000, oracle_requests=400)
 
 
 def cases() -> Iterator[Case]:
@@ -87,6 +101,8 @@ def cases() -> Iterator[Case]:
     yield _short_outputs(plain)
     yield _kv_starved(plain)
     yield _conversations(plain)
+    yield _shared_prompt(replace(plain, name="shared prompt"))
+    yield _shared_prompt(windows())
 
 
 def _long_outputs(plain: Case) -> Case:
@@ -123,6 +139,14 @@ def _conversations(plain: Case) -> Case:
     workload = replace(plain.workload, prompt=question, sessions=sessions, prefix=prefix)
     limits = replace(plain.limits, enable_prefix_caching=True)
     return _at_load(replace(plain, name=TURNS, workload=workload, limits=limits, requests=15_000, oracle_requests=60), 0.7)
+
+
+def _shared_prompt(case: Case) -> Case:
+    """A system prompt of 4,000 tokens before all that is asked, at half of what is carried without prefix hits."""
+    prefix = SharedPrefix(num_groups=1, system_prompt_len=Fixed(tokens=4000))
+    workload = replace(case.workload, prompt=LogNormal(mean=300, p95=900, min=16, max=2048), prefix=prefix)
+    limits = replace(case.limits, enable_prefix_caching=True)
+    return _at_load(replace(case, workload=workload, limits=limits, requests=5_000, oracle_requests=20), 0.5)
 
 
 def _at_load(case: Case, load: float) -> Case:

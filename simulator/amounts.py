@@ -1,8 +1,13 @@
-"""Amounts in words: numbers that people read, and counts with their nouns."""
+"""Amounts in words: numbers that people read, counts with their nouns, and names as they were written."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 _READABLE = 1e15
+_MARKS = re.compile(r"[\\`*_{}\[\]<>|#~&]")
+_LISTED = re.compile(r"^(\d*)([-+=.)](?=[-=\s]|$))")  # what starts a list or is a rule
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -31,3 +36,29 @@ def plural(count: int, word: str) -> str:
     ('1 GPU', '4 GPUs', '1,200 requests')
     """
     return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Text from outside in one line: what cannot be printed is spelled out, but for what `keep` has.
+
+    >>> print(visible("H100 [fp8]"), visible("a\x1b[31mb\n"))
+    H100 [fp8] a\x1b[31mb\n
+    """
+    return "".join(c if _is_shown(c) or c in keep else _spelled(c) for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def as_markdown(text: str) -> str:
+    r"""Text from outside in one line that Markdown shows as it was written.
+
+    >>> print(as_markdown("a|b [c](d) `e`"))
+    a\|b \[c\](d) \`e\`
+    """
+    return _LISTED.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", visible(" ".join(text.split()))))

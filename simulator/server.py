@@ -1,22 +1,27 @@
-"""The one binder: engine arguments become a memory plan, a step time and the scheduler's limits."""
+"""The one binder: engine arguments become a memory plan, a step time and the scheduler's limits; servers become a fleet."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.load import Load, OpenLoop
+from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
+from simulator.workload.requests import Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,63 @@ def plan_server(
         factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
         step_time = calibrated.apply(step_time, factors)
     return Server(plan, target, step_time, _limits(plan.args, plan))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """Equal instances of a server behind a router, as they are simulated."""
+
+    server: Server
+    instances: int = 1
+    router: Router = field(default_factory=RoundRobin)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all its instances."""
+        return self.instances * self.server.plan.gpus_per_replica
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """The pools that requests go through, all of which start."""
+
+    pools: tuple[PoolPlan, ...]
+
+    @property
+    def pool(self) -> PoolPlan:
+        """Its only pool: `plan_fleet` refuses several."""
+        (only,) = self.pools
+        return only
+
+    @property
+    def server(self) -> Server:
+        """What each instance of its only pool is."""
+        return self.pool.server
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The memory plan of that server."""
+        return self.server.plan
+
+    @property
+    def instances(self) -> int:
+        """Engines of all pools."""
+        return sum(pool.instances for pool in self.pools)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all pools."""
+        return sum(pool.gpus for pool in self.pools)
+
+    def with_instances(self, instances: int) -> FleetPlan:
+        """The fleet with so many instances in its only pool."""
+        return FleetPlan((replace(self.pool, instances=instances),))
+
+    def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
+        """Serve the requests, by default at their own times, and give the trace of it."""
+        pool = self.pool
+        engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
+        return serve(requests, engines, router=pool.router, load=source or OpenLoop(), seed=seed)
 
 
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:

@@ -10,6 +10,7 @@ from typing import Annotated, cast
 
 import typer
 
+from simulator.amounts import visible
 from simulator.cli.interrupts import INTERRUPTED, interruptible
 from simulator.errors import SimulatorError
 
@@ -106,7 +107,7 @@ def _code() -> int | str | None:
 def _refuse(problem: str) -> int:
     """Say what is wrong in one line, whatever is in the message."""
     if problem:
-        print("error:", "".join(c if c.isprintable() else " " for c in problem.strip()), file=sys.stderr)
+        print("error:", visible(" ".join(problem.strip().splitlines())), file=sys.stderr)
     return _REFUSED
 
 

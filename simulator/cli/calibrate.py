@@ -32,9 +32,8 @@ def calibrate(
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1)] = None,
 ) -> None:
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`."""
-    from rich.console import Console
-
     from simulator.catalog.engines import EngineArgs
+    from simulator.cli.console import console
     from simulator.errors import MeasurementError
     from simulator.latency.calibration import dump
     from simulator.validation.calibrate import calibrate as fit
@@ -49,11 +48,11 @@ def calibrate(
         out.write_text(dump(report.calibration), "utf-8")
     except OSError as problem:
         raise MeasurementError(f"{out}: cannot be written: {problem.strerror}") from None
-    console = Console()
-    console.print(_table(report))
+    printer = console()
+    printer.print(_table(report))
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):
-        console.print(line, highlight=False, markup=False)
-    console.print(f"wrote {out}", highlight=False, markup=False)
+        printer.print(line)
+    printer.print(f"wrote {out}")
 
 
 def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> MeasuredServer:

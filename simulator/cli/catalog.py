@@ -150,9 +150,9 @@ def _show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], entrie
 
         typer.echo(TypeAdapter(list[Any]).dump_json(list(entries), indent=2))
         return
-    from simulator.cli.console import console, widths
+    from simulator.cli.console import WIDE, console, widths
 
-    out, count = console(), len(head)
+    out, count = console(WIDE), len(head)
     while count > 1 and widths(_table(title, head[:count], rows)).minimum > out.width:
         count -= 1
     out.print(_table(title, head[:count], rows))

@@ -31,11 +31,11 @@ def compare(
 
         print(json.dumps([_data(d, names) for d in differences], indent=1))
         return
-    from rich.console import Console
+    from simulator.cli.console import console
 
-    console = Console()
+    out = console()
     for deployment in dict.fromkeys(d.deployment for d in differences):
-        console.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
+        out.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
 
 
 def _read(path: Path, seed: int | None) -> RunResult:

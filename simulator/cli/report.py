@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from simulator.amounts import visible
+
 
 class Format(StrEnum):
     """What a run can be written as."""
@@ -35,4 +37,4 @@ def report(
 
     found = read_run(run)
     for path in export(found, format_.value, out or run / _OWN[format_], force=force or out is None):
-        typer.echo(path)
+        typer.echo(visible(str(path)))

@@ -99,14 +99,13 @@ def _print_json(results: list[RunResult]) -> None:
 
 
 def _show(result: RunResult, folder: Path | None) -> None:
-    from rich.console import Console
-
+    from simulator.cli.console import console
     from simulator.report.text import terminal
 
-    console = Console(emoji=False)
-    console.print(terminal(result))
+    out = console()
+    out.print(terminal(result))
     if folder is not None:
-        console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True)
 
 
 def check(
@@ -116,13 +115,14 @@ def check(
 ) -> None:
     """Validate a scenario and show the memory plan of each deployment, without simulating."""
     from simulator.cli.memory_output import print_plans
+    from simulator.planning.fleet_plan import plan_fleet
     from simulator.planning.review import named
-    from simulator.simulation import bind
 
     scenarios = [scenario for _, scenario in _loaded(files, settings)]
     deployments = [(s, d) for s in scenarios for d in named(s.deployments)]
     names = [d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d in deployments]
-    print_plans([bind(scenario, deployment).plan for scenario, deployment in deployments], (), as_json, names)
+    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in deployments]
+    print_plans(plans, (), as_json, names)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

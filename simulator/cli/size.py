@@ -120,6 +120,7 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "price": c.price,
         "headroom": c.headroom,
         "capacity_per_s": c.capacity.value if c.capacity else None,
+        "recovers_below_per_s": c.recovers_below,
         "replicas_grown": c.grown,
         "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
         "why": c.why,
@@ -132,14 +133,14 @@ def _finite(value: float) -> float | None:
 
 
 def _print(sizing: Sizing, months: float) -> None:
-    from rich.console import Console
+    from simulator.cli.console import console
 
-    console = Console()
+    out = console()
     if sizing.fitting:
-        console.print(_table(sizing))
+        out.print(_table(sizing))
     lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
     for line in [*_sentences(sizing, months), *lost]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _table(sizing: Sizing) -> Any:
@@ -181,6 +182,9 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
     lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
     if best.unanswered:
         lines.append(f"{best.unanswered}.")
+    rate = sizing.scenario.workload.mean_rate()
+    if best.recovers_below is not None and rate is not None and rate > best.recovers_below:
+        lines.append(f"Once requests queue it recovers only below {number(best.recovers_below)} requests/s.")
     growth = sizing.ask.growth
     if growth > 1 and best.headroom is not None and best.headroom > 0:
         lasts = months * math.log1p(best.headroom) / math.log(growth)

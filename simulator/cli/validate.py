@@ -46,16 +46,16 @@ def validate(
 
         print(json.dumps(report(findings), indent=2))
         return
-    from simulator.cli.console import console as made
+    from simulator.cli.console import WIDE, console
 
-    console = made()
-    console.print(_groups(report(findings)["groups"]))
+    out = console(WIDE)
+    out.print(_groups(report(findings)["groups"]))
     if worst:
-        console.print(_worst(findings, worst))
+        out.print(_worst(findings, worst))
     for line in _skipped(findings):
-        console.print(line, highlight=False, markup=False)
+        out.print(line)
     for note in findings.notes:
-        console.print(note, highlight=False, markup=False)
+        out.print(note)
 
 
 def _skipped(findings: Findings) -> list[str]:

@@ -37,27 +37,27 @@ def _check_arrivals(requests: Requests) -> None:
         raise SimulatorError(f"requests: arrival_s must not decrease; request {at} comes before the one ahead of it")
 
 
-def most_tokens(limits: SchedulerConfig) -> int:
-    """The most prompt and output tokens of a request that a replica can serve: what fits in its KV blocks, alone."""
-    most = limits.max_model_len or sys.maxsize
-    if not limits.enable_chunked_prefill and limits.prefill_cap > limits.max_num_batched_tokens:
-        most = min(most, limits.max_num_batched_tokens + 1)
-    unbounded = limits.blocks_for(sys.maxsize) <= limits.kv_blocks
-    if unbounded or (most < sys.maxsize and limits.blocks_for(most - 1) <= limits.kv_blocks):
+def most_tokens(config: SchedulerConfig) -> int:
+    """The most prompt and output tokens of a request that an instance can serve: what fits in its KV blocks, alone."""
+    most = config.max_model_len or sys.maxsize
+    if not config.enable_chunked_prefill and config.prefill_cap > config.max_num_batched_tokens:
+        most = min(most, config.max_num_batched_tokens + 1)
+    unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
+    if unbounded or (most < sys.maxsize and config.blocks_for(most - 1) <= config.kv_blocks):
         return most
-    fits, too_many = 0, min(most, limits.kv_blocks * limits.block_size + 2)
+    fits, too_many = 0, min(most, config.kv_blocks * config.block_size + 2)
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        fits, too_many = (middle, too_many) if limits.blocks_for(middle - 1) <= limits.kv_blocks else (fits, middle)
+        fits, too_many = (middle, too_many) if config.blocks_for(middle - 1) <= config.kv_blocks else (fits, middle)
     return fits
 
 
-def never_answered(requests: Requests, limits: SchedulerConfig) -> Bools:
-    """Which requests such a replica refuses at the door, or will never be sent, because it refuses a turn before them.
+def never_answered(requests: Requests, config: SchedulerConfig) -> Bools:
+    """Which requests such a instance refuses at the door, or will never be sent, because it refuses a turn before them.
 
     Shape (n,).
     """
-    refused = requests.prompt_tokens + requests.output_tokens > most_tokens(limits)
+    refused = requests.prompt_tokens + requests.output_tokens > most_tokens(config)
     if requests.previous is None:
         return refused
     lost, later = refused, requests.previous >= 0
@@ -66,11 +66,11 @@ def never_answered(requests: Requests, limits: SchedulerConfig) -> Bools:
     return lost
 
 
-def why_never(request: Request, limits: SchedulerConfig) -> str:
-    """Why a replica can never serve a request of more than `most_tokens`."""
+def why_never(request: Request, config: SchedulerConfig) -> str:
+    """Why an instance can never serve a request of more than `most_tokens`."""
     total = request.prompt + request.output
-    if limits.max_model_len is not None and total > limits.max_model_len:
-        return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={limits.max_model_len}"
-    if limits.blocks_for(total - 1) > limits.kv_blocks:
-        return f"{total - 1} tokens exceed the {limits.kv_blocks} KV blocks of {limits.block_size} tokens"
-    return f"{total - 1} tokens exceed max_num_batched_tokens={limits.max_num_batched_tokens} without chunked prefill"
+    if config.max_model_len is not None and total > config.max_model_len:
+        return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
+    if config.blocks_for(total - 1) > config.kv_blocks:
+        return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
+    return f"{total - 1} tokens exceed max_num_batched_tokens={config.max_num_batched_tokens} without chunked prefill"

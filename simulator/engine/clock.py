@@ -15,7 +15,7 @@ class Alarm(simpy.Event):
     """An event that runs `action` when the clock reaches it, and can then be set again; setting it anew replaces an earlier time.
 
     Of the alarms of one instant the one with the smallest `turn` goes first: arrivals by index, then the ends of steps by
-    number of the replica, then time-outs. What one of them causes at the same instant comes next, whatever its turn.
+    number of the instance, then time-outs. What one of them causes at the same instant comes next, whatever its turn.
     """
 
     __slots__ = ("action", "number", "turn", "when")
@@ -63,7 +63,8 @@ class Clock(simpy.Environment):
                 heappush(queue, (self._now, turn, number, event))
                 self.step()
             elif number == event.number:
-                event.action(event)
+                action = event.action
+                action(event)
         return True
 
     def reach(self, when: float, turn: int) -> None:

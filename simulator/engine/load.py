@@ -108,7 +108,8 @@ class OpenFeed(Feed):
             alarm.turn = self.upcoming.index
             self.clock.set(alarm, self.upcoming.arrived)
         if arriving is not None:
-            self.send(arriving)
+            send = self.send
+            send(arriving)
 
     def _batches(self) -> Iterator[Iterator[Request]]:
         columns, path = self.requests, self.branches.path

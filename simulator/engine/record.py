@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.engine.instance.stretch import Stretch
 from simulator.engine.request import Request
 from simulator.workload.requests import Requests
 
@@ -107,10 +108,13 @@ class Recorder:
             self.gaps.append(now - request.token_at)
             request.token_at = None
 
+    def has_left(self, request: Request) -> bool:
+        """Whether a request finished or failed."""
+        return bool(self.failed[request.index]) or not math.isnan(self.finish[request.index])
+
     def fail(self, request: Request, now: float, status: np.int8) -> None:
         """Write that a request left the system without having finished."""
         index = request.index
-        request.left = True
         self.left[index] = now
         self.failed[index] = int(status)
         self.preemptions[index] = request.preemptions
@@ -139,7 +143,7 @@ class Recorder:
         planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
         ended = _joined([np.frombuffer(log.ended, _ENDED) for log in self.logs])
         steps = ended["steps"].astype(np.int64)
-        end = planned["start_s"] + (steps * planned["base_s"] + planned["slope_s"] * (steps * (steps - 1) // 2))
+        end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
         rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
         columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
         columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}

@@ -26,7 +26,7 @@ def serve(
     seed: int = 0,
     tick_s: float | None = None,
 ) -> RunRecord:
-    """Serve `requests` on `replicas` and give the record of it.
+    """Serve `requests` on `replicas`, an instance each, and give the record of it.
 
     Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many seconds and the simulation
     counts ticks in integers, so equal means equal. `seed` is for routers that draw. Raises SimulatorError for columns or step

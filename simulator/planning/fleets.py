@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from simulator.planning.loads import copies
 from simulator.planning.measured import Measured, measured
 from simulator.scenario import Scenario
-from simulator.simulation import Bound
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 
 LARGEST = 16
@@ -31,13 +30,13 @@ class Fleet:
     arrivals are spread over fewer, so they come less evenly to each, and fewer caches hold the prefixes that prompts share.
     """
 
-    whole: Bound
-    part: Bound
+    whole: FleetPlan
+    part: FleetPlan
 
     @property
     def times(self) -> float:
         """How many times the part the whole is."""
-        return copies(self.whole) / copies(self.part)
+        return self.whole.instances / self.part.instances
 
     def measured(self, scenario: Scenario, requests: Requests) -> Measured:
         """The part under its share of the traffic, with the amounts that add up over replicas those of the whole."""
@@ -49,23 +48,20 @@ class Fleet:
         """What was not simulated as a whole, in words; nothing where all of it was."""
         if self.part is self.whole:
             return []
-        few, all_ = copies(self.part), copies(self.whole)
+        few, all_ = self.part.instances, self.whole.instances
         note = (
             f"curve and SLO capacity come from {few:,} of the {all_:,} replicas at their share of each rate: latencies are those "
             f"of the {few:,}, rates, throughput and running requests are times {self.times:,.4g}; the traffic asked for is "
             f"simulated on all {all_:,}"
         )
-        assert self.whole.limits is not None
-        shared = requests.hashes is not None and self.whole.limits.enable_prefix_caching
+        shared = requests.hashes is not None and self.whole.server.limits.enable_prefix_caching
         return [
             f"{note}; prefix hits are those of {few:,} caches, which can be more than {all_:,} would have" if shared else note
         ]
 
 
-def fleet(bound: Bound, largest: int = LARGEST) -> Fleet:
-    """The deployment as a fleet, at most `largest` copies of it to be simulated, and at least one replica."""
-    deployment = bound.deployment
-    replicas = max(1, largest // deployment.data_parallel_size)
-    if deployment.replicas <= replicas:
-        return Fleet(bound, bound)
-    return Fleet(bound, dataclasses.replace(bound, deployment=dataclasses.replace(deployment, replicas=replicas)))
+def fleet(whole: FleetPlan, largest: int = LARGEST) -> Fleet:
+    """The fleet, at most `largest` copies of it to be simulated, and at least one replica with its data-parallel copies."""
+    each = whole.plan.args.data_parallel_size
+    part = max(1, largest // each) * each
+    return Fleet(whole, whole if whole.instances <= part else whole.with_instances(part))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.amounts import as_markdown, visible
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
@@ -55,23 +56,25 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
     """The checks as JUnit XML, one test case each."""
     from xml.etree import ElementTree
 
+    suite = visible(suite)
     failures = sum(not check.passed for check in checks)
     root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
     cases = ElementTree.SubElement(root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0")
     for check in checks:
-        case = ElementTree.SubElement(cases, "testcase", classname=suite, name=check.name)
+        case = ElementTree.SubElement(cases, "testcase", classname=suite, name=visible(check.name))
+        message = visible(check.message, keep="\n")
         if check.passed:
-            ElementTree.SubElement(case, "system-out").text = check.message
+            ElementTree.SubElement(case, "system-out").text = message
         else:
-            ElementTree.SubElement(case, "failure", message=check.message).text = check.message
+            ElementTree.SubElement(case, "failure", message=message).text = message
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def github_summary(title: str, checks: Sequence[Check]) -> str:
     """The checks as the Markdown that GitHub shows on the page of a workflow run."""
-    rows = [f"| {'✅' if c.passed else '❌'} | {_cell(c.name)} | {_cell(c.message)} |" for c in checks]
-    return "\n".join([f"## {title}", "", "| | check | result |", "|---|---|---|", *rows, ""])
+    rows = [f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |" for c in checks]
+    return "\n".join([f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""])
 
 
 def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool) -> None:
@@ -103,7 +106,3 @@ def check_outputs(junit_file: Path | None, github: bool) -> None:
             raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
         raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

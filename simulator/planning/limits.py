@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.amounts import number, plural
-from simulator.planning.capacity import Standing, queueing_point, slo_capacity
+from simulator.amounts import plural
+from simulator.planning.agreement import Agreed, agreed, varying
+from simulator.planning.capacity import Flow, Standing, Turn, queueing_point, slo_capacity
 from simulator.planning.ceiling import Ceiling
 from simulator.planning.costs import usd_per
+from simulator.planning.fleet_plan import source_of
 from simulator.planning.fleets import Fleet, fleet
-from simulator.planning.loads import CHECK, STATIONARY, WHOLE, answered_by, at_rate, copies, flows, full_server
-from simulator.planning.measured import Measured, curve_point, measured, overloaded, standing
+from simulator.planning.loads import CHECK, STATIONARY, WHOLE, Start, answered_by, at_rate, flows, full_server
+from simulator.planning.measured import Measured, curve_point, measured, rejudged, standing
 from simulator.planning.replicas import worst_miss
 from simulator.planning.saturation import saturating_concurrency
 from simulator.results.outcome import Cost, DeploymentResult, Estimate, OomPoint
-from simulator.results.steadiness import MOSTLY
 from simulator.scenario import Scenario
-from simulator.simulation import Bound, source_of
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 
@@ -50,69 +52,79 @@ class _Rates:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none."""
+    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none. With a backlog it
+    recovers only below `recovers_below`, None where it does wherever it keeps up."""
 
     queueing: Estimate
     slo: Estimate | None
+    recovers_below: float | None
 
 
-def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
+def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
-    full, many = full_server(bound, requests), fleet(bound)
+    full, many = full_server(plan.server, requests), fleet(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
-    queueing = _queueing(scenario, bound, full, CHECK)
-    return Capacity(queueing, slo_capacity(rates.standing, queueing) if scenario.promises else None)
+    turn = _queueing(scenario, plan, full, CHECK)
+    slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
+    return Capacity(turn.estimate, slo, turn.recovers_below)
 
 
 def with_limits(
-    scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
+    scenario: Scenario, plan: FleetPlan, result: DeploymentResult, run: Measured, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
-    full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
-    queueing = _queueing(scenario, bound, full, 1.0)
+    full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
+    turn = _queueing(scenario, plan, full, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
-    grid = [share * queueing.value for share in CURVE]
-    for rate in grid:
-        rates.at(rate)
+    if demand is not None:
+        told = _agreed(scenario, plan, full, demand, run, turn)
+        rates.seen[demand], turn = told.run, told.turn
+        result = _told(result, told)
+    queueing = turn.estimate
+    for share in CURVE:
+        rates.at(share * queueing.value)
     tried = [rate for rate in rates.seen if rate < queueing.value]
-    slo = slo_capacity(rates.standing, queueing, tried=tried) if scenario.promises else None
-    result = _settled(scenario, result, run, queueing)
+    slo = slo_capacity(rates.standing, queueing, tried=tried, demand=demand) if scenario.promises else None
     return dataclasses.replace(
         result,
         queueing_point=queueing,
+        recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
-        ceiling_per_s=full.requests_per_s * copies(bound),
+        ceiling_per_s=full.requests_per_s * plan.instances,
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
-        oom_point=_with_rates(bound, result.oom_point, rates.seen),
-        cost=_with_slo(result.cost, slo, bound, requests),
+        oom_point=_with_rates(plan, result.oom_point, rates.seen),
+        cost=_with_slo(result.cost, slo, plan, requests),
         notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
     )
 
 
-def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queueing: Estimate) -> DeploymentResult:
-    """The verdict where the run alone is too short for one and steady traffic is surely above, or below, the queueing point."""
-    demand, waits = scenario.workload.mean_rate(), run.steadiness.waiting_share
-    if demand is None or not _is_steady_traffic(scenario):
-        return result
-    point = f"the queueing point is {number(queueing.value)} requests/s"
-    if (judged := _judged(scenario, demand, run, queueing)) is not run:
-        reason = f"the backlog grows, which this run is too short to show: {point}"
-        cost = result.cost and dataclasses.replace(result.cost, usd_per_thousand_good_requests=None)
-        return dataclasses.replace(
-            result, verdict=judged.steadiness.verdict, reason=reason, metrics=judged.metrics, slo=judged.slo, cost=cost
-        )
-    if run.steadiness.verdict == "saturated" and waits <= MOSTLY and demand < queueing.low:
-        return dataclasses.replace(
-            result, verdict="stable", reason=f"it keeps up: {point}; requests wait for a place {waits:.0%} of the time"
-        )
-    return result
+def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, run: Measured, turn: Turn) -> Agreed:
+    """Verdict and queueing point at the demand, from the run and the search."""
+    if not _is_steady_traffic(scenario):
+        return varying(demand, run, turn)
+
+    def longer() -> Measured:
+        many = max(WHOLE, 2 * len(run.trace))
+        return measured(scenario, plan, at_rate(scenario.workload, demand, many, scenario.seed + 1))
+
+    return agreed(demand, run, turn, longer)
+
+
+def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
+    """The result with what was agreed on."""
+    run, cost = told.run, result.cost
+    verdict = run.steadiness.verdict
+    if cost and verdict == "overloaded":
+        cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
+    reason = told.reason or result.reason
+    return dataclasses.replace(result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, cost=cost)
 
 
 def _judged(scenario: Scenario, rate: float, run: Measured, queueing: Estimate) -> Measured:
     """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
     grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
-    return overloaded(run) if grows and run.steadiness.verdict != "overloaded" else run
+    return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
 
 
 def _is_steady_traffic(scenario: Scenario) -> bool:
@@ -137,15 +149,18 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
 def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
     """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
     fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
-    return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
+    return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
 
 
-def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> Estimate:
-    """The queueing point of one replica times their number; searched with a share of the usual requests."""
-    flow = flows(bound, scenario.workload, full, scenario.seed, share)
-    check = flows(bound, scenario.workload, full, scenario.seed, CHECK) if share > CHECK else flow
-    one, many = queueing_point(flow, full.requests_per_s, check=check), copies(bound)
-    return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
+def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests."""
+
+    def asked(share: float, start: Start) -> Callable[[float], Flow]:
+        return flows(plan, scenario.workload, full, scenario.seed, share, start)
+
+    flow = asked(share, "mixed")
+    check = asked(CHECK, "burst") if share > CHECK else flow
+    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(plan.instances)
 
 
 def _levels(scenario: Scenario, many: Fleet) -> float | None:
@@ -163,7 +178,7 @@ def _levels(scenario: Scenario, many: Fleet) -> float | None:
     return None if found is None else found * many.times
 
 
-def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
+def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None
@@ -173,24 +188,23 @@ def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured
         full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
         preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
         preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
-        next_limit=_next_limit(bound, point),
+        next_limit=_next_limit(plan, point),
     )
 
 
-def _next_limit(bound: Bound, point: OomPoint) -> str:
-    assert bound.limits is not None
-    seats = bound.limits.max_num_seqs * copies(bound)
+def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
+    seats = plan.server.limits.max_num_seqs * plan.instances
     memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
     places = f"max_num_seqs at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)
     return f"{first} binds first, then {then}"
 
 
-def _with_slo(found: Cost | None, slo: Estimate | None, bound: Bound, requests: Requests) -> Cost | None:
+def _with_slo(found: Cost | None, slo: Estimate | None, plan: FleetPlan, requests: Requests) -> Cost | None:
     """The cost of a token at the SLO capacity; of requests that get no answer there are no tokens."""
     if found is None or slo is None:
         return found
-    answered = answered_by(bound, requests)
+    answered = answered_by(plan.server, requests)
     output = float(answered.output_tokens.sum()) / len(requests)
     total = output + float(answered.prompt_tokens.sum()) / len(requests)
     return dataclasses.replace(

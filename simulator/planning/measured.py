@@ -13,16 +13,15 @@ from simulator.engine.load import Load
 from simulator.engine.record import RunRecord
 from simulator.latency.frontend import FrontEnd
 from simulator.planning.capacity import Standing
-from simulator.planning.loads import copies
 from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
 from simulator.results.outcome import CurvePoint, Verdict
 from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
-from simulator.results.steadiness import Steadiness, judge
+from simulator.results.steadiness import Steadiness, Steady, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
-from simulator.simulation import Bound, simulate
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo
 
@@ -48,19 +47,18 @@ class Measured:
         return "requests unanswered" if keeps_up and self.unanswered.too_many else self.steadiness.verdict
 
 
-def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> Measured:
-    """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
-    trace = simulate(bound, requests, source=source, seed=scenario.seed)
+def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> Measured:
+    """Serve the requests on a fleet, and say what came of it, as the scenario's client or engine sees it."""
+    trace = fleet.serve(requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
-        trace = _at_client(trace, copies(bound), scenario.frontend)
-    assert bound.limits is not None
+        trace = _at_client(trace, fleet.instances, scenario.frontend)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.sample(
         trace,
-        gpus=bound.deployment.gpus,
-        replicas=copies(bound),
-        kv_blocks=bound.limits.kv_blocks,
+        gpus=fleet.gpus,
+        replicas=fleet.instances,
+        kv_blocks=fleet.server.limits.kv_blocks,
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
@@ -91,13 +89,17 @@ def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord
     return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
-def overloaded(m: Measured) -> Measured:
-    """The run of a deployment whose backlog is known to grow, though the run is too short to show it: nothing of it is steady."""
+def rejudged(m: Measured, verdict: Steady) -> Measured:
+    """The run with a verdict that more than the run has shown: nothing of an overloaded one is steady."""
+    steady = verdict != "overloaded"
+    if steady == (m.steadiness.verdict != "overloaded"):
+        return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))
+    latencies = metrics.window_latencies(m.sample) if steady else None
     return dataclasses.replace(
         m,
-        steadiness=dataclasses.replace(m.steadiness, verdict="overloaded"),
-        metrics=metrics.measure(m.sample, steady=False),
-        slo=check_slo(m.sample.promises, None),
+        steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
+        metrics=metrics.measure(m.sample, steady=steady),
+        slo=check_slo(metrics.window_promises(m.sample), latencies),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from simulator.amounts import share
 from simulator.engine.admission import never_answered, why_never
 from simulator.engine.request import Request
 from simulator.planning.ceiling import Ceiling
-from simulator.planning.loads import at_rate, copies, full_server
+from simulator.planning.fleet_plan import plan_fleet, source_of
+from simulator.planning.loads import at_rate, full_server
 from simulator.planning.measured import Measured, measured, promised
 from simulator.results.answers import too_many
 from simulator.results.slo import SloCheck
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import Bound, bind, source_of
+from simulator.server import DoesNotStart, FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
@@ -54,8 +54,8 @@ class Fitting:
 
 def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
     """The fewest replicas, at most `most`, that keep up and meet the SLO, each number simulated with its router."""
-    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
-    if not one.starts:
+    one = plan_fleet(scenario, deployment.with_pool(replicas=1))
+    if isinstance(one, DoesNotStart):
         help_ = f"; would start with {one.plan.remedies[0].change}" if one.plan.remedies else ""
         return Fitting(None, None, f"does not start: {one.plan.reason}{help_}", math.inf)
     requests = sample(scenario.workload, scenario.seed)
@@ -73,25 +73,23 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
     return Fitting(today, grown, f"with {today - 1}, {miss.words}" if miss else "", unanswered=_lost(one, requests))
 
 
-def _refusal(scenario: Scenario, one: Bound, requests: Requests) -> Miss | None:
+def _refusal(scenario: Scenario, one: FleetPlan, requests: Requests) -> Miss | None:
     """That a deployment refuses too many of the requests, however many replicas it has; None where it does not."""
-    assert one.limits is not None, one.plan.reason
-    lost = never_answered(requests, one.limits)
+    lost = never_answered(requests, one.server.limits)
     if not too_many(lost, promised(scenario, requests)):
         return None
     return Miss(_lost(one, requests), math.inf)
 
 
-def _lost(one: Bound, requests: Requests) -> str:
+def _lost(one: FleetPlan, requests: Requests) -> str:
     """The requests that get no answer, in words; empty where all get one."""
-    assert one.limits is not None, one.plan.reason
-    lost = never_answered(requests, one.limits)
+    lost = never_answered(requests, one.server.limits)
     if not lost.any():
         return ""
     first = int(np.flatnonzero(lost)[0])
     asked = Request(first, requests.prompt_tokens.item(first), requests.output_tokens.item(first), 0.0)
     counted = f"{share(float(lost.mean()))} of the requests get no answer ({np.count_nonzero(lost):,} of {len(lost):,})"
-    return f"{counted}, the first because {why_never(asked, one.limits)}"
+    return f"{counted}, the first because {why_never(asked, one.server.limits)}"
 
 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
@@ -100,19 +98,19 @@ def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None
 
     A bound on the price alone, of what need not be simulated.
     """
-    one = bind(scenario, dataclasses.replace(deployment, replicas=1))
-    if not one.starts:
+    one = plan_fleet(scenario, deployment.with_pool(replicas=1))
+    if isinstance(one, DoesNotStart):
         return None
     rate, requests = scenario.workload.mean_rate(), sample(scenario.workload, scenario.seed)
     if _refusal(scenario, one, requests):
         return None
-    full = full_server(one, requests, at_best=True)
+    full = full_server(one.server, requests, at_best=True)
     return 1 if rate is None else _fewest_at(rate, full, one)
 
 
-def _fewest_at(rate_per_s: float, full: Ceiling, one: Bound) -> int:
+def _fewest_at(rate_per_s: float, full: Ceiling, one: FleetPlan) -> int:
     """Replicas that a rate needs if each copy of the model in them completes OPTIMISM times its ceiling."""
-    return max(1, math.ceil(rate_per_s / (full.requests_per_s * OPTIMISM * copies(one))))
+    return max(1, math.ceil(rate_per_s / (full.requests_per_s * OPTIMISM * one.instances)))
 
 
 def fewest_that(carries: Callable[[int], bool], start: int, most: int) -> int | None:
@@ -142,10 +140,10 @@ def fewest_that(carries: Callable[[int], bool], start: int, most: int) -> int | 
 class _Demand:
     """A demand put to one, two, more replicas of a deployment."""
 
-    def __init__(self, scenario: Scenario, one: Bound, requests: Requests) -> None:
+    def __init__(self, scenario: Scenario, one: FleetPlan, requests: Requests) -> None:
         self.scenario, self.one = scenario, one
         self.least = _FEWEST_REQUESTS if requests.previous is None else _FEWEST_TALKS
-        self.full: Ceiling = full_server(one, requests)
+        self.full: Ceiling = full_server(one.server, requests)
 
     def fewest(self, workload: Workload, most: int) -> tuple[int | None, Miss | None]:
         """The fewest replicas that carry the workload, None where `most` do not, and what is missed with one less.
@@ -180,13 +178,13 @@ class _Demand:
         return worst_miss(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> Measured:
-        bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
+        fleet = self.one.with_instances(replicas * self.one.instances)
         loop, rate = workload.closed_loop, workload.mean_rate()
         if loop is not None or rate is None:
             source = source_of(workload) if loop else None
-            return measured(self.scenario, bound, sample(workload, self.scenario.seed), source=source)
-        enough = max(self.least, round(_FILLINGS * self.full.sequences * copies(bound)), workload.requests or 0)
-        return measured(self.scenario, bound, at_rate(workload, rate, enough, self.scenario.seed))
+            return measured(self.scenario, fleet, sample(workload, self.scenario.seed), source=source)
+        enough = max(self.least, round(_FILLINGS * self.full.sequences * fleet.instances), workload.requests or 0)
+        return measured(self.scenario, fleet, at_rate(workload, rate, enough, self.scenario.seed))
 
 
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:

@@ -52,7 +52,8 @@ def named(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """The deployments, each with a name of its own: what it runs on where none was given, numbered where that repeats."""
     names: list[str] = []
     for d in deployments:
-        name = d.name or title(d, d.quantization.name if d.quantization else "as published")
+        form = d.pool.quantization
+        name = d.name or title(d, form.name if form else "as published")
         taken = sum(n == name or n.startswith(f"{name} (") for n in names)
         names.append(f"{name} ({taken + 1})" if taken else name)
     return tuple(dataclasses.replace(d, name=name) for d, name in zip(deployments, names, strict=True))

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
+from simulator.planning.agreement import carries
 from simulator.planning.capacity import NoQueueingPoint
 from simulator.planning.costs import price_of
 from simulator.planning.execution import Machine, Processes, each
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.limits import capacity
 from simulator.planning.replicas import Fitting, fewest_conceivable, fit_replicas
 from simulator.planning.review import named
 from simulator.planning.wording import wording
 from simulator.results.outcome import Estimate
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import bind
+from simulator.server import DoesNotStart
 from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sampling import sample
 
@@ -39,7 +41,8 @@ class Candidate:
 
     `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
     replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
-    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; known of the first two.
+    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; `recovers_below`: the rate below which
+    it works a backlog off, where it keeps up with more. Known of the first two.
     `unanswered`: what of the requests gets no answer all the same, in words.
     """
 
@@ -55,6 +58,7 @@ class Candidate:
     capacity: Estimate | None = None
     headroom: float | None = None
     unanswered: str = ""
+    recovers_below: float | None = None
 
     @property
     def usd_per_month(self) -> float:
@@ -109,7 +113,7 @@ def size(
     """
     ask = ask or Ask()
     scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
-    every = named([dataclasses.replace(d, replicas=1) for d in deployments or scenario.deployments])
+    every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
     order = sorted(bounds, key=lambda i: bounds[i])
     while order:
@@ -150,15 +154,15 @@ def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
 
 
 def _usd(scenario: Scenario, deployment: Deployment, replicas: int | None) -> float:
-    found = price_of(deployment, scenario.prices)
-    return math.inf if found is None or replicas is None else found[0] * deployment.gpus_per_replica * replicas
+    found = price_of(deployment.pool, scenario.prices)
+    return math.inf if found is None or replicas is None else found[0] * deployment.pool.gpus_per_replica * replicas
 
 
 def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fitting) -> Candidate:
     replicas = None if fitting.replicas is None else fitting.replicas + ask.spare
     grown = None if fitting.grown is None else fitting.grown + ask.spare
-    bought = dataclasses.replace(deployment, replicas=replicas or 1)
-    found = price_of(deployment, scenario.prices)
+    bought = deployment.with_pool(replicas=replicas or 1)
+    found = price_of(deployment.pool, scenario.prices)
     price = "" if found is None else f"${found[0]:.2f} per GPU-hour, {found[1]}{f' ({found[2]})' if found[2] else ''}"
     return Candidate(
         deployment=bought,
@@ -201,20 +205,26 @@ def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -
     """The same, the first two with their capacity and headroom."""
     found, rate = list(able), scenario.workload.mean_rate()
     for place, outcome in each(_capacity, [(scenario, c.deployment) for c in able[:2]], machine):
-        carried = outcome.value()
+        carried, recovers = outcome.value()
+        if carried and rate:
+            carried = carries(carried, rate)
         room = carried.value / rate - 1 if carried and rate else None
-        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room)
+        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room, recovers_below=recovers)
     return found
 
 
-def _capacity(task: tuple[Scenario, Deployment]) -> Estimate | None:
-    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it."""
+def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float | None]:
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it.
+    And the rate below which it works a backlog off, where that is lower than what it sustains."""
     scenario, deployment = task
+    fleet = plan_fleet(scenario, deployment)
+    if isinstance(fleet, DoesNotStart):
+        return None, None
     try:
-        found = capacity(scenario, bind(scenario, deployment), sample(scenario.workload, scenario.seed))
+        found = capacity(scenario, fleet, sample(scenario.workload, scenario.seed))
     except NoQueueingPoint:
-        return None
-    return found.slo if scenario.promises else found.queueing
+        return None, None
+    return (found.slo if scenario.promises else found.queueing), found.recovers_below
 
 
 def _dearer(candidate: Candidate, best: Candidate) -> str:

@@ -181,6 +181,7 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
         "kv_tokens": d.memory.kv_tokens if d.memory else None,
         "binds": d.binding.resource if d.binding else None,
         "queueing_point_per_s": point.value if point else None,
+        "recovers_below_per_s": d.recovers_below_per_s,
         "slo_capacity_per_s": capacity.value if capacity else None,
         "usd_per_hour": d.cost.usd_per_hour if d.cost else None,
         "usd_per_million_output_tokens": d.cost.usd_per_million_output_tokens if d.cost else None,

@@ -10,9 +10,10 @@ from typing import Any
 
 from simulator.amounts import number, plural
 from simulator.catalog.engines import EngineArgs
+from simulator.catalog.models import Model
 from simulator.latency.frontend import FrontEnd
-from simulator.scenario import Deployment, Scenario
-from simulator.simulation import Bound
+from simulator.memory.plan import MemoryPlan
+from simulator.scenario import Deployment, Pool, Scenario
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
 
@@ -36,12 +37,12 @@ NOT_MODELLED = (
 
 def title(deployment: Deployment, quantization: str) -> str:
     """A deployment by what it runs on: `2 x h100-sxm, fp8`."""
-    return f"{deployment.gpus} x {deployment.gpu.name}, {quantization}"
+    return f"{deployment.gpus} x {deployment.pool.gpu.name}, {quantization}"
 
 
 def wording(deployment: Deployment) -> str:
     """How the GPUs are used, never a bare number: `40 GPUs = 5 replicas x TP 8`."""
-    d = deployment
+    d = deployment.pool
     sizes = {"TP": d.tensor_parallel_size, "PP": d.pipeline_parallel_size, "DP": d.data_parallel_size}
     split = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "1 GPU"
     return f"{plural(d.gpus, 'GPU')} = {plural(d.replicas, 'replica')} x {split}"
@@ -64,42 +65,42 @@ def _pattern(workload: Workload) -> str:
     return "as recorded" if workload.arrivals is None else workload.arrivals.kind.replace("_", " ")
 
 
-def serve_command(scenario: Scenario, bound: Bound) -> str:
+def serve_command(scenario: Scenario, pool: Pool, plan: MemoryPlan) -> str:
     """The `vllm serve` command of one replica with every argument that decides the result; empty for another engine."""
     if scenario.engine.family != "vllm":
         return ""
-    words = ["vllm", "serve", _checkpoint(bound), *_quantization_flags(bound)]
-    for name, value in _flags(bound):
+    words = ["vllm", "serve", _checkpoint(pool, plan.model), *_quantization_flags(pool, plan.model)]
+    for name, value in _flags(pool, plan):
         flag = name.replace("_", "-")
         words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return shlex.join(words)
 
 
-def _checkpoint(bound: Bound) -> str:
-    source = bound.model.source
-    name = "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",") if source.startswith(_HUB) else bound.model.name
-    quantization = bound.deployment.quantization
-    if quantization is None or quantization == bound.model.quantization or quantization.name in {*_AT_LOAD, *_DTYPES}:
+def _checkpoint(pool: Pool, model: Model) -> str:
+    source = model.source
+    name = "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",") if source.startswith(_HUB) else model.name
+    quantization = pool.quantization
+    if quantization is None or quantization == model.quantization or quantization.name in {*_AT_LOAD, *_DTYPES}:
         return name
     return f"<a {quantization.name} checkpoint of {name}>"
 
 
-def _quantization_flags(bound: Bound) -> list[str]:
-    chosen = bound.deployment.quantization
-    if chosen is None or chosen == bound.model.quantization:
+def _quantization_flags(pool: Pool, model: Model) -> list[str]:
+    chosen = pool.quantization
+    if chosen is None or chosen == model.quantization:
         return []
     if chosen.name in _DTYPES:
         return ["--dtype", _DTYPES[chosen.name]]
     return ["--quantization", _AT_LOAD[chosen.name]] if chosen.name in _AT_LOAD else []
 
 
-def _flags(bound: Bound) -> list[tuple[str, object]]:
+def _flags(pool: Pool, plan: MemoryPlan) -> list[tuple[str, object]]:
     """What the scenario gives, and the four that decide memory and batching even where they are the engine's defaults."""
     kv = {"bf16": "bfloat16", "fp16": "float16"}
     decisive = {"gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens"}
     pairs: list[tuple[str, object]] = []
     for f in dataclasses.fields(EngineArgs):
-        value = getattr(bound.plan.args if f.name in decisive else bound.deployment, f.name)
+        value = getattr(plan.args if f.name in decisive else pool, f.name)
         if value != f.default and value is not None:
             pairs.append((f.name, kv.get(value, value) if f.name == "kv_cache_dtype" else value))
     return pairs
@@ -110,7 +111,7 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
 
     `resolved`: the arguments each deployment runs with, by its name.
     """
-    asked = {d.name: d.engine_args() for d in scenario.deployments}
+    asked = {d.name: d.pool.engine_args() for d in scenario.deployments}
     lines = []
     for f in dataclasses.fields(EngineArgs):
         filled = {

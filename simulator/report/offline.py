@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from simulator.amounts import visible
+
 
 def as_json(value: Any) -> Any:
     """JSON that can stand inside a script element."""
@@ -36,9 +38,19 @@ def template(name: str) -> Any:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     env = Environment(
-        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return env.get_template(name)
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes: text with its control characters spelled out, but not our own markup."""
+    return visible(value, keep="\n\t") if type(value) is str else value
 
 
 @cache

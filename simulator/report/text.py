@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.amounts import as_markdown, visible
 from simulator.report import words
 from simulator.report.words import NONE, Row, comparison, mark
 from simulator.results.outcome import DeploymentResult, RunResult
@@ -26,17 +27,18 @@ def terminal(run: RunResult) -> RenderableType:
 
 def markdown(run: RunResult) -> str:
     """A run as Markdown that a pull request shows well: verdicts, recommendation, comparison, and what it rests on."""
-    lines = [f"# {_plain(run.name)}", "", *([_plain(run.description), ""] if run.description else [])]
-    lines += [_plain(words.scenario_sentence(run)) + (f" SLO: {_plain('; '.join(run.slo))}." if run.slo else ""), ""]
+    lines = [f"# {as_markdown(run.name)}", "", *([as_markdown(run.description), ""] if run.description else [])]
+    lines += [as_markdown(words.scenario_sentence(run)) + (f" SLO: {as_markdown('; '.join(run.slo))}." if run.slo else ""), ""]
     lines += [_verdict_line(d, run.workload.rate_per_s) for d in run.deployments]
-    lines += ["", f"**{_plain(run.recommendation.sentence)}**", ""]
-    lines += ["| | " + " | ".join(_plain(d.name) for d in run.deployments) + " |", "|---|" + "---|" * len(run.deployments)]
+    lines += ["", f"**{as_markdown(run.recommendation.sentence)}**", ""]
+    lines += ["| | " + " | ".join(as_markdown(d.name) for d in run.deployments) + " |", "|---|" + "---|" * len(run.deployments)]
     lines += [
-        f"| {row.label} | " + " | ".join(_plain(text) for text in texts) + " |"
+        f"| {as_markdown(row.label)} | " + " | ".join(as_markdown(text) for text in texts) + " |"
         for row, texts in _known_rows(run, run.deployments)
     ]
-    lines += ["", *_trust(run), "", f"Made by inference-sizing-simulator {run.version}, seed {run.seed}:", "", "```"]
-    return "\n".join([*lines, run.command, "```", ""])
+    lines += ["", *_trust(run), "", f"Made by inference-sizing-simulator {run.version}, seed {run.seed}:", ""]
+    fence = _fence(run.command)
+    return "\n".join([*lines, fence, visible(run.command, keep="\n"), fence, ""])
 
 
 def _beside(deployments: Sequence[DeploymentResult], width: int) -> Iterator[Sequence[DeploymentResult]]:
@@ -49,20 +51,20 @@ def _beside(deployments: Sequence[DeploymentResult], width: int) -> Iterator[Seq
 
 def _verdict_line(d: DeploymentResult, demand: float | None) -> str:
     remedy = words.remedy_line(d, demand)
-    help_ = f" Would help: {_plain(remedy)}." if remedy else ""
-    slo = f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else ""
-    return f"- {mark(d).sign} **{_plain(d.name)}**: {d.verdict}{slo}. {_plain(words.sentence(d.reason))}{help_}"
+    help_ = f" Would help: {as_markdown(remedy)}." if remedy else ""
+    slo = f", SLO {as_markdown(words.slo_word(d))}" if d.runs and d.slo_met is not None else ""
+    return f"- {mark(d).sign} **{as_markdown(d.name)}**: {d.verdict}{slo}. {as_markdown(words.sentence(d.reason))}{help_}"
 
 
 def _trust(run: RunResult) -> list[str]:
     bands = dict.fromkeys(words.band(name, error) for d in run.deployments for name, error in d.error_bands.items())
     lines = [f"Error bands: {', '.join(bands)}."] if bands else []
-    return lines + ([f"Not modelled: {_plain('; '.join(run.not_modelled))}."] if run.not_modelled else [])
+    return lines + ([f"Not modelled: {as_markdown('; '.join(run.not_modelled))}."] if run.not_modelled else [])
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+def _fence(code: str) -> str:
+    """Backticks, more of them than the code has in a row."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
 
 
 def _known_rows(run: RunResult, deployments: Sequence[DeploymentResult]) -> list[tuple[Row, list[str]]]:
@@ -91,7 +93,8 @@ class _Printer:
         """Words that this console can show."""
         from rich.text import Text
 
-        return Text(_ascii(words_) if self.ascii_only else words_, style=style)
+        shown = visible(words_, keep="\n")
+        return Text(_ascii(shown) if self.ascii_only else shown, style=style)
 
     def everything(self) -> Iterator[RenderableType]:
         run = self.run
@@ -120,7 +123,8 @@ class _Printer:
 
         color = mark(d).color
         line = self.text(f"{self.sign(d)} ", color).append_text(self.text(d.name, "bold")).append(f"  {d.verdict}", color)
-        line.append(f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else "")
+        slo = f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else ""
+        line.append_text(self.text(slo))
         yield line.append(f", {words.usd(d.cost.usd_per_hour)}/h" if d.cost else "")
         yield Padding(self.text(words.sentence(d.reason), "dim"), (0, 0, 0, 2))
         if remedy := words.remedy_line(d, self.run.workload.rate_per_s):
@@ -171,7 +175,8 @@ class _Printer:
                 at = min(round(demand / most * _BAR), _BAR - 1)
                 bar = bar[:at].append("|", "bold").append_text(bar[at + 1 :])
             slo = f"SLO to {words.rate(d.slo_capacity.value)}, " if d.slo_capacity else ""
-            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}")
+            recovers = f", recovers below {words.rate(d.recovers_below_per_s)}" if d.recovers_below_per_s is not None else ""
+            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}{recovers}")
 
     def line(self, d: DeploymentResult, bar: Text, said: str) -> Text:
         """A name, a bar and what it shows, on one line where there is room for it."""

@@ -190,6 +190,7 @@ def _pair(first: str, second: str, write: Callable[[float | None], str]) -> Call
 def comparison(run: RunResult) -> tuple[Row, ...]:
     """The rows of the comparison table, in order."""
     demand = run.workload.rate_per_s
+    slower = any(d.recovers_below_per_s is not None for d in run.deployments)
 
     def room(d: DeploymentResult) -> str:
         spare = headroom(d, demand)
@@ -214,6 +215,7 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         ),
         Row("Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE),
         Row("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
+        *([Row("Recovers from a queue below", "Capacity", lambda d: rate(d.recovers_below_per_s))] if slower else []),
         Row("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
         Row("Headroom over demand", "Capacity", room),
         Row("What binds", "Capacity", lambda d: d.binding.resource if d.binding else NONE),

@@ -141,8 +141,9 @@ class DeploymentResult:
 
     `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in METRICS, None where not defined
     or not steady; None as a whole where nothing ran. `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`:
-    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all
-    requests as a demand is. `step_seconds`: where the busy time went, part -> seconds.
+    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand is.
+    `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
+    `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on.
     """
 
@@ -160,6 +161,7 @@ class DeploymentResult:
     slo: tuple[SloCheck, ...] = ()
     binding: Binding | None = None
     queueing_point: Estimate | None = None
+    recovers_below_per_s: float | None = None
     slo_capacity: Estimate | None = None
     ceiling_per_s: float | None = None
     oom_point: OomPoint | None = None

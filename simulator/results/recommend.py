@@ -12,10 +12,12 @@ def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None)
     """The cheapest deployment that is stable, answers the requests and meets the SLO.
 
     By dollars an hour where all have a price, else by GPUs.
-    Of equally cheap ones, the one with the most headroom.
+    Of equally cheap ones, the one with the most headroom. One that would not work a backlog off at the demand is recommended
+    only where no other will do.
     """
     fitting = [d for d in deployments if d.carries and _served(d)]
     stable = [d for d in fitting if d.verdict == "stable"] or fitting
+    stable = [d for d in stable if recovers(d, rate_per_s)] or stable
     if not stable:
         return Recommendation(None, _none_will_do(deployments, rate_per_s))
     priced = all(d.cost for d in stable)
@@ -26,17 +28,27 @@ def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None)
     best = min(stable, key=order)
     room = headroom(best, rate_per_s)
     return Recommendation(
-        best.name, _sentence(best, len(stable), priced, room), best.cost.usd_per_hour if best.cost else None, room
+        best.name, _sentence(best, len(stable), priced, room, rate_per_s), best.cost.usd_per_hour if best.cost else None, room
     )
 
 
 def headroom(deployment: DeploymentResult, rate_per_s: float | None) -> float | None:
     """How much more traffic it takes: capacity within the SLO (without one, the queueing point) over demand, less one.
 
-    None where no rate meets the SLO.
+    None where no rate meets the SLO, and where traffic whose rate varies overloads it, though it would carry as much if it
+    came evenly.
     """
     capacity = deployment.slo_capacity if deployment.slo else deployment.queueing_point
-    return capacity.value / rate_per_s - 1 if capacity and rate_per_s else None
+    if not capacity or not rate_per_s:
+        return None
+    room = capacity.value / rate_per_s - 1
+    return None if room > 0 and deployment.verdict == "overloaded" else room
+
+
+def recovers(deployment: DeploymentResult, rate_per_s: float | None) -> bool:
+    """Whether it works a backlog off at the demand."""
+    below = deployment.recovers_below_per_s
+    return below is None or rate_per_s is None or rate_per_s <= below
 
 
 def called(deployment: DeploymentResult) -> str:
@@ -49,7 +61,7 @@ def _served(deployment: DeploymentResult) -> bool:
     return bool(deployment.metrics and deployment.metrics.get("finished"))
 
 
-def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | None) -> str:
+def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | None, demand: float | None) -> str:
     rank = "the only one" if choices == 1 else f"the {'cheapest' if priced else 'smallest'} of {choices}"
     one = "s" if choices == 1 else ""
     parts = [f"{called(best)}: {rank} that {f'meet{one} the SLO' if best.slo else f'keep{one} up with the traffic'}"]
@@ -57,6 +69,8 @@ def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | 
         parts.append(f"at ${best.cost.usd_per_hour:.2f} an hour")
     if room is not None:
         parts.append(f"with room for {room:.0%} more traffic" if room > 0 else "with no room for more traffic")
+    if not recovers(best, demand) and best.recovers_below_per_s is not None:
+        parts.append(f"but once requests queue it recovers only below {number(best.recovers_below_per_s)} requests/s")
     return ", ".join(parts) + "."
 
 

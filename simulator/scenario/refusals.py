@@ -13,7 +13,7 @@ from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
-from simulator.scenario.specs import Deployment, Prices, Scenario
+from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
 from simulator.workload.arrivals import Recorded
 from simulator.workload.tracefile import TraceFile
@@ -28,8 +28,11 @@ def refuse(scenario: Scenario, document: Document) -> None:
     _refuse_endless(scenario.workload, document)
     _refuse_missing(scenario.workload, document)
     _refuse_unreadable(scenario.calibration, document)
-    _refuse_unknown(scenario.prices, {d.gpu.name for d in scenario.deployments}, document)
+    _refuse_unknown(scenario.prices, {pool.gpu.name for d in scenario.deployments for pool in d.pools}, document)
     for index, deployment in enumerate(scenario.deployments):
+        if len(deployment.pools) > 1:
+            place = ("deployments", index, "pools", 1)
+            raise document.error(place, f"deployments[{index}].pools[1]: a second pool: {SEVERAL_POOLS}")
         try:
             _refuse_impossible(scenario, deployment)
         except SimulatorError as problem:
@@ -39,7 +42,7 @@ def refuse(scenario: Scenario, document: Document) -> None:
 def _culprit(document: Document, index: int, problem: str) -> Location:
     """The argument that a refusal speaks of, where it is written: of the deployment, or of all; else the deployment."""
     arguments = ["replicas", *(f.name for f in dataclasses.fields(EngineArgs))]
-    for within in (("deployments", index), ("engine",)):
+    for within in (("deployments", index), ("deployments", index, "pools", 0), ("engine",)):
         named: list[Location] = [(*within, name) for name in arguments if name in problem]
         if written := [location for location in named if document.written(location) == location]:
             return min(written, key=lambda location: problem.index(str(location[-1])))
@@ -97,17 +100,18 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
-    model, args = scenario.model_of(deployment), deployment.engine_args()
-    resolved = scenario.engine.resolve(args, deployment.gpu, model)
+    model, pool = scenario.model_of(deployment), deployment.pool
+    args = pool.engine_args()
+    resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > _MOST_TOKENS:
         raise ScenarioError(
             f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
         )
-    planned = plan_server(model, deployment.quantization, deployment.gpu, args, scenario.engine, latency=scenario.latency)
+    planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)
     if isinstance(planned, DoesNotStart):
         scenario.latency.bind(planned.target)
-    if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
-        raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
+    if pool.instances > _MOST_ENGINES:
+        raise ScenarioError(f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
     longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:

@@ -10,15 +10,14 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.load import Load, OpenLoop
+from simulator.engine.load import Load
 from simulator.engine.record import FINISHED, RunRecord
-from simulator.engine.serve import serve
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.frontend import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.results.tables import latencies, with_frontend
-from simulator.server import DoesNotStart, Server, plan_server
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
 # Seconds between the prompts of an earlier pass, and tokens in the blocks that its prefix cache is looked up by.
@@ -99,9 +98,8 @@ class Bench:
 
     def run(self, measured: MeasuredServer, requests: Requests, source: Load | None = None) -> RunRecord:
         """The trace of a server under load."""
-        engine = self.bind(measured)
-        engines = [(engine.step_time, engine.limits)] * measured.engines
-        return serve(requests, engines, load=source or OpenLoop())
+        pool = PoolPlan(self.bind(measured), measured.engines)
+        return FleetPlan((pool,)).serve(requests, source=source)
 
 
 def at_client(trace: RunRecord, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:

@@ -6,8 +6,9 @@ from simulator import catalog
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model, models
 from simulator.errors import MeasurementError, NotModelled
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import bind
+from simulator.server import FleetPlan
 from simulator.validation.protocols import Bench, MeasuredServer
 from simulator.workload.workload import Workload
 
@@ -30,9 +31,10 @@ def test_a_model_has_the_same_limits_and_steps_whether_run_or_validated(model: M
         except (MeasurementError, NotModelled) as problem:
             reason = str(problem)
             continue
-        run = bind(scenario, deployment)
+        fleet = plan_fleet(scenario, deployment)
+        assert isinstance(fleet, FleetPlan)
+        run = fleet.server
         assert run.limits == validated.limits
-        assert run.step_time is not None
         assert (run.step_time.tokens == validated.step_time.tokens).all()
         assert run.step_time.per_context == validated.step_time.per_context
         return

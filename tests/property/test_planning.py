@@ -1,6 +1,5 @@
 """Planning, for any server, demand and grid."""
 
-import dataclasses
 import math
 
 import pytest
@@ -9,16 +8,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from simulator import catalog
-from simulator.engine.router import LeastOutstanding, RoundRobin
+from simulator.engine.fleet.router import LeastOutstanding, RoundRobin
 from simulator.latency.models import Linear
 from simulator.planning.axes import axis
 from simulator.planning.capacity import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.measured import measured
 from simulator.planning.replicas import fewest_conceivable, fit_replicas
 from simulator.planning.saturation import levels_off
 from simulator.results.outcome import Estimate
 from simulator.scenario import Deployment, Scenario
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 from simulator.workload.workload import Workload
 
@@ -117,7 +116,7 @@ def test_a_size_is_what_trying_one_replica_after_another_finds(scenario: Scenari
     requests = sample(scenario.workload, scenario.seed)
 
     def carries(replicas: int) -> bool:
-        run = measured(scenario, bind(scenario, dataclasses.replace(deployment, replicas=replicas)), requests)
+        run = measured(scenario, plan_fleet(scenario, deployment.with_pool(replicas=replicas)), requests)
         return run.verdict in ("stable", "saturated")
 
     found = fit_replicas(scenario, deployment, most=16)

@@ -1,6 +1,13 @@
 """The prefix cache: what is found, and what is forgotten first. Blocks of 4 tokens; equal label, equal content."""
 
-from by_hand import asked, limits, peak_blocks, served, times
+import pytest
+from by_hand import ONE_SECOND, asked, limits, peak_blocks, served, times
+from engine_cases import assert_equal
+from oracle import Oracle
+
+from simulator.engine.fleet.router import RoundRobin
+from simulator.engine.load import OpenLoop
+from simulator.engine.scheduler.config import KvGroup
 
 CACHED = {"enable_prefix_caching": True}
 
@@ -98,3 +105,30 @@ def test_a_prompt_too_long_for_the_budget_is_admitted_when_decoding_has_filled_i
     requests = asked((0, 1, 5), (1, 5, 1), labels=[[1], [1]])
     whole = {"max_num_seqs": 2, "max_num_batched_tokens": 5, "enable_chunked_prefill": False}
     assert times(served(requests, limits(**CACHED, **whole)), "scheduled") == [0.0, 3.0]
+
+
+WINDOWED = {"kv_groups": (KvGroup(), KvGroup(window=6)), "kv_blocks": 200}
+
+
+def test_with_windows_the_blocks_of_the_last_window_are_enough():
+    """Of 16 tokens the group with a window of 6 needs the last two blocks; the first two have left it, and are still found."""
+    twice = asked((0, 17, 9), (30, 17, 1), labels=[[1, 2, 3, 4], [1, 2, 3, 4]])
+    assert hits(twice, **WINDOWED) == [0, 16]
+
+
+def test_steps_of_layer_groups_are_jumped_as_well():
+    """One request that decodes alone for 100 steps is a handful of rows, whether its windows share blocks or not."""
+    for labels in ([[1], [1]], [list(range(1, 26)), list(range(1, 26))]):
+        trace = served(asked((0, 9, 100), (200, 9, 100), labels=labels), limits(**CACHED, **WINDOWED))
+        assert trace.stretches["steps"].sum() == 200
+        assert len(trace.stretches["steps"]) < 20
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 6, 9])
+def test_a_block_that_left_a_window_and_is_held_by_others_is_not_free(window):
+    """Two run with one prefix of 3 blocks; what they hold together is what the naive simulator counts, step by step."""
+    limited = limits(**CACHED, kv_groups=(KvGroup(), KvGroup(groups=2, window=window)), kv_blocks=60)
+    requests = asked((0, 13, 40), (3, 13, 50), labels=[[1, 2, 3], [1, 2, 3]])
+    trace = served(requests, limited)
+    assert_equal(trace, Oracle(requests, [(ONE_SECOND, limited)], RoundRobin(), OpenLoop(), 0).run())
+    assert len(trace.stretches["steps"]) < trace.stretches["steps"].sum() / 2

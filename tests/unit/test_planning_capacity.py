@@ -139,3 +139,21 @@ def test_a_rate_that_was_seen_to_keep_up_is_not_taken_for_a_crowded_one() -> Non
     assert found.value == pytest.approx(10.0, rel=0.03)
     assert found.low == pytest.approx(5.0)
     assert len(server.asked) + len(check.asked) <= MOST_SIMULATIONS
+
+
+def test_a_server_that_thrashes_with_a_backlog_has_the_rate_it_keeps_up_to_and_the_one_it_recovers_below() -> None:
+    """A burst leaves a backlog at once, random phases in most runs and not in others, an empty server none up to its capacity."""
+    empty = Server(10.0)
+
+    def mixed(rate: float) -> Flow:
+        return Flow(rate, min(rate, 8.5), 6.0, 11.0)
+
+    def burst_at_once(rate: float) -> Flow:
+        return Flow(rate, min(rate, 7.0), min(rate, 7.0), min(rate, 7.0))
+
+    found = queueing_point(mixed, 10.0, check=burst_at_once, empty=empty)
+    assert found.value == pytest.approx(10.0, rel=0.03)
+    assert (found.low, found.recovers_below) == (7.0, 7.0)
+    assert found.high is not None
+    assert 10.0 <= found.high <= 10.5
+    assert len(empty.asked) < 12

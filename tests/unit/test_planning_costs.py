@@ -14,15 +14,15 @@ EIGHT = Deployment(gpu=H100, tensor_parallel_size=4, replicas=2)
 
 def test_a_price_of_the_deployment_wins_over_every_other() -> None:
     prices = Prices(usd_per_gpu_hour={"H100": 2.0}, owned=Owned(usd_per_gpu=30_000, years=4, usd_per_kwh=0.1))
-    assert price_of(dataclasses.replace(EIGHT, usd_per_gpu_hour=1.5), prices) == (1.5, "given in the scenario", "")
+    assert price_of(EIGHT.with_pool(usd_per_gpu_hour=1.5).pool, prices) == (1.5, "given in the scenario", "")
 
 
 def test_a_price_of_the_scenario_is_found_under_any_name_of_the_gpu() -> None:
-    assert price_of(EIGHT, Prices(usd_per_gpu_hour={"NVIDIA H100 80GB HBM3": 2.0})) == (2.0, "given in the scenario", "")
+    assert price_of(EIGHT.pool, Prices(usd_per_gpu_hour={"NVIDIA H100 80GB HBM3": 2.0})) == (2.0, "given in the scenario", "")
 
 
 def test_a_listed_price_comes_with_its_source_and_date() -> None:
-    found = price_of(EIGHT, Prices(provider="aws"))
+    found = price_of(EIGHT.pool, Prices(provider="aws"))
     assert found is not None
     assert found[0] == 6.88
     assert "aws" in found[1]
@@ -31,8 +31,8 @@ def test_a_listed_price_comes_with_its_source_and_date() -> None:
 
 def test_a_gpu_that_nobody_lists_has_no_price() -> None:
     mine = dataclasses.replace(H100, name="of-my-own")
-    assert price_of(dataclasses.replace(EIGHT, gpu=mine), Prices()) is None
-    assert cost(dataclasses.replace(EIGHT, gpu=mine), Prices()) is None
+    assert price_of(EIGHT.with_pool(gpu=mine).pool, Prices()) is None
+    assert cost(EIGHT.with_pool(gpu=mine), Prices()) is None
 
 
 def test_owned_hardware_costs_its_price_over_its_years_and_its_power() -> None:

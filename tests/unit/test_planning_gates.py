@@ -34,7 +34,7 @@ def test_the_github_summary_is_a_table_whose_cells_stay_cells() -> None:
     text = github_summary("sim run chatbot", CHECKS)
     assert text.startswith("## sim run chatbot\n")
     assert "| ✅ | H100: p99 TTFT | 0.3 s against 1 s |" in text
-    assert "L4 <old> \\| new" in text
+    assert "L4 \\<old\\> \\| new" in text
 
 
 def test_checks_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

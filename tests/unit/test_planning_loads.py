@@ -10,10 +10,10 @@ from workloads import workload, write_lines
 
 from simulator.planning import loads
 from simulator.planning.capacity import queueing_point
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.loads import CHECK, WHOLE, at_rate, flows, full_server
 from simulator.planning.review import review
 from simulator.scenario import load
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 
 
@@ -68,9 +68,9 @@ def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path)
     path = tmp_path / "halves.yaml"
     path.write_text(f"{text[:start]}workload: {{trace: {{path: trace.csv}}}}\n{text[end:]}", "utf-8")
     scenario = load(path)
-    bound = bind(scenario, scenario.deployments[0])
-    full = full_server(bound, sample(scenario.workload, scenario.seed))
-    whole, part = (flows(bound, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
+    whole, part = (flows(fleet, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
     rate = 1.3 * full.requests_per_s
     assert whole(rate).grows
     assert whole(rate).completed_per_s == pytest.approx(part(rate).completed_per_s, rel=0.02)
@@ -83,9 +83,9 @@ def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Pa
     """Their later turns wait for the earlier ones, so at any rate as many leave as come once the last conversation has begun."""
     talks = "sessions: {kind: conversation, turns: 4, think: 2}"
     scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
-    bound = bind(scenario, scenario.deployments[0])
-    full = full_server(bound, sample(scenario.workload, scenario.seed))
-    flow = flows(bound, scenario.workload, full, scenario.seed, CHECK)
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
+    flow = flows(fleet, scenario.workload, full, scenario.seed, CHECK)
     assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
     assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
     found = queueing_point(flow, full.requests_per_s)

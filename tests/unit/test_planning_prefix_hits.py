@@ -7,11 +7,11 @@ import pytest
 from planning_fixtures import small
 
 from simulator.planning.capacity import queueing_point
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.loads import CHECK, answered_by, flows, full_server
 from simulator.planning.prefix_hits import prefix_hits
 from simulator.planning.replicas import OPTIMISM
 from simulator.scenario import load
-from simulator.simulation import bind
 from simulator.workload.requests import BlockHashes, Requests
 from simulator.workload.sampling import sample
 
@@ -65,10 +65,10 @@ def test_the_ceiling_is_near_the_queueing_point(tmp_path: Path, shared: str, nea
     """Without hits it would be a third to an eighth of it. Talks come and go more unevenly than is assumed."""
     changes = (("arrivals:", f"{shared}\n  arrivals:"), ("token_us: 1}", "token_us: 50}"), ("requests: 400", "requests: 3000"))
     scenario = load(small(tmp_path, *changes))
-    bound = bind(scenario, scenario.deployments[1])
+    fleet = plan_fleet(scenario, scenario.deployments[1])
     requests = sample(scenario.workload, scenario.seed)
-    full, best = full_server(bound, requests), full_server(bound, requests, at_best=True)
-    found = queueing_point(flows(bound, scenario.workload, full, scenario.seed, CHECK), full.requests_per_s).value
+    full, best = full_server(fleet.server, requests), full_server(fleet.server, requests, at_best=True)
+    found = queueing_point(flows(fleet, scenario.workload, full, scenario.seed, CHECK), full.requests_per_s).value
     assert full.requests_per_s == pytest.approx(found, rel=near)
     assert best.requests_per_s > found / OPTIMISM
 
@@ -78,8 +78,8 @@ def test_what_is_refused_is_no_work_of_the_ceiling(tmp_path: Path) -> None:
     classes = "classes: [{name: a, prompt: 100, output: 20}, {name: b, prompt: 4090, output: 20}]"
     scenario = load(small(tmp_path, ("prompt: 100\n  output: 20", classes), ("requests: 400", "requests: 4000")))
     plain = load(small(tmp_path, name="plain.yaml"))
-    bound = bind(scenario, scenario.deployments[1])
+    fleet = plan_fleet(scenario, scenario.deployments[1])
     requests = sample(scenario.workload, scenario.seed)
-    alone = full_server(bound, sample(plain.workload, plain.seed))
-    assert answered_by(bound, requests).prompt_tokens.max() == 100
-    assert full_server(bound, requests).requests_per_s == pytest.approx(2 * alone.requests_per_s, rel=0.05)
+    alone = full_server(fleet.server, sample(plain.workload, plain.seed))
+    assert answered_by(fleet.server, requests).prompt_tokens.max() == 100
+    assert full_server(fleet.server, requests).requests_per_s == pytest.approx(2 * alone.requests_per_s, rel=0.05)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from planning_fixtures import small
 
 from simulator.planning.execution import InProcess
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.measured import measured
 from simulator.planning.replicas import fewest_conceivable, fewest_that, fit_replicas
 from simulator.planning.review import review
 from simulator.planning.sizing import size
 from simulator.scenario import Scenario, load
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 
 HERE = InProcess()
@@ -35,8 +35,8 @@ def _scenario(folder: Path, traffic: str, rate: int, *changes: tuple[str, str]) 
 def _fewest_tried(scenario: Scenario, most: int = 12) -> int | None:
     """Replicas tried one by one, as `sim run` would judge each."""
     for replicas in range(1, most + 1):
-        bound = bind(scenario, dataclasses.replace(scenario.deployments[1], replicas=replicas))
-        run = measured(scenario, bound, sample(scenario.workload, scenario.seed))
+        fleet = plan_fleet(scenario, scenario.deployments[1].with_pool(replicas=replicas))
+        run = measured(scenario, fleet, sample(scenario.workload, scenario.seed))
         if run.verdict in ("stable", "saturated") and all(check.met for check in run.slo):
             return replicas
     return None
@@ -96,7 +96,7 @@ def test_a_deployment_that_refuses_too_many_is_not_bought_in_any_number(tmp_path
 def test_copies_of_the_model_inside_a_replica_count(tmp_path: Path) -> None:
     scenario = _scenario(tmp_path, "", 400, ("requests: 400", "requests: 3000"))
     one = fit_replicas(scenario, scenario.deployments[1]).replicas
-    four = fit_replicas(scenario, dataclasses.replace(scenario.deployments[1], data_parallel_size=4)).replicas
+    four = fit_replicas(scenario, scenario.deployments[1].with_pool(data_parallel_size=4)).replicas
     assert one is not None
     assert four == -(-one // 4)
 

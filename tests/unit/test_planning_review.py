@@ -10,12 +10,12 @@ from simulator.latency.frontend import FrontEnd
 from simulator.planning import limits, loads
 from simulator.planning.examine import examine
 from simulator.planning.execution import InProcess, Processes
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.measured import measured
 from simulator.planning.review import review
 from simulator.results.outcome import DeploymentResult, RunResult
 from simulator.results.summary import from_summary, to_summary
 from simulator.scenario import Scenario, load
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 
 HERE = InProcess()
@@ -53,7 +53,7 @@ def test_a_slower_client_sees_first_tokens_later_and_the_engine_sees_them_sooner
     requests = sample(usual.workload, usual.seed)
 
     def ttft_p50(scenario: Scenario) -> float:
-        found = measured(scenario, bind(scenario, scenario.deployments[0]), requests).metrics["ttft_p50_s"]
+        found = measured(scenario, plan_fleet(scenario, scenario.deployments[0]), requests).metrics["ttft_p50_s"]
         assert found is not None
         return found
 

@@ -94,7 +94,7 @@ def test_a_space_is_every_combination() -> None:
     found = space(["h100", "l40s"], ["auto", "fp8"], [1, 2], {"max_num_seqs": [64]})
     assert len(found) == 8
     assert {d.name for d in found} >= {"h100, max_num_seqs=64", "l40s TP 2, fp8, max_num_seqs=64"}
-    assert {d.max_num_seqs for d in found} == {64}
+    assert {d.pool.max_num_seqs for d in found} == {64}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_what_costs_more_even_at_its_ceiling_is_not_simulated(tmp_path: Path, mo
 def test_a_gpu_without_a_price_will_do_but_is_never_the_cheapest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizing_room, "_examined", lambda scenario, able, machine: able)
     scenario = _scenario(tmp_path)
-    mine = dataclasses.replace(scenario.deployments[0].gpu, name="of-my-own")
-    unpriced = dataclasses.replace(scenario.deployments[0], gpu=mine, name="mine")
+    mine = dataclasses.replace(scenario.deployments[0].pool.gpu, name="of-my-own")
+    unpriced = dataclasses.replace(scenario.deployments[0].with_pool(gpu=mine), name="mine")
     found = size(scenario, deployments=[scenario.deployments[1], unpriced], machine=HERE)
     assert [c.deployment.name for c in found.fitting] == ["L40S", "mine"]
     assert math.isinf(found.fitting[1].usd_per_hour)

@@ -8,10 +8,10 @@ from planning_fixtures import small
 
 from simulator.catalog import gpu, quantization
 from simulator.latency.frontend import FrontEnd
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.review import named
 from simulator.planning.wording import defaults, demand, serve_command, title, wording
 from simulator.scenario import Deployment, Scenario, load
-from simulator.simulation import bind
 from simulator.workload.sampling import sample
 
 H100 = gpu("h100-sxm")
@@ -42,8 +42,8 @@ def test_deployments_without_a_name_get_one_of_their_own() -> None:
 
 
 def _command(scenario: Scenario, **changes: object) -> list[str]:
-    deployment = dataclasses.replace(scenario.deployments[0], **changes)
-    return shlex.split(serve_command(scenario, bind(scenario, deployment)))
+    deployment = scenario.deployments[0].with_pool(**changes)
+    return shlex.split(serve_command(scenario, deployment.pool, plan_fleet(scenario, deployment).plan))
 
 
 def test_the_command_names_the_checkpoint_and_what_decides_memory_and_batching(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_demand_is_a_sentence(tmp_path: Path) -> None:
 
 def test_defaults_are_listed_once_and_by_name_where_they_differ(tmp_path: Path) -> None:
     scenario = load(small(tmp_path))
-    resolved = {d.name: dataclasses.asdict(bind(scenario, d).plan.args) for d in scenario.deployments}
+    resolved = {d.name: dataclasses.asdict(plan_fleet(scenario, d).plan.args) for d in scenario.deployments}
     lines = defaults(scenario, resolved)
     assert "gpu_memory_utilization = 0.9 (vllm-0.19.0)" in lines
     assert "max_num_batched_tokens = 2048 and 8192 (H100) (vllm-0.19.0)" in lines

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from simulator.document import Document, parse_yaml
 from simulator.engine.fleet.router import LeastKvUse
-from simulator.errors import ScenarioError
+from simulator.errors import NotModelled, ScenarioError
 from simulator.planning.costs import price_of
-from simulator.scenario import Scenario, dump, dumped, load
-from simulator.simulation import bind
+from simulator.planning.fleet_plan import plan_fleet
+from simulator.scenario import Deployment, Scenario, dump, dumped, load, schema
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
 
@@ -43,13 +44,13 @@ def test_the_file_names_the_scenario(tmp_path: Path) -> None:
 
 
 def test_engine_arguments_hold_for_every_deployment_and_a_deployments_own_win(tmp_path: Path) -> None:
-    small, large = read(tmp_path, TEXT).deployments
+    small, large = (deployment.pool for deployment in read(tmp_path, TEXT).deployments)
     assert (small.max_model_len, small.max_num_seqs) == (8192, 64)
     assert (large.max_model_len, large.max_num_seqs) == (8192, 512)
 
 
 def test_a_quantization_left_open_is_the_checkpoints_own(tmp_path: Path) -> None:
-    small, large = read(tmp_path, TEXT).deployments
+    small, large = (deployment.pool for deployment in read(tmp_path, TEXT).deployments)
     assert small.quantization is None
     assert large.quantization is not None
     assert large.quantization.name == "fp8"
@@ -150,7 +151,7 @@ def test_no_deployments_is_a_mistake(tmp_path: Path) -> None:
 
 def test_a_router_is_chosen_by_name_and_written_back(tmp_path: Path) -> None:
     scenario = read(tmp_path, TEXT, ("deployments.small.router", "least_kv_use"))
-    assert isinstance(scenario.deployments[0].router, LeastKvUse)
+    assert isinstance(scenario.deployments[0].pool.router, LeastKvUse)
     assert read(tmp_path, dump(scenario)) == scenario
 
 
@@ -169,7 +170,7 @@ def test_a_price_may_be_that_of_a_gpu_of_ones_own(tmp_path: Path) -> None:
           link: pcie, link_gb_per_s: 64, tdp_watts: 5}"""
     text = TEXT.replace("gpu: l4", f"gpu: {own}") + "prices: {usd_per_gpu_hour: {proto: 3.5}}\n"
     scenario = read(tmp_path, text)
-    assert price_of(scenario.deployments[0], scenario.prices) == (3.5, "given in the scenario", "")
+    assert price_of(scenario.deployments[0].pool, scenario.prices) == (3.5, "given in the scenario", "")
 
 
 def test_a_setting_that_leads_nowhere_offers_the_nearest(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_gpu_of_ones_own_is_read_and_written_back(tmp_path: Path) -> None:
     own = """{name: prototype, architecture: hopper, memory_gib: 96.5, memory_gb_per_s: 4000, tflops: {bf16: 800},
           link: pcie, link_gb_per_s: 64, tdp_watts: 500}"""
     scenario = read(tmp_path, TEXT.replace("gpu: l4", f"gpu: {own}"))
-    assert scenario.deployments[0].gpu.memory_bytes == round(96.5 * 2**30)
+    assert scenario.deployments[0].pool.gpu.memory_bytes == round(96.5 * 2**30)
     assert read(tmp_path, dump(scenario)) == scenario
 
 
@@ -206,7 +207,8 @@ def test_a_calibration_beside_the_scenario_scales_the_deployment_it_was_made_for
     (tmp_path / "mine.yaml").write_text(CALIBRATION)
     plain, calibrated = read(tmp_path, TEXT), read(tmp_path, TEXT + "calibration: mine.yaml\n")
     for index, factor in ((0, 2.0), (1, 1.0)):
-        before, after = bind(plain, plain.deployments[index]).step_time, bind(calibrated, calibrated.deployments[index]).step_time
+        before = plan_fleet(plain, plain.deployments[index]).server.step_time
+        after = plan_fleet(calibrated, calibrated.deployments[index]).server.step_time
         assert before is not None
         assert after is not None
         assert after.constant + after.tokens[1] == pytest.approx(factor * (before.constant + before.tokens[1]), rel=0.05)
@@ -228,3 +230,67 @@ def test_a_field_that_is_called_like_its_own_kind_is_told_from_it(tmp_path: Path
     prefix = "  prefix: {kind: documents, documents: 5, tokens: 9}\n  requests: 100\n"
     with pytest.raises(ScenarioError, match=r"workload.prefix.tokens: unknown field; did you mean 'documents'"):
         read(tmp_path, TEXT.replace("  requests: 100\n", prefix))
+
+
+def pooled(*pools: str) -> str:
+    """The same with a third deployment that has pools."""
+    return TEXT + "  - name: pooled\n    pools:\n" + "".join(f"      - {pool}\n" for pool in pools)
+
+
+def test_a_deployment_is_its_only_pool_or_has_one(tmp_path: Path) -> None:
+    scenario = read(tmp_path, pooled("{gpu: h100_sxm, max_num_seqs: 512, quantization: fp8}"))
+    _, large, written = scenario.deployments
+    assert written.pools == large.pools
+    assert written.pool.max_model_len == 8192, "arguments for every deployment hold in its pools"
+    assert read(tmp_path, dump(scenario)) == scenario
+    assert "pools" not in dump(scenario)
+
+
+def test_a_pool_is_changed_by_a_path_through_it(tmp_path: Path) -> None:
+    scenario = read(tmp_path, pooled("{gpu: l4}"), ("deployments.pooled.pools.0.replicas", "3"))
+    assert scenario.deployments[2].gpus == 3
+
+
+@pytest.mark.parametrize(
+    ("pools", "message"),
+    [
+        (("{gpu: l4}", "{gpu: l4}"), r"case.yaml:19:9: deployments\[2\].pools\[1\]: a second pool: .* not modelled"),
+        (("{gpu: l44}",), r"case.yaml:18:10: deployments\[2\].pools\[0\].gpu: unknown GPU 'l44'; did you mean 'l4'"),
+        (("{gpu: l4, replica: 2}",), r"deployments\[2\].pools\[0\].replica: unknown field; did you mean 'replicas'"),
+        (("{gpu: l4, name: a}",), r"deployments\[2\].pools\[0\].name: unknown field"),
+        (("{replicas: 2}",), r"deployments\[2\].pools\[0\].gpu: is missing"),
+        (("{gpu: l4, tensor_parallel_size: 3}",), r"case.yaml:18:19: deployments\[2\]: .*tensor_parallel_size.*3"),
+        (("{gpu: l4}\n    replicas: 2",), r"deployments\[2\]: has pools: write replicas in each of them"),
+    ],
+)
+def test_a_mistake_in_a_pool_is_told_with_its_place(pools: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        read(tmp_path, pooled(*pools))
+
+
+def test_pools_that_are_no_list_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"case.yaml:17:5: deployments\[2\].pools: must be a list"):
+        read(tmp_path, TEXT + "  - name: pooled\n    pools: {gpu: l4}\n")
+
+
+def test_requests_that_pass_between_pools_are_not_modelled(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT)
+    pool = scenario.deployments[0].pool
+    two = Deployment(name="two", pools=(pool, pool))
+    assert two.gpus == 2
+    with pytest.raises(NotModelled, match="two has 2 pools: .* not modelled"):
+        plan_fleet(scenario, two)
+
+
+def test_the_schema_takes_a_deployment_in_either_form() -> None:
+    told = Draft202012Validator(schema())
+
+    def wrong(**deployment: object) -> str:
+        written = {"name": "x", "model": {}, "workload": {}, "deployments": [deployment]}
+        errors = [error for error in told.iter_errors(written) if list(error.absolute_path) == ["deployments", 0]]
+        return "; ".join(error.message for error in errors)
+
+    assert "'gpu' is a required property" in wrong(name="neither")
+    assert wrong(gpu={}, replicas=2, max_num_seqs=64) == ""
+    assert wrong(name="pooled", pools=[{"gpu": {}}]) == ""
+    assert "'replica' was unexpected" in wrong(gpu={}, replica=2)

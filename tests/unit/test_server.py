@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
+from simulator.engine.fleet.router import LeastOutstanding
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors
 from simulator.latency.models import Constant
 from simulator.memory.plan import MemoryPlan, plan_memory
-from simulator.server import DoesNotStart, Server, kv_pool, plan_server
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, kv_pool, plan_server
+from simulator.validation.protocols import requests_of
 
 
 def plan(model: str, gpu: str = "h100-sxm", **args: int) -> MemoryPlan:
@@ -123,3 +126,16 @@ def test_a_stated_link_replaces_the_datasheets() -> None:
     fast, slow = (started(args={"tensor_parallel_size": 2}, link_bytes_per_s=rate) for rate in (None, 10e9))
     assert slow.target.link_bytes_per_s == 10e9
     assert slow.step_time.tokens[2048] > 1.2 * fast.step_time.tokens[2048]
+
+
+def test_a_fleet_has_the_instances_and_gpus_of_its_pools() -> None:
+    found = started(args={"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "data_parallel_size": 3})
+    fleet = FleetPlan((PoolPlan(found, instances=6),))
+    assert (fleet.instances, fleet.gpus) == (6, 24)
+    assert (fleet.with_instances(1).instances, fleet.with_instances(1).server) == (1, found)
+
+
+def test_a_fleet_serves_on_every_instance_as_its_router_says() -> None:
+    four = requests_of(np.full(4, 100), np.full(4, 10))
+    fleet = FleetPlan((PoolPlan(started(), instances=2, router=LeastOutstanding()),))
+    assert fleet.serve(four).requests["replica"].tolist() == [0, 1, 0, 1]

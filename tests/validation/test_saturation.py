@@ -20,11 +20,11 @@ from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity import MOST_SIMULATIONS, Flow, queueing_point
 from simulator.planning.ceiling import ceiling
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.loads import CHECK, WHOLE, flows
 from simulator.planning.saturation import SHARE, levels_off
 from simulator.results.steadiness import judge
 from simulator.scenario import load
-from simulator.simulation import bind, simulate
 from simulator.workload.requests import Requests
 from simulator.workload.sampling import sample
 
@@ -84,14 +84,12 @@ def test_throughput_stops_growing_where_it_was_measured_to(
 def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to_growing() -> None:
     """Within 3 %, in at most 25 simulations: chat on an L40S. The verdict's own power puts its turn up to 2 % above capacity."""
     scenario = load(CHATBOT)
-    bound = bind(scenario, next(d for d in scenario.deployments if d.name.startswith("L40S")))
-    assert bound.step_time is not None
-    assert bound.limits is not None
-    full = ceiling(bound.step_time, bound.limits, sample(scenario.workload, scenario.seed))
+    fleet = plan_fleet(scenario, next(d for d in scenario.deployments if d.name.startswith("L40S")))
+    full = ceiling(fleet.server.step_time, fleet.server.limits, sample(scenario.workload, scenario.seed))
     asked = 0
 
     def counted(share: float):
-        flow = flows(bound, scenario.workload, full, scenario.seed, share)
+        flow = flows(fleet, scenario.workload, full, scenario.seed, share)
 
         def ask(rate: float) -> Flow:
             nonlocal asked
@@ -104,7 +102,7 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
     longer = dataclasses.replace(scenario.workload, requests=10 * round(CHECK * WHOLE))
 
     def grows(rate: float) -> bool:
-        return judge(simulate(bound, sample(longer.at_rate(rate), scenario.seed)), open_loop=True).verdict == "overloaded"
+        return judge(fleet.serve(sample(longer.at_rate(rate), scenario.seed)), open_loop=True).verdict == "overloaded"
 
     low, high = found.value * 0.93, found.value * 1.07
     assert not grows(low)
@@ -120,11 +118,9 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
 def test_just_above_the_queueing_point_a_search_sees_growth_though_a_large_batch_fills_slowly() -> None:
     """Chat on an L4 with 4-bit weights: over a hundred sequences, filled from empty for longer than a run lasts."""
     scenario = load(CHATBOT)
-    bound = bind(scenario, next(d for d in scenario.deployments if d.name == "L4, GPTQ 4-bit"))
-    assert bound.step_time is not None
-    assert bound.limits is not None
-    full = ceiling(bound.step_time, bound.limits, sample(scenario.workload, scenario.seed))
-    flow = flows(bound, scenario.workload, full, scenario.seed)
-    point = queueing_point(flow, full.requests_per_s, check=flows(bound, scenario.workload, full, scenario.seed, CHECK)).value
+    fleet = plan_fleet(scenario, next(d for d in scenario.deployments if d.name == "L4, GPTQ 4-bit"))
+    full = ceiling(fleet.server.step_time, fleet.server.limits, sample(scenario.workload, scenario.seed))
+    flow = flows(fleet, scenario.workload, full, scenario.seed)
+    point = queueing_point(flow, full.requests_per_s, check=flows(fleet, scenario.workload, full, scenario.seed, CHECK)).value
     assert flow(1.03 * point).grows
     assert flow(0.97 * point).keeps_up(0.02)

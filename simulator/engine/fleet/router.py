@@ -1,15 +1,16 @@
-"""Which replica a request goes to: one class a policy."""
+"""Which instance a request goes to: one class a policy. Each looks at the instances that are ready when it chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import cycle
+from collections.abc import Callable
+from itertools import count
 from operator import attrgetter
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.instance.instance import Instance
 from simulator.engine.kv.prefix_tree import Branch, Path, pieces
 from simulator.engine.request import Request
@@ -21,64 +22,64 @@ _outstanding = attrgetter("outstanding")
 
 @spec
 class RoundRobin:
-    """Each replica in turn."""
+    """Each instance in turn."""
 
     kind: Literal["round_robin"] = "round_robin"
 
-    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
-        """What chooses the replica of a request."""
-        turns = cycle(replicas)
-        return lambda request: next(turns)
+    def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
+        """What chooses the instance of a request."""
+        turns = count()
+        return lambda request: pool.ready[next(turns) % len(pool.ready)]
 
 
 @spec
 class LeastOutstanding:
-    """The replica with the fewest requests waiting or running; the first of equals."""
+    """The instance with the fewest requests waiting or running; the first of equals."""
 
     kind: Literal["least_outstanding"] = "least_outstanding"
 
-    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
-        """What chooses the replica of a request."""
-        return lambda request: min(replicas, key=_outstanding)
+    def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
+        """What chooses the instance of a request."""
+        return lambda request: min(pool.ready, key=_outstanding)
 
 
 @spec
 class LeastKvUse:
-    """The replica with the smallest fraction of its KV blocks in use; the first of equals."""
+    """The instance with the smallest fraction of its KV blocks in use; the first of equals."""
 
     kind: Literal["least_kv_use"] = "least_kv_use"
 
-    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
-        """What chooses the replica of a request."""
-        return lambda request: min(replicas, key=Instance.kv_use)
+    def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
+        """What chooses the instance of a request."""
+        return lambda request: min(pool.ready, key=Instance.kv_use)
 
 
 @spec
 class PowerOfTwoChoices:
-    """The less loaded of two replicas drawn at random, by requests outstanding; the first drawn of equals."""
+    """The less loaded of two instances drawn at random, by requests outstanding; the first drawn of equals."""
 
     kind: Literal["power_of_two_choices"] = "power_of_two_choices"
 
-    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
-        """What chooses the replica of a request."""
-        if len(replicas) == 1:
-            return lambda request: replicas[0]
-        count = len(replicas)
+    def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
+        """What chooses the instance of a request."""
 
         def choose(request: Request) -> Instance:
-            first, second = int(rng.integers(count)), int(rng.integers(count - 1))
-            return min(replicas[first], replicas[second + (second >= first)], key=_outstanding)
+            ready = pool.ready
+            if len(ready) == 1:
+                return ready[0]
+            first, second = int(rng.integers(len(ready))), int(rng.integers(len(ready) - 1))
+            return min(ready[first], ready[second + (second >= first)], key=_outstanding)
 
         return choose
 
 
 @spec
 class PrefixAffinity:
-    """The replica that last saw the longest part of the prompt, if that is more than `threshold` of it; else the one with the
+    """The instance that last saw the longest part of the prompt, if that is more than `threshold` of it; else the one with the
     fewest requests outstanding, and so whenever the busiest has over `slack` more than that and over `ratio` times as many.
 
     Defaults of `cache_aware` in vllm-router 0.1.15 and the SGLang gateway 0.3.1 (--cache-threshold, --balance-abs-threshold,
-    --balance-rel-threshold); where the match is too short those take the replica that they know least of.
+    --balance-rel-threshold); where the match is too short those take the instance that they know least of.
     """
 
     kind: Literal["prefix_affinity"] = "prefix_affinity"
@@ -86,18 +87,18 @@ class PrefixAffinity:
     slack: Natural = 64
     ratio: Annotated[float, Field(ge=1)] = 1.5
 
-    def start(self, replicas: Sequence[Instance], rng: np.random.Generator) -> Choose:
-        """What chooses the replica of a request."""
+    def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
+        """What chooses the instance of a request."""
         seen: dict[Branch, list[tuple[int, Instance]]] = {}
-        size = replicas[0].scheduler.block_size
+        size = pool.block_size
 
         def choose(request: Request) -> Instance:
             blocks = request.prompt // size
-            chosen = least = min(replicas, key=_outstanding)
-            most = max(map(_outstanding, replicas))
+            chosen = least = min(pool.ready, key=_outstanding)
+            most = max(map(_outstanding, pool.ready))
             if most <= least.outstanding + self.slack or most <= self.ratio * least.outstanding:
                 matched, favorite = _last_to_see(seen, request.path, blocks)
-                if favorite and matched * size > self.threshold * request.prompt:
+                if favorite in pool.ready and matched * size > self.threshold * request.prompt:
                     chosen = favorite
             for branch, _, end in pieces(request.path, 0, blocks):
                 seen[branch] = [(end, chosen), *(further for further in seen.get(branch, ()) if further[0] > end)]
@@ -111,7 +112,7 @@ def _last_to_see(seen: dict[Branch, list[tuple[int, Instance]]], path: Path, blo
     first."""
     for branch, _, end in reversed(tuple(pieces(path, 0, blocks))):
         if branch in seen:
-            return next(((end, replica) for upto, replica in seen[branch] if upto >= end), seen[branch][-1])
+            return next(((end, instance) for upto, instance in seen[branch] if upto >= end), seen[branch][-1])
     return 0, None
 
 

@@ -11,8 +11,9 @@ from simulator.engine.kv.prefix_tree import Branch
 class BlockRun:
     """Blocks that hold what lies from `first` to `end` on a branch, in the hands of `users` requests; without one, just blocks.
 
-    Where a later request shares only the front of it, the run is split, and `rear` is the part that was split off: whoever
-    held the whole finds the rest there. `before` and `after` are its neighbors in the free queue, while nobody holds it.
+    Where several layer groups have blocks, these are of one `group`. Where a later request shares only the front of it, the run
+    is split, and `rear` is the part that was split off: whoever held the whole finds the rest there. `before` and `after` are its
+    neighbors in the free queue, while nobody holds it.
     """
 
     branch: Branch | None
@@ -20,6 +21,7 @@ class BlockRun:
     end: int
     users: int = 0
     rear: BlockRun | None = None
+    group: int = 0
     before: BlockRun = field(init=False, repr=False)
     after: BlockRun = field(init=False, repr=False)
 

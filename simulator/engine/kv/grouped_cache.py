@@ -1,7 +1,12 @@
-"""The prefix cache where layer groups have windows: block by block, as vLLM keeps it.
+"""The prefix cache where layer groups have windows: runs of blocks as in the plain one, of every group its own.
 
 Every group has blocks of its own for the same tokens. A prefix is found if the groups without a window have all of its blocks
-and those with one have the last of them, as many as the window needs; the longest that all agree on counts.
+and those with one have the last of them, as many as the window needs; the longest that all agree on counts. Blocks that leave
+a window are free and keep their content, as those of a finished request do.
+
+All groups register the same blocks of a request at the same time, but each forgets its own: they share one queue of free
+blocks, in which a request's blocks lie group after group. Blocks taken from a queue are the first in it, however taking and
+giving back alternate: so what they held can be forgotten later here too.
 
 Source: vLLM vllm/v1/core/kv_cache_coordinator.py `HybridKVCacheCoordinator.find_longest_cache_hit`,
 single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` and `remove_skipped_blocks`, block_pool.py.
@@ -9,154 +14,268 @@ single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` an
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
 
-from simulator.engine.kv.prefix_tree import Branch, branch_at
+from simulator.engine.kv.block_runs import BlockRun
+from simulator.engine.kv.prefix_cache import Found, PrefixCache, Row, append_to, known_run
+from simulator.engine.kv.prefix_tree import Branch, Path, pieces
 from simulator.engine.request import Request
 
-Key = tuple[Branch | None, int, int]
+Runs = dict[Branch, list[BlockRun]]
+
+_first = attrgetter("first")
 
 
 @dataclass(slots=True, eq=False)
-class Block:
-    """One KV block, found under `key` (branch, place, group) once it is full, in the hands of `users` requests."""
+class HeldInGroups:
+    """What a request holds: what its first `named` blocks hold is known; of the first `registered`, which can be found by others,
+    `rows` has the runs of every group, from block `lows` of that group on; `growing` is the branch it fills while it decodes.
+    """
 
-    key: Key | None = None
-    users: int = 0
+    named: int
+    registered: int
+    rows: list[Row]
+    lows: list[int]
+    growing: Branch | None = None
 
 
-Found = list[list[Block | None]]
+class GroupedCache(PrefixCache):
+    """What the KV blocks of one instance hold; `windows` has an entry a group, None for one without.
 
+    `of_group` has the runs of each group, `found_in` what was found in it, `shared` how many runs of groups with a window
+    are in the hands of several requests. A request holds `rows`, an entry a group, from block `lows` of that group on.
+    """
 
-class GroupedCache:
-    """The KV blocks of one replica; `windows` has an entry a group, None for one without."""
-
-    __slots__ = ("async_scheduling", "block_size", "contested", "found", "idle", "may_grow", "present", "queue", "windows")
+    __slots__ = ("found_in", "of_group", "shared", "sliding", "whole", "windows")
 
     def __init__(self, blocks: int, block_size: int, windows: Sequence[int | None], *, async_scheduling: bool) -> None:
-        self.block_size = block_size
+        super().__init__(blocks, block_size, async_scheduling=async_scheduling)
         self.windows = tuple(windows)
-        self.async_scheduling = int(async_scheduling)
-        self.queue: OrderedDict[Block, None] = OrderedDict.fromkeys(Block() for _ in range(blocks))
-        self.present: dict[Key, list[Block]] = {}
-        self.found: Found = []
-        self.idle = 0
-        self.contested = self.may_grow = False
+        self.whole = [group for group, window in enumerate(windows) if window is None]
+        self.sliding = [(group, window) for group, window in enumerate(windows) if window is not None]
+        self.of_group: list[Runs] = [{} for _ in windows]
+        self.found_in: list[Found] = [[] for _ in windows]
+        self.shared = 0
 
     def look_up(self, request: Request, step: int) -> int:
-        """Blocks at the front of a waiting request that need not be computed; `idle` block objects of them are free."""
-        request.named = request.path[-1][1]
-        hits = min((request.known - 1) // self.block_size, request.named)
-        while True:
+        """Blocks at the front of a waiting request that need not be computed.
+
+        `idle` block objects of them are free and would have to be taken; `may_grow` tells whether a running request is about to
+        fill one of the others: one far behind may complete a window.
+        """
+        if self.taken:
+            self._forget_taken()
+        path = request.path
+        most = min((request.known - 1) // self.block_size, path[-1][1])
+        self.may_grow = False
+        if self.growing:
+            for grower in self._growers(path, 0, most):
+                self._register_filled(grower, step)
+            self.may_grow = bool(self._growers(path, 0, most))
+        return self._find(path, most)
+
+    def _find(self, path: Path, most: int) -> int:
+        hits = most
+        for group in self.whole:
+            self.found_in[group] = found = known_run(self.of_group[group], path, 0, hits)
+            hits = found[-1][2] if found else 0
+        known = [(group, self._needed(window), _all_known(self.of_group[group], path, hits)) for group, window in self.sliding]
+        agreed = -1
+        while hits != agreed:
             agreed = hits
-            self.found = []
-            for group, window in enumerate(self.windows):
-                found = self._prefix(request, group, hits) if window is None else self._window(request, group, hits, window)
-                self.found.append(found)
-                agreed = min(agreed, len(found))
-            if agreed == hits:
-                break
-            hits = agreed
-        self.idle = sum(block is not None and not block.users for found in self.found for block in found)
+            for _, needed, pieces_of_group in known:
+                hits = _end_of_window(pieces_of_group, hits, needed)
+        for group in self.whole:
+            self.found_in[group] = _part(self.found_in[group], 0, hits)
+        for group, needed, pieces_of_group in known:
+            self.found_in[group] = _part(pieces_of_group, max(hits - needed, 0), hits)
+        self.idle = sum(end - start for found in self.found_in for run, start, end in found if not run.users)
         return hits
 
-    def _first(self, request: Request, group: int, at: int) -> Block | None:
-        blocks = self.present.get((branch_at(request.path, at), at, group))
-        return blocks[0] if blocks else None
+    def _needed(self, window: int) -> int:
+        """Blocks before a token that its window reaches into, at least the one that ends there."""
+        return max(-(-(window - 1) // self.block_size), 1)
 
-    def _prefix(self, request: Request, group: int, most: int) -> list[Block | None]:
-        """The longest prefix of at most `most` blocks that a group without a window has."""
-        found: list[Block | None] = []
-        for at in range(most):
-            block = self._first(request, group, at)
-            if block is None:
-                break
-            found.append(block)
-        return found
-
-    def _window(self, request: Request, group: int, most: int, window: int) -> list[Block | None]:
-        """The longest prefix of at most `most` blocks whose last window a group has; None for the blocks outside."""
-        needed, run = -(-(window - 1) // self.block_size), 0
-        found: list[Block | None] = [None] * most
-        for at in reversed(range(most)):
-            found[at] = self._first(request, group, at)
-            run = run + 1 if found[at] is not None else 0
-            if run and run >= needed:
-                return found[: at + run]
-        return found[:run]
+    def used_before_found(self, most: int) -> int:
+        """Free blocks that are used again before the first of those found; `most` or more if it is not among so many."""
+        firsts = {run: end for found in self.found_in for run, _, end in found if not run.users}
+        run, before = self.queue.next, 0
+        while before < most and run not in firsts:
+            before += run.end - run.first
+            run = run.after
+        return before + (run.end - firsts[run] if run in firsts else 0)
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
-        """Let a request hold what `look_up` found and take what its first `tokens` lack."""
-        for found in self.found:
-            for block in found:
-                if block is not None:
-                    if not block.users:
-                        del self.queue[block]
-                    block.users += 1
-        request.rows = self.found
-        request.registered = len(self.found[0])
-        self.extend(request, tokens, tokens)
+        """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        for group, _ in self.sliding:
+            self.shared += sum(run.users == 1 for run, _, _ in self.found_in[group])
+        rows = [self._hold(found) for found in self.found_in]
+        lows = [found[0][1] if found else 0 for found in self.found_in]
+        registered = next((row[-1][1] for row in rows if row), 0)
+        request.kv = HeldInGroups(request.path[-1][1], registered, rows, lows)
+        self.taken += blocks
+        self.register(request, tokens, step)
 
-    def extend(self, request: Request, tokens: int, known: int) -> None:
-        """Take blocks for a request's first `tokens`, and register the full ones of its first `known`."""
-        length = -(-tokens // self.block_size)
-        for row in request.rows:
-            while len(row) < length:
-                row.append(self._new())
-        self._register(request, known)
-
-    def _new(self) -> Block:
-        block, _ = self.queue.popitem(last=False)
-        if block.key is not None:
-            others = self.present[block.key]
-            others.remove(block)
-            if not others:
-                del self.present[block.key]
-            block.key = None
-        block.users = 1
-        return block
-
-    def _register(self, request: Request, known: int) -> None:
-        end = min(known // self.block_size, request.named)
-        if end <= request.registered:
-            return
-        for group, row in enumerate(request.rows):
-            for at in range(request.registered, end):
-                block = row[at]
-                if block is not None:
-                    block.key = (branch_at(request.path, at), at, group)
-                    self.present.setdefault(block.key, []).append(block)
-        request.registered = end
-
-    def grow(self, request: Request, step: int) -> None:
-        """Nothing to note: what decoding fills is registered in every step."""
+    def _enter(self, request: Request, start: int, end: int) -> None:
+        for group, row in enumerate(request.kv.rows):
+            runs = self.of_group[group]
+            for branch, first, upto in pieces(request.path, max(start, request.kv.lows[group]), end):
+                append_to(row, runs.setdefault(branch, []), branch, first, upto, group)
+        request.kv.registered = end
 
     def leave_windows(self, request: Request, computed: int) -> int:
         """Give back the blocks outside the windows when the token at `computed` comes next; gives how many are free now."""
         freed = 0
-        for row, window in zip(request.rows, self.windows, strict=True):
-            outside = 0 if window is None else max(0, computed - window + 1) // self.block_size
-            for at in reversed(range(outside)):
-                block = row[at]
-                if block is None:
-                    break
-                freed += self._free(block)
-                row[at] = None
+        for group, window in self.sliding:
+            low, outside = request.kv.lows[group], (computed - window + 1) // self.block_size
+            if outside > low:
+                if request.kv.growing and request.kv.registered < outside:
+                    self._register_filled(request, computed - request.offset, request.order)
+                request.kv.lows[group] = outside
+                dropped = self._drop_front(request.kv.rows[group], outside)
+                named = dropped[-1].end if dropped else low
+                self.queue.append_blocks(outside - named)
+                freed += outside - named + self._let_go(dropped)
         return freed
 
-    def release(self, request: Request, known: int) -> int:
-        """Take all blocks from a request, the full ones of its first `known` tokens registered; gives how many are free now."""
-        self._register(request, known)
-        freed = sum(self._free(block) for row in request.rows for block in reversed(row) if block is not None)
-        request.rows = []
-        request.registered = 0
+    def _drop_front(self, row: Row, upto: int) -> list[BlockRun]:
+        """Take the runs of the blocks before `upto` out of a row, cutting the one that goes on; gives them, front first."""
+        dropped = []
+        while row and row[0][0].first < upto:
+            run, end = row[0]
+            if run.end > upto:
+                self._split(run, upto)
+            dropped.append(run)
+            if run.end == end:
+                del row[0]
+            else:
+                assert run.rear is not None
+                row[0] = (run.rear, end)
+        return dropped
+
+    def _let_go(self, runs: Sequence[BlockRun]) -> int:
+        """Take a user from each of these runs, the last first; gives how many blocks are free now."""
+        freed = 0
+        for run in reversed(runs):
+            run.users -= 1
+            if not run.users:
+                self.queue.append(run)
+                freed += run.end - run.first
+            elif run.users == 1 and self.windows[run.group] is not None:
+                self.shared -= 1
         return freed
 
-    def _free(self, block: Block) -> int:
-        block.users -= 1
-        if block.users:
-            return 0
-        self.queue[block] = None
-        return 1
+    def unnamed_from_now_on(self, request: Request) -> bool:
+        """Whether all that will leave a decoding request's windows holds nothing that can be found, a block every so often."""
+        return not request.kv.growing and all(request.kv.lows[g] and not request.kv.rows[g] for g, _ in self.sliding)
+
+    def freed_on_leaving(self, request: Request, computed: int, gone: dict[tuple[BlockRun, int], int]) -> int:
+        """What `leave_windows` will give for a decoding request, a block a group; `gone` are users that will have left before.
+
+        No block that is not registered yet has several users.
+        """
+        freed = 0
+        for group, window in self.sliding:
+            outside = computed - window + 1
+            if outside < self.block_size or outside % self.block_size:
+                continue
+            at = outside // self.block_size - 1
+            run = _holding(request.kv.rows[group], at)
+            if run is None or run.users == 1 + gone.get((run, at), 0):
+                freed += 1
+            else:
+                gone[run, at] = gone.get((run, at), 0) + 1
+        return freed
+
+    def release(self, request: Request, blocks: int, tokens: int) -> int:
+        """Take the blocks of its first `blocks` places from a request, group after group, as the plain cache does."""
+        self._end_growing(request, tokens)
+        freed = 0
+        for group, row in enumerate(request.kv.rows):
+            unnamed = blocks - (row[-1][1] if row else request.kv.lows[group])
+            self.queue.append_blocks(unnamed)
+            freed += unnamed
+            for run, end in reversed(row):
+                freed += self._let_go(run.parts(end))
+        request.kv = None
+        return freed
+
+    def _siblings(self, run: BlockRun) -> list[BlockRun]:
+        assert run.branch is not None
+        return self.of_group[run.group][run.branch]
+
+    def _remove(self, run: BlockRun, branch: Branch) -> None:
+        runs = self.of_group[run.group]
+        runs[branch].remove(run)
+        if not runs[branch]:
+            del runs[branch]
+
+    def _split(self, run: BlockRun, at: int) -> BlockRun:
+        if run.users > 1 and self.windows[run.group] is not None:
+            self.shared += 1
+        return super()._split(run, at)
+
+
+def _holding(row: Row, block: int) -> BlockRun | None:
+    """The run of a row in which a block lies."""
+    for run, end in row:
+        if block < end:
+            part: BlockRun | None = run
+            while part is not None and part.end <= block:
+                part = part.rear
+            return part
+    return None
+
+
+def _all_known(known: Mapping[Branch, Sequence[BlockRun]], path: Path, most: int) -> Found:
+    """Which runs have blocks of a path up to `most`, gaps between them left out: (run, first, end)."""
+    found: Found = []
+    start = 0
+    for branch, upto in path:
+        end = min(upto, most)
+        if start < end and branch in known:
+            runs = known[branch]
+            if len(runs) > 1:
+                found += _known_on(runs, ((branch, end),), start)
+            else:
+                run = runs[0]
+                if run.first < end and start < run.end:
+                    found.append((run, max(run.first, start), min(run.end, end)))
+        start = max(start, upto)
+    return found
+
+
+def _known_on(runs: Sequence[BlockRun], path: Path, start: int) -> Iterator[tuple[BlockRun, int, int]]:
+    """The same on one branch, from `start` on."""
+    ((branch, most),) = path
+    in_place = sorted(runs, key=_first)
+    if all(one.end <= other.first for one, other in pairwise(in_place)):
+        yield from ((run, max(run.first, start), min(run.end, most)) for run in in_place if run.first < most and start < run.end)
+        return
+    for run in in_place:
+        if run.first < most and start < run.end:
+            part = known_run({branch: runs}, path, max(start, run.first), most)
+            yield from part
+            start = part[-1][2]
+
+
+def _end_of_window(known: Found, most: int, needed: int) -> int:
+    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
+    end = at = most
+    for _, first, upto in reversed(known):
+        if first >= at:
+            continue
+        if upto < at:
+            end = upto
+        at = first
+        if at <= max(end - needed, 0):
+            return end
+    return 0
+
+
+def _part(found: Found, start: int, end: int) -> Found:
+    """What of this lies between two blocks."""
+    return [(run, max(first, start), min(upto, end)) for run, first, upto in found if first < end and start < upto]

@@ -20,19 +20,35 @@ next look (`taken`). Only where two are about to fill the same content (`contest
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
-from simulator.engine.request import Request
+from simulator.engine.request import Request, Status
+
+Found = list[tuple[BlockRun, int, int]]
+Row = list[tuple[BlockRun, int]]
 
 _NONE: Sequence[BlockRun] = ()
-_registered = attrgetter("registered")
+_registered = attrgetter("kv.registered")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What a request holds: what its first `named` blocks hold is known; the first `registered` can be found by others and are
+    in `runs`; while it decodes and fills more of them, the next is on the branch `growing`.
+    """
+
+    named: int
+    registered: int
+    runs: Row
+    growing: Branch | None = None
 
 
 class PrefixCache:
-    """What the KV blocks of one replica hold. How many are free is the scheduler's to know.
+    """What the KV blocks of one instance hold. How many are free is the pool's to know.
 
     `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
     `taken` free blocks were handed out since the queue was last looked at.
@@ -47,7 +63,7 @@ class PrefixCache:
         self.runs: dict[Branch, list[BlockRun]] = {}
         self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
-        self.found: list[tuple[BlockRun, int, int]] = []
+        self.found: Found = []
         self.taken = self.idle = 0
         self.may_grow = False
 
@@ -68,28 +84,9 @@ class PrefixCache:
 
     def _find(self, path: Path, most: int) -> int:
         """Find the runs of the longest known prefix of at most `most` blocks, and how many blocks it has."""
-        self.found = found = self._known_prefix(path, most)
+        self.found = found = known_run(self.runs, path, 0, most)
         self.idle = sum(end - first for run, first, end in found if not run.users)
         return found[-1][2] if found else 0
-
-    def _known_prefix(self, path: Path, most: int) -> list[tuple[BlockRun, int, int]]:
-        found: list[tuple[BlockRun, int, int]] = []
-        at = 0
-        for branch, upto in path:
-            runs, upto = self.runs.get(branch, _NONE), min(upto, most)
-            while at < upto:
-                end = upto
-                for run in runs:
-                    if run.first <= at < run.end:
-                        break
-                    if at < run.first < end:
-                        end = run.first
-                else:
-                    return found
-                end = min(end, run.end)
-                found.append((run, at, end))
-                at = end
-        return found
 
     def _grow_along(self, path: Path, hits: int, step: int) -> bool:
         """Register what running requests have filled along this path; True if that was anything."""
@@ -105,13 +102,20 @@ class PrefixCache:
         for branch, upto in path:
             if branch in growing:
                 last = min(upto, end)
-                found += sorted((r for r in growing[branch] if start <= r.registered < last), key=_registered)
+                found += sorted((r for r in growing[branch] if start <= r.kv.registered < last), key=_registered)
         return found
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        held = self._hold(self.found)
+        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
+        self.taken += blocks
+        self.register(request, tokens, step)
+
+    def _hold(self, found: Found) -> Row:
+        """Let one more hold what was found, front first."""
         held = []
-        for run, first, end in reversed(self.found):
+        for run, first, end in reversed(found):
             part = run if first == run.first else self._split(run, first)
             if end < part.end:
                 self._split(part, end)
@@ -120,14 +124,11 @@ class PrefixCache:
             part.users += 1
             held.append((part, end))
         held.reverse()
-        request.held, request.growing, request.named = held, None, request.path[-1][1]
-        request.registered = held[-1][1] if held else 0
-        self.taken += blocks
-        self.register(request, tokens, step)
+        return held
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.registered, min(tokens // self.block_size, request.named)
+        start, end = request.kv.registered, min(tokens // self.block_size, request.kv.named)
         if start >= end:
             return
         if self.growing:
@@ -137,22 +138,13 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
-        held = request.held
         for branch, first, upto in pieces(request.path, start, end):
-            runs = self.runs.setdefault(branch, [])
-            last = held[-1][0] if held else None
-            if last is not None and last.branch is branch and last.end == first and _only_one_up_to(upto, last, runs):
-                last.end = upto
-                held[-1] = (last, upto)
-            else:
-                run = BlockRun(branch, first, upto, users=1)
-                runs.append(run)
-                held.append((run, upto))
-        request.registered = end
+            append_to(request.kv.runs, self.runs.setdefault(branch, []), branch, first, upto)
+        request.kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
-        if request.registered == request.named:
+        if request.kv.registered == request.kv.named:
             return
         if self.growing:
             self._meet_rivals(request, step)
@@ -160,10 +152,10 @@ class PrefixCache:
 
     def _meet_rivals(self, request: Request, step: int) -> None:
         """Find who will fill what this request is about to fill, and watch them all from now on."""
-        rivals = [grower for grower in self._growers(request.path, 0, request.named) if _rivals(grower, request)]
+        rivals = [grower for grower in self._growers(request.path, 0, request.kv.named) if _rivals(grower, request)]
         for grower in rivals:
             self._register_filled(grower, step, order=-1)
-        rivals = [grower for grower in rivals if grower.growing and _rivals(grower, request)]
+        rivals = [grower for grower in rivals if grower.kv.growing and _rivals(grower, request)]
         if rivals:
             self.contested += [request, *(grower for grower in rivals if grower not in self.contested)]
 
@@ -173,7 +165,7 @@ class PrefixCache:
             self._register_filled(grower, step)
 
     def _start_growing(self, request: Request) -> None:
-        request.growing = branch = branch_at(request.path, request.registered)
+        request.kv.growing = branch = branch_at(request.path, request.kv.registered)
         if branch is not None:
             self.growing.setdefault(branch, []).append(request)
         elif request in self.contested:
@@ -181,43 +173,46 @@ class PrefixCache:
 
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
-        computes = grower.order < order and not (grower.stalled or grower.leaving)
+        computes = grower.order < order and grower.status is Status.DECODING
         tokens = step + grower.offset + computes - self.async_scheduling
-        if min(tokens // self.block_size, grower.named) <= grower.registered:
+        if min(tokens // self.block_size, grower.kv.named) <= grower.kv.registered:
             return False
         self._stop_growing(grower)
-        self._enter(grower, grower.registered, min(tokens // self.block_size, grower.named))
+        self._enter(grower, grower.kv.registered, min(tokens // self.block_size, grower.kv.named))
         self._start_growing(grower)
         return True
 
     def _stop_growing(self, request: Request) -> None:
-        assert request.growing is not None
-        others = self.growing[request.growing]
+        assert request.kv.growing is not None
+        others = self.growing[request.kv.growing]
         others.remove(request)
         if not others:
-            del self.growing[request.growing]
-        request.growing = None
+            del self.growing[request.kv.growing]
+        request.kv.growing = None
 
     def release(self, request: Request, blocks: int, tokens: int) -> int:
         """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
-        if request.growing:
-            self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.named)
-            if filled > request.registered:
-                self._enter(request, request.registered, filled)
-            if request in self.contested:
-                self.contested.remove(request)
-        freed = blocks - request.registered
+        self._end_growing(request, tokens)
+        freed: int = blocks - request.kv.registered
         self.queue.append_blocks(freed)
-        for run, end in reversed(request.held):
+        for run, end in reversed(request.kv.runs):
             for part in reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)
                     freed += part.end - part.first
-        request.held = []
-        request.registered = 0
+        request.kv = None
         return freed
+
+    def _end_growing(self, request: Request, tokens: int) -> None:
+        """Register what a request has filled of its first `tokens`; it fills no more."""
+        if request.kv.growing:
+            self._stop_growing(request)
+            filled = min(tokens // self.block_size, request.kv.named)
+            if filled > request.kv.registered:
+                self._enter(request, request.kv.registered, filled)
+            if request in self.contested:
+                self.contested.remove(request)
 
     def _forget_taken(self) -> None:
         """Forget what the free blocks held that were taken: the next in the queue."""
@@ -233,6 +228,11 @@ class PrefixCache:
                     self._remove(run, run.branch)
         self.taken = 0
 
+    def _siblings(self, run: BlockRun) -> list[BlockRun]:
+        """The runs on the branch of one."""
+        assert run.branch is not None
+        return self.runs[run.branch]
+
     def _remove(self, run: BlockRun, branch: Branch) -> None:
         runs = self.runs[branch]
         runs.remove(run)
@@ -241,14 +241,46 @@ class PrefixCache:
 
     def _split(self, run: BlockRun, at: int) -> BlockRun:
         """Cut a run in two; gives the rear part, which is used again first if it is free."""
-        assert run.branch is not None
-        rear = BlockRun(run.branch, at, run.end, run.users, run.rear)
+        rear = BlockRun(run.branch, at, run.end, run.users, run.rear, run.group)
         if not run.users:
             self.queue.insert(rear, run)
-        runs = self.runs[run.branch]
+        runs = self._siblings(run)
         runs.insert(runs.index(run) + 1, rear)
         run.rear, run.end = rear, at
         return rear
+
+
+def known_run(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int, most: int) -> Found:
+    """Which runs have the blocks of a path from `start` on, up to the first unknown one or `most`: (run, first, end)."""
+    found: Found = []
+    at = start
+    for branch, upto in path:
+        runs, upto = known.get(branch, _NONE), min(upto, most)
+        while at < upto:
+            end = upto
+            for run in runs:
+                if run.first <= at < run.end:
+                    break
+                if at < run.first < end:
+                    end = run.first
+            else:
+                return found
+            end = min(end, run.end)
+            found.append((run, at, end))
+            at = end
+    return found
+
+
+def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: int, group: int = 0) -> None:
+    """Let a request that holds `held` hold these blocks too, as a run of their own or the last one continued."""
+    last = held[-1][0] if held else None
+    if last is not None and last.branch is branch and last.end == first and _only_one_up_to(end, last, runs):
+        last.end = end
+        held[-1] = (last, end)
+    else:
+        run = BlockRun(branch, first, end, 1, None, group)
+        runs.append(run)
+        held.append((run, end))
 
 
 def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
@@ -258,5 +290,5 @@ def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
 
 def _rivals(one: Request, other: Request) -> bool:
     """Whether two requests will fill blocks of the same content."""
-    both = max(one.registered, other.registered)
-    return both < min(one.named, other.named) and branch_at(one.path, both) is branch_at(other.path, both)
+    both = max(one.kv.registered, other.kv.registered)
+    return both < min(one.kv.named, other.kv.named) and branch_at(one.path, both) is branch_at(other.path, both)

@@ -1,4 +1,4 @@
-"""Limits of one replica: the numbers that the scheduler obeys."""
+"""The configuration of one instance's scheduler: the numbers that it obeys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KvGroup:
 
 @spec
 class SchedulerConfig:
-    """What one replica may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
+    """What one instance may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
 
     `kv_blocks`: those a request can get, one fewer than num_gpu_blocks, as vLLM keeps a null block. `reserve_full_prompt`: a
     waiting request is admitted only when blocks for its whole remaining prompt are free (scheduler_reserve_full_isl).

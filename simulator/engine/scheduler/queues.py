@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import Protocol
 
 from simulator.engine.request import Request
 
@@ -11,6 +12,26 @@ from simulator.engine.request import Request
 def priority_key(request: Request) -> tuple[int, float, int]:
     """What is smaller goes first, and is preempted last."""
     return request.priority, request.arrived, request.index
+
+
+class Queue(Protocol):
+    """Those who wait: a deque, or the queue by priority."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Request: ...
+
+    def append(self, request: Request, /) -> None:
+        """Let a request wait."""
+
+    def appendleft(self, request: Request, /) -> None:
+        """Let one wait at the front."""
+
+    def popleft(self) -> Request:
+        """Take the first."""
+
+    def remove(self, request: Request, /) -> None:
+        """Take out one."""
 
 
 class PriorityQueue:

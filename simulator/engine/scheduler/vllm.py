@@ -1,4 +1,4 @@
-"""The scheduler: who computes how many tokens in the next step. No clock and no phases.
+"""The scheduler of vLLM V1: who computes how many tokens in the next step. No clock and no phases.
 
 Each request has tokens it knows and tokens it has computed; a step hands out a budget of tokens so that computed catches up with
 known. A prompt is many tokens behind, a decoding request one, a preempted one starts again from none. This is what vLLM V1 does:
@@ -20,9 +20,9 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
 Source: vLLM v0.14 to main of 2026, vllm/v1/core/sched/scheduler.py `schedule` and `_preempt_request`, async_scheduler.py,
 kv_cache_manager.py `allocate_slots` and `get_computed_blocks`, vllm/v1/engine/core.py `step_with_batch_queue`.
 
-The walk over all running requests that vLLM does in every step is needed only where the budget runs out among them, or to
-preempt by priority. Everywhere else decoding requests are a count (decoding.py), and only prompts in work are looked at one by
-one.
+The walk over all running requests that vLLM does in every step is needed only where the budget runs out among them, where they
+need what others give back, or to preempt by priority. Everywhere else decoding requests are a count (decoding.py), and only
+prompts in work are looked at one by one.
 """
 
 from __future__ import annotations
@@ -30,359 +30,276 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from simulator.engine.kv.prefix_cache import PrefixCache
-from simulator.engine.request import Request
+from simulator.engine.kv.blocks import BlockPool
+from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.engine.scheduler.decoding import ORDER_BITS, ORDER_MASK, Decoding
-from simulator.engine.scheduler.queues import PriorityQueue, priority_key
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
 
-Chunk = tuple[Request, int, bool]
-NOBODY: Sequence[Request] = ()
+_WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
+_PREEMPTED, _FINISHED = Status.PREEMPTED, Status.FINISHED
 
 
-class Scheduler(Decoding):
+class VllmScheduler:
     """Serves first come, first served, or by priority.
 
-    After `schedule` the step is composed: `chunks` are the prompt tokens to compute, as (request, tokens, whether they are its
-    last); all who decode compute one each, save those `stalled` for want of budget; `resumed` ones were stalled in the
-    step before; `victims` were preempted. After `carry_out`, `completed` requests have all their known tokens computed and
-    sampled one more. Whoever has noted the victims, the resumed and the completed empties those lists. With `by_priority` the
-    waiting are served by priority, and one that comes may be admitted ahead of them.
-
-    `free` counts the KV blocks that nobody holds. A request holds those of the tokens it has computed or is computing in this
-    step, the last one perhaps partly filled, and its `states`. What blocks hold matters only to the `cache`.
+    `prefilling` are those of the running that compute prompts, `stalled` those that decode but not in the composed step.
     """
 
     __slots__ = (
         "admitted",
+        "batch",
         "by_priority",
-        "cache",
         "chunked",
-        "chunks",
-        "completed",
-        "free",
-        "hybrid",
         "long_prefill_token_threshold",
         "max_num_seqs",
         "max_tokens",
-        "padded_context",
-        "padding",
+        "pool",
         "prefilling",
-        "reserve",
-        "resumed",
         "running",
         "stalled",
-        "states",
-        "sums",
-        "total",
-        "victims",
         "waiting",
-        "watching",
-        "watermark",
+        "walks",
     )
 
-    def __init__(self, limits: SchedulerConfig, cache: PrefixCache | None = None) -> None:
-        super().__init__(limits.block_size)
-        self.total = self.free = limits.kv_blocks
-        self.cache = cache
-        self.hybrid = False
-        self.sums: dict[int, WindowSums] = {}
-        self.by_priority = limits.scheduling_policy == "priority"
-        self.waiting: deque[Request] | PriorityQueue = PriorityQueue() if self.by_priority else deque()
-        self.running: dict[int, Request] = {}
+    def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: DecodeBatch, pool: BlockPool) -> None:
+        self.running = running
+        self.batch = batch
+        self.pool = pool
+        self.by_priority = config.scheduling_policy == "priority"
+        self.walks = self.by_priority or pool.ordered
+        self.waiting: Queue = PriorityQueue() if self.by_priority else deque()
         self.prefilling: list[Request] = []
-        self.chunks: list[Chunk] = []
-        self.stalled: list[Request] = []
-        self.resumed: list[Request] = []
-        self.victims: list[Request] = []
-        self.completed: list[Request] = []
+        self.stalled: Sequence[Request] = NOBODY
         self.admitted = 0
-        self.padding = self.padded_context = 0
-        self.watching = False
-        self.max_num_seqs = limits.max_num_seqs
-        self.max_tokens = limits.max_num_batched_tokens
-        self.long_prefill_token_threshold = limits.prefill_cap
-        self.chunked = limits.enable_chunked_prefill
-        self.reserve = limits.reserve_full_prompt
-        self.watermark = limits.watermark_blocks
-        self.states = limits.state_blocks
+        self.max_num_seqs = config.max_num_seqs
+        self.max_tokens = config.max_num_batched_tokens
+        self.long_prefill_token_threshold = config.prefill_cap
+        self.chunked = config.enable_chunked_prefill
 
-    def schedule(self) -> bool:
-        """Compose the next step. True if it is an even one: all decode, as they did before and will again."""
+    def schedule(self) -> Step:
+        """Compose the next step."""
         if self.prefilling or self.stalled:
-            budget = self._schedule_prompts()
+            step, budget = self._schedule_prompts()
         else:
-            budget = self.max_tokens - self.count
-            needed = self.ring[self.step % self.block_size]
-            if needed > self.free or self.hybrid:
-                self._take(needed)
-            elif needed:
-                self.free -= needed
-                if self.cache is not None:
-                    self.cache.taken += needed
-        if self.cache is not None:
-            self.watching = bool(self.cache.contested)
-            if self.watching:
-                self.cache.register_contested(self.step)
-        if self.waiting and budget > 0 and not self.victims:
-            self._admit(budget)
-        return self.count > 0 and not (self.chunks or self.victims or self.stalled or self.resumed)
+            batch, pool = self.batch, self.pool
+            budget = self.max_tokens - batch.count
+            needed = batch.ring[batch.step % batch.block_size]
+            step = EVEN if batch.count else IDLE
+            if needed <= pool.free and not pool.notes:
+                pool.free -= needed
+            elif needed > pool.free or not pool.take(()):
+                step = self._take(Step())
+        if self.waiting and budget > 0 and not step.preempted:
+            step = self._admit(step, budget)
+        return step
 
-    def _schedule_prompts(self) -> int:
-        """Compose the running part where prompts are in work; gives the budget left."""
-        behind = self.unstall()
-        budget = self.max_tokens - self.count
-        wanted = sum(min(r.known - r.computed, self.long_prefill_token_threshold) for r in self.prefilling)
+    def _schedule_prompts(self) -> tuple[Step, int]:
+        """Compose the running part where prompts are in work; gives the step and the budget left."""
+        step = Step()
+        behind = self._unstall() if self.stalled else NOBODY
+        budget = self.max_tokens - self.batch.count
+        most = self.long_prefill_token_threshold
+        wanted = sum(min(r.known - r.computed, most) for r in self.prefilling)
         if wanted > budget and not self._one_prompt_and_last():
-            budget = self._walk()
+            budget = self._walk(step)
         else:
-            needed = self.ring[self.step % self.block_size]
             for request in self.prefilling:
-                lacking = request.known - request.computed
-                tokens = min(lacking, self.long_prefill_token_threshold, budget)
+                lacking = request.prompt + request.generated - request.computed
+                tokens = min(lacking, most, budget)
                 budget -= tokens
-                needed += self._needed_by_prompt(request, tokens)
-                self.chunks.append((request, tokens, tokens == lacking))
-            self._take(needed)
-        self.resumed = [r for r in behind if r.decoding and r not in self.stalled]
-        return budget
+                step.chunks.append((request, tokens, tokens == lacking))
+            self._take(step)
+        if behind:
+            step.resumed = [request for request in behind if request.status is _DECODING]
+        return self._even_if_so(step), budget
 
-    def unstall(self) -> list[Request]:
-        """Forget who was stalled; gives them."""
-        behind, self.stalled = self.stalled, []
+    def _unstall(self) -> Sequence[Request]:
+        """Let those decode again who were stalled; gives them."""
+        behind, self.stalled = self.stalled, NOBODY
         for request in behind:
-            request.stalled = False
+            if request.status is _STALLED:
+                request.status = _DECODING
         return behind
 
     def _one_prompt_and_last(self) -> bool:
         return len(self.prefilling) == 1 and self.prefilling[0].order == next(reversed(self.running))
 
-    def _needed_by_prompt(self, request: Request, tokens: int) -> int:
-        """Blocks that a request lacks to compute `tokens` more of its prompt."""
-        size = self.block_size
-        return -(-(request.computed + tokens) // size) + -request.computed // size
+    def _even_if_so(self, step: Step) -> Step:
+        """A step in which all decode and nothing happened is an even one."""
+        if step.chunks or step.preempted or step.stalled or step.resumed:
+            return step
+        return EVEN if self.batch.count else IDLE
 
-    def _take(self, needed: int) -> None:
-        """Take blocks for all running requests, preempting from the last on until there are enough."""
-        if needed > self.free and self.by_priority:
-            self.chunks = []
-            self._walk()
-            return
-        while needed > self.free:
-            victim = self._pop_victim()
-            if victim.decoding:
-                needed -= self.needed_by(victim)
-            elif self.chunks and self.chunks[-1][0] is victim:
-                _, tokens, _ = self.chunks.pop()
-                needed -= self._needed_by_prompt(victim, tokens)
-            self._preempt(victim)
-        self._take_free(needed)
-        if self.cache is not None:
-            for request, tokens, _ in self.chunks:
-                self.cache.register(request, request.computed + tokens, self.step)
+    def _take(self, step: Step) -> Step:
+        """Take blocks for all running requests, preempting from the last on until there are enough; gives the step."""
+        pool = self.pool
+        while not pool.take(step.chunks):
+            if self.walks:
+                step.chunks.clear()
+                self._walk(step)
+                break
+            _, victim = self.running.popitem()
+            if step.chunks and step.chunks[-1][0] is victim:
+                step.chunks.pop()
+            self._preempt(step, victim)
+        return self._even_if_so(step)
 
-    def _take_free(self, needed: int) -> None:
-        self.free -= needed
-        if self.cache is not None:
-            self.cache.taken += needed
-
-    def _give_back(self, request: Request, *, finished: bool = False) -> None:
-        """Free the blocks of the tokens that a request has computed."""
-        blocks = self.states - -request.computed // self.block_size
-        if self.cache is not None:
-            known = request.computed if finished else request.computed - self.cache.async_scheduling
-            blocks = self.cache.release(request, blocks, known)
-        self.free += blocks
-
-    def _walk(self) -> int:
+    def _walk(self, step: Step) -> int:
         """Compose the running part one request after another, as budget or blocks run out among them; gives the budget left."""
         budget = self.max_tokens
+        running, pool = self.running, self.pool
         given: dict[Request, int] = {}
-        for request in list(self.running.values()):
+        pool.walk()
+        for request in list(running.values()):
             if not budget:
                 break
-            if request.leaving or request.order not in self.running:
+            if request.status is _FINISHED or request.order not in running:
                 continue
-            tokens = 1 if request.decoding else min(request.known - request.computed, self.long_prefill_token_threshold, budget)
-            needed = self._needed_on_walk(request, tokens)
-            while needed > self.free and request.order in self.running:
+            tokens = self._wanted(request, budget)
+            needed = pool.lacking(request, tokens)
+            while needed > pool.free and request.order in running:
                 victim = self._pop_victim()
                 taken_back = given.pop(victim, 0)
                 budget += taken_back
-                self._preempt(victim, taken_back)
-            if request.order not in self.running:
+                self._preempt(step, victim, taken_back)
+            if request.order not in running:
                 break
-            self._grant(request, tokens, needed)
+            pool.grant(request, tokens, needed)
             given[request] = tokens
             budget -= tokens
-        self.chunks = [(r, n, r.computed + n == r.known) for r, n in given.items() if not r.decoding]
-        self.stalled = [r for r in self.running.values() if r.decoding and r not in given]
-        for request in self.stalled:
-            request.stalled = True
+        step.chunks += [(r, n, r.computed + n == r.known) for r, n in given.items() if r.status is _PREFILLING]
+        self._stall(step, [r for r in running.values() if r.status is _DECODING and r not in given])
+        pool.walked(running.values())
+        if not step.chunks and len(step.stalled) == self.batch.count:
+            self._unstall()  # nobody computes anything, so there is no step that they could miss
         return budget
 
-    def _grant(self, request: Request, tokens: int, needed: int) -> None:
-        """Let a running request take what it needs to compute `tokens` more."""
-        self._take_free(needed)
-        if not request.decoding and self.cache is not None:
-            self.cache.register(request, request.computed + tokens, self.step)
+    def _wanted(self, request: Request, budget: int) -> int:
+        if request.status is _DECODING:
+            return 1
+        return min(request.known - request.computed, self.long_prefill_token_threshold, budget)
 
-    def _needed_on_walk(self, request: Request, tokens: int) -> int:
-        """Blocks that a running request lacks to compute `tokens` more."""
-        return self.needed_by(request) if request.decoding else self._needed_by_prompt(request, tokens)
+    def _stall(self, step: Step, stalled: list[Request]) -> None:
+        step.stalled = self.stalled = stalled
+        for request in stalled:
+            request.status = _STALLED
 
     def _pop_victim(self) -> Request:
-        """Take the request to be preempted from the running ones: the last admitted, or the one that ranks last."""
+        """Take the request to be preempted from the running ones: the last admitted, or the one whose turn comes last."""
         if self.by_priority:
             return self.running.pop(max(self.running.values(), key=priority_key).order)
         return self.running.popitem()[1]
 
-    def _preempt(self, victim: Request, taken_back: int = 0) -> None:
+    def _preempt(self, step: Step, victim: Request, taken_back: int = 0) -> None:
         """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""
-        if victim.decoding:
-            self.leave(victim)
-        elif not victim.leaving:
+        status = victim.status
+        if status is _DECODING:
+            self.batch.leave(victim)
+        elif status is _PREFILLING:
             self.prefilling.remove(victim)
         victim.computed += taken_back
-        self._give_back(victim)
-        self.victims.append(victim)
+        self.pool.release(victim, False)
+        step.preempted = [*step.preempted, victim]
         victim.preemptions += 1
-        if not victim.leaving:
+        if status is not _FINISHED:
+            victim.status = _PREEMPTED
             victim.computed = 0
             self.waiting.appendleft(victim)
 
-    def _admit(self, budget: int) -> None:
-        """Start waiting requests while budget, sequences and blocks last."""
-        waiting, running, size, cache = self.waiting, self.running, self.block_size, self.cache
+    def _admit(self, step: Step, budget: int) -> Step:
+        """Start waiting requests while budget, sequences and blocks last; gives the step with them in it."""
+        waiting, running, pool = self.waiting, self.running, self.pool
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
-            lacking = request.prompt + request.generated
-            hits = idle = 0
-            if cache is not None:
-                hits, idle = cache.look_up(request, self.step), cache.idle
-                lacking -= hits * size
+            hits = pool.look_up(request) if pool.finds else 0
+            lacking = request.prompt + request.generated - hits
             tokens = min(lacking, self.long_prefill_token_threshold)
             if tokens > budget:
                 if not self.chunked:
-                    self._watch_growth()
+                    pool.head_waits()
                     break
                 tokens = budget
-            needed = -(-tokens // size)
-            must_fit = -(-lacking // size) if self.reserve else needed
-            if self.hybrid:
-                needed, must_fit = self._needed_to_start(request, tokens, lacking, hits)
-            besides = idle + self.states
-            must_fit += besides
-            if running:
-                must_fit += self.watermark
-            if must_fit > self.free:
-                self._head_waits(must_fit)
+            request.order = self.admitted
+            if not pool.admit(request, tokens, lacking, not running):
+                request.order = -1
                 break
-            self.free -= needed + besides
+            if step is EVEN or step is IDLE:
+                step = Step()
             waiting.popleft()
             budget -= tokens
-            request.order = order = self.admitted
-            self.admitted = order + 1
-            running[order] = request
-            if cache is not None:
-                request.computed = hits * size
-                cache.admit(request, needed, hits * size + tokens, self.step)
+            running[self.admitted] = request
+            self.admitted += 1
+            if request.status is _WAITING:
+                step.started.append(request)
+            request.status = _PREFILLING
+            request.computed = hits
             if tokens < lacking:
                 self.prefilling.append(request)
-            self.chunks.append((request, tokens, tokens == lacking))
-
-    def _head_waits(self, blocks: int) -> None:
-        """The first waiting request waits for this many free blocks."""
-        self._watch_growth()
-
-    def _watch_growth(self) -> None:
-        """See whether the first waiting request might be found to lack less before the next finish."""
-        if self.cache is not None and self.cache.may_grow:
-            self.watching = True
+            step.chunks.append((request, tokens, tokens == lacking))
+        return step
 
     def horizon(self) -> int:
-        """How many even steps follow on each other if nothing comes from outside."""
-        if self.watching:
-            return 1
-        due = self.due
-        request = self.running.get(due[0] & ORDER_MASK)
-        last = due[0] >> ORDER_BITS
-        if request is None or request.last_step != last:
-            last = self.next_finish(self.running)
-        steps = last - self.step
-        if steps == 1:
-            return 1
-        free, size = self.free, self.block_size
-        if -(-steps // size) * self.count <= free:
-            return steps
-        return self.steps_within(free + self.ring[self.step % size], steps)
+        """How many even steps follow on each other, the composed one the first, if nothing comes from outside."""
+        steps, pool = self.batch.horizon(), self.pool
+        if pool.notes or -(-steps // pool.block_size) * self.batch.count > pool.free:
+            return pool.horizon(steps)
+        return steps
+
+    def would_admit(self, leaving: int) -> bool:
+        """Whether one that comes now might be admitted at once, `leaving` of the running ones about to be retired."""
+        return (
+            (not self.waiting or self.by_priority)
+            and self.batch.count < self.max_tokens
+            and len(self.running) - leaving < self.max_num_seqs
+        )
 
     def advance(self, steps: int) -> Sequence[Request]:
-        """Carry out the composed even step `steps` times; gives those who have sampled their last token, in running order."""
+        """Carry out the composed even step `steps` times; gives those who have all their tokens now, in running order."""
         if steps > 1:
-            self._take_following(steps)
-        if self.hybrid:
-            self._move_windows(steps)
-        self.step = step = self.step + steps
-        self.context += steps * self.count
-        return self.finished(self.running) if self.due[0] >> ORDER_BITS <= step else NOBODY
+            self.pool.take_following(steps)
+        return self.batch.advance(steps)
 
-    def carry_out(self) -> Sequence[Request]:
-        """Carry out the composed step, whatever is in it; gives those who have sampled their last token, in running order."""
-        if self.hybrid:
-            self._move_windows(1)
-        self.step = step = self.step + 1
-        self.context += self.count
-        for request, tokens, last in self.chunks:
+    def carry_out(self, step: Step) -> Sequence[Request]:
+        """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
+        completed = []
+        for request, tokens, last in step.chunks:
             request.computed += tokens
             if last:
                 request.generated += 1
-                self.join(request)
-                self.completed.append(request)
-                if self.cache is not None:
-                    self.cache.grow(request, step)
-        self.chunks = []
+                completed.append(request)
+        step.completed = completed
+        done = self.batch.advance(1, completed, step.stalled)
+        if self.pool.notes:
+            for request in completed:
+                self.pool.begin_decoding(request)
         if self.prefilling:
-            self.prefilling = [r for r in self.prefilling if not r.decoding]
-        if self.stalled:
-            for request in self.stalled:
-                self.postpone(request)
-        return self.finished(self.running) if self.due and self.due[0] >> ORDER_BITS <= step else NOBODY
-
-    def _take_following(self, steps: int) -> None:
-        """Take the blocks of all but the first of `steps` even steps."""
-        needed = self.blocks_following(steps)
-        self.free -= needed
-        if self.cache is not None:
-            self.cache.taken += needed
+            self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
+        return done
 
     def used(self, steps: int) -> int:
         """Blocks in use once `steps` of the even steps have begun."""
-        return self.total - self.free + self.blocks_following(steps)
+        return self.pool.used(steps)
 
-    def _needed_to_start(self, request: Request, tokens: int, lacking: int, hits: int) -> tuple[int, int]:
-        raise NotImplementedError
-
-    def _move_windows(self, steps: int) -> None:
-        raise NotImplementedError
-
-    def release(self, finished: Sequence[Request]) -> None:
-        """Let finished requests go; one that was preempted after its last token was computed is gone already."""
+    def retire(self, finished: Sequence[Request]) -> None:
+        """Let those go who have all their tokens; one preempted after its last token was computed is gone already."""
         running = self.running
         for request in finished:
             if request.order in running:
                 del running[request.order]
-                self._give_back(request, finished=True)
+                self.pool.release(request, True)
 
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""
+        status = request.status
         if self.running.pop(request.order, None) is None:
-            if not request.leaving:
+            if status is not _FINISHED:
                 self.waiting.remove(request)
             return
-        if request.decoding:
-            self.leave(request)
-        elif request in self.prefilling:
+        if status is _DECODING or status is _STALLED:
+            self.batch.leave(request)
+        elif status is _PREFILLING:
             self.prefilling.remove(request)
-        self._give_back(request)
+        request.status = _FINISHED
+        self.pool.release(request, False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+from simulator.engine.request import Request
+
 
 class WindowSums:
     """How much of each context is inside a window of `size` tokens, summed; and when blocks fall out of it.
@@ -29,8 +31,15 @@ class WindowSums:
         """Whole blocks outside the window when the token at `context` is computed."""
         return max(0, context - self.size + 1) // self.block_size
 
-    def add(self, step: int, offset: int, count: int = 1) -> None:
-        """Count a sequence whose context is step + offset, or (-1) no longer."""
+    def join(self, request: Request, step: int) -> None:
+        """Count a sequence that decodes from step `step` on."""
+        self._count(step, request.offset, 1)
+
+    def leave(self, request: Request, step: int) -> None:
+        """Count it no longer."""
+        self._count(step, request.offset, -1)
+
+    def _count(self, step: int, offset: int, count: int) -> None:
         context = step + offset
         self.inside += count * min(context, self.size)
         if context >= self.size:
