@@ -14,16 +14,16 @@ from benchmarks import goals
 from benchmarks.cases import CHAT_FILE, Case, planned_chat
 from benchmarks.goals import Figure
 from benchmarks.measure import Action, cpu_seconds, in_rounds
-from simulator.latency.step import Step
+from simulator.latency.step import StepContents
 from simulator.memory.plan import plan_memory
-from simulator.planning.capacity import queueing_point
+from simulator.planning.capacity.probes import CHECK, flows, full_server
+from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
-from simulator.planning.loads import CHECK, flows, full_server
 from simulator.server import FleetPlan, PoolPlan
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIM = (sys.executable, "-c", "from simulator.cli import main; main()")
-_STEP = Step(contexts=(700,) * 64, chunks=((0, 512, True),))
+_STEP = StepContents(contexts=(700,) * 64, chunks=((0, 512, True),))
 
 
 def memory(requests: int) -> Figure:
