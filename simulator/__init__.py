@@ -30,12 +30,12 @@ _HOMES = {
     "plan_memory": "simulator.memory.plan",
     "plan_server": "simulator.server",
     "plan_fleet": "simulator.planning.fleet_plan",
-    "review": "simulator.planning.review",
-    "size": "simulator.planning.sizing",
+    "review": "simulator.planning.run",
+    "size": "simulator.planning.size",
     "space": "simulator.planning.space",
-    "sweep": "simulator.planning.sweeps",
+    "sweep": "simulator.planning.sweep",
     "axis": "simulator.planning.axes",
-    "compare": "simulator.planning.comparing",
+    "compare": "simulator.planning.compare",
 }
 __all__ = ["__version__", *_HOMES]
 __version__: str

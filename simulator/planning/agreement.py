@@ -12,23 +12,23 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.amounts import number
-from simulator.planning.capacity import SLOWER, TOLERANCE, Turn
-from simulator.planning.measured import Measured, rejudged
-from simulator.results.outcome import Estimate
-from simulator.results.steadiness import MOSTLY, Steadiness
+from simulator.planning.capacity.deployment_run import DeploymentRun, rejudged
+from simulator.planning.capacity.search import SLOWER, TOLERANCE, Turn
+from simulator.results.model import Estimate
+from simulator.results.steady_state import MOSTLY, Steadiness
+from simulator.text import number
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
     """The run as it is judged, the turn beside it, and the reason for the verdict; empty where the run's own stands."""
 
-    run: Measured
+    run: DeploymentRun
     turn: Turn
     reason: str = ""
 
 
-def agreed(demand: float, run: Measured, turn: Turn, longer: Callable[[], Measured]) -> Agreed:
+def agreed(demand: float, run: DeploymentRun, turn: Turn, longer: Callable[[], DeploymentRun]) -> Agreed:
     """Verdict and queueing point at a demand, requests/s, of steady traffic: overloaded just where the point is below the demand.
 
     `longer`: a longer run at the demand, asked where run and search contradict each other.
@@ -52,7 +52,7 @@ def keeps_up(s: Steadiness) -> str:
     return f"it keeps up; requests wait for a place {s.waiting_share:.0%} of the time"
 
 
-def varying(demand: float, run: Measured, turn: Turn) -> Agreed:
+def varying(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """The same of traffic whose rate varies, whose verdict is on the run as a whole: its peaks may be above the point though its
     mean rate, `demand`, is not, and it may end before a mean rate above the point shows."""
     s, point = run.steadiness, f"the queueing point of even traffic, {number(turn.value)} requests/s"
@@ -65,7 +65,7 @@ def varying(demand: float, run: Measured, turn: Turn) -> Agreed:
     return Agreed(run, turn)
 
 
-def _overloaded(demand: float, run: Measured, turn: Turn, longer: Callable[[], Measured]) -> Agreed:
+def _overloaded(demand: float, run: DeploymentRun, turn: Turn, longer: Callable[[], DeploymentRun]) -> Agreed:
     """The backlog of the run surely grows. Where the search says that it cannot, a longer run tells which of them is wrong."""
     if turn.high is not None and turn.high < demand:
         return Agreed(run, turn)
@@ -78,7 +78,7 @@ def _overloaded(demand: float, run: Measured, turn: Turn, longer: Callable[[], M
     return Agreed(rejudged(run, second.steadiness.verdict), turn, reason)
 
 
-def _served(demand: float, run: Measured, turn: Turn) -> Agreed:
+def _served(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """The backlog of the run is not seen to grow."""
     s, shows = run.steadiness, not run.steadiness.note
     if turn.high is not None and demand > turn.high and not (shows and s.drift_high_per_s < demand - turn.high):

@@ -20,7 +20,7 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         pool.engine_args(),
         scenario.engine,
         latency=scenario.latency,
-        calibration=None if scenario.calibration is None else calibration.load(scenario.calibration),
+        calibration=None if scenario.calibration is None else calibration.load_calibration(scenario.calibration),
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
     )
     if isinstance(planned, DoesNotStart):

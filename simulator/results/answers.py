@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.amounts import share
 from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord
 from simulator.results.slo import ROUNDING, Bools, Promise, left_out
+from simulator.text import share
 
 USUALLY_ALLOWED, MOST_ALLOWED = 0.01, 0.05
 _WHY = ((REFUSED, "refused"), (TIMED_OUT, "timed out"), (CANCELLED, "not sent"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.amounts import number, share
+from simulator.text import number, share
 from simulator.workload.slo import Slo
 
 Bools = NDArray[np.bool_]
@@ -85,11 +85,11 @@ def good(promises: Sequence[Promise], latencies: Columns) -> Bools:
     """
     met = np.isfinite(latencies["e2e_s"])
     for promise in promises:
-        met &= kept(promise.slo, latencies) if promise.of is None else kept(promise.slo, latencies) | ~promise.of
+        met &= meets_slo(promise.slo, latencies) if promise.of is None else meets_slo(promise.slo, latencies) | ~promise.of
     return met
 
 
-def kept(slo: Slo, latencies: Columns) -> Bools:
+def meets_slo(slo: Slo, latencies: Columns) -> Bools:
     """Which requests finished and met every limit of an SLO, shape (n,)."""
     met = np.isfinite(latencies["e2e_s"])
     for name, limit in slo.limits().items():
@@ -123,7 +123,7 @@ def _checks(promise: Promise, latencies: Columns | None, lost: float) -> list[Sl
     slo = promise.slo
     checks = [_check_limit(promise, name, limit, latencies, lost) for name, limit in slo.limits().items()]
     if slo.goodput is not None:
-        good_share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(kept(slo, latencies)))
+        good_share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(meets_slo(slo, latencies)))
         met = good_share is not None and good_share >= slo.goodput
         checks.append(SloCheck(promise.term("goodput share"), slo.goodput, good_share, met, "", lost, 1 - slo.goodput))
     return checks

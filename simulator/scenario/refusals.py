@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 from simulator import catalog
-from simulator.amounts import number
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
@@ -15,8 +14,9 @@ from simulator.errors import ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
 from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
-from simulator.workload.arrivals import Recorded
-from simulator.workload.tracefile import TraceFile
+from simulator.text import number
+from simulator.workload.arrivals.steady import Recorded
+from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
 _MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000
@@ -53,7 +53,7 @@ def _refuse_unreadable(path: Path | None, document: Document) -> None:
     """Raise for a calibration that cannot be read, before anything is simulated with it."""
     try:
         if path is not None:
-            calibration.load(path)
+            calibration.load_calibration(path)
     except SimulatorError as problem:
         raise document.error(("calibration",), f"calibration: {problem}") from None
 

@@ -14,7 +14,7 @@ from simulator.engine.load import Load
 from simulator.engine.record import FINISHED, RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
-from simulator.latency.frontend import FrontEnd
+from simulator.latency.client import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.results.tables import latencies, with_frontend
 from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from planning_fixtures import small
+from support.planning_fixtures import small
 
-from simulator.planning import limits, loads
-from simulator.planning.execution import InProcess
+from simulator.planning.capacity import curve, probes
 from simulator.planning.fleet_plan import plan_fleet
-from simulator.planning.review import review
+from simulator.planning.machines.pool import InProcess
+from simulator.planning.run import review
 from simulator.results.recommend import headroom
 from simulator.scenario import Scenario, load
-from simulator.workload.arrivals import Constant, Gamma, Poisson
-from simulator.workload.sampling import sample
+from simulator.workload.arrivals.steady import Constant, Gamma, Poisson
+from simulator.workload.sample import sample
 from simulator.workload.workload import Workload
 
 LENGTHS = st.sampled_from(["100", "600", "{kind: lognormal, mean: 150, p95: 400, min: 4, max: 1000}"])
@@ -46,7 +46,7 @@ def deployments(draw: st.DrawFn) -> dict[str, Any]:
 def test_one_page_never_contradicts_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any], arrivals: str, load_: float
 ) -> None:
-    for room in (limits, loads):
+    for room in (curve, probes):
         monkeypatch.setattr(room, "WHOLE", 4_000)
     scenario = load(small(tmp_path), list(chosen.items()))
     asked = _at_share(scenario, arrivals, load_)
@@ -73,7 +73,7 @@ def _at_share(scenario: Scenario, arrivals: str, load_: float) -> Scenario:
     """The scenario with one deployment, at a share of its closed-form ceiling."""
     one = dataclasses.replace(scenario, deployments=scenario.deployments[1:2])
     fleet = plan_fleet(one, one.deployments[0])
-    rate = load_ * loads.full_server(fleet.server, sample(one.workload, one.seed)).requests_per_s * fleet.instances
+    rate = load_ * probes.full_server(fleet.server, sample(one.workload, one.seed)).requests_per_s * fleet.instances
     return dataclasses.replace(one, workload=_arriving(one, arrivals, rate))
 
 

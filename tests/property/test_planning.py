@@ -11,14 +11,14 @@ from simulator import catalog
 from simulator.engine.fleet.router import LeastOutstanding, RoundRobin
 from simulator.latency.models import Linear
 from simulator.planning.axes import axis
-from simulator.planning.capacity import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
+from simulator.planning.capacity.closed_loop import levels_off
+from simulator.planning.capacity.deployment_run import measured
+from simulator.planning.capacity.replicas import fewest_conceivable, fit_replicas
+from simulator.planning.capacity.search import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
 from simulator.planning.fleet_plan import plan_fleet
-from simulator.planning.measured import measured
-from simulator.planning.replicas import fewest_conceivable, fit_replicas
-from simulator.planning.saturation import levels_off
-from simulator.results.outcome import Estimate
+from simulator.results.model import Estimate
 from simulator.scenario import Deployment, Scenario
-from simulator.workload.sampling import sample
+from simulator.workload.sample import sample
 from simulator.workload.workload import Workload
 
 RATES = st.floats(1e-3, 1e5)

@@ -10,7 +10,7 @@ from simulator.catalog.engines import EngineArgs
 from simulator.engine.fleet.router import LeastOutstanding
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors
-from simulator.latency.models import Constant
+from simulator.latency.models import ConstantStep
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, kv_pool, plan_server
 from simulator.validation.protocols import requests_of
@@ -115,7 +115,7 @@ def test_a_calibration_scales_the_step_time_that_the_latency_model_gives() -> No
     twice = Factors(
         model="llama-3.1-8b", gpu="h100-sxm", quantization="bf16", decode=(DecodeFactor(sequences=1, factor=2.0, percent=1.0),)
     )
-    latency, calibration = Constant(step_ms=10.0), Calibration(source="mine", fitted="2026-11-30", factors=(twice,))
+    latency, calibration = ConstantStep(step_ms=10.0), Calibration(source="mine", fitted="2026-11-30", factors=(twice,))
     plain = started(latency=latency).step_time
     scaled = started(latency=latency, calibration=calibration).step_time
     assert plain.tokens[1] + plain.constant == pytest.approx(0.010)
