@@ -15,15 +15,15 @@ from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
-from simulator.planning.ceiling import ceiling
+from simulator.planning.capacity.full_batch import ceiling
 from simulator.scenario import Scenario, load
 from simulator.simulation import Bound, bind
-from simulator.workload.continuous import LogNormal
-from simulator.workload.lengths import Fixed
-from simulator.workload.prefixes import SharedPrefix
+from simulator.workload.lengths.continuous import LogNormal
+from simulator.workload.lengths.discrete import Fixed
+from simulator.workload.prompts.prefixes import SharedPrefix
+from simulator.workload.prompts.sessions import Conversation
 from simulator.workload.requests import Requests
-from simulator.workload.sampling import sample
-from simulator.workload.sessions import Conversation
+from simulator.workload.sample import sample
 from simulator.workload.workload import Workload
 
 CHAT_FILE = Path(__file__).with_name("chat.yaml")

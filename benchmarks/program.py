@@ -16,8 +16,8 @@ from benchmarks.goals import Figure
 from benchmarks.measure import Action, cpu_seconds, in_rounds
 from simulator.latency.step import Step
 from simulator.memory.plan import plan_memory
-from simulator.planning.capacity import queueing_point
-from simulator.planning.loads import CHECK, flows, full_server
+from simulator.planning.capacity.probes import CHECK, flows, full_server
+from simulator.planning.capacity.search import queueing_point
 from simulator.simulation import bind, target
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -29,12 +29,12 @@ _HOMES = {
     "plan_memory": "simulator.memory.plan",
     "bind": "simulator.simulation",
     "simulate": "simulator.simulation",
-    "review": "simulator.planning.review",
-    "size": "simulator.planning.sizing",
+    "review": "simulator.planning.run",
+    "size": "simulator.planning.size",
     "space": "simulator.planning.space",
-    "sweep": "simulator.planning.sweeps",
+    "sweep": "simulator.planning.sweep",
     "axis": "simulator.planning.axes",
-    "compare": "simulator.planning.comparing",
+    "compare": "simulator.planning.compare",
 }
 __all__ = ["__version__", *_HOMES]
 __version__: str

@@ -10,9 +10,9 @@ from typing import Annotated, cast
 
 import typer
 
-from simulator.amounts import visible
 from simulator.cli.interrupts import INTERRUPTED, interruptible
 from simulator.errors import SimulatorError
+from simulator.text import visible
 
 _COMMANDS = {
     "run": "run.run",

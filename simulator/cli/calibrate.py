@@ -37,7 +37,7 @@ def calibrate(
     from simulator.errors import MeasurementError
     from simulator.latency.calibration import dump
     from simulator.validation.calibrate import calibrate as fit
-    from simulator.validation.calibrate_files import read_points
+    from simulator.validation.readers.calibration_points import read_points
 
     args = EngineArgs(
         tensor_parallel_size=tensor_parallel_size, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens

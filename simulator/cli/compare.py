@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number
 from simulator.cli.options import Json, Seed
+from simulator.text import number
 
 if TYPE_CHECKING:
-    from simulator.planning.comparing import Difference
-    from simulator.results.outcome import RunResult
+    from simulator.planning.compare import Difference
+    from simulator.results.model import RunResult
 
 
 def compare(
@@ -21,7 +21,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare finished runs, or scenarios, with the first of them."""
-    from simulator.planning.comparing import compare as find
+    from simulator.planning.compare import compare as find
 
     found = [_read(path, seed) for path in runs]
     differences = find(found)
@@ -44,7 +44,7 @@ def _read(path: Path, seed: int | None) -> RunResult:
         from simulator.results.files import read_run
 
         return read_run(path)
-    from simulator.planning.review import review
+    from simulator.planning.run import review
     from simulator.scenario import load
 
     return review(load(path), seed=seed, curve=False)

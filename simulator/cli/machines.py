@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simulator.amounts import visible
+from simulator.text import visible
 
 if TYPE_CHECKING:
-    from simulator.planning.execution import Machine
+    from simulator.planning.machines.pool import Machine
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes to use; all cores when not given, 1 for none.")]
 ClusterAddress = Annotated[
@@ -21,7 +21,7 @@ ClusterAddress = Annotated[
 
 def machine_of(workers: int | None, cluster: str | None) -> Machine:
     """Where to compute: a cluster, this process, or processes of this machine."""
-    from simulator.planning.execution import Cluster, InProcess, Processes
+    from simulator.planning.machines.pool import Cluster, InProcess, Processes
 
     if cluster:
         return Cluster(cluster)

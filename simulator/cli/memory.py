@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.catalog.engines import EngineArgs
     from simulator.catalog.quantizations import Quantization
     from simulator.memory.plan import MemoryPlan
-    from simulator.memory.training import TrainingPlan
+    from simulator.memory.training.plan import TrainingPlan
 
 T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
@@ -75,7 +75,7 @@ def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, g
 
 def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[TrainingPlan]:
     from simulator import catalog
-    from simulator.memory.training import Training, plan_training
+    from simulator.memory.training.plan import Training, plan_training
 
     training = _specified(Training, given)
     return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]

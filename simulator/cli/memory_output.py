@@ -11,11 +11,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from simulator.amounts import plural
 from simulator.cli.console import WIDE, console, widths
 from simulator.cli.plain_console import plain
 from simulator.memory.plan import MemoryPlan
-from simulator.memory.training import TrainingPlan
+from simulator.memory.training.plan import TrainingPlan
+from simulator.text import plural
 from simulator.units import GIB
 
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from simulator.amounts import visible
+from simulator.text import visible
 
 
 class PlainConsole(Console):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from simulator.amounts import visible
+from simulator.text import visible
 
 
 @contextmanager

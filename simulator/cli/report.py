@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simulator.amounts import visible
+from simulator.text import visible
 
 
 class Format(StrEnum):

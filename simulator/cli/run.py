@@ -10,7 +10,7 @@ import typer
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
 
 if TYPE_CHECKING:
-    from simulator.results.outcome import RunResult
+    from simulator.results.model import RunResult
     from simulator.scenario import Scenario
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
@@ -32,8 +32,8 @@ def run(
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
-    from simulator.planning.gates import check_outputs, run_checks, write_checks
-    from simulator.planning.review import review
+    from simulator.planning.ci_checks import check_outputs, run_checks, write_checks
+    from simulator.planning.run import review
 
     check_outputs(junit, github)
     scenarios = _loaded(files, settings)
@@ -79,8 +79,8 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
 
 
 def _write(result: RunResult, out: Path, *, force: bool) -> Path:
-    from simulator.report.page import html
-    from simulator.report.text import markdown
+    from simulator.report.pages.run import html
+    from simulator.report.terminal import markdown
     from simulator.results.files import write_run
 
     return write_run(result, out / result.name, {"index.html": html(result), "summary.md": markdown(result)}, force=force)
@@ -98,7 +98,7 @@ def _print_json(results: list[RunResult]) -> None:
 
 def _show(result: RunResult, folder: Path | None) -> None:
     from simulator.cli.console import console
-    from simulator.report.text import terminal
+    from simulator.report.terminal import terminal
 
     out = console()
     out.print(terminal(result))
@@ -113,7 +113,7 @@ def check(
 ) -> None:
     """Validate a scenario and show the memory plan of each deployment, without simulating."""
     from simulator.cli.memory_output import print_plans
-    from simulator.planning.review import named
+    from simulator.planning.run import named
     from simulator.simulation import bind
 
     scenarios = [scenario for _, scenario in _loaded(files, settings)]

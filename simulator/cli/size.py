@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number, plural
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
+from simulator.text import number, plural
 
 if TYPE_CHECKING:
-    from simulator.planning.sizing import Candidate, Sizing
+    from simulator.planning.size import Candidate, Sizing
     from simulator.scenario import Deployment
 
 
@@ -48,9 +48,9 @@ def size(
     quiet: Quiet = False,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
-    from simulator.planning.gates import check_outputs, sizing_checks, write_checks
-    from simulator.planning.sizing import Ask
-    from simulator.planning.sizing import size as find
+    from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
+    from simulator.planning.size import Ask
+    from simulator.planning.size import size as find
     from simulator.scenario import load
 
     check_outputs(junit, github)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number, plural, visible
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.text import number, plural, visible
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,8 +50,8 @@ def sweep(
     import sys
 
     from simulator.planning.axes import axis
-    from simulator.planning.sweeps import PARQUET
-    from simulator.planning.sweeps import sweep as compute
+    from simulator.planning.sweep import PARQUET
+    from simulator.planning.sweep import sweep as compute
 
     axes = [axis(text) for text in over]
     folder = out / f"{file.stem}-sweep"

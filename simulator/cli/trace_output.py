@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simulator.amounts import number, plural
 from simulator.cli.console import console
 from simulator.cli.plain_console import plain
-from simulator.workload.fitting import Fit
-from simulator.workload.portraits import Lengths, Portrait, Rate
-from simulator.workload.writing import workload_yaml
+from simulator.text import number, plural
+from simulator.workload.fit.statistics import Lengths, Portrait, Rate
+from simulator.workload.fit.workload import Fit
+from simulator.workload.fit.yaml import workload_yaml
 
 _BARS = " ▁▂▃▄▅▆▇█"
 

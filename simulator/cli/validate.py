@@ -38,7 +38,7 @@ def validate(
 
     findings = compare(path, None if calibration is None else load(calibration))
     if page is not None:
-        from simulator.report.accuracy import html
+        from simulator.report.pages.accuracy import html
 
         write_page(page, html(findings, path.name, _skipped(findings)))
     if as_json:

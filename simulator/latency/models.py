@@ -12,10 +12,10 @@ from pydantic import Field
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
 from simulator.errors import NotModelled
-from simulator.latency.parts import add, parts
-from simulator.latency.profiles import Profile, read_profile
-from simulator.latency.rank import rank
-from simulator.latency.silicon import read_tables
+from simulator.latency.aiconfigurator import read_tables
+from simulator.latency.breakdown import add, parts
+from simulator.latency.gpu_share import rank
+from simulator.latency.layer_profiles import Profile, read_profile
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.spec import NonNegative, Positive, spec
@@ -66,7 +66,7 @@ class Roofline:
 
 @spec
 class Silicon:
-    """As Roofline, with matmuls and experts as NVIDIA measured them where `latency.silicon` has this GPU, engine and shape."""
+    """As Roofline, with matmuls and experts as NVIDIA measured them where `latency.aiconfigurator` has them."""
 
     kind: Literal["silicon"] = "silicon"
 
@@ -78,7 +78,7 @@ class Silicon:
 
 @spec
 class Measured:
-    """Layer times of one's own, in a folder as `latency.profiles` describes it; all-reduces and the engine's work as in Roofline.
+    """Layer times of one's own, in a folder as `latency.layer_profiles` describes it; the rest as in Roofline.
 
     `path`: the folder. The times are of one GPU's share of this model at this deployment's parallelism.
     """

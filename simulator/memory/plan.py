@@ -10,8 +10,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
-from simulator.memory.kvcache import kv_layout
-from simulator.memory.kvlayout import KvLayout
+from simulator.memory.kv_cache import kv_layout
+from simulator.memory.kv_layout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator import catalog
 from simulator.catalog.gpus import Gpu
-from simulator.results.outcome import Cost
+from simulator.results.model import Cost
 from simulator.scenario import Deployment, Owned, Prices
 from simulator.units import HOUR, HOURS_PER_MONTH
 

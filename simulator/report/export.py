@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import SimulatorError
-from simulator.report import theme
-from simulator.results.outcome import RunResult
+from simulator.report.charts import theme as theme
+from simulator.results.model import RunResult
 
 _WIDTH, _INK, _PAPER, _SCALE = 760, "#1b1f24", "#ffffff", 2
 _PDF_SECONDS = 180
@@ -40,20 +40,20 @@ def chromium() -> str | None:
 
 
 def _html(run: RunResult, out: Path) -> list[Path]:
-    from simulator.report.page import html
+    from simulator.report.pages.run import html
 
     return [_replace(out, html(run).encode())]
 
 
 def _markdown(run: RunResult, out: Path) -> list[Path]:
-    from simulator.report.text import markdown
+    from simulator.report.terminal import markdown
 
     return [_replace(out, markdown(run).encode())]
 
 
 def _pdf(run: RunResult, out: Path) -> list[Path]:
     """The page as Chromium prints it."""
-    from simulator.report.page import html
+    from simulator.report.pages.run import html
 
     browser = chromium()
     if browser is None:
@@ -81,8 +81,8 @@ def _png(run: RunResult, out: Path) -> list[Path]:
     import vl_convert
     from altair.utils import schemapi
 
-    from simulator.report.charts import CHARTS
-    from simulator.report.figures import specification
+    from simulator.report.charts.all import CHARTS
+    from simulator.report.charts.panels import specification
 
     out.mkdir(exist_ok=True)
     written = []

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from simulator import amounts
-from simulator.amounts import plural
-from simulator.results.outcome import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
+from simulator import text as amounts
+from simulator.results.model import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
 from simulator.results.recommend import headroom
+from simulator.text import plural
 
 GIB = 2.0**30
 _FEW_TERMS = 3
@@ -45,7 +45,7 @@ def mark(d: DeploymentResult) -> Mark:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """As `amounts.number`; a dash where there is none."""
+    """As `text.number`; a dash where there is none."""
     return NONE if value is None else amounts.number(value, digits)
 
 

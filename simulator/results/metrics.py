@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
 from simulator.results.slo import Promise, good
-from simulator.results.steadiness import last_arrival
+from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
 
 Floats = NDArray[np.float64]

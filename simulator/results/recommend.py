@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulator.amounts import number
-from simulator.results.outcome import DeploymentResult, Recommendation
+from simulator.results.model import DeploymentResult, Recommendation
 from simulator.results.slo import SloCheck
+from simulator.text import number
 
 
 def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> Recommendation:

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 from simulator import catalog
-from simulator.amounts import number
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
@@ -16,8 +15,9 @@ from simulator.latency import calibration
 from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.scenario.specs import Deployment, Prices, Scenario
-from simulator.workload.arrivals import Recorded
-from simulator.workload.tracefile import TraceFile
+from simulator.text import number
+from simulator.workload.arrivals.steady import Recorded
+from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
 _MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000

@@ -17,7 +17,7 @@ from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import SimulatorError
-from simulator.latency.frontend import FrontEnd
+from simulator.latency.client import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo

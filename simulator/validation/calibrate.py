@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
-from simulator.latency.frontend import FrontEnd
+from simulator.latency.client import FrontEnd
 from simulator.latency.step import Step
 from simulator.validation.measurements import Skipped
 from simulator.validation.protocols import Bench, Server, at_client, in_engine

@@ -10,8 +10,9 @@ import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
-from simulator.validation import serving, startup
 from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_tables
+from simulator.validation.readers import serving as serving
+from simulator.validation.readers import startup as startup
 
 LABELS = ("engine", "model", "gpu", "dtype")
 

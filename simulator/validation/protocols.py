@@ -16,7 +16,7 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, apply
-from simulator.latency.frontend import FrontEnd
+from simulator.latency.client import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target

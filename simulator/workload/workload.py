@@ -9,13 +9,13 @@ from pathlib import Path
 from pydantic import model_validator
 
 from simulator.spec import Count, spec
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Poisson, Recorded
-from simulator.workload.gaps import rate_of
-from simulator.workload.quantities import Duration
-from simulator.workload.tracefile import Trace
-from simulator.workload.traces import trace_times
+from simulator.workload.arrivals.gaps import rate_of
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoop, Poisson, Recorded
+from simulator.workload.arrivals.varying import Ramp, Stages
+from simulator.workload.text_units import Duration
+from simulator.workload.traces.replay import trace_times
+from simulator.workload.traces.trace_file import Trace
 from simulator.workload.traffic import Traffic, TrafficClass
-from simulator.workload.varying import Ramp, Stages
 
 _NO_RATE = AllAtOnce | ClosedLoop
 _ENDS_BY_ITSELF = Recorded | Stages | Ramp

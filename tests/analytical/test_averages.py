@@ -6,12 +6,12 @@ Every law: 1 % chance of a false alarm with fresh seeds, see queues.py; the exac
 import numpy as np
 import pytest
 from analytical.queues import STEP_S, ask, assert_law, replica, run, runs, settled, tokens, window
+from analytical.theory import closed_loop_rate, little, repairman_rate
 
 from simulator.engine.load import ClosedLoop
 from simulator.engine.record import timeline
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
-from simulator.theory import closed_loop_rate, little, repairman_rate
 from simulator.workload.requests import Requests
 
 

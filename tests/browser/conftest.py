@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import HARD_CASES
+from support.report_fixtures import HARD_CASES
 
-from simulator.report.page import html
+from simulator.report.pages.run import html
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 

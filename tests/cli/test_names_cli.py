@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from command_line import Finished, sim
-from planning_fixtures import small
+from support.command_line import Finished, sim
+from support.planning_fixtures import small
 
 NAMES = ("H100 [fp8]", "H100 [int4]", "a [/x] b", "[bold]:smile:")
 

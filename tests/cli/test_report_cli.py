@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from report_fixtures import chatbot, nothing_fits
+from support.report_fixtures import chatbot, nothing_fits
 from typer.testing import CliRunner
 
 from simulator.cli.report import report

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from workloads import ARRIVALS, arrivals
+from support.workloads import ARRIVALS, arrivals
 
 from simulator.spec import variants
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Recorded, Steady
-from simulator.workload.varying import Bursts
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoop, Recorded, Steady
+from simulator.workload.arrivals.varying import Bursts
 
 ALL = [arrivals(written) for written in ARRIVALS]
 RANDOM = [a for a in ALL if not isinstance(a, Recorded | AllAtOnce | ClosedLoop)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from latency_cases import CASES, Case, case, write_silicon
+from support.latency_cases import CASES, Case, case, write_silicon
 
 from simulator.latency.models import Constant, LatencySpec, Linear, Measured, Roofline, Silicon
 from simulator.latency.step import Step, StepTime

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from traces import served, trace
+from support.traces import served, trace
 
 from simulator.engine.record import REFUSED, TIMED_OUT
 from simulator.results.metrics import METRICS, sample

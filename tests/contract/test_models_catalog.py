@@ -6,7 +6,7 @@ from datetime import date
 from time import process_time
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.catalog import hf_config, stanzas
 from simulator.catalog.checkpoints import checkpoint

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import limits, step_time
+from support.by_hand import limits, step_time
 
 from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
 from simulator.engine.load import ClosedLoop, Load, OpenLoop

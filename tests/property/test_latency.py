@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latency_cases import CASES, Case
+from support.latency_cases import CASES, Case
 
 from simulator.latency.calibration import DecodeFactor, Factors, apply
 from simulator.latency.step import Step, StepTime

@@ -12,10 +12,10 @@ from markdown_it import MarkdownIt
 from rich.table import Table
 
 import simulator
-from simulator.amounts import as_markdown, visible
 from simulator.cli.plain_console import PlainConsole, plain
-from simulator.planning.gates import Check, github_summary, junit
-from simulator.report.offline import template
+from simulator.planning.ci_checks import Check, github_summary, junit
+from simulator.report.pages.offline import template
+from simulator.text import as_markdown, visible
 
 AWKWARD = ("[fp8]", "[/x]", "[bold]", ":smile:", "\\[", "|", "`", "*", "_", "<b>", "&lt;", "\x1b[31m")
 pieces = st.one_of(st.sampled_from(AWKWARD), st.text("ab -.#1é\x00\x07\x9b\u202e\ud800", max_size=3))

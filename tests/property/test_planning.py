@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.planning.axes import axis
-from simulator.planning.capacity import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
-from simulator.planning.saturation import levels_off
-from simulator.results.outcome import Estimate
+from simulator.planning.capacity.closed_loop import levels_off
+from simulator.planning.capacity.search import MOST_SIMULATIONS, Flow, Standing, queueing_point, slo_capacity
+from simulator.results.model import Estimate
 
 RATES = st.floats(1e-3, 1e5)
 

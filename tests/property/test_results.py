@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_fixtures import step_time
+from support.report_fixtures import step_time
 
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
-from simulator.report.frames import ecdf, level, thin
+from simulator.report.charts.data import ecdf, level, thin
 from simulator.results.metrics import METRICS, measure, sample
 from simulator.results.slo import Promise
-from simulator.results.steadiness import backlog, judge
+from simulator.results.steady_state import backlog, judge
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
@@ -18,15 +18,15 @@ from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
-from simulator.planning.capacity import MOST_SIMULATIONS, Flow, queueing_point
-from simulator.planning.ceiling import ceiling
-from simulator.planning.loads import CHECK, WHOLE, flows
-from simulator.planning.saturation import SHARE, levels_off
-from simulator.results.steadiness import judge
+from simulator.planning.capacity.closed_loop import SHARE, levels_off
+from simulator.planning.capacity.full_batch import ceiling
+from simulator.planning.capacity.probes import CHECK, WHOLE, flows
+from simulator.planning.capacity.search import MOST_SIMULATIONS, Flow, queueing_point
+from simulator.results.steady_state import judge
 from simulator.scenario import load
 from simulator.simulation import bind, simulate
 from simulator.workload.requests import Requests
-from simulator.workload.sampling import sample
+from simulator.workload.sample import sample
 
 KV_TOKENS = 377_024
 """As the engine of these runs printed it; the memory plan has its own test."""

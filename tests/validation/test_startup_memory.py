@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.errors import MeasurementError
 from simulator.validation.compare import groups, report, validate
 from simulator.validation.measurements import Comparison, Findings
-from simulator.validation.startup import read_start_up
+from simulator.validation.readers.startup import read_start_up
 
 HEAD = (
     "engine_version,model,quantization,gpu,tp,gpu_memory_utilization,max_model_len,"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from simulator.errors import NotModelled
-from simulator.workload.blocks import dense
 from simulator.workload.requests import BlockHashes, Ints
+from simulator.workload.traces.block_hashes import dense
 
 
 class Branch:
