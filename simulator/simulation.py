@@ -46,7 +46,7 @@ def bind(scenario: Scenario, deployment: Deployment) -> Bound:
         return Bound(deployment, model, plan, None, None)
     step_time = scenario.latency.bind(target(plan, deployment))
     if scenario.calibration is not None:
-        measured = calibration.load(scenario.calibration).find(model, quantization, deployment.gpu, plan.args)
+        measured = calibration.load_calibration(scenario.calibration).find(model, quantization, deployment.gpu, plan.args)
         step_time = calibration.apply(step_time, measured)
     return Bound(deployment, model, plan, step_time, _limits(plan.args, plan))
 

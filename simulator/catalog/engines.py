@@ -267,12 +267,12 @@ def _build(name: str) -> Engine:
 @cache
 def _merged(name: str) -> dict[str, Any]:
     """The fields of a stanza over those of the stanzas before it of the same family; a note is its own."""
-    own = dict(stanzas.load("engines", name))
+    own = dict(stanzas.load_entry("engines", name))
     fields: dict[str, Any] = {}
     for earlier in stanzas.stanzas("engines"):
         if earlier == name:
             break
-        if (before := stanzas.load("engines", earlier))["family"] == own["family"]:
+        if (before := stanzas.load_entry("engines", earlier))["family"] == own["family"]:
             fields |= before
     fields.pop("note", None)
     return {**fields, **own, "checked": str(own["checked"])}

@@ -107,7 +107,7 @@ def _refuse_non_numbers(name: str, fields: Mapping[str, Any]) -> None:
 
 @cache
 def _build(name: str) -> Gpu:
-    return Gpu(name=name, **_si(stanzas.load("gpus", name)))
+    return Gpu(name=name, **_si(stanzas.load_entry("gpus", name)))
 
 
 def _si(fields: Mapping[str, Any]) -> dict[str, Any]:

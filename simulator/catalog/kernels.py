@@ -164,7 +164,7 @@ def kernels(gpu: Gpu) -> Kernels:
 def overheads(engine: Engine) -> Overheads:
     """The overheads of an engine: of its own family and generation."""
     name = stanzas.find("overheads", f"{engine.family}-{engine.generation}", "engine overheads")
-    return Overheads(name=name, **_dated(stanzas.load("overheads", name)))
+    return Overheads(name=name, **_dated(stanzas.load_entry("overheads", name)))
 
 
 @cache
@@ -177,7 +177,7 @@ def _kernels(name: str) -> Kernels:
 
 def _merged(name: str) -> dict[str, Any]:
     """The stanza of a name over the one it is `like`, table by table; a kernel may stand there as the name of another."""
-    own = _dated(stanzas.load("kernels", name))
+    own = _dated(stanzas.load_entry("kernels", name))
     parent = own.pop("like", None)
     base = _merged(parent) if parent else {}
     tables = {key: {**base.get(key, {}), **own.get(key, {})} for key in ("gemm", "experts", "attention", "latent", "all_reduce")}

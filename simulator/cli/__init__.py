@@ -15,16 +15,16 @@ from simulator.errors import SimulatorError
 from simulator.text import visible
 
 _COMMANDS = {
-    "run": "run.run",
-    "check": "run.check",
-    "memory": "memory.memory",
-    "size": "size.size",
-    "sweep": "sweep.sweep",
-    "compare": "compare.compare",
-    "report": "report.report",
-    "trace": "trace.trace",
-    "validate": "validate.validate",
-    "calibrate": "calibrate.calibrate",
+    "run": "run.run_command",
+    "check": "run.check_command",
+    "memory": "memory.memory_command",
+    "size": "size.size_command",
+    "sweep": "sweep.sweep_command",
+    "compare": "compare.compare_command",
+    "report": "report.report_command",
+    "trace": "trace.trace_command",
+    "validate": "validate.validate_command",
+    "calibrate": "calibrate.calibrate_command",
     "catalog": "catalog.app",
 }
 
@@ -57,7 +57,7 @@ def application(command: str = "") -> typer.Typer:
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            app.command()(found)
+            app.command(name)(found)
     return app
 
 

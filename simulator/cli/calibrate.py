@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulator.validation.protocols import Server
 
 
-def calibrate(
+def calibrate_command(
     measurements: Annotated[
         list[Path],
         typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or JSON of `vllm bench serve`."),
@@ -35,7 +35,7 @@ def calibrate(
     from simulator.catalog.engines import EngineArgs
     from simulator.cli.console import console
     from simulator.errors import MeasurementError
-    from simulator.latency.calibration import dump
+    from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
     from simulator.validation.readers.calibration_points import read_points
 
@@ -45,7 +45,7 @@ def calibrate(
     server = _server(gpu, model or _model_in(measurements), quantization, engine, args) if gpu else None
     report = fit(*read_points(measurements, server))
     try:
-        out.write_text(dump(report.calibration), "utf-8")
+        out.write_text(dump_calibration(report.calibration), "utf-8")
     except OSError as problem:
         raise MeasurementError(f"{out}: cannot be written: {problem.strerror}") from None
     printer = console()

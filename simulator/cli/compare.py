@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulator.results.model import RunResult
 
 
-def compare(
+def compare_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders or scenario files.", show_default=False)],
     seed: Seed = None,
     as_json: Json = False,

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
 
 
-def memory(
+def memory_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, or a config.json.")],
     gpu: Annotated[list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare.")],
     quantization: Annotated[

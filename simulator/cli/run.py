@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
 
 
-def run(
+def run_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
@@ -79,11 +79,11 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
 
 
 def _write(result: RunResult, out: Path, *, force: bool) -> Path:
-    from simulator.report.pages.run import html
+    from simulator.report.pages.run import run_page
     from simulator.report.terminal import markdown
     from simulator.results.files import write_run
 
-    return write_run(result, out / result.name, {"index.html": html(result), "summary.md": markdown(result)}, force=force)
+    return write_run(result, out / result.name, {"index.html": run_page(result), "summary.md": markdown(result)}, force=force)
 
 
 def _print_json(results: list[RunResult]) -> None:
@@ -106,7 +106,7 @@ def _show(result: RunResult, folder: Path | None) -> None:
         out.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True)
 
 
-def check(
+def check_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
     as_json: Json = False,

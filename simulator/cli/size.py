@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulator.scenario import Deployment
 
 
-def size(
+def size_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,

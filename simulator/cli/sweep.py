@@ -29,7 +29,7 @@ _SHOWN = {
 }
 
 
-def sweep(
+def sweep_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
     over: Annotated[
         list[str],

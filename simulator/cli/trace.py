@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.workload.traces.trace_file import TraceFile
 
 
-def trace(
+def trace_command(
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -63,9 +63,9 @@ def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: boo
     except MeasurementError as problem:
         fitted = str(problem)
     if page is not None:
-        from simulator.report.pages.trace import html
+        from simulator.report.pages.trace import trace_page
 
-        write_page(page, html(file.name, figures, fitted))
+        write_page(page, trace_page(file.name, figures, fitted))
     if as_json:
         print(json.dumps(trace_data(file, figures, fitted), indent=2))
     else:

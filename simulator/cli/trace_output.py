@@ -12,7 +12,7 @@ from rich.table import Table
 from simulator.cli.console import console
 from simulator.cli.plain_console import plain
 from simulator.text import number, plural
-from simulator.workload.fit.statistics import Lengths, Portrait, Rate
+from simulator.workload.fit.statistics import LengthStatistics, Portrait, RateStatistics
 from simulator.workload.fit.workload import Fit
 from simulator.workload.fit.yaml import workload_yaml
 
@@ -64,7 +64,7 @@ def _notes(figures: Portrait) -> list[str]:
     return notes
 
 
-def _print_rate(out: Console, duration_s: float, rate: Rate) -> None:
+def _print_rate(out: Console, duration_s: float, rate: RateStatistics) -> None:
     top = max(rate.per_s)
     out.print(
         f"{_seconds(duration_s)}, {number(rate.mean_per_s)} requests/s, at most {number(top)}/s over {_seconds(rate.bin_s)}"
@@ -83,7 +83,7 @@ def _lengths_table(figures: Portrait) -> Table:
     return table
 
 
-def _row(lengths: Lengths) -> tuple[float, ...]:
+def _row(lengths: LengthStatistics) -> tuple[float, ...]:
     at = dict(lengths.quantiles)
     return lengths.mean, lengths.std, lengths.least, at[0.5], at[0.9], at[0.99], lengths.greatest
 

@@ -32,7 +32,7 @@ _DISTRIBUTION = "power_law_1.01"
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class KernelCurve:
     """Measured seconds by tokens, both increasing in their own order."""
 
     tokens: Array
@@ -51,8 +51,8 @@ class Tables:
     """Measured kernels of one GPU under one engine: curves by (dtype, n, k), and by (dtype, shape of experts)."""
 
     name: str
-    matmuls: dict[tuple[str, int, int], Curve]
-    experts: dict[tuple[str, int, int, int, int, int, int], Curve]
+    matmuls: dict[tuple[str, int, int], KernelCurve]
+    experts: dict[tuple[str, int, int, int, int, int, int], KernelCurve]
 
     def matmul(self, kernel: RunningKernel, tokens: Array, n: float, k: float, measured: Rates, wanted: Rates) -> Array:
         """Seconds of a matmul: `measured` rates are those of the table's protocol, `wanted` those of the engine as it runs."""
@@ -81,7 +81,7 @@ class Tables:
         return curve.at(tokens)
 
 
-def read_tables(gpu: Gpu, engine: Engine) -> Tables:
+def read_kernel_tables(gpu: Gpu, engine: Engine) -> Tables:
     """The newest tables of a GPU and engine. Raises NotModelled where the package or the combination is not there."""
     package = find_spec("aiconfigurator_core")
     if package is None or not package.submodule_search_locations:
@@ -115,7 +115,7 @@ def _newest(folder: Path, name: str) -> Path | None:
     )
 
 
-def _curves(path: Path, by: tuple[str, ...], count: str, distribution: str | None = None) -> dict[Any, Curve]:
+def _curves(path: Path, by: tuple[str, ...], count: str, distribution: str | None = None) -> dict[Any, KernelCurve]:
     """Curves of the fastest kernel at each point."""
     import polars as pl
 
@@ -123,9 +123,9 @@ def _curves(path: Path, by: tuple[str, ...], count: str, distribution: str | Non
     if distribution is not None:
         table = table.filter(pl.col("distribution") == distribution)
     best = table.filter(pl.col("latency") > 0).group_by(*by, count).agg(pl.col("latency").min()).sort(*by, count)
-    found: dict[Any, Curve] = {}
+    found: dict[Any, KernelCurve] = {}
     for key, rows in best.group_by(*by, maintain_order=True):
-        found[tuple(key)] = Curve(rows[count].to_numpy().astype(float), rows["latency"].to_numpy() * 1e-3)
+        found[tuple(key)] = KernelCurve(rows[count].to_numpy().astype(float), rows["latency"].to_numpy() * 1e-3)
     return found
 
 

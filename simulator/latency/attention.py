@@ -13,8 +13,8 @@ from simulator.catalog.models import (
     Mamba2,
     Mixer,
 )
-from simulator.latency.gpu_share import Rank
-from simulator.latency.layer_cost import Cost, Reach, cost
+from simulator.latency.gpu_share import GpuShare
+from simulator.latency.layer_cost import LayerCost, Reach, layer_cost
 from simulator.latency.physics import Array
 from simulator.units import US
 
@@ -34,7 +34,7 @@ _SINKS_IN_TRITON, _SINKS_IN_KERNEL = 0.2, {"hopper", "blackwell", "cdna3", "cdna
 _STATE_BYTES = {"fp32": 4.0, "bf16": 2.0}
 
 
-def mixer_cost(r: Rank, m: Mixer, index: int) -> Cost:
+def mixer_cost(r: GpuShare, m: Mixer, index: int) -> LayerCost:
     """The cost of one layer's attention or recurrence."""
     if isinstance(m, GroupedQueryAttention):
         return _grouped_query(r, m, index)
@@ -47,7 +47,7 @@ def mixer_cost(r: Rank, m: Mixer, index: int) -> Cost:
     return _mamba1(r, m, index) if isinstance(m, Mamba1) else _mamba2(r, m, index)
 
 
-def _grouped_query(r: Rank, m: GroupedQueryAttention, index: int) -> Cost:
+def _grouped_query(r: GpuShare, m: GroupedQueryAttention, index: int) -> LayerCost:
     h, heads, kv = r.model.hidden, m.heads / r.tp, max(m.kv_heads / r.tp, 1.0)
     keys = 0.0 if m.shares_kv else kv * (m.head_dim + (0 if m.key_is_value else m.value_head_dim))
     query = heads * m.head_dim * (2 if m.gated else 1)
@@ -59,7 +59,7 @@ def _grouped_query(r: Rank, m: GroupedQueryAttention, index: int) -> Cost:
         m.window or m.chunk,
     )
     indexed = _indexed(r, reach, m.index_heads, m.index_dim, m.index_top_k)
-    return cost(
+    return layer_cost(
         r,
         gemm=r.gemm("attention", index, query + keys, h) + r.gemm("attention", index, h, heads * m.value_head_dim),
         moved=r.tokens * 4.0 * (query + keys),
@@ -72,7 +72,7 @@ def _grouped_query(r: Rank, m: GroupedQueryAttention, index: int) -> Cost:
     )
 
 
-def _latent(r: Rank, m: LatentAttention, index: int) -> Cost:
+def _latent(r: GpuShare, m: LatentAttention, index: int) -> LayerCost:
     """MLA: down to the latents on every rank, up to its heads, absorbed products in 16 bits, attention over one latent."""
     h, heads = r.model.hidden, m.heads / r.tp
     query, latent = heads * (m.nope_dim + m.rope_dim), m.kv_lora_rank + m.rope_dim
@@ -86,7 +86,7 @@ def _latent(r: Rank, m: LatentAttention, index: int) -> Cost:
     read = latent * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s)
     compute = 2 * heads * (latent + m.kv_lora_rank) / (_LATENT_COMPUTE * r.sixteen_flops)
     pairs = 2.0 * heads * (m.nope_dim + m.rope_dim + m.value_head_dim) / (a.prefill_compute * r.sixteen_flops)
-    return cost(
+    return layer_cost(
         r,
         gemm=np.asarray(gemm),
         moved=r.tokens * 4.0 * (query + m.q_lora_rank + latent),
@@ -98,7 +98,7 @@ def _latent(r: Rank, m: LatentAttention, index: int) -> Cost:
     )
 
 
-def _compressed(r: Rank, m: CompressedAttention, index: int) -> Cost:
+def _compressed(r: GpuShare, m: CompressedAttention, index: int) -> LayerCost:
     """DeepSeek-V4: one key-value head over a window, and over one entry for every `ratio` tokens beyond it."""
     h, heads = r.model.hidden, m.heads / r.tp
     groups = max(m.o_groups / r.tp, 1.0)
@@ -115,7 +115,7 @@ def _compressed(r: Rank, m: CompressedAttention, index: int) -> Cost:
     if m.ratio:
         top = m.index_top_k * m.ratio
         reaches += _indexed(r, Reach(seen / m.ratio, pair / m.ratio), m.index_heads, m.index_dim / m.ratio, top)
-    return cost(
+    return layer_cost(
         r,
         gemm=gemm,
         moved=r.tokens * 8.0 * heads * m.head_dim,
@@ -126,21 +126,21 @@ def _compressed(r: Rank, m: CompressedAttention, index: int) -> Cost:
     )
 
 
-def _gated_delta_net(r: Rank, m: GatedDeltaNet, index: int) -> Cost:
+def _gated_delta_net(r: GpuShare, m: GatedDeltaNet, index: int) -> LayerCost:
     h, keys, values = r.model.hidden, m.key_heads * m.key_head_dim / r.tp, m.value_heads * m.value_head_dim / r.tp
     wide = 2 * keys + 2 * values + 2 * m.value_heads / r.tp
     gemm = r.gemm("mamba", index, wide, h) + r.gemm("mamba", index, h, values)
     return _recurrent(r, gemm, wide, m.value_heads / r.tp * m.key_head_dim * m.value_head_dim, _STATE_BYTES[m.state_dtype])
 
 
-def _mamba2(r: Rank, m: Mamba2, index: int) -> Cost:
+def _mamba2(r: GpuShare, m: Mamba2, index: int) -> LayerCost:
     inner = m.heads * m.head_dim / r.tp
     wide = 2 * inner + 2 * m.groups * m.state_size / min(r.tp, m.groups) + m.heads / r.tp
     gemm = r.gemm("mamba", index, wide, r.model.hidden) + r.gemm("mamba", index, r.model.hidden, inner)
     return _recurrent(r, gemm, wide, inner * m.state_size, _STATE_BYTES[m.state_dtype])
 
 
-def _mamba1(r: Rank, m: Mamba1, index: int) -> Cost:
+def _mamba1(r: GpuShare, m: Mamba1, index: int) -> LayerCost:
     inner = m.inner / r.tp
     gemm = r.gemm("mamba", index, 2 * inner, r.model.hidden) + r.gemm("mamba", index, r.model.hidden, inner)
     gemm = (
@@ -151,9 +151,9 @@ def _mamba1(r: Rank, m: Mamba1, index: int) -> Cost:
     return _recurrent(r, gemm, 2 * inner, inner * m.state_size, _STATE_BYTES[m.state_dtype])
 
 
-def _recurrent(r: Rank, gemm: Array, wide: float, state: float, state_bytes: float) -> Cost:
+def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes: float) -> LayerCost:
     """A recurrence: every sequence reads and writes its state, every token of a chunk updates it."""
-    return cost(
+    return layer_cost(
         r,
         gemm=gemm,
         moved=r.tokens * 4.0 * wide,
@@ -164,7 +164,7 @@ def _recurrent(r: Rank, gemm: Array, wide: float, state: float, state_bytes: flo
     )
 
 
-def _indexed(r: Rank, reach: Reach, heads: float, dim: float, top_k: int) -> tuple[Reach, ...]:
+def _indexed(r: GpuShare, reach: Reach, heads: float, dim: float, top_k: int) -> tuple[Reach, ...]:
     """Attention over the `top_k` tokens that an indexer picks, and the indexer's own look at every token."""
     if not top_k:
         return (reach,)

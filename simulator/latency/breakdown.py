@@ -13,18 +13,18 @@ from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
 from simulator.latency.feed_forward import mlp_cost
-from simulator.latency.gpu_share import Rank, distinct_layers
-from simulator.latency.layer_cost import Cost
+from simulator.latency.gpu_share import GpuShare, distinct_layers
+from simulator.latency.layer_cost import LayerCost
 from simulator.latency.physics import Array
 from simulator.latency.step import StepTime, Window
 from simulator.units import US
 
-Costs = list[tuple[Cost, int]]
+Costs = list[tuple[LayerCost, int]]
 # What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
 _PEER_LINK, _PEER_US = 0.7, 20.0
 
 
-def parts(r: Rank) -> dict[str, StepTime]:
+def parts(r: GpuShare) -> dict[str, StepTime]:
     """The step time of each part: the GPU's work by kind, the engine's own, launches that no graph covers, decodes apart."""
     costs = layer_costs(r)
     o, nothing = r.overheads, np.zeros_like(r.tokens)
@@ -50,7 +50,7 @@ def parts(r: Rank) -> dict[str, StepTime]:
     return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, whole)), "decode apart": _decode_apart(r, whole)}
 
 
-def layer_costs(r: Rank) -> Costs:
+def layer_costs(r: GpuShare) -> Costs:
     """The cost of every half layer that differs from the others, and how many there are of it."""
     found: Costs = []
     for layer, index, count in distinct_layers(r):
@@ -78,7 +78,7 @@ def add(steps: Iterable[StepTime]) -> StepTime:
 
 
 def step(
-    r: Rank,
+    r: GpuShare,
     *,
     tokens: Array | None = None,
     sampled: Array | None = None,
@@ -91,7 +91,7 @@ def step(
     return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant)
 
 
-def _over_stages(r: Rank, part: StepTime) -> StepTime:
+def _over_stages(r: GpuShare, part: StepTime) -> StepTime:
     """A part of a pipeline's step: `pp` micro-batches are in flight, and each stage has its share of all contexts and pairs.
 
     The tables of a pipeline's rank already run over the tokens of one micro-batch.
@@ -101,7 +101,7 @@ def _over_stages(r: Rank, part: StepTime) -> StepTime:
     return replace(part, per_context=context, per_pair=pair, per_sequence=sequence, windows=windows)
 
 
-def _attention(r: Rank, costs: Costs) -> StepTime:
+def _attention(r: GpuShare, costs: Costs) -> StepTime:
     scale = r.overheads.attention
     reaches = [(reach, n * scale) for c, n in costs for reach in c.reaches]
     windows = sorted({reach.window for reach, _ in reaches if reach.window})
@@ -120,7 +120,7 @@ def _attention(r: Rank, costs: Costs) -> StepTime:
     )
 
 
-def _all_reduces(r: Rank, costs: Costs) -> Array:
+def _all_reduces(r: GpuShare, costs: Costs) -> Array:
     """All-reduces over tensor-parallel ranks, and the exchange with data-parallel ranks in front of and behind experts.
 
     That gathers the tokens of all ranks and scatters the sums: together the traffic of one all-reduce.
@@ -136,26 +136,26 @@ def _all_reduces(r: Rank, costs: Costs) -> Array:
     return total
 
 
-def _collective(r: Rank, ranks: int, message: Array) -> Array:
+def _collective(r: GpuShare, ranks: int, message: Array) -> Array:
     """Seconds of an all-reduce by the faster of the one-shot kernel and NCCL."""
     c, waits = _reached(r, ranks), r.overheads.all_reduce * US
     custom = physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link))
     return np.minimum(custom, physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link)))
 
 
-def _reached(r: Rank, ranks: int) -> AllReduce:
+def _reached(r: GpuShare, ranks: int) -> AllReduce:
     if ranks not in r.kernels.all_reduce:
         raise NotModelled(f"no all-reduce over {ranks} GPUs is modelled; known: {', '.join(map(str, r.kernels.all_reduce))}")
     return r.kernels.all_reduce[ranks]
 
 
-def _pipeline(r: Rank) -> StepTime:
+def _pipeline(r: GpuShare) -> StepTime:
     """Activations handed from stage to stage, one message each."""
     sent = r.tokens * r.model.hidden * 2.0 / r.link(_PEER_LINK) + np.where(r.tokens > 0, _PEER_US * US, 0.0)
     return step(r, tokens=(r.pp - 1) * sent)
 
 
-def _head(r: Rank) -> Array:
+def _head(r: GpuShare) -> Array:
     """LM head over this rank's share of the vocabulary, and sampling over all of it."""
     vocabulary = r.model.vocabulary
     return r.head(vocabulary / r.tp, r.model.hidden) + r.sequences * vocabulary * 16.0 / (
@@ -163,14 +163,14 @@ def _head(r: Rank) -> Array:
     )
 
 
-def _launch_gaps(r: Rank, whole: StepTime) -> Array:
+def _launch_gaps(r: GpuShare, whole: StepTime) -> Array:
     """Seconds that the GPU waits for the CPU's launches in steps larger than any CUDA graph."""
     per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
     launching = per_layer * len(r.model.layers) * US
     return np.where(r.tokens > r.largest_graph, np.maximum(launching - whole.tokens - whole.constant, 0.0), 0.0)
 
 
-def _decode_apart(r: Rank, whole: StepTime) -> StepTime:
+def _decode_apart(r: GpuShare, whole: StepTime) -> StepTime:
     """A decode step of its own beside each prefill step, where the engine does not mix them: V0 without chunked prefill.
 
     Steps of more tokens than max_num_seqs are taken to hold a prompt.

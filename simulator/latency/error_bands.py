@@ -86,5 +86,5 @@ def _classes() -> tuple[TypicalError, ...]:
 
 
 def _fields(name: str) -> dict[str, Any]:
-    fields = stanzas.load("errors", name)
+    fields = stanzas.load_entry("errors", name)
     return {**fields, "checked": str(fields["checked"])}

@@ -25,7 +25,7 @@ _UNPACKED: dict[str, RunningKernel] = {"fp8": "fp8_wo", "fp8_block": "fp8_wo", "
 
 
 @dataclass(frozen=True, slots=True)
-class Rank:
+class GpuShare:
     """One GPU of a deployment, with the token and sequence counts that its tables run over.
 
     `pp` stages work on as many micro-batches, each of 1/pp of a step's tokens and sequences; the tables below are those of one.
@@ -142,13 +142,13 @@ class Rank:
         )
 
 
-def rank(target: Target) -> Rank:
+def gpu_share(target: Target) -> GpuShare:
     """One rank of the target."""
     model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
     if args.max_num_batched_tokens is None or args.max_num_seqs is None:
         raise ValueError("engine arguments must be resolved before a deployment is bound")
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
-    return Rank(
+    return GpuShare(
         model=model,
         quantization=quantization,
         gpu=gpu,
@@ -184,7 +184,7 @@ def running_kernel(form: WeightFormat | None, gpu: Gpu) -> RunningKernel:
     return _UNPACKED.get(form.kernel, form.kernel) if weight_only else form.kernel
 
 
-def distinct_layers(r: Rank) -> list[tuple[Layer, int, int]]:
+def distinct_layers(r: GpuShare) -> list[tuple[Layer, int, int]]:
     """Layers that differ in shape or format: (layer, the first index that has it, how many there are)."""
     q = r.quantization
     special: dict[int, set[object]] = {}

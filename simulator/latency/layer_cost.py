@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.latency.gpu_share import Rank
+from simulator.latency.gpu_share import GpuShare
 from simulator.latency.physics import Array
 
 
@@ -20,7 +20,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class LayerCost:
     """Costs of an attention, recurrence, feed-forward block or mixture of experts on one GPU.
 
     Arrays run over the table of tokens, in seconds; `moved` in bytes. `small` counts kernels too short to have a size: norms,
@@ -39,8 +39,8 @@ class Cost:
     tiny_reduces: int = 0
 
 
-def cost(
-    r: Rank,
+def layer_cost(
+    r: GpuShare,
     *,
     gemm: Array,
     small: int,
@@ -51,11 +51,11 @@ def cost(
     per_sequence: float = 0.0,
     reaches: tuple[Reach, ...] = (),
     tiny_reduces: int = 0,
-) -> Cost:
+) -> LayerCost:
     """A Cost whose norm in front is counted where it is a kernel of its own, and whose absent arrays are zero."""
     nothing = np.zeros_like(r.tokens)
     residual = r.tokens * 8.0 * r.model.hidden  # two vectors read and two written, 16 bits each
-    return Cost(
+    return LayerCost(
         gemm=gemm,
         experts=nothing if experts is None else experts,
         moved=residual if moved is None else residual + moved,

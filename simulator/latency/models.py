@@ -12,9 +12,9 @@ from pydantic import Field
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model
 from simulator.errors import NotModelled
-from simulator.latency.aiconfigurator import read_tables
+from simulator.latency.aiconfigurator import read_kernel_tables
 from simulator.latency.breakdown import add, parts
-from simulator.latency.gpu_share import rank
+from simulator.latency.gpu_share import gpu_share
 from simulator.latency.layer_profiles import Profile, read_profile
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -23,7 +23,7 @@ from simulator.units import MS, US
 
 
 @spec
-class Constant:
+class ConstantStep:
     """Every step takes the same time, whatever is in it."""
 
     kind: Literal["constant"] = "constant"
@@ -61,7 +61,7 @@ class Roofline:
 
     def parts(self, target: Target) -> dict[str, StepTime]:
         """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
-        return parts(rank(target))
+        return parts(gpu_share(target))
 
 
 @spec
@@ -72,12 +72,12 @@ class Silicon:
 
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel was not measured."""
-        measured = replace(rank(target), silicon=read_tables(target.gpu, target.engine))
+        measured = replace(gpu_share(target), silicon=read_kernel_tables(target.gpu, target.engine))
         return add(parts(measured).values())
 
 
 @spec
-class Measured:
+class MeasuredLayers:
     """Layer times of one's own, in a folder as `latency.layer_profiles` describes it; the rest as in Roofline.
 
     `path`: the folder. The times are of one GPU's share of this model at this deployment's parallelism.
@@ -88,11 +88,11 @@ class Measured:
 
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
-        beside = parts(rank(target))
+        beside = parts(gpu_share(target))
         return add((_from_profile(read_profile(self.path), target.model, target.args), beside["all-reduce"], beside["engine"]))
 
 
-LatencySpec = Annotated[Constant | Linear | Roofline | Silicon | Measured, Field(discriminator="kind")]
+LatencySpec = Annotated[ConstantStep | Linear | Roofline | Silicon | MeasuredLayers, Field(discriminator="kind")]
 
 
 def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:

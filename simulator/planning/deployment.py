@@ -9,12 +9,12 @@ from simulator.latency import calibration
 from simulator.latency.error_bands import extrapolations, typical_error
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
-from simulator.planning.capacity.deployment_run import Measured, measured
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import copies
 from simulator.planning.costs import cost
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
-from simulator.results.bottleneck import binding
+from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
@@ -101,7 +101,7 @@ def _kv_sequences(bound: Bound, context: float) -> float:
     return bound.plan.concurrency_at(max(1, round(context))) * copies(bound)
 
 
-def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured) -> DeploymentResult:
+def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: DeploymentRun) -> DeploymentResult:
     """The result of the traffic asked for."""
     assert bound.limits is not None
     warm = run.steadiness.warmup_s
@@ -112,7 +112,7 @@ def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: M
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
-        binding=binding(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
+        binding=bottleneck(run.trace, bound.limits, resource_seconds(run.trace, parts, warm), warm),
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, bound, run),
         notes=(*result.notes, *_run_notes(run), *_streaming(bound, run)),
@@ -121,7 +121,7 @@ def _with_run(scenario: Scenario, bound: Bound, result: DeploymentResult, run: M
     )
 
 
-def _run_notes(run: Measured) -> list[str]:
+def _run_notes(run: DeploymentRun) -> list[str]:
     """What the reader must know of the run: that it is short, and that requests were refused."""
     notes = [run.steadiness.note] if run.steadiness.note else []
     refused = run.trace.refusals
@@ -131,7 +131,7 @@ def _run_notes(run: Measured) -> list[str]:
     return notes
 
 
-def _streaming(bound: Bound, run: Measured) -> list[str]:
+def _streaming(bound: Bound, run: DeploymentRun) -> list[str]:
     """That one API server may not keep up with what a replica writes."""
     each = (run.metrics["output_tokens_per_s"] or 0.0) / bound.deployment.replicas
     if each <= STREAMED_PER_S:
@@ -151,11 +151,11 @@ def _parts(scenario: Scenario, bound: Bound) -> dict[str, StepTime]:
     parts = scenario.latency.parts(target(plan, bound.deployment))
     if scenario.calibration is None:
         return parts
-    factors = calibration.load(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)
+    factors = calibration.load_calibration(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
 
 
-def _reason(run: Measured) -> str:
+def _reason(run: DeploymentRun) -> str:
     s = run.steadiness
     if s.verdict == "overloaded":
         between = f"{number(s.drift_low_per_s, 2)} to {number(s.drift_high_per_s, 2)}"
@@ -168,7 +168,7 @@ def _reason(run: Measured) -> str:
     return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"
 
 
-def _run_cost(scenario: Scenario, bound: Bound, run: Measured) -> Cost | None:
+def _run_cost(scenario: Scenario, bound: Bound, run: DeploymentRun) -> Cost | None:
     s, m = run.sample, run.metrics
     busy = float(s.overlap_s.sum()) / (s.seconds * s.replicas) if s.seconds > 0 else None
     return cost(

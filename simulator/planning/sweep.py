@@ -14,7 +14,7 @@ from simulator.errors import ScenarioError, SimulatorError, did_you_mean, neares
 from simulator.planning.axes import Axis
 from simulator.planning.deployment import examine
 from simulator.planning.machines.fingerprint import fingerprint
-from simulator.planning.machines.finished_points import Kept
+from simulator.planning.machines.finished_points import FinishedPoints
 from simulator.planning.machines.pool import Machine, Processes, WorkerLost, each
 from simulator.planning.run import named
 from simulator.results.model import DeploymentResult
@@ -30,7 +30,7 @@ PARQUET = "sweep.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class GridPoint:
     """One row to compute: the document with the settings of the point, which deployment of it, and how."""
 
     document: Document
@@ -68,7 +68,7 @@ def sweep(
     base = _base(path, settings)
     points = _points(base, axes, seed, limits)
     keys = [point.key() for point in points]
-    kept = Kept(folder) if folder else None
+    kept = FinishedPoints(folder) if folder else None
     found: dict[str, Row] = {key: row for key, row in kept.rows.items() if key in set(keys)} if kept else {}
     missing = {key: point for key, point in zip(keys, points, strict=True) if key not in found}
     total = len(found) + len(missing)
@@ -95,7 +95,7 @@ def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
     return Document(document.path, document.plain(), document.settings)
 
 
-def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[Point]:
+def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[GridPoint]:
     chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
     grid = [axis for axis in axes if axis.path != "deployments"]
     for index, axis in enumerate(grid):
@@ -108,7 +108,7 @@ def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool
         document = base
         for dotted, text in settings:
             document = document.with_value(dotted, text)
-        points += [Point(document, settings, index, seed, limits) for index in chosen]
+        points += [GridPoint(document, settings, index, seed, limits) for index in chosen]
     return points
 
 
@@ -139,13 +139,13 @@ def _check_axis(base: Document, axis: Axis) -> None:
         raise ScenarioError(str(problem).replace("--set ", "--over ", 1)) from None
 
 
-def _axis_columns(point: Point) -> Row:
+def _axis_columns(point: GridPoint) -> Row:
     """The point's settings as columns, numbers as numbers."""
     values = {path: parse_yaml(text, Path(path)) for path, text in point.settings}
     return {path: value if isinstance(value, int | float | bool) else str(value) for path, value in values.items()}
 
 
-def _computed(missing: dict[str, Point], machine: Machine) -> Iterator[tuple[str, Row, bool]]:
+def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple[str, Row, bool]]:
     """Key, row, and whether it is final: what failed because a worker died or by a bug of ours is worth another try."""
     keys = list(missing)
     for index, outcome in each(compute, [missing[key] for key in keys], machine):
@@ -156,7 +156,7 @@ def _computed(missing: dict[str, Point], machine: Machine) -> Iterator[tuple[str
             yield keys[index], row, isinstance(outcome.error, SimulatorError) and not isinstance(outcome.error, WorkerLost)
 
 
-def compute(point: Point) -> Row:
+def compute(point: GridPoint) -> Row:
     """The row of a point."""
     scenario = scenario_of(point.document)
     scenario = dataclasses.replace(scenario, seed=scenario.seed if point.seed is None else point.seed)
@@ -188,7 +188,7 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
     }
 
 
-def _failed(point: Point, error: Exception) -> Row:
+def _failed(point: GridPoint, error: Exception) -> Row:
     data = point.document.plain()["deployments"][point.deployment]
     name = str(data.get("name", f"deployments.{point.deployment}")) if isinstance(data, dict) else str(data)
     reason = str(error) if isinstance(error, SimulatorError) else f"internal error, {type(error).__name__}: {error}"

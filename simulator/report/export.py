@@ -40,9 +40,9 @@ def chromium() -> str | None:
 
 
 def _html(run: RunResult, out: Path) -> list[Path]:
-    from simulator.report.pages.run import html
+    from simulator.report.pages.run import run_page
 
-    return [_replace(out, html(run).encode())]
+    return [_replace(out, run_page(run).encode())]
 
 
 def _markdown(run: RunResult, out: Path) -> list[Path]:
@@ -53,14 +53,14 @@ def _markdown(run: RunResult, out: Path) -> list[Path]:
 
 def _pdf(run: RunResult, out: Path) -> list[Path]:
     """The page as Chromium prints it."""
-    from simulator.report.pages.run import html
+    from simulator.report.pages.run import run_page
 
     browser = chromium()
     if browser is None:
         raise SimulatorError("a PDF needs Chromium, which was not found; install it, or print the html from a browser")
     with tempfile.TemporaryDirectory() as folder:
         page, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
-        page.write_text(html(run), "utf-8")
+        page.write_text(run_page(run), "utf-8")
         options = [
             "--headless",
             "--disable-gpu",

@@ -24,7 +24,7 @@ _WORDS: dict[Resource, str] = {
 }
 
 
-def binding(
+def bottleneck(
     trace: RunRecord, limits: SchedulerConfig, resource_seconds: Mapping[Resource, float], start_s: float = 0.0
 ) -> Binding:
     """The resource that holds requests back in the largest share of busy time from `start_s` on.

@@ -92,7 +92,7 @@ class Metric:
     steady: bool = False
 
 
-def sample(
+def measured_window(
     trace: RunRecord,
     *,
     gpus: int = 1,

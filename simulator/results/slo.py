@@ -54,11 +54,11 @@ def good(promises: Sequence[Promise], latencies: Columns) -> Bools:
     """
     met = np.isfinite(latencies["e2e_s"])
     for promise in promises:
-        met &= kept(promise.slo, latencies) if promise.of is None else kept(promise.slo, latencies) | ~promise.of
+        met &= meets_slo(promise.slo, latencies) if promise.of is None else meets_slo(promise.slo, latencies) | ~promise.of
     return met
 
 
-def kept(slo: Slo, latencies: Columns) -> Bools:
+def meets_slo(slo: Slo, latencies: Columns) -> Bools:
     """Which requests finished and met every limit of an SLO, shape (n,)."""
     met = np.isfinite(latencies["e2e_s"])
     for name, limit in slo.limits().items():
@@ -79,7 +79,7 @@ def _checks(promise: Promise, latencies: Columns | None) -> list[SloCheck]:
     slo = promise.slo
     checks = [_check_limit(promise, name, limit, latencies) for name, limit in slo.limits().items()]
     if slo.goodput is not None:
-        share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(kept(slo, latencies)))
+        share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(meets_slo(slo, latencies)))
         met = share is not None and share >= slo.goodput
         checks.append(SloCheck(promise.term("goodput share"), slo.goodput, share, met, unit=""))
     return checks

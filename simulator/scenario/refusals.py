@@ -51,7 +51,7 @@ def _refuse_unreadable(path: Path | None, document: Document) -> None:
     """Raise for a calibration that cannot be read, before anything is simulated with it."""
     try:
         if path is not None:
-            calibration.load(path)
+            calibration.load_calibration(path)
     except SimulatorError as problem:
         raise document.error(("calibration",), f"calibration: {problem}") from None
 

@@ -17,7 +17,7 @@ Mix = tuple[TrafficClass, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sessions:
+class DrawnSessions:
     """One row a session: `kind` is its class, `number` counts within the class, `turns` its requests, `stems` what it begins
     with.
 
@@ -32,7 +32,7 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class DrawnRows:
     """One row a request, the turns of a session together: `said` are the tokens of the session before this turn's own."""
 
     session: Ints
@@ -42,9 +42,9 @@ class Rows:
     output: Ints
     think_s: Floats
 
-    def at(self, keep: Ints) -> Rows:
+    def at(self, keep: Ints) -> DrawnRows:
         """The rows with these numbers."""
-        return Rows(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+        return DrawnRows(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
 def draw_kinds(mix: Mix, streams: Streams, n: int) -> Ints:
@@ -54,7 +54,7 @@ def draw_kinds(mix: Mix, streams: Streams, n: int) -> Ints:
     return np.minimum(kind, len(mix) - 1).astype(np.int64)
 
 
-def draw_sessions(mix: Mix, kind: Ints, streams: Streams) -> Sessions:
+def draw_sessions(mix: Mix, kind: Ints, streams: Streams) -> DrawnSessions:
     """Sessions of these classes."""
     n = len(kind)
     number, turns, stock = np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.int64), np.full(n, -1, dtype=np.int64)
@@ -68,10 +68,10 @@ def draw_sessions(mix: Mix, kind: Ints, streams: Streams) -> Sessions:
         if traffic.prefix is not None and (size := traffic.prefix.stock()) is not None:
             stock[own] = number[own] % size
         parts.append(_class_stems(traffic, streams, number[own]))
-    return Sessions(kind, number, turns, _joined(parts, kind), stock)
+    return DrawnSessions(kind, number, turns, _joined(parts, kind), stock)
 
 
-def draw_rows(mix: Mix, sessions: Sessions, streams: Streams, at_most: int | None) -> Rows:
+def draw_rows(mix: Mix, sessions: DrawnSessions, streams: Streams, at_most: int | None) -> DrawnRows:
     """The first `at_most` requests of the sessions; a session ends before a later turn that would exceed its `max_context`."""
     most = np.array([_max_context(traffic) for traffic in mix])
     turns = sessions.turns
@@ -83,7 +83,7 @@ def draw_rows(mix: Mix, sessions: Sessions, streams: Streams, at_most: int | Non
     own, output = _lengths(mix, sessions, session, turn, streams)
     before = np.concatenate([[0], np.cumsum(own + output)[:-1]])
     said = sessions.stems.tokens[session] + before - before[first][session]
-    rows = Rows(session, turn, said, said + own, output, _think(mix, sessions.kind[session], turn, streams))
+    rows = DrawnRows(session, turn, said, said + own, output, _think(mix, sessions.kind[session], turn, streams))
     fits = (turn == 0) | (rows.prompt + rows.output <= most[sessions.kind[session]])
     return rows.at(np.flatnonzero(fits)[:at_most])
 
@@ -107,7 +107,7 @@ def _joined(parts: list[Stems], kind: Ints) -> Stems:
     return Stems(ends, nodes)
 
 
-def _lengths(mix: Mix, sessions: Sessions, session: Ints, turn: Ints, streams: Streams) -> tuple[Ints, Ints]:
+def _lengths(mix: Mix, sessions: DrawnSessions, session: Ints, turn: Ints, streams: Streams) -> tuple[Ints, Ints]:
     """Tokens that each request adds to its session, and those of its answer."""
     u_prompt, u_output = streams.uniform("prompt", len(session)), streams.uniform("output", len(session))
     own, output = np.empty(len(session), dtype=np.int64), np.empty(len(session), dtype=np.int64)

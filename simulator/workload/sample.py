@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from simulator.errors import ScenarioError
 from simulator.workload.arrivals.gaps import gamma_gaps
-from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoop, Recorded
-from simulator.workload.draw import Rows, Sessions, draw_kinds, draw_rows, draw_sessions
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
+from simulator.workload.draw import DrawnRows, DrawnSessions, draw_kinds, draw_rows, draw_sessions
 from simulator.workload.prompts.hashes import stream_hashes
 from simulator.workload.prompts.prefixes import Stems
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
@@ -72,14 +72,14 @@ def _times(workload: Workload, arrivals: Arrivals | None, turns: float, streams:
     return arrivals.times(streams.of("arrival"), workload.requests, workload.duration)
 
 
-def _loop_think(loop: ClosedLoop | None, streams: Streams, n: int) -> Floats | None:
+def _loop_think(loop: ClosedLoopArrivals | None, streams: Streams, n: int) -> Floats | None:
     """Seconds that a closed loop's user thinks before each request, where they vary."""
     if loop is None or loop.think == 0 or loop.think_cv == 0:
         return None
     return loop.think * gamma_gaps(streams.of("think"), loop.think_cv)(n)
 
 
-def _hashes(sessions: Sessions, rows: Rows, block_tokens: int) -> BlockHashes:
+def _hashes(sessions: DrawnSessions, rows: DrawnRows, block_tokens: int) -> BlockHashes:
     """Hashes of the blocks that another request may have: a session's last turn lists only what came before it."""
     goes_on = np.append(rows.session[1:] == rows.session[:-1], False)
     ends = np.where(goes_on, rows.prompt + rows.output, rows.said)
@@ -89,7 +89,7 @@ def _hashes(sessions: Sessions, rows: Rows, block_tokens: int) -> BlockHashes:
     return stream_hashes(stems, rows.session, ends, block_tokens)
 
 
-def _with_stock(sessions: Sessions, rows: Rows, repeated: NDArray[np.bool_]) -> Stems:
+def _with_stock(sessions: DrawnSessions, rows: DrawnRows, repeated: NDArray[np.bool_]) -> Stems:
     """The stems, with the first prompt of a stock as one more segment."""
     if not repeated.any():
         return sessions.stems

@@ -35,7 +35,7 @@ def per_second(value: Any) -> Any:
     raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 240/min, 500/h")
 
 
-def seconds(value: Any) -> Any:
+def parse_seconds(value: Any) -> Any:
     """A duration such as `1h30m` in seconds; anything that is not text is left for the field to judge.
 
     >>> seconds("1h30m"), seconds("250ms"), seconds(90)
@@ -58,6 +58,8 @@ IdleRate = Annotated[
     float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
 ]
 Duration = Annotated[
-    float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+    float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
 ]
-Pause = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)]
+Pause = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]

@@ -8,12 +8,12 @@ from support.shared import SHARED, needs_shared
 from support.workloads import workload, write_json_lines, write_lines
 from typer.testing import CliRunner
 
-from simulator.cli.trace import trace
+from simulator.cli.trace import trace_command
 from simulator.errors import MeasurementError
 from simulator.workload.sample import sample
 
 app = typer.Typer()
-app.command()(trace)
+app.command()(trace_command)
 
 
 def run(*arguments: object) -> str:

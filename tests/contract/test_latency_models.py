@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.latency_cases import CASES, Case, case, write_silicon
 
-from simulator.latency.models import Constant, LatencySpec, Linear, Measured, Roofline, Silicon
+from simulator.latency.models import ConstantStep, LatencySpec, Linear, MeasuredLayers, Roofline, Silicon
 from simulator.latency.step import Step, StepTime
 from simulator.spec import variants
 
@@ -27,7 +27,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LatencySpe
     write_silicon(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     linear = Linear(step_ms=5.0, token_us=20.0, context_token_us=0.1)
-    return [Constant(step_ms=10.0), linear, Roofline(), Silicon(), Measured(path=tmp_path)]
+    return [ConstantStep(step_ms=10.0), linear, Roofline(), Silicon(), MeasuredLayers(path=tmp_path)]
 
 
 def bound(examples: list[LatencySpec]) -> list[StepTime]:

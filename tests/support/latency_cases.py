@@ -10,7 +10,7 @@ from simulator.catalog.engines import Engine, EngineArgs, engine
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
-from simulator.latency.gpu_share import Rank, rank
+from simulator.latency.gpu_share import GpuShare, gpu_share
 from simulator.latency.models import Roofline
 from simulator.latency.physics import gemm
 from simulator.latency.step import StepTime
@@ -40,8 +40,8 @@ class Case:
     def parts(self) -> dict[str, StepTime]:
         return Roofline().parts(self.target)
 
-    def rank(self) -> Rank:
-        return rank(self.target)
+    def rank(self) -> GpuShare:
+        return gpu_share(self.target)
 
     @property
     def target(self) -> Target:

@@ -11,8 +11,8 @@ from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
-from simulator.results.bottleneck import binding
-from simulator.results.metrics import measure, sample, window_latencies
+from simulator.results.bottleneck import bottleneck
+from simulator.results.metrics import measure, measured_window, window_latencies
 from simulator.results.model import (
     Cost,
     CurvePoint,
@@ -140,7 +140,7 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
     mem = memory(name, total_gib, weights_gib)
     log = trace(decode_s, prompt_token_s, mem.num_gpu_blocks, count, rate_per_s)
     calm = judge(log, open_loop=True)
-    part = sample(log, gpus=gpus, kv_blocks=mem.num_gpu_blocks, promises=(Promise(SLO),), warmup_s=calm.warmup_s)
+    part = measured_window(log, gpus=gpus, kv_blocks=mem.num_gpu_blocks, promises=(Promise(SLO),), warmup_s=calm.warmup_s)
     steady = calm.verdict != "overloaded"
     metrics = measure(part, steady=steady)
     capacity = 1 / (390 * prompt_token_s + 2.5 * decode_s)
@@ -159,7 +159,7 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
         remedies=("2 replicas: 2x the throughput",) if not steady else (),
         metrics=metrics,
         slo=check_slo((Promise(SLO),), window_latencies(part) if steady else None),
-        binding=binding(log, limits(mem.num_gpu_blocks), busy),
+        binding=bottleneck(log, limits(mem.num_gpu_blocks), busy),
         queueing_point=Estimate(capacity, 0.96 * capacity, 1.04 * capacity),
         slo_capacity=Estimate(0.8 * capacity, 0.77 * capacity, 0.83 * capacity),
         ceiling_per_s=1.05 * capacity,
@@ -247,7 +247,7 @@ def zero_completed() -> RunResult:
     """Every request is longer than max_model_len and refused at the door."""
     asked = dataclasses.replace(requests(20, 4.0), prompt_tokens=np.full(20, 9000))
     log = serve(asked, [(step_time(6e-3, 3e-5), limits(1000))])
-    part = sample(log, promises=(Promise(SLO),), kv_blocks=1000)
+    part = measured_window(log, promises=(Promise(SLO),), kv_blocks=1000)
     whole = dataclasses.replace(
         served("h100"),
         trace=log,

@@ -11,7 +11,7 @@ from support.shared import SHARED, needs_shared
 
 from simulator.errors import MeasurementError
 from simulator.validation.compare import groups, report, validate
-from simulator.validation.measurements import Findings, Table, read_table
+from simulator.validation.measurements import Findings, MeasurementTable, read_measurement_table
 from simulator.validation.protocols import repeated, requests_of, second_pass, weighted_median
 from simulator.validation.readers import closed_loop, open_loop, published, replay
 
@@ -33,9 +33,9 @@ def errors(found: Findings, metric: str, rows: Callable[[int], bool] = lambda ro
     return np.abs([c.error_percent for c in found.comparisons if c.metric == metric and rows(c.row)])
 
 
-def some(file: str, every: int, keep: Callable[[dict[str, str]], bool] = lambda row: True) -> Table:
+def some(file: str, every: int, keep: Callable[[dict[str, str]], bool] = lambda row: True) -> MeasurementTable:
     """Every so-manieth row of a shared file, so that the check takes seconds."""
-    table = read_table(VALIDATION / file)
+    table = read_measurement_table(VALIDATION / file)
     rows = tuple(row for row in table.rows if keep(dict(row)))[::every]
     return dataclasses.replace(table, rows=rows)
 
@@ -114,7 +114,7 @@ def test_a_repeated_run_finds_its_prompts_in_the_prefix_cache(tmp_path: Path) ->
         "engine_version": "0.20.1",
         "quant_class": "bf16",
     }
-    server = published.server_of({**row, "notes": "", "isl": "512", "osl": "8"})
+    server = published.published_server({**row, "notes": "", "isl": "512", "osl": "8"})
     once = requests_of(np.full(20, 512), np.full(20, 8), np.arange(20) * 0.1)
     trace = second_pass(bench.run(server, repeated(once)))
     assert len(trace) == 20
@@ -165,7 +165,7 @@ def test_throughput_of_one_h100_is_near_what_it_measured() -> None:
 @pytest.mark.parametrize("case", ["rtx4090_llama-3.1-8b", "rtxpro6000_qwen3-32b_tp2"])
 def test_a_replayed_log_has_the_times_that_the_engine_logged(case: str) -> None:
     """LLMServingSim's runs (MIT): mean TPOT and E2E within 8 %, the bus of the second a guess."""
-    found = replay.compare(read_table(VALIDATION / "replay" / case / "requests.csv"))
+    found = replay.compare_replay(read_measurement_table(VALIDATION / "replay" / case / "requests.csv"))
     off = {c.metric: c.error_percent for c in found.comparisons if not c.metric.endswith("_each")}
     print({name: round(value, 1) for name, value in off.items()})
     assert abs(off["tpot_ms_mean"]) < 8
@@ -176,7 +176,7 @@ def test_a_replayed_log_has_the_times_that_the_engine_logged(case: str) -> None:
 @needs_shared
 def test_open_loops_have_the_latencies_that_were_measured() -> None:
     """BLIS's runs on H100: ITL, TTFT with the usual front end, and E2E."""
-    found = open_loop.compare(read_table(VALIDATION / "open_loop_vllm.csv"))
+    found = open_loop.compare_open_loop(read_measurement_table(VALIDATION / "open_loop_vllm.csv"))
     gaps, first, whole = (errors(found, metric) for metric in ("itl_ms", "ttft_ms", "e2e_ms"))
     print(f"ITL: median {np.median(gaps):.1f} %; TTFT: {np.median(first):.1f} %; E2E: {np.median(whole):.1f} %")
     assert np.median(gaps) < 10
@@ -189,7 +189,7 @@ def test_open_loops_have_the_latencies_that_were_measured() -> None:
 def test_single_streams_are_as_fast_as_published(form: str) -> None:
     """Qwen's documentation, A100 80 GB (Apache-2.0), vLLM rows: 10 % median for each quantization."""
     table = some("single_stream_a100_qwen2.5.csv", 2, lambda row: row["engine"] == "vLLM" and row["quant_class"].startswith(form))
-    off = errors(published.compare(table), "output_tok_s")
+    off = errors(published.compare_published(table), "output_tok_s")
     print(f"{form}: median {np.median(off):.1f} % over {len(off)} rows")
     assert np.median(off) < 10
 
@@ -197,15 +197,15 @@ def test_single_streams_are_as_fast_as_published(form: str) -> None:
 @needs_shared
 def test_the_highest_rate_is_near_what_model_cards_print() -> None:
     """Red Hat AI's model cards, vLLM 0.7.2: 15 % median."""
-    off = errors(published.compare(some("quantised_serving_vllm.csv", 7)), "request_rate")
+    off = errors(published.compare_published(some("quantised_serving_vllm.csv", 7)), "request_rate")
     print(f"highest rate: median {np.median(off):.1f} % over {len(off)} rows")
     assert np.median(off) < 15
 
 
 @needs_shared
 def test_the_protocol_of_a_row_is_read_from_its_notes() -> None:
-    rows = [dict(row) for row in read_table(VALIDATION / "many_gpus_vllm.csv").rows]
-    eager = published.server_of(next(row for row in rows if "eager=True" in row["notes"]))
+    rows = [dict(row) for row in read_measurement_table(VALIDATION / "many_gpus_vllm.csv").rows]
+    eager = published.published_server(next(row for row in rows if "eager=True" in row["notes"]))
     assert eager.args.enforce_eager
-    split = published.server_of(next(row for row in rows if row["tp"] == "8"))
+    split = published.published_server(next(row for row in rows if row["tp"] == "8"))
     assert (split.args.tensor_parallel_size, split.replicas) == (8, 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulator.errors import NotModelled
 from simulator.workload.requests import BlockHashes, Ints
-from simulator.workload.traces.block_hashes import dense
+from simulator.workload.traces.block_hashes import renumbered
 
 
 class Branch:
@@ -85,7 +85,7 @@ class PrefixTree:
 
 def _common_prefixes(offsets: Ints, ids: Ints) -> tuple[list[int], list[int]]:
     """Per request: how many of its leading ids earlier ones have too, and which request was the first with the last of those."""
-    ids, places = dense(ids), np.arange(len(ids))
+    ids, places = renumbered(ids), np.arange(len(ids))
     first_place = np.empty(int(ids.max(initial=-1)) + 1, dtype=np.int64)
     first_place[ids[::-1]] = places[::-1]
     first_place = first_place[ids]

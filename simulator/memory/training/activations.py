@@ -16,17 +16,17 @@ SOFTMAX_BYTES = 4  # what FlashAttention keeps of a row of scores, in FP32, arXi
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedActivations:
     """Bytes one token leaves behind: what every tensor-parallel rank keeps whole, and what the ranks divide."""
 
     whole: float = 0.0
     divided: float = 0.0
 
-    def __add__(self, other: Kept) -> Kept:
-        return Kept(self.whole + other.whole, self.divided + other.divided)
+    def __add__(self, other: SavedActivations) -> SavedActivations:
+        return SavedActivations(self.whole + other.whole, self.divided + other.divided)
 
 
-def layer_activations(layer: Layer, model: Model, sequence: int, value: int, scores: bool, dropout: bool) -> Kept:
+def layer_activations(layer: Layer, model: Model, sequence: int, value: int, scores: bool, dropout: bool) -> SavedActivations:
     """Activations of one layer that one token of a sequence leaves behind, in bytes; a value has `value` bytes.
 
     Inputs of every matmul and of every function that is not linear, as Korthikanti et al. count them: for a plain GPT block with
@@ -36,7 +36,7 @@ def layer_activations(layer: Layer, model: Model, sequence: int, value: int, sco
     Source: Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, arXiv:2205.05198, section 4.
     Raises NotModelled for recurrent and compressed-attention layers.
     """
-    kept = Kept(whole=layer.norms * value * model.hidden)
+    kept = SavedActivations(whole=layer.norms * value * model.hidden)
     if layer.mixer is not None:
         kept += _mixer(layer.mixer, model, sequence, value, scores, dropout)
     if layer.mlp is not None:
@@ -44,7 +44,7 @@ def layer_activations(layer: Layer, model: Model, sequence: int, value: int, sco
     return kept
 
 
-def _mixer(mixer: Mixer, model: Model, sequence: int, value: int, scores: bool, dropout: bool) -> Kept:
+def _mixer(mixer: Mixer, model: Model, sequence: int, value: int, scores: bool, dropout: bool) -> SavedActivations:
     whole = value * model.hidden + dropout * model.hidden
     if isinstance(mixer, LatentAttention):
         whole += value * (mixer.q_lora_rank + mixer.kv_lora_rank + mixer.rope_dim)
@@ -55,16 +55,16 @@ def _mixer(mixer: Mixer, model: Model, sequence: int, value: int, scores: bool, 
     else:
         raise NotModelled(f"{model.name}: activations of {mixer.kind} layers in training are not modelled")
     matrix = sequence * (value + (1 + value) * dropout)
-    return Kept(whole, value * widths + mixer.heads * (matrix if scores else min(matrix, SOFTMAX_BYTES)))
+    return SavedActivations(whole, value * widths + mixer.heads * (matrix if scores else min(matrix, SOFTMAX_BYTES)))
 
 
-def _mlp(mlp: Mlp, hidden: int, value: int, dropout: bool) -> Kept:
+def _mlp(mlp: Mlp, hidden: int, value: int, dropout: bool) -> SavedActivations:
     if isinstance(mlp, DenseMlp):
-        return Kept(value * hidden + dropout * hidden, _inside(mlp.width, mlp.gated, value))
+        return SavedActivations(value * hidden + dropout * hidden, _inside(mlp.width, mlp.gated, value))
     inside = mlp.latent or hidden
     routed = mlp.experts_per_token * _inside(mlp.width, mlp.gated, value)
     always = _inside(mlp.shared_width + mlp.dense_width, mlp.gated, value)
-    return Kept(value * hidden + mlp.experts_per_token * 2 * value * inside + 4 * mlp.experts, routed + always)
+    return SavedActivations(value * hidden + mlp.experts_per_token * 2 * value * inside + 4 * mlp.experts, routed + always)
 
 
 def _inside(width: int, gated: bool, value: int) -> float:

@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 
 from simulator.planning.capacity.closed_loop import saturating_concurrency
-from simulator.planning.capacity.deployment_run import Measured, curve_point, measured, overloaded, standing
+from simulator.planning.capacity.deployment_run import DeploymentRun, curve_point, measured, overloaded, standing
 from simulator.planning.capacity.full_batch import Ceiling
-from simulator.planning.capacity.probes import CHECK, STATIONARY, WHOLE, at_rate, copies, flows, full_server
+from simulator.planning.capacity.probes import CHECK, STATIONARY, WHOLE, copies, flows, full_server, requests_at_rate
 from simulator.planning.capacity.replicas import worst_miss
-from simulator.planning.capacity.scaled_down import Fleet, fleet
+from simulator.planning.capacity.scaled_down import ScaledDown, fleet
 from simulator.planning.capacity.search import Standing, queueing_point, slo_capacity
 from simulator.planning.costs import usd_per
 from simulator.results.model import Cost, DeploymentResult, Estimate, OomPoint
@@ -34,13 +34,13 @@ class _Rates:
     """A deployment at any rate, each simulated once, on the part of a large fleet that stands for it."""
 
     scenario: Scenario
-    fleet: Fleet
+    fleet: ScaledDown
     requests: int
-    seen: dict[float, Measured]
+    seen: dict[float, DeploymentRun]
 
-    def at(self, rate: float) -> Measured:
+    def at(self, rate: float) -> DeploymentRun:
         if rate not in self.seen:
-            load = at_rate(self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed)
+            load = requests_at_rate(self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed)
             self.seen[rate] = self.fleet.measured(self.scenario, load)
         return self.seen[rate]
 
@@ -65,7 +65,7 @@ def capacity(scenario: Scenario, bound: Bound, requests: Requests) -> Capacity:
 
 
 def with_limits(
-    scenario: Scenario, bound: Bound, result: DeploymentResult, run: Measured, requests: Requests
+    scenario: Scenario, bound: Bound, result: DeploymentResult, run: DeploymentRun, requests: Requests
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(bound, requests), fleet(bound), scenario.workload.mean_rate()
@@ -90,7 +90,7 @@ def with_limits(
     )
 
 
-def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queueing: Estimate) -> DeploymentResult:
+def _settled(scenario: Scenario, result: DeploymentResult, run: DeploymentRun, queueing: Estimate) -> DeploymentResult:
     """The verdict where the run alone is too short for one and steady traffic is surely above, or below, the queueing point."""
     demand, waits = scenario.workload.mean_rate(), run.steadiness.waiting_share
     if demand is None or not _is_steady_traffic(scenario):
@@ -109,7 +109,7 @@ def _settled(scenario: Scenario, result: DeploymentResult, run: Measured, queuei
     return result
 
 
-def _judged(scenario: Scenario, rate: float, run: Measured, queueing: Estimate) -> Measured:
+def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:
     """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
     grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
     return overloaded(run) if grows and run.steadiness.verdict != "overloaded" else run
@@ -134,7 +134,7 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
     return [f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"]
 
 
-def _curve_requests(many: Fleet, full: Ceiling, requests: Requests) -> int:
+def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
     """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
     fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * copies(many.part)))
@@ -148,7 +148,7 @@ def _queueing(scenario: Scenario, bound: Bound, full: Ceiling, share: float) -> 
     return Estimate(one.value * many, one.low * many, None if one.high is None else one.high * many)
 
 
-def _levels(scenario: Scenario, many: Fleet) -> float | None:
+def _levels(scenario: Scenario, many: ScaledDown) -> float | None:
     """Users at which the throughput of the scenario's closed loop stops growing."""
     loop = scenario.workload.closed_loop
     assert loop is not None
@@ -163,7 +163,7 @@ def _levels(scenario: Scenario, many: Fleet) -> float | None:
     return None if found is None else found * many.times
 
 
-def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, Measured]) -> OomPoint | None:
+def _with_rates(bound: Bound, point: OomPoint | None, seen: dict[float, DeploymentRun]) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None

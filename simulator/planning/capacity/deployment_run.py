@@ -17,7 +17,7 @@ from simulator.planning.capacity.search import Standing
 from simulator.results import metrics
 from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint
-from simulator.results.slo import Columns, Promise, SloCheck, check_slo, kept
+from simulator.results.slo import Columns, Promise, SloCheck, check_slo, meets_slo
 from simulator.results.steady_state import Steadiness, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
@@ -30,7 +30,7 @@ _T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class DeploymentRun:
     """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
 
     trace: RunRecord
@@ -40,7 +40,7 @@ class Measured:
     slo: tuple[SloCheck, ...]
 
 
-def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> Measured:
+def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
     """Serve the requests on a deployment that starts, and say what came of it, as the scenario's client or engine sees it."""
     trace = simulate(bound, requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
@@ -48,7 +48,7 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Lo
     assert bound.limits is not None
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
-    sample = metrics.sample(
+    sample = metrics.measured_window(
         trace,
         gpus=bound.deployment.gpus,
         replicas=copies(bound),
@@ -57,7 +57,7 @@ def measured(scenario: Scenario, bound: Bound, requests: Requests, *, source: Lo
         warmup_s=steadiness.warmup_s,
     )
     checks = check_slo(metrics.window_promises(sample), metrics.window_latencies(sample) if steady else None)
-    return Measured(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
+    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks)
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
@@ -81,7 +81,7 @@ def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord
     return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
-def overloaded(m: Measured) -> Measured:
+def overloaded(m: DeploymentRun) -> DeploymentRun:
     """The run of a deployment whose backlog is known to grow, though the run is too short to show it: nothing of it is steady."""
     return dataclasses.replace(
         m,
@@ -91,7 +91,7 @@ def overloaded(m: Measured) -> Measured:
     )
 
 
-def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
+def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     """The measured run as a point of the latency-throughput curve."""
     always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
     names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
@@ -101,7 +101,7 @@ def curve_point(rate_per_s: float, m: Measured) -> CurvePoint:
     return CurvePoint(rate_per_s=rate_per_s, verdict=m.steadiness.verdict, slo_met=met, **values)
 
 
-def standing(rate_per_s: float, m: Measured) -> Standing:
+def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
     """Whether the run meets the SLO, and whether a longer one surely would or surely would not."""
     if m.steadiness.verdict == "overloaded":
         return Standing(rate_per_s, met=False, surely_met=False, surely_missed=True)
@@ -122,8 +122,8 @@ def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
     for name in slo.limits():
         others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
         one_limit = dataclasses.replace(slo, **others)
-        terms.append((kept(one_limit, columns), slo.percentile / 100))
-    return [*terms, *([(kept(slo, columns), slo.goodput)] if slo.goodput else [])]
+        terms.append((meets_slo(one_limit, columns), slo.percentile / 100))
+    return [*terms, *([(meets_slo(slo, columns), slo.goodput)] if slo.goodput else [])]
 
 
 def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:

@@ -26,7 +26,7 @@ _FEWEST = 10 * _BATCHES
 _T_99 = 2.8609  # Student t, 19 degrees of freedom, two-sided 99 %
 
 
-def at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
+def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
     """The traffic at another mean rate, its pattern kept, and so many requests of it.
 
     Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace are left out, and a longer
@@ -62,7 +62,7 @@ def flows(bound: Bound, workload: Workload, full: Ceiling, seed: int, share: flo
     Raises NoQueueingPoint for a trace of few requests that share prefixes: the same again would find them all in the cache.
     """
     one = replace(bound, deployment=replace(bound.deployment, replicas=1, data_parallel_size=1))
-    drawn = at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
+    drawn = requests_at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if workload.trace is None and len(drawn) < WHOLE:
         drawn = sample(workload.at_rate(1.0).evened(WHOLE), seed)
     if drawn.previous is not None:

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from simulator.planning.capacity.deployment_run import Measured, measured
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import Ceiling
-from simulator.planning.capacity.probes import at_rate, full_server
+from simulator.planning.capacity.probes import full_server, requests_at_rate
 from simulator.results.slo import SloCheck
 from simulator.scenario import Deployment, Scenario
 from simulator.simulation import Bound, bind, source_of
@@ -111,14 +111,14 @@ class _Demand:
         run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
         return worst_miss(run.slo)
 
-    def _run(self, workload: Workload, replicas: int) -> Measured:
+    def _run(self, workload: Workload, replicas: int) -> DeploymentRun:
         bound = dataclasses.replace(self.one, deployment=dataclasses.replace(self.one.deployment, replicas=replicas))
         loop, rate = workload.closed_loop, workload.mean_rate()
         if loop is not None or rate is None:
             source = source_of(workload) if loop else None
             return measured(self.scenario, bound, sample(workload, self.scenario.seed), source=source)
         enough = max(_FEWEST_REQUESTS, round(_FILLINGS * self.full.sequences * replicas), workload.requests or 0)
-        return measured(self.scenario, bound, at_rate(workload, rate, enough, self.scenario.seed))
+        return measured(self.scenario, bound, requests_at_rate(workload, rate, enough, self.scenario.seed))
 
 
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:

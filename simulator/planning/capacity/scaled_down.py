@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from simulator.planning.capacity.deployment_run import Measured, measured
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.probes import copies
 from simulator.scenario import Scenario
 from simulator.simulation import Bound
@@ -24,7 +24,7 @@ _ADD_UP = (
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ScaledDown:
     """A deployment that starts, and the part of it that is simulated: all of it, unless it has more than LARGEST copies.
 
     The part gets its share of the rate, so that a replica is as loaded as in the whole. What differs is who comes to a replica:
@@ -39,7 +39,7 @@ class Fleet:
         """How many times the part the whole is."""
         return copies(self.whole) / copies(self.part)
 
-    def measured(self, scenario: Scenario, requests: Requests) -> Measured:
+    def measured(self, scenario: Scenario, requests: Requests) -> DeploymentRun:
         """The part under its share of the traffic, with the amounts that add up over replicas those of the whole."""
         run = measured(scenario, self.part, requests)
         added = {name: value * self.times for name in _ADD_UP if (value := run.metrics.get(name)) is not None}
@@ -62,10 +62,10 @@ class Fleet:
         ]
 
 
-def fleet(bound: Bound, largest: int = LARGEST) -> Fleet:
+def fleet(bound: Bound, largest: int = LARGEST) -> ScaledDown:
     """The deployment as a fleet, at most `largest` copies of it to be simulated, and at least one replica."""
     deployment = bound.deployment
     replicas = max(1, largest // deployment.data_parallel_size)
     if deployment.replicas <= replicas:
-        return Fleet(bound, bound)
-    return Fleet(bound, dataclasses.replace(bound, deployment=dataclasses.replace(deployment, replicas=replicas)))
+        return ScaledDown(bound, bound)
+    return ScaledDown(bound, dataclasses.replace(bound, deployment=dataclasses.replace(deployment, replicas=replicas)))

@@ -14,7 +14,7 @@ FORMAT = 1
 FILE = "points.jsonl"
 
 
-class Kept:
+class FinishedPoints:
     """The finished rows in a folder, by the key of what they depend on; the folder is made with the first row that is kept.
 
     Raises SimulatorError when the folder cannot be written, or was written in another format.

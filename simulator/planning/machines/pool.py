@@ -33,7 +33,7 @@ class WorkerLost(SimulatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[R]):
+class ItemOutcome(Generic[R]):
     """What became of one item: its result, or the exception in its place."""
 
     result: R | None = None
@@ -78,7 +78,7 @@ class Cluster:
 Machine = InProcess | Processes | Cluster
 
 
-def each(function: Callable[[T], R], items: Sequence[T], machine: Machine) -> Iterator[tuple[int, Outcome[R]]]:
+def each(function: Callable[[T], R], items: Sequence[T], machine: Machine) -> Iterator[tuple[int, ItemOutcome[R]]]:
     """Apply a function of a module to every item; yields (index, outcome) in the order in which they are done.
 
     Raises SimulatorError when a cluster does not answer within CONNECT_S seconds.
@@ -90,11 +90,11 @@ def each(function: Callable[[T], R], items: Sequence[T], machine: Machine) -> It
     return _Pool(function, items, machine.count()).outcomes()
 
 
-def _try(function: Callable[[T], R], item: T) -> Outcome[R]:
+def _try(function: Callable[[T], R], item: T) -> ItemOutcome[R]:
     try:
-        return Outcome(function(item))
+        return ItemOutcome(function(item))
     except Exception as error:
-        return Outcome(error=error)
+        return ItemOutcome(error=error)
 
 
 class _Pool(Generic[T, R]):
@@ -106,9 +106,9 @@ class _Pool(Generic[T, R]):
         self.function, self.items, self.workers = function, items, workers
         self.queue, self.suspects = deque(range(len(items))), deque[int]()
         self.deaths: Counter[int] = Counter()
-        self.running: dict[Future[Outcome[R]], int] = {}
+        self.running: dict[Future[ItemOutcome[R]], int] = {}
 
-    def outcomes(self) -> Iterator[tuple[int, Outcome[R]]]:
+    def outcomes(self) -> Iterator[tuple[int, ItemOutcome[R]]]:
         from concurrent.futures import FIRST_COMPLETED, wait
         from concurrent.futures.process import BrokenProcessPool
 
@@ -147,7 +147,7 @@ class _Pool(Generic[T, R]):
                 index = waiting.popleft()
                 self.running[self._executor().submit(_try, self.function, self.items[index])] = index
 
-    def _bury(self, broken: list[int]) -> Iterator[tuple[int, Outcome[R]]]:
+    def _bury(self, broken: list[int]) -> Iterator[tuple[int, ItemOutcome[R]]]:
         """After a death: every item under way is a suspect, and one that was suspect TRIES times is given up."""
         from concurrent.futures import wait
 
@@ -161,7 +161,7 @@ class _Pool(Generic[T, R]):
         for index in sorted(broken):
             self.deaths[index] += 1
             if self.deaths[index] >= TRIES:
-                yield index, Outcome(error=WorkerLost(f"its worker process died {TRIES} times, out of memory or killed"))
+                yield index, ItemOutcome(error=WorkerLost(f"its worker process died {TRIES} times, out of memory or killed"))
             else:
                 self.suspects.append(index)
 
@@ -179,14 +179,14 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, former)
 
 
-def _settled(future: Future[Outcome[R]]) -> Outcome[R]:
+def _settled(future: Future[ItemOutcome[R]]) -> ItemOutcome[R]:
     error = future.exception()
     if error is None:
         return future.result()
-    return Outcome(error=error if isinstance(error, Exception) else SimulatorError(str(error)))
+    return ItemOutcome(error=error if isinstance(error, Exception) else SimulatorError(str(error)))
 
 
-def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, Outcome[R]]]:
+def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, ItemOutcome[R]]]:
     """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies.
 
     It also gives up what only waited on a worker that died too often; so whatever it gives up is asked once more, alone.
@@ -212,11 +212,11 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) ->
         client.close()
 
 
-def _arrived(future: Any, address: str) -> Outcome[Any]:
+def _arrived(future: Any, address: str) -> ItemOutcome[Any]:
     error = future.exception()
     if isinstance(error, _OtherVersion | ImportError):
         raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
-    outcome: Outcome[Any] = future.result() if error is None else Outcome(error=_lost(error))
+    outcome: ItemOutcome[Any] = future.result() if error is None else ItemOutcome(error=_lost(error))
     return outcome
 
 
@@ -224,7 +224,7 @@ class _OtherVersion(Exception):
     """A worker's package differs from the one that asks."""
 
 
-def _try_with(digest: str, function: Callable[[T], R], item: T) -> Outcome[R]:
+def _try_with(digest: str, function: Callable[[T], R], item: T) -> ItemOutcome[R]:
     if package_digest() != digest:
         raise _OtherVersion(f"the files of the package differ, {package_digest()} there and {digest} here")
     return _try(function, item)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from simulator.report.charts.memory_and_steps import memory, steps
 from simulator.report.charts.panels import Figure
 from simulator.report.charts.rates import latency, throughput, tradeoffs, what_if
-from simulator.report.charts.run import distributions, timeline, workload
+from simulator.report.charts.run import distributions, over_time, workload
 from simulator.results.model import RunResult
 
 CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
@@ -15,7 +15,7 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     throughput,
     latency,
     distributions,
-    timeline,
+    over_time,
     steps,
     tradeoffs,
     workload,

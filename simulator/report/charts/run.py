@@ -112,7 +112,7 @@ def _circles(run: RunResult, name: str, share: float, on_axis: str, x: alt.X, y:
     return base.mark_point(size=70, strokeWidth=2).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
 
 
-def timeline(run: RunResult) -> Figure:
+def over_time(run: RunResult) -> Figure:
     """Running, waiting, KV use and preemptions over one time axis."""
     key, title = "timeline", "Queue and KV cache over time"
     shown = [(i, d) for i, d in enumerate(run.deployments) if d.trace and len(d.trace.stretches["start_s"])]

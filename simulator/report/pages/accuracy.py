@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulator.report.charts import theme as theme
-from simulator.report.pages.simple import Drawing, Table, plain_page
+from simulator.report.pages.simple import Drawing, PageTable, plain_page
 from simulator.text import plural
 from simulator.validation.compare import report
 from simulator.validation.measurements import Comparison, Findings
@@ -21,7 +21,7 @@ _ERRORS = (
 )
 
 
-def html(findings: Findings, source: str, skipped: Sequence[str]) -> str:
+def accuracy_page(findings: Findings, source: str, skipped: Sequence[str]) -> str:
     """The page of what `sim validate` found in `source`; `skipped` says which rows were left out, and why."""
     points = Drawing(
         "Every figure",
@@ -32,7 +32,11 @@ def html(findings: Findings, source: str, skipped: Sequence[str]) -> str:
         "Predicted against measured",
         f"{plural(len(findings.comparisons), 'figure')} of {source}; {_skipped(len(skipped))}.",
         [points],
-        [Table("Errors", ("rows", "metric", "n", *(name for name, _ in _ERRORS)), [_row(g) for g in report(findings)["groups"]])],
+        [
+            PageTable(
+                "Errors", ("rows", "metric", "n", *(name for name, _ in _ERRORS)), [_row(g) for g in report(findings)["groups"]]
+            )
+        ],
         lines=("Skipped", skipped),
     )
 

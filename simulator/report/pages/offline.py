@@ -61,7 +61,7 @@ def vega() -> str:
     import altair as alt
 
     wanted = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    script = kept(f"vega-lite-{wanted}-by-vl-convert-{version('vl-convert-python')}.js", lambda: _bundle(wanted))
+    script = cached_text(f"vega-lite-{wanted}-by-vl-convert-{version('vl-convert-python')}.js", lambda: _bundle(wanted))
     return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")
 
 
@@ -72,7 +72,7 @@ def _bundle(version: str) -> str:
     return bundle(vl_version=version)
 
 
-def kept(name: str, make: Callable[[], str]) -> str:
+def cached_text(name: str, make: Callable[[], str]) -> str:
     """A text that takes seconds to make and is always the same: made once, then read from the user's cache folder.
 
     Where nothing can be written it is made every time.

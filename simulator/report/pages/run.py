@@ -23,7 +23,7 @@ _HIGHER, _LOWER = (
 )
 
 
-def html(run: RunResult) -> str:
+def run_page(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
     run = as_stored(run)
     figures, panels = _drawn(run)
@@ -94,7 +94,7 @@ def _comparison(run: RunResult) -> list[dict[str, Any]]:
     return groups
 
 
-def _cells(run: RunResult, row: words.Row) -> list[dict[str, Any]]:
+def _cells(run: RunResult, row: words.ComparisonRow) -> list[dict[str, Any]]:
     keeps_up = [d.runs and d.verdict != "overloaded" for d in run.deployments]
     counts = keeps_up if any(keeps_up) else [d.runs for d in run.deployments]
     texts = [(row.value(d), eligible) for d, eligible in zip(run.deployments, counts, strict=True)]
@@ -151,7 +151,7 @@ def _slider(run: RunResult) -> dict[str, Any] | None:
         "low": f"{low:.6g}",
         "high": f"{high:.6g}",
         "start": f"{start:.6g}",
-        "said": f"{words.number(start)} requests/s",
+        "said": f"{words.number_or_dash(start)} requests/s",
     }
 
 

@@ -20,7 +20,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A table; the first cell of a row is its name."""
 
     title: str
@@ -32,7 +32,7 @@ def plain_page(
     title: str,
     sentence: str,
     drawings: Sequence[Drawing],
-    tables: Sequence[Table],
+    tables: Sequence[PageTable],
     lines: tuple[str, Sequence[str]] = ("", ()),
     code: tuple[str, str] = ("", ""),
 ) -> str:

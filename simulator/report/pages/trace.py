@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from simulator.report.charts import theme as theme
-from simulator.report.pages.simple import Drawing, Table, plain_page
+from simulator.report.pages.simple import Drawing, PageTable, plain_page
 from simulator.text import number, plural
 from simulator.workload.fit.prefix_reuse import Reuse
-from simulator.workload.fit.statistics import Lengths, Portrait, Rate
+from simulator.workload.fit.statistics import LengthStatistics, Portrait, RateStatistics
 from simulator.workload.fit.workload import Fit
 from simulator.workload.fit.yaml import workload_yaml
 
 _HEIGHT = 220
 
 
-def html(name: str, portrait: Portrait, fitted: Fit | str) -> str:
+def trace_page(name: str, portrait: Portrait, fitted: Fit | str) -> str:
     """The page of a trace; `fitted` is the workload that stands for it, or why there is none."""
     drawings = [_lengths(portrait)]
     if portrait.rate is not None:
@@ -36,7 +36,7 @@ def html(name: str, portrait: Portrait, fitted: Fit | str) -> str:
     )
 
 
-def _rate(rate: Rate) -> Drawing:
+def _rate(rate: RateStatistics) -> Drawing:
     import altair as alt
 
     rows = [{"s": i * rate.bin_s, "per_s": value} for i, value in enumerate(rate.per_s)]
@@ -93,16 +93,16 @@ def _chart(rows: Sequence[dict[str, Any]]) -> Any:
     return alt.Chart(pl.DataFrame(rows)).properties(width="container", height=_HEIGHT)
 
 
-def _figures(portrait: Portrait) -> Table:
-    def row(name: str, lengths: Lengths) -> list[str]:
+def _figures(portrait: Portrait) -> PageTable:
+    def row(name: str, lengths: LengthStatistics) -> list[str]:
         at = {round(q, 3): tokens for q, tokens in lengths.quantiles}
         shown = (lengths.mean, lengths.std, lengths.least, at[0.5], at[0.9], at[0.99], lengths.greatest, lengths.total)
         return [name, *(f"{value:,.0f}" for value in shown)]
 
     header = ("tokens", "mean", "std", "min", "p50", "p90", "p99", "max", "total")
-    return Table("Lengths", header, [row("prompt", portrait.prompt), row("output", portrait.output)])
+    return PageTable("Lengths", header, [row("prompt", portrait.prompt), row("output", portrait.output)])
 
 
-def _distances(fitted: Fit) -> Table:
+def _distances(fitted: Fit) -> PageTable:
     rows = [[d.name, number(d.trace, 4), number(d.fitted, 4), "" if d.ks is None else f"{d.ks:.3f}"] for d in fitted.distances]
-    return Table("How well it fits", ("figure", "trace", "fitted", "KS distance"), rows)
+    return PageTable("How well it fits", ("figure", "trace", "fitted", "KS distance"), rows)

@@ -11,22 +11,22 @@ import numpy as np
 
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.validation.calibrate import Point
-from simulator.validation.measurements import Row, Skipped, read_table
+from simulator.validation.calibrate import MeasuredPoint
+from simulator.validation.measurements import Row, Skipped, read_measurement_table
 from simulator.validation.protocols import Server, requests_of
-from simulator.validation.readers.closed_loop import MANY, client_of, is_capped, load_of, server_of
+from simulator.validation.readers.closed_loop import MANY, client_of, closed_loop_server, is_capped, load_of
 from simulator.validation.readers.rows import values_in
 from simulator.workload.requests import Ints, Requests
 
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
 
 
-def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[list[Point], list[Skipped]]:
+def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[list[MeasuredPoint], list[Skipped]]:
     """The points in CSV files of closed loops and JSON files of `vllm bench serve --save-result`, and the rows left out.
 
     `server` is what a JSON file was measured on, which it does not say itself.
     """
-    points: list[Point] = []
+    points: list[MeasuredPoint] = []
     skipped: list[Skipped] = []
     for path in paths:
         try:
@@ -38,10 +38,10 @@ def read_points(paths: Iterable[Path], server: Server | None = None) -> tuple[li
     return points, skipped
 
 
-def _points(path: Path, server: Server | None) -> tuple[list[Point], list[Skipped]]:
+def _points(path: Path, server: Server | None) -> tuple[list[MeasuredPoint], list[Skipped]]:
     if path.suffix.lower() == ".json":
         return [_from_bench(path, server)], []
-    table = read_table(path)
+    table = read_measurement_table(path)
     if missing := MANY.missing(table):
         raise MeasurementError(f"{path.name}: columns missing: {', '.join(name.replace('|', ' or ') for name in missing)}")
     points, skipped = [], []
@@ -53,7 +53,7 @@ def _points(path: Path, server: Server | None) -> tuple[list[Point], list[Skippe
     return points, skipped
 
 
-def _from_row(source: str, index: int, row: Row) -> Point:
+def _from_row(source: str, index: int, row: Row) -> MeasuredPoint:
     measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
     requests, load = load_of(row)
     if isinstance(load, ClosedLoop):
@@ -62,10 +62,10 @@ def _from_row(source: str, index: int, row: Row) -> Point:
             raise MeasurementError("its requests waited for a limit that the row does not state")
     else:
         users = _mean_users(requests, measured["ttft"] or 0.0, measured["tpot"] or 0.0)
-    return Point(
+    return MeasuredPoint(
         source=source,
         row=index,
-        server=server_of(row)[0],
+        server=closed_loop_server(row)[0],
         requests=requests,
         load=load,
         concurrency=users,
@@ -82,7 +82,7 @@ def _mean_users(requests: Requests, ttft_ms: float, tpot_ms: float) -> float:
     return max(1.0, len(requests) * sojourn_s / (lasted_s or sojourn_s or 1.0))
 
 
-def _from_bench(path: Path, server: Server | None) -> Point:
+def _from_bench(path: Path, server: Server | None) -> MeasuredPoint:
     """A point from vLLM's benchmark: mean lengths, or each request's own with --save-detailed."""
     if server is None:
         raise MeasurementError(
@@ -98,7 +98,7 @@ def _from_bench(path: Path, server: Server | None) -> Point:
         rate = told.get("request_rate", "inf")
         requests = _arriving(requests, float(rate)) if str(rate) != "inf" else requests
     mean_users = float(users or len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration)
-    return Point(path.name, 1, server, requests, load, mean_users, tpot, ttft)
+    return MeasuredPoint(path.name, 1, server, requests, load, mean_users, tpot, ttft)
 
 
 def _json(path: Path) -> dict[str, Any]:

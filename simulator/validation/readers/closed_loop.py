@@ -19,7 +19,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
-from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
 from simulator.validation.protocols import (
     Bench,
     Server,
@@ -76,12 +76,12 @@ _ONE = {
 }
 
 
-def compare_many(table: Table, calibration: Calibration | None = None) -> Findings:
+def compare_many(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     return compare_rows(table, predict_many, lambda row: values_in(row, _MANY), calibration)
 
 
-def compare_one(table: Table, calibration: Calibration | None = None) -> Findings:
+def compare_one(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Rows of one deployment, which the file's name tells: `..._h100_qwen3-8b_bf16.csv`."""
     server, before = _from_name(table.source), _prompts_of_the_run_before(table)
     return compare_rows(
@@ -91,7 +91,7 @@ def compare_one(table: Table, calibration: Calibration | None = None) -> Finding
 
 def predict_many(row: Row, bench: Bench) -> Prediction:
     """Latencies at the client and throughput of a run at a fixed concurrency or a request rate."""
-    server, stated = server_of(row)
+    server, stated = closed_loop_server(row)
     requests, load = load_of(row)
     users = load.concurrency if isinstance(load, ClosedLoop) else None
     trace = bench.run(server, requests, load)
@@ -115,7 +115,7 @@ def load_of(row: Row) -> tuple[Requests, Load]:
     requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
     if text(row, "request_rate").lower() == "inf":
         return requests, OpenLoop()
-    if not (rate := number(row, "request_rate")) or rate <= 0:
+    if not (rate := number_in(row, "request_rate")) or rate <= 0:
         raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
     return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), OpenLoop()
 
@@ -144,16 +144,16 @@ def script_of(row: Row) -> Script | None:
             prompt_tokens=count(row, "input_len"),
             output_tokens=count(row, "output_len"),
             users=count(row, "concurrency"),
-            tensor=int(number(row, "tensor_parallel_size") or 1),
-            experts=int(number(row, "moe_ep_size") or 1),
-            ranks=int(number(row, "attention_dp_size") or 1),
+            tensor=int(number_in(row, "tensor_parallel_size") or 1),
+            experts=int(number_in(row, "moe_ep_size") or 1),
+            ranks=int(number_in(row, "attention_dp_size") or 1),
         )
     )
 
 
 def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
-    ratio = 1.0 if (written := number(row, "length_range_ratio")) is None else written
+    ratio = 1.0 if (written := number_in(row, "length_range_ratio")) is None else written
     total, longest = count(row, "num_prompts") if text(row, "num_prompts") else usual, count(row, "output_len")
     prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
     return requests_of(
@@ -161,20 +161,20 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     )
 
 
-def server_of(row: Row) -> tuple[Server, bool]:
+def closed_loop_server(row: Row) -> tuple[Server, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
-    ranks, tensor = int(number(row, "attention_dp_size") or 1), int(number(row, "tensor_parallel_size") or 1)
+    ranks, tensor = int(number_in(row, "attention_dp_size") or 1), int(number_in(row, "tensor_parallel_size") or 1)
     parallelism = {
         "tensor_parallel_size": tensor,
         "data_parallel_size": ranks,
-        "enable_expert_parallel": (number(row, "moe_ep_size") or 1) > 1,
+        "enable_expert_parallel": (number_in(row, "moe_ep_size") or 1) > 1,
     }
     ran = script_of(row)
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
-    args = EngineArgs(pipeline_parallel_size=int(number(row, "pipeline_parallel_size") or 1), **told)
+    args = EngineArgs(pipeline_parallel_size=int(number_in(row, "pipeline_parallel_size") or 1), **told)
     server = Server(base, _quantization(row, base), card, release, args, replicas=args.data_parallel_size)
     return server, stated and args.data_parallel_size == 1
 
@@ -202,17 +202,17 @@ def _only_whole(base: Model, tensor: int) -> bool:
 
 def is_capped(row: Row, users: int) -> bool:
     """Whether requests waited for a sequence or KV limit that the row does not state."""
-    ttft = number(row, "ttft_ms_mean") or 0.0
+    ttft = number_in(row, "ttft_ms_mean") or 0.0
     return ttft > _CAPPED_TTFT_MS or (users >= _CAPPED_CONCURRENCY[0] and ttft > _CAPPED_CONCURRENCY[1])
 
 
-def _prompts_of_the_run_before(table: Table) -> dict[int, int]:
+def _prompts_of_the_run_before(table: MeasurementTable) -> dict[int, int]:
     """By the row's identity, how many prompts the run before it had, where that was one of the same lengths."""
     found, last = {}, ("", "", 0)
     for row in table.rows:
         lengths = text(row, "input_len"), text(row, "output_len")
         found[id(row)] = last[2] if lengths == last[:2] else 0
-        last = (*lengths, int(number(row, "num_prompts") or 0))
+        last = (*lengths, int(number_in(row, "num_prompts") or 0))
     return found
 
 
@@ -240,7 +240,7 @@ def _beats_the_datasheet(row: Row, server: Server, tokens: int) -> bool:
     """
     fastest = max(server.gpu.flops[kind] for kind in _computing(server))
     flops = 0.85 * fastest * server.args.tensor_parallel_size
-    return (number(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
+    return (number_in(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
 
 
 def _computing(server: Server) -> set[ComputeType]:

@@ -13,7 +13,7 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
-from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
 from simulator.validation.protocols import Bench, Server, at_client
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, values_in
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
@@ -32,7 +32,7 @@ _COLUMNS = {
 }
 
 
-def compare(table: Table, calibration: Calibration | None = None) -> Findings:
+def compare_open_loop(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Every stage, and the run as a whole, beside a simulation of the run."""
     runs: dict[str, tuple[Server, RunRecord, Ints]] = {}
 
@@ -47,16 +47,16 @@ def compare(table: Table, calibration: Calibration | None = None) -> Findings:
 
 
 def _simulated(row: Row, bench: Bench) -> tuple[Server, RunRecord, Ints]:
-    server = server_of(row)
+    server = open_loop_server(row)
     arrival, stage = _arrivals(text(row, "stages"))
     return server, bench.run(server, _requests(row, arrival)), stage
 
 
-def server_of(row: Row) -> Server:
+def open_loop_server(row: Row) -> Server:
     """The server of a row, with the KV blocks that vLLM reported."""
     base = model(text(row, "model"))
     args = EngineArgs(
-        tensor_parallel_size=int(number(row, "tp") or 1),
+        tensor_parallel_size=int(number_in(row, "tp") or 1),
         max_num_seqs=count(row, "max_num_seqs"),
         max_num_batched_tokens=count(row, "max_num_batched_tokens"),
         enable_prefix_caching=True,
@@ -107,4 +107,4 @@ def _figures(trace: RunRecord, chosen: np.ndarray | None) -> dict[str, float]:
     return {name: 1e3 * value for name, value in figures.items()}
 
 
-READER = Reader("open loops over shared prompts", ("id", "model", "gpu", "stages", "question_len", "itl_mean"), compare)
+READER = Reader("open loops over shared prompts", ("id", "model", "gpu", "stages", "question_len", "itl_mean"), compare_open_loop)

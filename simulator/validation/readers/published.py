@@ -18,7 +18,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import parameters
-from simulator.validation.measurements import Findings, Reader, Row, Table, number, text
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
 from simulator.validation.protocols import Bench, Server, at_client, output_tokens_per_s, repeated, requests_of, second_pass
 from simulator.validation.readers.rows import Prediction, compare_rows, engine_of, quantization_of, values_in
 from simulator.workload.requests import Ints, Requests
@@ -70,7 +70,7 @@ class PublishedLoad:
     median: bool = False
 
 
-def compare(table: Table, calibration: Calibration | None = None) -> Findings:
+def compare_published(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Every row beside our figure for it. transformers rows and rows that lack their protocol are skipped with the reason."""
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
@@ -80,7 +80,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
     if text(row, "engine").lower() == "transformers":
         raise MeasurementError("transformers is not an engine that we model")
     load = _load(row)
-    server = server_of(row)
+    server = published_server(row)
     trace = _run(bench, server, load)
     seen = at_client(trace, FrontEnd())
     middle = np.nanmedian if load.median else np.nanmean
@@ -102,11 +102,11 @@ def _run(bench: Bench, server: Server, load: PublishedLoad) -> RunRecord:
     return second_pass(bench.run(server, repeated(load.requests)))
 
 
-def server_of(row: Row) -> Server:
+def published_server(row: Row) -> Server:
     """The server of a row. Where it does not state `tp`, GPUs beyond one tensor-parallel group are further replicas."""
     base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
-    gpus = int(number(row, "n_gpu") or 1)
-    tp = int(number(row, "tp") or _smallest_split(row, base, card, gpus))
+    gpus = int(number_in(row, "n_gpu") or 1)
+    tp = int(number_in(row, "tp") or _smallest_split(row, base, card, gpus))
     release, _ = engine_of(row, "0.7.3")
     offline = "offline" in notes
     return Server(
@@ -115,7 +115,7 @@ def server_of(row: Row) -> Server:
         gpu=card,
         engine=release,
         args=EngineArgs(tensor_parallel_size=tp, **_args(row, notes, offline)),
-        replicas=1 if number(row, "tp") else max(1, gpus // tp),
+        replicas=1 if number_in(row, "tp") else max(1, gpus // tp),
         client_sequence_s=_client_s(card, release) if _set_of(row) and not offline else 0.0,
     )
 
@@ -135,7 +135,7 @@ def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
     if name := _set_of(row):
         found["max_model_len"] = _MAX_MODEL_LEN[name]
     else:
-        found["max_model_len"] = max(8192, int((number(row, "isl") or 0) + (number(row, "osl") or 0)) + 16)
+        found["max_model_len"] = max(8192, int((number_in(row, "isl") or 0) + (number_in(row, "osl") or 0)) + 16)
     return found
 
 
@@ -159,7 +159,7 @@ def _load(row: Row) -> PublishedLoad:
     notes, concurrency = text(row, "notes"), text(row, "concurrency")
     rng = np.random.default_rng(7)
     if "maximum throughput" in notes:
-        count = 2 * _FULL * max(1, int(number(row, "n_gpu") or 1))
+        count = 2 * _FULL * max(1, int(number_in(row, "n_gpu") or 1))
         return PublishedLoad(_fixed(row, count), ClosedLoop(concurrency=count // 2), ("request_rate",))
     if rate := re.match(r"Poisson ([\d.]+) qps", concurrency):
         count = next((n for suite, n in _ONLINE.items() if suite in notes), 300)
@@ -177,7 +177,7 @@ def _load(row: Row) -> PublishedLoad:
 
 
 def _fixed(row: Row, requests: int) -> Requests:
-    prompt, output = number(row, "isl"), number(row, "osl")
+    prompt, output = number_in(row, "isl"), number_in(row, "osl")
     if not prompt or not output:
         raise MeasurementError("columns isl and osl: a run of fixed lengths must state both")
     return requests_of(np.full(requests, int(prompt)), np.full(requests, int(output)))
@@ -192,8 +192,8 @@ def _drawn(row: Row, rng: np.random.Generator, requests: int, arrival: Any = Non
     prompt = np.exp(
         np.interp(rng.random(requests), (0, 0.25, 0.5, 0.75, 0.99, 1), (2 * low - middle, low, middle, high, top, top))
     )
-    prompt *= (number(row, "isl") or prompt_mean) / prompt.mean()
-    outputs = _outputs(number(row, "osl") or output_mean, most, rng, requests)
+    prompt *= (number_in(row, "isl") or prompt_mean) / prompt.mean()
+    outputs = _outputs(number_in(row, "osl") or output_mean, most, rng, requests)
     return requests_of(np.maximum(prompt, 1).astype(np.int64), outputs, arrival)
 
 
@@ -215,5 +215,7 @@ def _set_of(row: Row) -> str | None:
 
 
 READER = Reader(
-    "published benchmark tables", ("model", "quant_class", "gpu_norm|gpu", "n_gpu", "isl", "osl", "concurrency"), compare
+    "published benchmark tables",
+    ("model", "quant_class", "gpu_norm|gpu", "n_gpu", "isl", "osl", "concurrency"),
+    compare_published,
 )

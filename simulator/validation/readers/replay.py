@@ -16,7 +16,7 @@ from simulator.catalog.models import model
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.text import plural
-from simulator.validation.measurements import Comparison, Findings, Reader, Row, Table, number
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, number_in
 from simulator.validation.protocols import Bench, Server, in_engine, output_tokens_per_s
 from simulator.validation.readers.rows import Prediction, beside
 from simulator.workload.requests import BlockHashes, Floats, Requests
@@ -27,7 +27,7 @@ _PERCENTILES = (50, 90, 99)
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
 
-def compare(table: Table, calibration: Calibration | None = None) -> Findings:
+def compare_replay(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Mean and percentiles of a run, and every request, beside a simulation of the same requests."""
     server = server_beside(table.path)
     log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
@@ -76,7 +76,7 @@ def _measured(log: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _column(rows: tuple[Row, ...], name: str) -> Floats:
-    values = [number(row, name) for row in rows]
+    values = [number_in(row, name) for row in rows]
     if None in values:
         raise MeasurementError(f"column {name}: row {values.index(None) + 1} is blank")
     return np.array(values, dtype=np.float64)
@@ -127,4 +127,6 @@ def _card(folder: str) -> str:
     return re.sub(r"^rtxpro", "rtx pro ", written)
 
 
-READER = Reader("replays", ("request_id", "arrival_s", "input_len", "output_len", "first_token_s", "last_token_s"), compare)
+READER = Reader(
+    "replays", ("request_id", "arrival_s", "input_len", "output_len", "first_token_s", "last_token_s"), compare_replay
+)

@@ -14,7 +14,7 @@ from simulator.catalog.quantizations import Quantization, quantization
 from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
-from simulator.validation.measurements import Comparison, Findings, Row, Skipped, Table, number, text
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
 from simulator.validation.protocols import Bench, Server
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
@@ -34,7 +34,7 @@ class Prediction:
 
 
 def compare_rows(
-    table: Table,
+    table: MeasurementTable,
     predict: Callable[[Row, Bench], Prediction],
     measured: Callable[[Row], Mapping[str, float]],
     calibration: Calibration | None = None,
@@ -71,7 +71,7 @@ def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, f
     """
     found = {}
     for metric, (column, factor) in columns.items():
-        if (value := number(row, column)) is None:
+        if (value := number_in(row, column)) is None:
             continue
         if not 0 < value < float("inf"):
             raise MeasurementError(f"column {column}: {value:g} cannot be; a measured value is above 0")
@@ -83,7 +83,7 @@ def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, f
 
 def count(row: Row, *names: str) -> int:
     """A column that must hold a whole number of at least 1. Raises MeasurementError."""
-    value = number(row, *names)
+    value = number_in(row, *names)
     if value is None or value < 1 or value != int(value):
         raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
     return int(value)
@@ -93,7 +93,7 @@ def engine_arguments(row: Row) -> dict[str, Any]:
     """Engine arguments that a row states, in columns of vLLM's names. Raises MeasurementError for a value they cannot have."""
     found: dict[str, Any] = {name: count(row, name) for name in _COUNTS if text(row, name)}
     found |= {name: _yes_or_no(row, name) for name in _SWITCHES if text(row, name)}
-    if (share := number(row, "gpu_memory_utilization")) is not None:
+    if (share := number_in(row, "gpu_memory_utilization")) is not None:
         found["gpu_memory_utilization"] = share
     if text(row, "kv_cache_dtype"):
         found["kv_cache_dtype"] = text(row, "kv_cache_dtype")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from simulator.latency.calibration import Calibration
-from simulator.validation.measurements import Findings, Reader, Table
+from simulator.validation.measurements import Findings, MeasurementTable, Reader
 from simulator.validation.readers import closed_loop, open_loop, published, replay
 
 READERS: tuple[Reader, ...] = (
@@ -16,11 +16,11 @@ READERS: tuple[Reader, ...] = (
     published.READER,
     closed_loop.ONE,
 )
-_CALIBRATED: dict[str, Callable[[Table, Calibration], Findings]] = {
-    replay.READER.name: replay.compare,
-    open_loop.READER.name: open_loop.compare,
+_CALIBRATED: dict[str, Callable[[MeasurementTable, Calibration], Findings]] = {
+    replay.READER.name: replay.compare_replay,
+    open_loop.READER.name: open_loop.compare_open_loop,
     closed_loop.MANY.name: closed_loop.compare_many,
-    published.READER.name: published.compare,
+    published.READER.name: published.compare_published,
     closed_loop.ONE.name: closed_loop.compare_one,
 }
 
@@ -32,5 +32,7 @@ def readers(calibration: Calibration | None = None) -> tuple[Reader, ...]:
     return tuple(replace(reader, compare=_with(_CALIBRATED[reader.name], calibration)) for reader in READERS)
 
 
-def _with(compare: Callable[[Table, Calibration], Findings], calibration: Calibration) -> Callable[[Table], Findings]:
+def _with(
+    compare: Callable[[MeasurementTable, Calibration], Findings], calibration: Calibration
+) -> Callable[[MeasurementTable], Findings]:
     return lambda table: compare(table, calibration)

@@ -14,7 +14,7 @@ from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.memory.plan import MemoryPlan, Outcome, plan_without_remedies
 from simulator.units import GIB
-from simulator.validation.measurements import Comparison, Findings, Reader, Row, Skipped, Table, number, text
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, Skipped, number_in, text
 
 WEIGHTS = ("weights_gib_per_gpu", "weight_memory_gib", "weights_gib")
 KV_CACHE = ("kv_cache_gib_per_gpu", "kv_cache_memory_gib", "kv_cache_gib")
@@ -60,7 +60,7 @@ class StartUp:
     stated: bool
 
 
-def compare(table: Table) -> Findings:
+def compare_startup(table: MeasurementTable) -> Findings:
     """Every row beside its memory plan. Rows that we cannot plan are skipped with the reason."""
     findings = Findings()
     unknown = [name for name in table.columns if name not in _USED | _KNOWN]
@@ -76,20 +76,20 @@ def compare(table: Table) -> Findings:
     return findings
 
 
-READER = Reader("start-up logs", ("model", "|".join(TENSOR), "|".join((*KV_CACHE, *KV_TOKENS))), compare)
+READER = Reader("start-up logs", ("model", "|".join(TENSOR), "|".join((*KV_CACHE, *KV_TOKENS))), compare_startup)
 
 
 def _compared(row: Row, plan: MemoryPlan, source: str, index: int, stated: bool) -> list[Comparison]:
     pairs = [
-        ("weights_gib", number(row, *WEIGHTS), plan.weights_bytes / GIB),
-        ("kv_cache_gib", number(row, *KV_CACHE), plan.kv_cache_bytes / GIB),
+        ("weights_gib", number_in(row, *WEIGHTS), plan.weights_bytes / GIB),
+        ("kv_cache_gib", number_in(row, *KV_CACHE), plan.kv_cache_bytes / GIB),
         ("kv_tokens", _measured_tokens(row, plan), float(plan.kv_tokens)),
-        ("max_concurrency", number(row, "max_concurrency"), plan.max_concurrency),
+        ("max_concurrency", number_in(row, "max_concurrency"), plan.max_concurrency),
     ]
     found = [
         Comparison(source, index, name, measured, ours, stated) for name, measured, ours in pairs if measured and measured > 0
     ]
-    outcome = text(row, "outcome") or ("ok" if number(row, *KV_TOKENS) else "")
+    outcome = text(row, "outcome") or ("ok" if number_in(row, *KV_TOKENS) else "")
     if outcome:
         found.append(Comparison(source, index, "outcome", outcome, OUTCOMES[plan.outcome], stated))
     if not found:
@@ -99,7 +99,7 @@ def _compared(row: Row, plan: MemoryPlan, source: str, index: int, stated: bool)
 
 def _measured_tokens(row: Row, plan: MemoryPlan) -> float | None:
     """KV tokens, or what the printed blocks come to."""
-    tokens, blocks = number(row, *KV_TOKENS), number(row, "num_gpu_blocks")
+    tokens, blocks = number_in(row, *KV_TOKENS), number_in(row, "num_gpu_blocks")
     return tokens if tokens is not None or blocks is None else blocks * plan.layout.block_size
 
 
@@ -108,7 +108,7 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     notes = text(row, "notes")
     version, stated = _version(row, source, notes)
     card = _gpu(text(row, "gpu") or _from_name(source, r"(?i)(mi3\d\dx|[abhl]\d{1,3}s?(?:[-_]nvl)?|t4|rtx[-_]?\w+)"))
-    total = number(row, "total_gpu_mem_gib")
+    total = number_in(row, "total_gpu_mem_gib")
     if total is not None:
         card = replace(card, memory_bytes=round(total * GIB))
     base = _model(text(row, "model"), notes)
@@ -145,7 +145,7 @@ def _args(row: Row, notes: str) -> EngineArgs:
         data_parallel_size=_count(row, *DATA) or 1,
         decode_context_parallel_size=int(sharded[1]) if sharded else 1,
         enable_expert_parallel=bool(re.search(r"\bEP\b|-ep\b|expert parallel", notes)),
-        gpu_memory_utilization=number(row, "gpu_memory_utilization") or _static_fraction(notes),
+        gpu_memory_utilization=number_in(row, "gpu_memory_utilization") or _static_fraction(notes),
         max_model_len=_count(row, "max_model_len"),
         max_num_seqs=_count(row, "max_num_seqs"),
         max_num_batched_tokens=_count(row, "max_num_batched_tokens"),
@@ -163,7 +163,7 @@ def _static_fraction(notes: str) -> float | None:
 
 
 def _count(row: Row, *names: str) -> int | None:
-    value = number(row, *names)
+    value = number_in(row, *names)
     return None if value is None else int(value)
 
 

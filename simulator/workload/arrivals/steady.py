@@ -194,7 +194,7 @@ class AllAtOnce:
 
 
 @spec
-class ClosedLoop:
+class ClosedLoopArrivals:
     """`concurrency` users, each with one request under way; the next follows `think` seconds, on average, after the last
     finished.
 
@@ -215,7 +215,7 @@ class ClosedLoop:
     def mean_rate(self) -> float:
         return math.nan
 
-    def scaled(self, factor: float) -> ClosedLoop:
+    def scaled(self, factor: float) -> ClosedLoopArrivals:
         return replace(self, concurrency=max(1, round(self.concurrency * factor)))
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
@@ -230,7 +230,7 @@ def _shorthand(value: Any) -> Any:
 Steady = Poisson | Gamma | Weibull | Constant | Users
 Varying = Stages | Ramp | Diurnal | Bursts
 Arrivals = Annotated[
-    Annotated[Steady | Varying | Recorded | AllAtOnce | ClosedLoop, Field(discriminator="kind")],
+    Annotated[Steady | Varying | Recorded | AllAtOnce | ClosedLoopArrivals, Field(discriminator="kind")],
     BeforeValidator(_shorthand),
 ]
 

@@ -16,7 +16,7 @@ _BINS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class LengthStatistics:
     """Tokens of prompts or answers; `quantiles` are pairs of share and tokens, `lag_1` the rank correlation of neighbors."""
 
     mean: float
@@ -29,7 +29,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateStatistics:
     """Requests per second: on average, and in `bin_s` long bins from the first request on.
 
     `gap_cv` is the coefficient of variation of the gaps. `dispersion` are pairs of a window (s) and the variance of the
@@ -58,9 +58,9 @@ class Portrait:
     unsorted: int
     requests: int
     duration_s: float
-    rate: Rate | None
-    prompt: Lengths
-    output: Lengths
+    rate: RateStatistics | None
+    prompt: LengthStatistics
+    output: LengthStatistics
     spearman: float
     pearson: float
     labels: tuple[tuple[str, float], ...]
@@ -89,13 +89,13 @@ def portrait(recording: Recording) -> Portrait:
     )
 
 
-def rate_figures(arrival_s: Floats) -> Rate:
+def rate_figures(arrival_s: Floats) -> RateStatistics:
     """Rate and burstiness of arrivals, which begin at 0 s and do not all come at once."""
     span = float(arrival_s[-1])
     gaps = np.diff(arrival_s)
     bin_s = span / _BINS
     counts = np.bincount(np.minimum(arrival_s // bin_s, _BINS - 1).astype(np.int64), minlength=_BINS)
-    return Rate(
+    return RateStatistics(
         mean_per_s=len(gaps) / span,
         bin_s=bin_s,
         per_s=tuple(float(count / bin_s) for count in counts),
@@ -111,9 +111,9 @@ def dispersion(arrival_s: Floats, window_s: float) -> float:
     return float(counts.var() / counts.mean()) if len(counts) and counts.any() else 0.0
 
 
-def length_figures(tokens: Ints) -> Lengths:
+def length_figures(tokens: Ints) -> LengthStatistics:
     """Moments and quantiles of lengths."""
-    return Lengths(
+    return LengthStatistics(
         mean=float(tokens.mean()),
         std=float(tokens.std()),
         least=int(tokens.min()),

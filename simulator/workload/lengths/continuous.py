@@ -105,7 +105,7 @@ class LogNormal(Clipped):
 
 
 @spec
-class Gamma(Clipped):
+class GammaLengths(Clipped):
     """Gamma lengths by `mean` (tokens) and `cv`, their coefficient of variation."""
 
     kind: Literal["gamma"] = "gamma"
@@ -115,7 +115,7 @@ class Gamma(Clipped):
     max: Count | None = None
 
     @model_validator(mode="after")
-    def _in_order(self) -> Gamma:
+    def _in_order(self) -> GammaLengths:
         refuse_crossed_bounds(self.min, self.max)
         return self
 

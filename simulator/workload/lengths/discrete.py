@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.spec import Count, NonNegative, Positive, spec
-from simulator.workload.lengths.continuous import Gamma, LogNormal, Normal, Quantiles, refuse_crossed_bounds
+from simulator.workload.lengths.continuous import GammaLengths, LogNormal, Normal, Quantiles, refuse_crossed_bounds
 from simulator.workload.requests import Floats, Ints
 
 
@@ -137,6 +137,6 @@ def _shorthand(value: Any) -> Any:
 
 
 Lengths = Annotated[
-    Annotated[Fixed | Uniform | LogNormal | Gamma | Normal | Zipf | Quantiles | Empirical, Field(discriminator="kind")],
+    Annotated[Fixed | Uniform | LogNormal | GammaLengths | Normal | Zipf | Quantiles | Empirical, Field(discriminator="kind")],
     BeforeValidator(_shorthand),
 ]

@@ -29,7 +29,7 @@ def block_size_of(listed: Ints, prompt_tokens: Ints, path: str) -> int:
     )
 
 
-def dense(ids: Ints) -> Ints:
+def renumbered(ids: Ints) -> Ints:
     """The same ids as numbers from 0, where they are not small numbers already."""
     if len(ids) == 0 or (ids.min() >= 0 and ids.max() < 4 * len(ids) + 1024):
         return ids

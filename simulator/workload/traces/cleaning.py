@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from simulator.errors import MeasurementError
 from simulator.text import plural
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
-from simulator.workload.traces.block_hashes import block_size_of, chained, dense
+from simulator.workload.traces.block_hashes import block_size_of, chained, renumbered
 from simulator.workload.traces.columns import Layout, layout_of
-from simulator.workload.traces.readers import HASHES, LINE, Table, read_table
+from simulator.workload.traces.readers import HASHES, LINE, TraceTable, read_trace_table
 from simulator.workload.traces.recording import Recording
 from simulator.workload.traces.times import as_numbers, seconds_since_first
 from simulator.workload.traces.trace_file import TraceFile
@@ -31,10 +31,10 @@ def record(trace: TraceFile) -> Recording:
     Raises MeasurementError for a file that is missing, empty, cut short, in no known layout, or broken in more than 1 % of
     its lines.
     """
-    return _recording(read_table(Path(trace.path), lambda found: layout_of(found, trace)), trace)
+    return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace)), trace)
 
 
-def _recording(table: Table, trace: TraceFile) -> Recording:
+def _recording(table: TraceTable, trace: TraceFile) -> Recording:
     frame, layout = _without_blank_lines(table.frame), table.layout
     prompt, output = as_numbers(frame["prompt"]), as_numbers(frame["output"])
     has_times = "arrival" in frame.columns
@@ -137,7 +137,7 @@ def _hashes(frame: pl.DataFrame, kept: Ints, layout: Layout, prompt: Floats, tra
     exploded = lists.filter(lists.list.len() > 0).explode()
     if exploded.null_count():
         raise MeasurementError(f"{trace.path}: {layout.hashes} has entries that are neither numbers nor text")
-    ids = dense((exploded.rank("dense") if exploded.dtype == pl.String else exploded).cast(pl.Int64).to_numpy())
+    ids = renumbered((exploded.rank("dense") if exploded.dtype == pl.String else exploded).cast(pl.Int64).to_numpy())
     size = trace.block_size or layout.block_size or block_size_of(listed, prompt[kept].astype(np.int64), trace.path)
     offsets = np.concatenate([[0], np.cumsum(listed)])
     return BlockHashes(size, offsets, chained(offsets, ids))

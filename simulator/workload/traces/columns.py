@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulator.errors import MeasurementError, did_you_mean, nearest_names
-from simulator.workload.traces.trace_file import Columns, Format, TimeUnit, TraceFile
+from simulator.workload.traces.trace_file import Format, TimeUnit, TraceColumns, TraceFile
 
 ARRIVAL = (
     "timestamp", "arrival_s", "arrival_time", "arrived_at", "arrival", "arrival_ms", "arrival_time_ms", "arrival_time_ns",
@@ -70,7 +70,7 @@ def layout_of(found: Sequence[str], trace: TraceFile) -> Layout:
 
     Raises MeasurementError that tells what was found, what is missing and how to map it.
     """
-    given = trace.columns or Columns()
+    given = trace.columns or TraceColumns()
     prompt = _pick("prompt", given.prompt, PROMPT, found, trace)
     output = _pick("output", given.output, OUTPUT, found, trace)
     if prompt is None or output is None:

@@ -32,7 +32,7 @@ _TOKEN_COUNTS = ("tokens", "num_tokens", "token_count", "n_tokens", "length")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TraceTable:
     """What a file holds: columns `arrival`, `prompt`, `output`, `hashes`, `label` where it has them, and `line`, from 1."""
 
     frame: pl.DataFrame
@@ -40,7 +40,7 @@ class Table:
     broken: dict[int, str]
 
 
-def read_table(path: Path, choose: Choose) -> Table:
+def read_trace_table(path: Path, choose: Choose) -> TraceTable:
     """The columns that `choose` picks among those of a CSV, JSON lines, JSON or Parquet file, by its extension.
 
     Raises MeasurementError for a file that is missing, empty, cut short, or of none of these kinds.
@@ -82,7 +82,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _csv(path: Path, content: bytes, choose: Choose) -> Table:
+def _csv(path: Path, content: bytes, choose: Choose) -> TraceTable:
     """A CSV with a header, every cell as text; a line that ends early has nulls."""
     head = content.partition(b"\n")[0].decode(errors="replace").strip()
     if not head:
@@ -108,10 +108,10 @@ def _csv(path: Path, content: bytes, choose: Choose) -> Table:
         frame = read('"')
     except pl.exceptions.PolarsError:
         frame = read(None)
-    return Table(frame.with_row_index(LINE, offset=2), layout, {})
+    return TraceTable(frame.with_row_index(LINE, offset=2), layout, {})
 
 
-def _parquet(path: Path, choose: Choose) -> Table:
+def _parquet(path: Path, choose: Choose) -> TraceTable:
     try:
         layout = choose(flat_names(pl.read_parquet_schema(path)))
         frame = pl.scan_parquet(path).select(_renamed(layout)).collect()
@@ -119,10 +119,10 @@ def _parquet(path: Path, choose: Choose) -> Table:
         raise MeasurementError(f"{path}: no such file") from None
     except pl.exceptions.PolarsError as problem:
         raise MeasurementError(f"{path}: not a readable Parquet file: {str(problem).splitlines()[0]}") from None
-    return Table(frame.with_row_index(LINE, offset=1), layout, {})
+    return TraceTable(frame.with_row_index(LINE, offset=1), layout, {})
 
 
-def _json_lines(path: Path, content: bytes, choose: Choose) -> Table:
+def _json_lines(path: Path, content: bytes, choose: Choose) -> TraceTable:
     """JSON lines: all at once where every line is sound, line by line where one is not."""
     tail = content[-_HEAD_BYTES:]
     lines = content.count(b"\n", 0, len(content) - len(tail) + len(tail.rstrip())) + 1
@@ -134,7 +134,7 @@ def _json_lines(path: Path, content: bytes, choose: Choose) -> Table:
         wanted = {name.split(".")[0] for name in layout.columns()}
         frame = _in_pieces(content, {name: kind for name, kind in schema.items() if name in wanted})
         if frame.height == lines:
-            return Table(frame.select(_renamed(layout)).with_row_index(LINE, offset=1), layout, {})
+            return TraceTable(frame.select(_renamed(layout)).with_row_index(LINE, offset=1), layout, {})
     except pl.exceptions.PolarsError:
         pass
     return _line_by_line(path, content, choose)
@@ -151,7 +151,7 @@ def _in_pieces(content: bytes, schema: dict[str, pl.DataType]) -> pl.DataFrame:
         return pl.concat(pieces)
 
 
-def _line_by_line(path: Path, content: bytes, choose: Choose) -> Table:
+def _line_by_line(path: Path, content: bytes, choose: Choose) -> TraceTable:
     rows: list[tuple[int, dict[str, Any]]] = []
     broken: dict[int, str] = {}
     for number, line in enumerate(content.splitlines(), start=1):
@@ -171,7 +171,7 @@ def _line_by_line(path: Path, content: bytes, choose: Choose) -> Table:
     return _from_rows(rows, broken, choose)
 
 
-def _json(path: Path, content: bytes, choose: Choose) -> Table:
+def _json(path: Path, content: bytes, choose: Choose) -> TraceTable:
     """A JSON list of requests, or an object that holds one, or one of equally long lists: what benchmarks save."""
     try:
         data = json.loads(content)
@@ -212,7 +212,7 @@ def _first_exchange(path: Path, row: dict[str, Any]) -> dict[str, Any]:
     return {"prompt_tokens": prompt, "output_tokens": output}
 
 
-def _from_rows(rows: list[tuple[int, dict[str, Any]]], broken: dict[int, str], choose: Choose) -> Table:
+def _from_rows(rows: list[tuple[int, dict[str, Any]]], broken: dict[int, str], choose: Choose) -> TraceTable:
     layout = choose(_flat_keys(rows[0][1]))
     data: dict[str, Any] = {LINE: [number for number, _ in rows]}
     for column, name in _roles(layout).items():
@@ -221,7 +221,7 @@ def _from_rows(rows: list[tuple[int, dict[str, Any]]], broken: dict[int, str], c
             data[column] = pl.Series(values, dtype=pl.List(_kind_of_ids(values)), strict=False)
         else:
             data[column] = pl.Series([None if isinstance(v, list | dict | bool) else v for v in values], strict=False)
-    return Table(pl.DataFrame(data), layout, broken)
+    return TraceTable(pl.DataFrame(data), layout, broken)
 
 
 def _kind_of_ids(values: list[Any]) -> type[pl.DataType]:

@@ -26,7 +26,7 @@ def _times(value: Any) -> Any:
 
 
 @spec
-class Columns:
+class TraceColumns:
     """The names of a file's columns, where they are not ones we know."""
 
     arrival: str | None = None
@@ -48,7 +48,7 @@ class TraceFile:
 
     path: str
     format: Format | None = None
-    columns: Columns | None = None
+    columns: TraceColumns | None = None
     time_unit: TimeUnit | None = None
     block_size: Count | None = None
     start: Pause = 0.0

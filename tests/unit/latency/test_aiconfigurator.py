@@ -8,7 +8,7 @@ import pytest
 from support.latency_cases import case, write_silicon
 
 from simulator.errors import NotModelled
-from simulator.latency.aiconfigurator import Curve
+from simulator.latency.aiconfigurator import KernelCurve
 from simulator.latency.models import Silicon
 from simulator.latency.step import Step
 
@@ -69,5 +69,5 @@ def test_without_the_package_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
 
 
 def test_a_curve_is_straight_in_logarithms() -> None:
-    curve = Curve(np.array([1.0, 100.0]), np.array([1e-5, 1e-3]))
+    curve = KernelCurve(np.array([1.0, 100.0]), np.array([1e-5, 1e-3]))
     assert curve.at(np.array([0.0, 1.0, 10.0])) == pytest.approx([0.0, 1e-5, 1e-4])

@@ -8,7 +8,15 @@ import pytest
 from support.latency_cases import case
 
 from simulator.errors import MeasurementError
-from simulator.latency.calibration import Calibration, DecodeFactor, Factors, apply, decode_factor, dump, load
+from simulator.latency.calibration import (
+    Calibration,
+    DecodeFactor,
+    Factors,
+    apply,
+    decode_factor,
+    dump_calibration,
+    load_calibration,
+)
 from simulator.latency.step import Step
 
 LLAMA = case("llama-3.1-8b")
@@ -69,8 +77,8 @@ def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
         source="runs.csv", fitted="2026-11-24", factors=(ONE, replace(TWO, tensor_parallel_size=2, prefill=0.9))
     )
     file = tmp_path / "calibration.yaml"
-    file.write_text(dump(calibration))
-    assert load(file) == calibration
+    file.write_text(dump_calibration(calibration))
+    assert load_calibration(file) == calibration
 
 
 @pytest.mark.parametrize(
@@ -79,17 +87,17 @@ def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
         ("source: [", "cannot be read as YAML"),
         ("source: a\nfitted: b\n", "factors: Field required"),
         ("- 1\n", "the file: "),
-        (dump(Calibration(source="a", fitted="b", factors=(ONE,))).replace("1.2", "0"), "factors.0.decode.0.factor"),
+        (dump_calibration(Calibration(source="a", fitted="b", factors=(ONE,))).replace("1.2", "0"), "factors.0.decode.0.factor"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "calibration.yaml"
     file.write_text(text)
     with pytest.raises(MeasurementError, match=said) as refused:
-        load(file)
+        load_calibration(file)
     assert "\n" not in str(refused.value)
 
 
 def test_a_file_that_is_not_there_says_what_writes_one(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="no such calibration file; `sim calibrate` writes one"):
-        load(tmp_path / "gone.yaml")
+        load_calibration(tmp_path / "gone.yaml")

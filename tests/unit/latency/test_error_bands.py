@@ -63,6 +63,6 @@ def test_what_was_not_measured_has_the_wider_band() -> None:
 
 @pytest.mark.parametrize("name", sorted(stanzas.stanzas("errors")))
 def test_every_error_says_what_it_rests_on(name: str) -> None:
-    fields = stanzas.load("errors", name)
+    fields = stanzas.load_entry("errors", name)
     assert fields["basis"]
     assert fields["source"]

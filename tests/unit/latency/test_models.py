@@ -9,7 +9,7 @@ from support.shared import SHARED, needs_shared
 
 from simulator.errors import MeasurementError, NotModelled
 from simulator.latency.layer_profiles import Curve, read_profile
-from simulator.latency.models import Constant, Linear, Measured
+from simulator.latency.models import ConstantStep, Linear, MeasuredLayers
 from simulator.latency.step import Step
 
 LLAMA = case("llama-3.1-8b")
@@ -35,7 +35,7 @@ def profile(folder: Path, **changed: str) -> Path:
 
 
 def test_a_constant_step_takes_the_same_whatever_is_in_it() -> None:
-    step_time = LLAMA.bind(Constant(step_ms=7.5))
+    step_time = LLAMA.bind(ConstantStep(step_ms=7.5))
     assert step_time.seconds(STEP) == step_time.seconds(Step((1,))) == pytest.approx(0.0075)
 
 
@@ -65,7 +65,9 @@ def test_a_measured_step_is_the_profile_and_the_engines_own_work(tmp_path: Path)
     c = case("llama-3.1-8b", max_num_batched_tokens=1024)
     engine = c.parts()["engine"].seconds(STEP)
     layers = 32 * (14 + 51 * 1 + 8 + 52 * 0.02 + 3 * 0.5 + 400 * 0.01 + 50 * 25 * 1e-4) * 1e-6
-    assert c.bind(Measured(path=profile(tmp_path))).seconds(STEP) == pytest.approx(layers + 5e-6 + 102e-6 + engine, rel=1e-6)
+    assert c.bind(MeasuredLayers(path=profile(tmp_path))).seconds(STEP) == pytest.approx(
+        layers + 5e-6 + 102e-6 + engine, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_measured_step_is_the_profile_and_the_engines_own_work(tmp_path: Path)
 )
 def test_beyond_what_was_measured_nothing_is_guessed(tmp_path: Path, given: dict[str, int], said: str) -> None:
     with pytest.raises(NotModelled, match=said):
-        case("llama-3.1-8b", **given).bind(Measured(path=profile(tmp_path)))
+        case("llama-3.1-8b", **given).bind(MeasuredLayers(path=profile(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,6 @@ def test_a_curve_is_not_read_beyond_its_end() -> None:
 def test_a_measured_rtx_4090_and_our_roofline_agree() -> None:
     """Two independent readings of the same card, LLMServingSim's layer times and our coefficients: within 10 %."""
     c = case("llama-3.1-8b", "rtx 4090")
-    measured = c.bind(Measured(path=SHARED / "calibration" / "rtx4090_meta-llama_llama-3.1-8b_bf16_tp1"))
+    measured = c.bind(MeasuredLayers(path=SHARED / "calibration" / "rtx4090_meta-llama_llama-3.1-8b_bf16_tp1"))
     for step in (Step((500,) * 8), Step((1500,) * 64), Step((), ((0, 2048, True),))):
         assert measured.seconds(step) == pytest.approx(c.bind().seconds(step), rel=0.10)

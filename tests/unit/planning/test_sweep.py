@@ -74,7 +74,7 @@ def test_an_interrupted_sweep_goes_on_and_computes_nothing_twice(tmp_path: Path,
     path, out, computed = small(tmp_path), tmp_path / "out", []
     compute = sweeps.compute
 
-    def watched(point: sweeps.Point) -> sweeps.Row:
+    def watched(point: sweeps.GridPoint) -> sweeps.Row:
         computed.append(point.key())
         return compute(point)
 
@@ -109,5 +109,5 @@ def test_points_that_are_the_same_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_a_seed_makes_other_points(tmp_path: Path) -> None:
-    point = sweeps.Point(sweeps._base(small(tmp_path), ()), (), 0, 1, False)
+    point = sweeps.GridPoint(sweeps._base(small(tmp_path), ()), (), 0, 1, False)
     assert point.key() != dataclasses.replace(point, seed=2).key()

@@ -9,7 +9,7 @@ from rich.console import Console
 from support.report_fixtures import HARD_CASES, chatbot, nothing_fits, overloaded
 
 from simulator.report.terminal import markdown, terminal
-from simulator.report.words import NOT_STEADY, comparison, number, percent, rate, remedy_line, seconds, slo_word, usd
+from simulator.report.words import NOT_STEADY, comparison, number_or_dash, percent, rate, remedy_line, seconds, slo_word, usd
 
 
 def shown(case: str, width: int, **given: object) -> str:
@@ -123,9 +123,9 @@ def test_the_remedy_of_too_little_capacity_is_how_many_replicas_are_needed():
         (seconds(59.9), "59.9 s"),
         (seconds(3725), "62 min 5 s"),
         (seconds(None), "–"),
-        (number(0), "0"),
-        (number(999.6), "1,000"),
-        (number(1e9), "1,000,000,000"),
+        (number_or_dash(0), "0"),
+        (number_or_dash(999.6), "1,000"),
+        (number_or_dash(1e9), "1,000,000,000"),
         (percent(0.99996), "99.9%"),
         (percent(1), "100%"),
         (usd(0.126), "$0.13"),

@@ -6,7 +6,7 @@ from support.traces import served, trace
 
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
-from simulator.results.bottleneck import binding
+from simulator.results.bottleneck import bottleneck
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 
 LIMITS = SchedulerConfig(kv_blocks=100, max_num_seqs=4, max_num_batched_tokens=64)
@@ -18,7 +18,7 @@ def stretch(**given):
 
 
 def bound(*stretches):
-    return binding(trace([served(0.0, 0.5, 1.0)], stretches), LIMITS, BUSY)
+    return bottleneck(trace([served(0.0, 0.5, 1.0)], stretches), LIMITS, BUSY)
 
 
 def test_waiting_with_all_places_taken_is_the_sequence_limit():
@@ -53,7 +53,7 @@ def test_a_rare_wait_does_not_count_as_a_limit():
 
 
 def test_nothing_ran_nothing_binds():
-    assert binding(trace([]), LIMITS, BUSY).resource == "nothing"
+    assert bottleneck(trace([]), LIMITS, BUSY).resource == "nothing"
 
 
 def test_step_seconds_add_up_to_the_time_of_the_run_and_context_goes_to_attention():

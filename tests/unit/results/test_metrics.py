@@ -5,14 +5,14 @@ import pytest
 from support.traces import served, trace
 
 from simulator.engine.record import REFUSED, TIMED_OUT
-from simulator.results.metrics import METRICS, measure, sample, window_latencies
+from simulator.results.metrics import METRICS, measure, measured_window, window_latencies
 from simulator.results.slo import Promise
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of, with_frontend
 from simulator.workload.slo import Slo
 
 
 def numbers(t, **given):
-    return measure(sample(t, **given))
+    return measure(measured_window(t, **given))
 
 
 def test_ttft_is_arrival_to_first_token_and_tpot_leaves_it_out():
@@ -133,12 +133,12 @@ def test_what_was_refused_counts_against_goodput():
 def test_requests_that_arrive_during_warm_up_are_not_measured():
     t = trace([served(float(i), i + (5.0 if i < 5 else 0.5), i + 20.0) for i in range(20)])
     assert numbers(t, warmup_s=5.0)["ttft_mean_s"] == pytest.approx(0.5)
-    assert len(window_latencies(sample(t, warmup_s=5.0))["ttft_s"]) == 15
+    assert len(window_latencies(measured_window(t, warmup_s=5.0))["ttft_s"]) == 15
 
 
 def test_an_unsteady_run_has_no_latency_no_goodput_and_no_mean_queue():
     t = trace([served(0.0, 0.5, 1.0), served(1.0, 1.5, 2.0)], [{"start_s": 0.0, "end_s": 2.0, "steps": 1, "sequences": 1}])
-    steady, unsteady = (measure(sample(t, promises=(Promise(Slo(ttft_s=1.0)),)), steady=flag) for flag in (True, False))
+    steady, unsteady = (measure(measured_window(t, promises=(Promise(Slo(ttft_s=1.0)),)), steady=flag) for flag in (True, False))
     hidden = {name for name in steady if steady[name] is not None and unsteady[name] is None}
     assert {"ttft_mean_s", "ttft_p99_s", "tpot_p50_s", "e2e_p90_s", "queue_p99_s", "goodput_per_s", "waiting_mean"} <= hidden
     assert unsteady["output_tokens_per_s"] is not None

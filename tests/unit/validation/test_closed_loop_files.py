@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from simulator.validation.measurements import Table
+from simulator.validation.measurements import MeasurementTable
 from simulator.validation.readers.closed_loop import compare_one
 
 
-def loop(dtype: str, ttft_ms: float) -> Table:
+def loop(dtype: str, ttft_ms: float) -> MeasurementTable:
     row = {
         "input_len": "8192",
         "output_len": "2",
@@ -15,7 +15,7 @@ def loop(dtype: str, ttft_ms: float) -> Table:
         "output_tok_s": "100",
         "ttft_p99_ms": str(ttft_ms),
     }
-    return Table(Path(f"loop_h100_qwen3-8b_{dtype}.csv"), tuple(row), (row, row))
+    return MeasurementTable(Path(f"loop_h100_qwen3-8b_{dtype}.csv"), tuple(row), (row, row))
 
 
 def stated(dtype: str, ttft_ms: float) -> bool:

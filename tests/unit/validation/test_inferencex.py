@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from simulator.errors import MeasurementError
-from simulator.validation.readers.closed_loop import client_of, server_of
+from simulator.validation.readers.closed_loop import client_of, closed_loop_server
 from simulator.validation.readers.inferencex import Run, script
 from simulator.validation.readers.rows import engine_of
 
@@ -30,7 +30,7 @@ ROW = {
 
 
 def test_a_label_of_data_parallelism_that_no_script_passes_is_one_server():
-    server, stated = server_of(ROW)
+    server, stated = closed_loop_server(ROW)
     assert stated and server.replicas == 1
     assert (server.args.tensor_parallel_size, server.args.data_parallel_size) == (4, 1)
     assert server.args.enable_expert_parallel and server.args.max_num_seqs == 256

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from support.workloads import arrivals
 
 from simulator.workload.arrivals.gaps import epochs, weibull_shape
-from simulator.workload.arrivals.steady import ClosedLoop, Poisson
+from simulator.workload.arrivals.steady import ClosedLoopArrivals, Poisson
 
 
 def rng(seed=0):
@@ -124,7 +124,7 @@ def test_recorded_times_that_run_backwards_are_refused_at_the_entry():
 
 def test_a_closed_loop_exposes_its_users_and_think_time_in_seconds():
     loop = arrivals({"kind": "closed_loop", "concurrency": 8, "think": "1min"})
-    assert isinstance(loop, ClosedLoop)
+    assert isinstance(loop, ClosedLoopArrivals)
     assert (loop.concurrency, loop.think_s) == (8, 60.0)
     assert loop.scaled(0.01).concurrency == 1
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from simulator.workload.text_units import Duration, Pause, Rate, per_second, seconds
+from simulator.workload.text_units import Duration, Pause, Rate, parse_seconds, per_second
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_text_that_is_no_rate_is_refused_with_an_example(written):
 @pytest.mark.parametrize("written", ["10", "ten min", "10 parsecs", "10min tea", "min", "", "1:30"])
 def test_text_that_is_no_duration_is_refused_with_an_example(written):
     with pytest.raises(ValueError, match="90s, 10min"):
-        seconds(written)
+        parse_seconds(written)
 
 
 @pytest.mark.parametrize("written", [0, -1, "-4/s", "0/s", float("inf"), float("nan")])

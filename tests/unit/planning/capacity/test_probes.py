@@ -9,7 +9,7 @@ from support.planning_fixtures import small
 from support.workloads import workload, write_lines
 
 from simulator.planning.capacity import probes
-from simulator.planning.capacity.probes import CHECK, WHOLE, at_rate, flows, full_server
+from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.run import review
 from simulator.scenario import load
@@ -32,13 +32,13 @@ def _trace(folder: Path, rows: Iterable[str]) -> Path:
 
 
 def test_classes_with_patterns_of_their_own_keep_them() -> None:
-    drawn = at_rate(_classes("500s"), 12.0, 2_000, seed=1)
+    drawn = requests_at_rate(_classes("500s"), 12.0, 2_000, seed=1)
     assert len(drawn) == pytest.approx(12_000, rel=0.05)
     assert (drawn.arrival_s > 500).mean() == pytest.approx(0.75, abs=0.02)
 
 
 def test_patterns_too_long_to_be_tried_whole_are_evened_class_by_class() -> None:
-    drawn = at_rate(_classes("1h"), 12.0, 2_000, seed=1)
+    drawn = requests_at_rate(_classes("1h"), 12.0, 2_000, seed=1)
     assert len(drawn) == 2_000
     assert len(drawn) / drawn.arrival_s[-1] == pytest.approx(12.0, rel=0.1)
     assert (drawn.prompt_tokens == 1000).mean() == pytest.approx(1 / 3, abs=0.05)
@@ -48,7 +48,7 @@ def test_patterns_too_long_to_be_tried_whole_are_evened_class_by_class() -> None
 def test_a_pattern_is_kept_up_to_as_many_requests_as_are_tried(monkeypatch: pytest.MonkeyPatch, most: int, grows: bool) -> None:
     monkeypatch.setattr(probes, "WHOLE", most)
     ramp = {"kind": "ramp", "start": 0, "end": 8, "over": 100}
-    drawn = at_rate(workload(arrivals=ramp, requests=300), 4.0, 200, seed=1)
+    drawn = requests_at_rate(workload(arrivals=ramp, requests=300), 4.0, 200, seed=1)
     assert (len(drawn) == 300) is grows
     assert (np.median(drawn.arrival_s) > 0.6 * drawn.arrival_s[-1]) == grows
 
@@ -56,7 +56,7 @@ def test_a_pattern_is_kept_up_to_as_many_requests_as_are_tried(monkeypatch: pyte
 def test_a_trace_is_tried_whole(tmp_path: Path) -> None:
     path = _trace(tmp_path, (f"{i},9,9" for i in range(3_000)))
     replayed = workload(arrivals=None, prompt=None, output=None, requests=None, trace={"path": str(path)})
-    assert len(at_rate(replayed, 5.0, 2_000, seed=1)) == 3_000 < WHOLE
+    assert len(requests_at_rate(replayed, 5.0, 2_000, seed=1)) == 3_000 < WHOLE
 
 
 def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path) -> None:

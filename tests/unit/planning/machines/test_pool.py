@@ -12,12 +12,12 @@ import pytest
 
 from simulator.errors import SimulatorError
 from simulator.planning.machines import pool
-from simulator.planning.machines.pool import Cluster, InProcess, Machine, Outcome, Processes, WorkerLost, each
+from simulator.planning.machines.pool import Cluster, InProcess, ItemOutcome, Machine, Processes, WorkerLost, each
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `dask`)")
 
 
-def in_order(outcomes: Iterable[tuple[int, Outcome]]) -> list:
+def in_order(outcomes: Iterable[tuple[int, ItemOutcome]]) -> list:
     """The results in the order of their items. Raises the first error."""
     found = dict(outcomes)
     return [found[index].value() for index in range(len(found))]
@@ -156,6 +156,6 @@ def test_processes_are_never_more_than_the_items() -> None:
 
 
 def test_an_outcome_gives_its_result_or_raises_its_error() -> None:
-    assert Outcome(3).value() == 3
+    assert ItemOutcome(3).value() == 3
     with pytest.raises(ZeroDivisionError):
-        Outcome(error=ZeroDivisionError()).value()
+        ItemOutcome(error=ZeroDivisionError()).value()

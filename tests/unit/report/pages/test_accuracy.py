@@ -3,7 +3,7 @@
 import re
 
 from simulator.report.pages import offline as offline
-from simulator.report.pages.accuracy import html
+from simulator.report.pages.accuracy import accuracy_page
 from simulator.validation.measurements import Comparison, Findings
 
 FOUND = Findings(
@@ -16,7 +16,7 @@ FOUND = Findings(
 
 
 def test_every_figure_is_drawn_and_every_group_is_listed() -> None:
-    text = html(FOUND, "runs", ["skipped runs.csv row 3: unknown <GPU>"])
+    text = accuracy_page(FOUND, "runs", ["skipped runs.csv row 3: unknown <GPU>"])
     chart = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert chart is not None
     assert chart[1].count('"predicted":') >= 2
@@ -26,7 +26,7 @@ def test_every_figure_is_drawn_and_every_group_is_listed() -> None:
 
 
 def test_the_page_needs_no_network() -> None:
-    text = html(FOUND, "runs", []).replace(offline.vega(), "")
+    text = accuracy_page(FOUND, "runs", []).replace(offline.vega(), "")
     addresses = re.findall(r"https?://[^\"'\s]+", text)
     assert all(address.startswith("https://vega.github.io/schema/") for address in addresses)
     assert "src=" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)

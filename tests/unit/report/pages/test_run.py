@@ -10,7 +10,7 @@ from support.report_fixtures import HARD_CASES, chatbot, overloaded, twenty
 
 from simulator.report.pages import offline as offline
 from simulator.report.pages import run as page
-from simulator.report.pages.run import html
+from simulator.report.pages.run import run_page
 from simulator.results.files import read_run, write_run
 from simulator.results.metrics import METRICS
 
@@ -20,7 +20,7 @@ NAMESPACES = ("www.w3.org/", "vega.github.io/schema/", "github.com/vega/vega-lit
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return html(chatbot())
+    return run_page(chatbot())
 
 
 def test_the_page_refers_to_nothing_outside_itself(text):
@@ -69,7 +69,7 @@ def test_the_page_tells_how_to_trust_it_and_how_to_make_it_again(text):
 
 
 def test_names_are_escaped_in_markup_and_in_data():
-    text = html(HARD_CASES["awkward-names"]())
+    text = run_page(HARD_CASES["awkward-names"]())
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     panels = re.search(r'<script type="application/json" id="panels">(.*?)</script>', text, re.DOTALL)
@@ -80,7 +80,7 @@ def test_names_are_escaped_in_markup_and_in_data():
 def test_a_variable_that_is_not_given_fails_instead_of_leaving_a_gap(monkeypatch):
     monkeypatch.setattr(page, "_trust", lambda run: {})
     with pytest.raises(UndefinedError):
-        html(chatbot())
+        run_page(chatbot())
 
 
 def test_what_does_not_fit_is_never_the_best_of_a_row(text):
@@ -96,12 +96,12 @@ def test_what_is_overloaded_is_the_best_of_a_row_only_where_all_are(overloaded, 
         replace(d, verdict="overloaded") if d.runs and (overloaded is None or d.name in overloaded) else d
         for d in run.deployments
     ]
-    row = re.search(r"<th scope=\"row\">Per hour</th>(.*?)</tr>", html(replace(run, deployments=tuple(changed))), re.DOTALL)
+    row = re.search(r"<th scope=\"row\">Per hour</th>(.*?)</tr>", run_page(replace(run, deployments=tuple(changed))), re.DOTALL)
     assert re.findall(r"<td class=\"best\"><bdi>(.*?)</bdi>", row[1]) == [best]
 
 
 def test_an_overloaded_run_prints_no_latency():
-    text = html(overloaded())
+    text = run_page(overloaded())
     row = re.search(r"TTFT p50 / p99</th>(.*?)</tr>", text, re.DOTALL)
     assert row
     assert set(re.findall(r"<bdi>(.*?)</bdi>", row[1])) == {"not steady"}
@@ -109,8 +109,8 @@ def test_an_overloaded_run_prints_no_latency():
 
 def test_a_page_of_six_deployments_stays_under_3_mb_and_of_twenty_too(text):
     assert len(text.encode()) < 3_000_000
-    assert len(html(twenty()).encode()) < 3_000_000
+    assert len(run_page(twenty()).encode()) < 3_000_000
 
 
 def test_a_run_read_from_its_folder_gives_the_same_page(text, tmp_path):
-    assert html(read_run(write_run(chatbot(), tmp_path / "run", {}))) == text
+    assert run_page(read_run(write_run(chatbot(), tmp_path / "run", {}))) == text

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from simulator.report.pages import offline as offline
-from simulator.report.pages.trace import html
+from simulator.report.pages.trace import trace_page
 from simulator.workload.fit.statistics import portrait
 from simulator.workload.fit.workload import fit
 from simulator.workload.requests import Requests
@@ -25,7 +25,7 @@ def recorded(count: int) -> Recording:
 
 def test_rate_and_lengths_are_drawn_and_the_workload_can_be_copied() -> None:
     seen = recorded(400)
-    text = html("my <trace>.csv", portrait(seen), fit(seen))
+    text = trace_page("my <trace>.csv", portrait(seen), fit(seen))
     specs = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert specs is not None
     assert len(json.loads(specs[1])) == 2
@@ -36,6 +36,6 @@ def test_rate_and_lengths_are_drawn_and_the_workload_can_be_copied() -> None:
 
 def test_a_trace_that_cannot_be_fitted_says_why() -> None:
     seen = recorded(400)
-    text = html("t", portrait(seen), "nothing to fit: 9 requests").replace(offline.vega(), "")
+    text = trace_page("t", portrait(seen), "nothing to fit: 9 requests").replace(offline.vega(), "")
     assert "nothing to fit: 9 requests" in text
     assert "How well it fits" not in text

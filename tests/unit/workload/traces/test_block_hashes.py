@@ -5,7 +5,7 @@ import pytest
 
 from simulator.errors import MeasurementError
 from simulator.workload.requests import BlockHashes
-from simulator.workload.traces.block_hashes import block_size_of, chained, dense, gathered, in_blocks
+from simulator.workload.traces.block_hashes import block_size_of, chained, gathered, in_blocks, renumbered
 
 
 def hashes(size, *lists):
@@ -70,8 +70,8 @@ def test_ids_of_contents_alone_are_made_to_stand_for_their_prefix():
 
 def test_large_ids_become_small_ones_with_the_same_equalities():
     ids = np.array([2**62, 5, 2**62, -7])
-    assert dense(ids).tolist() == [2, 1, 2, 0]
-    assert dense(np.array([3, 1])).tolist() == [3, 1]
+    assert renumbered(ids).tolist() == [2, 1, 2, 0]
+    assert renumbered(np.array([3, 1])).tolist() == [3, 1]
 
 
 def test_hashes_of_some_requests_in_any_order():
