@@ -14,7 +14,7 @@ from simulator.catalog.quantizations import quantization
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.breakdown import parts
 from simulator.latency.models import Roofline
-from simulator.latency.step import StepContents
+from simulator.latency.step import Step
 from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 
@@ -69,7 +69,7 @@ def test_a_derating_has_a_class_a_reason_and_no_measurement(name: str) -> None:
 def test_a_derating_slows_every_kernel_but_not_the_links() -> None:
     c, factor = case("llama-3.1-8b", "rtx 3090", tensor_parallel_size=2), kernels(gpu("rtx 3090")).derating
     slow, usual = c.parts(), parts(replace(c.rank(), kernels=replace(c.rank().kernels, derating=1.0)))
-    step = StepContents(contexts=(500,) * 4)
+    step = Step(contexts=(500,) * 4)
     assert factor > 1
     for name in ("gemm", "attention", "small kernels", "head"):
         assert slow[name].seconds(step) == pytest.approx(factor * usual[name].seconds(step)), name
@@ -120,5 +120,5 @@ def test_no_card_decodes_faster_than_its_memory_reads_the_weights(card: Gpu) -> 
             step_time = Roofline().bind(Target(llama, quantization(name), card, plan.args, vllm))
         except SimulatorError:
             continue
-        seconds = step_time.seconds(StepContents(contexts=(128,)))
+        seconds = step_time.seconds(Step(contexts=(128,)))
         assert seconds > (plan.weights_bytes - embedding) / card.memory_bytes_per_s, name
