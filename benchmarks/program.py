@@ -14,7 +14,7 @@ from benchmarks import goals
 from benchmarks.cases import CHAT_FILE, Case, planned_chat
 from benchmarks.goals import Figure
 from benchmarks.measure import Action, cpu_seconds, in_rounds
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity.probes import CHECK, flows, full_server
 from simulator.planning.capacity.search import queueing_point
@@ -23,7 +23,7 @@ from simulator.server import FleetPlan, PoolPlan
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIM = (sys.executable, "-c", "from simulator.cli import main; main()")
-_STEP = Step(contexts=(700,) * 64, chunks=((0, 512, True),))
+_STEP = StepWork(contexts=(700,) * 64, chunks=((0, 512, True),))
 
 
 def memory(requests: int) -> Figure:

@@ -14,7 +14,7 @@ from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
 from simulator.latency.client import FrontEnd
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.validation.measurements import Skipped
 from simulator.validation.protocols import Bench, MeasuredServer, at_client, in_engine
 from simulator.workload.requests import Requests
@@ -169,7 +169,7 @@ def _own_prompt_ms(point: MeasuredPoint, bench: Bench) -> float:
     prompt = round(float(point.requests.prompt_tokens.mean()))
     most = engine.limits.max_num_batched_tokens
     chunks = [(start, min(most, prompt - start), start + most >= prompt) for start in range(0, prompt, most)]
-    return 1e3 * sum(engine.step_time.seconds(Step(chunks=(chunk,))) for chunk in chunks)
+    return 1e3 * sum(engine.step_time.seconds(StepWork(chunks=(chunk,))) for chunk in chunks)
 
 
 def _ratios(points: Sequence[MeasuredPoint], factors: Factors | None) -> NDArray[np.float64]:

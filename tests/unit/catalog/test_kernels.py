@@ -14,7 +14,7 @@ from simulator.catalog.quantizations import quantization
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.breakdown import parts
 from simulator.latency.models import Roofline
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 
@@ -120,5 +120,5 @@ def test_no_card_decodes_faster_than_its_memory_reads_the_weights(card: Gpu) -> 
             step_time = Roofline().bind(Target(llama, quantization(name), card, plan.args, vllm))
         except SimulatorError:
             continue
-        seconds = step_time.seconds(Step(contexts=(128,)))
+        seconds = step_time.seconds(StepWork(contexts=(128,)))
         assert seconds > (plan.weights_bytes - embedding) / card.memory_bytes_per_s, name

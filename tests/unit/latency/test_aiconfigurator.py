@@ -10,9 +10,9 @@ from support.latency_cases import case, write_silicon
 from simulator.errors import NotModelled
 from simulator.latency.aiconfigurator import KernelCurve
 from simulator.latency.models import Silicon
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 
-STEP = Step((300,) * 8, ((0, 100, True),))
+STEP = StepWork((300,) * 8, ((0, 100, True),))
 
 
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **given: object) -> None:
@@ -24,7 +24,7 @@ def test_tables_that_agree_with_the_roofline_give_its_step(tmp_path: Path, monke
     tokens = (*range(1, 65), 128, 2048)
     installed(tmp_path, monkeypatch, tokens=tokens)
     c = case("llama-3.1-8b")
-    for step in (Step((300,) * 8), Step((), ((0, 2048, True),))):
+    for step in (StepWork((300,) * 8), StepWork((), ((0, 2048, True),))):
         assert c.bind(Silicon()).seconds(step) == pytest.approx(c.bind().seconds(step), rel=1e-6)
 
 

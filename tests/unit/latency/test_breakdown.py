@@ -1,4 +1,4 @@
-"""Step times as bound: against direct arithmetic, and what parallelism, formats and engines do to them."""
+"""StepWork times as bound: against direct arithmetic, and what parallelism, formats and engines do to them."""
 
 from dataclasses import replace
 
@@ -8,14 +8,14 @@ from support.latency_cases import CASES, Case, case
 
 from simulator.errors import NotModelled
 from simulator.latency.gpu_share import running_kernel
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.units import US
 
-DECODES = Step(contexts=(700,) * 16)
-PROMPT = Step(chunks=((0, 1024, True),))
+DECODES = StepWork(contexts=(700,) * 16)
+PROMPT = StepWork(chunks=((0, 1024, True),))
 
 
-def by_hand(c: Case, step: Step) -> float:
+def by_hand(c: Case, step: StepWork) -> float:
     """Seconds of a step of a dense 16-bit model with grouped-query attention on one GPU, in scalar arithmetic."""
     r = c.rank()
     k, o, m, layer = r.kernels, r.overheads, c.model, c.model.layers[0]
@@ -46,8 +46,10 @@ def by_hand(c: Case, step: Step) -> float:
     return len(m.layers) * (o.gemm * gemms + moved + o.attention * attention + small) + head + engine
 
 
-@pytest.mark.parametrize("step", [DECODES, PROMPT, Step((100, 2000, 5), ((512, 300, False),))], ids=["decode", "prompt", "mixed"])
-def test_the_tables_say_what_direct_arithmetic_says(step: Step) -> None:
+@pytest.mark.parametrize(
+    "step", [DECODES, PROMPT, StepWork((100, 2000, 5), ((512, 300, False),))], ids=["decode", "prompt", "mixed"]
+)
+def test_the_tables_say_what_direct_arithmetic_says(step: StepWork) -> None:
     c = case("llama-3.1-8b", release="vllm 0.19.0", async_scheduling=True)
     assert c.bind().seconds(step) == pytest.approx(by_hand(c, step) + c.parts()["launches"].seconds(step), rel=1e-9)
 
@@ -62,7 +64,7 @@ def test_a_table_entry_is_what_binding_a_smaller_table_gives(c: Case) -> None:
 
 @pytest.mark.parametrize("c", CASES, ids=lambda c: c.name)
 def test_the_parts_add_up_to_the_step(c: Case) -> None:
-    step = Step((300, 4000), ((128, 256, True),))
+    step = StepWork((300, 4000), ((128, 256, True),))
     assert sum(part.seconds(step) for part in c.parts().values()) == pytest.approx(c.bind().seconds(step))
 
 
@@ -116,7 +118,7 @@ def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
 def test_pipeline_stages_take_a_whole_pass_for_one_sequence_and_share_many() -> None:
     one = case("llama-3.1-70b", "h200").bind()
     two = case("llama-3.1-70b", "h200", pipeline_parallel_size=2).bind()
-    lone, many = Step(contexts=(500,)), Step(contexts=(1500,) * 64)
+    lone, many = StepWork(contexts=(500,)), StepWork(contexts=(1500,) * 64)
     assert two.seconds(lone) == pytest.approx(one.seconds(lone), rel=0.03)
     assert two.seconds(many) < 0.95 * one.seconds(many)
 
@@ -150,14 +152,14 @@ def test_sliding_windows_stop_growing_with_the_context() -> None:
     attention = case("gemma-3-27b", max_model_len=32768).parts()["attention"]
     (window,) = attention.windows
     assert window.size == 1024
-    inside = attention.seconds(Step((1000,))) - attention.seconds(Step((500,)))
-    beyond = attention.seconds(Step((20_500,))) - attention.seconds(Step((20_000,)))
+    inside = attention.seconds(StepWork((1000,))) - attention.seconds(StepWork((500,)))
+    beyond = attention.seconds(StepWork((20_500,))) - attention.seconds(StepWork((20_000,)))
     assert beyond < 0.3 * inside, "five of six layers have a window"
 
 
 def test_a_mixture_reads_more_experts_with_more_tokens() -> None:
     experts = case("qwen3-30b-a3b", "h200").parts()["experts"]
-    seconds = [experts.seconds(Step((100,) * n)) for n in (1, 4, 16, 64)]
+    seconds = [experts.seconds(StepWork((100,) * n)) for n in (1, 4, 16, 64)]
     assert seconds == sorted(seconds)
     assert seconds[-1] < 16 * seconds[0], "128 experts, 8 a token: 64 tokens touch at most 16 times what one does"
 
@@ -171,12 +173,12 @@ def test_what_has_no_kernel_is_refused_with_what_is_known() -> None:
 
 def test_unresolved_arguments_are_a_mistake_of_the_caller() -> None:
     c = case("llama-3.1-8b")
-    with pytest.raises(ValueError, match="must be resolved"):
+    with pytest.raises(ValueError, match="max_num_seqs"):
         replace(c, args=replace(c.args, max_num_seqs=None)).bind()
 
 
 def test_a_step_of_a_70b_on_four_h100_takes_what_its_weights_take() -> None:
     """141 GB over four GPUs at 3.35 TB/s is 10.5 ms; a server measured 17.1 ms for about ten sequences (BLIS, February 2026)."""
-    seconds = case("llama-3.1-70b", tensor_parallel_size=4).bind().seconds(Step((650,) * 10))
+    seconds = case("llama-3.1-70b", tensor_parallel_size=4).bind().seconds(StepWork((650,) * 10))
     assert seconds == pytest.approx(0.0171, rel=0.08)
     assert np.isfinite(seconds)

@@ -17,7 +17,7 @@ from simulator.latency.calibration import (
     dump_calibration,
     load_calibration,
 )
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 
 LLAMA = case("llama-3.1-8b")
 ONE = Factors(
@@ -30,7 +30,7 @@ TWO = replace(
 
 def test_one_factor_scales_every_decode_step_and_leaves_what_prompts_add() -> None:
     before, after = LLAMA.bind(), apply(LLAMA.bind(), ONE)
-    decodes, prompt = Step((700,) * 8), Step((), ((0, 512, True),))
+    decodes, prompt = StepWork((700,) * 8), StepWork((), ((0, 512, True),))
     assert after.seconds(decodes) == pytest.approx(1.2 * before.seconds(decodes))
     assert after.tokens[1000] - after.tokens[500] == pytest.approx(before.tokens[1000] - before.tokens[500])
     assert before.seconds(prompt) < after.seconds(prompt) < 1.2 * before.seconds(prompt)

@@ -10,10 +10,10 @@ from support.shared import SHARED, needs_shared
 from simulator.errors import MeasurementError, NotModelled
 from simulator.latency.layer_profiles import Curve, read_profile
 from simulator.latency.models import ConstantStep, Linear, MeasuredLayers
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 
 LLAMA = case("llama-3.1-8b")
-STEP = Step((100, 300), ((0, 50, True),))
+STEP = StepWork((100, 300), ((0, 50, True),))
 DENSE = (
     "layer,tokens,time_us\nqkv_proj,1,10\nqkv_proj,1024,1033\nlayernorm,1,2\nlayernorm,1024,2\nembedding,1,5\nembedding,1024,5\n"
 )
@@ -36,7 +36,7 @@ def profile(folder: Path, **changed: str) -> Path:
 
 def test_a_constant_step_takes_the_same_whatever_is_in_it() -> None:
     step_time = LLAMA.bind(ConstantStep(step_ms=7.5))
-    assert step_time.seconds(STEP) == step_time.seconds(Step((1,))) == pytest.approx(0.0075)
+    assert step_time.seconds(STEP) == step_time.seconds(StepWork((1,))) == pytest.approx(0.0075)
 
 
 def test_a_linear_step_adds_what_each_token_sequence_and_context_token_takes() -> None:
@@ -115,5 +115,5 @@ def test_a_measured_rtx_4090_and_our_roofline_agree() -> None:
     """Two independent readings of the same card, LLMServingSim's layer times and our coefficients: within 10 %."""
     c = case("llama-3.1-8b", "rtx 4090")
     measured = c.bind(MeasuredLayers(path=SHARED / "calibration" / "rtx4090_meta-llama_llama-3.1-8b_bf16_tp1"))
-    for step in (Step((500,) * 8), Step((1500,) * 64), Step((), ((0, 2048, True),))):
+    for step in (StepWork((500,) * 8), StepWork((1500,) * 64), StepWork((), ((0, 2048, True),))):
         assert measured.seconds(step) == pytest.approx(c.bind().seconds(step), rel=0.10)
