@@ -69,7 +69,7 @@ def test_a_derating_has_a_class_a_reason_and_no_measurement(name: str) -> None:
 def test_a_derating_slows_every_kernel_but_not_the_links() -> None:
     c, factor = case("llama-3.1-8b", "rtx 3090", tensor_parallel_size=2), kernels(gpu("rtx 3090")).derating
     slow, usual = c.parts(), parts(replace(c.rank(), kernels=replace(c.rank().kernels, derating=1.0)))
-    step = Step(contexts=(500,) * 4)
+    step = StepWork(contexts=(500,) * 4)
     assert factor > 1
     for name in ("gemm", "attention", "small kernels", "head"):
         assert slow[name].seconds(step) == pytest.approx(factor * usual[name].seconds(step)), name

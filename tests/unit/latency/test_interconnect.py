@@ -7,7 +7,7 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.kernels import interconnect, kernels
 from simulator.errors import NotModelled
 from simulator.latency.interconnect import reached, through_host
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.units import GB
 
 
@@ -49,6 +49,6 @@ def test_data_parallel_experts_exchange_by_nccl_alone() -> None:
 
 
 def test_four_geforce_cards_wait_longer_for_each_other_than_professional_ones_of_the_same_slot() -> None:
-    step = Step(contexts=(500,) * 4)
+    step = StepWork(contexts=(500,) * 4)
     geforce, professional = (case("llama-3.1-8b", name, tensor_parallel_size=4) for name in ("rtx 4090", "rtx a6000"))
     assert geforce.parts()["all-reduce"].seconds(step) > 2 * professional.parts()["all-reduce"].seconds(step)
