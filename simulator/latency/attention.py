@@ -168,9 +168,14 @@ def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes:
 
 
 def _indexed(r: GpuShare, reach: Reach, heads: float, dim: float, top_k: int) -> tuple[Reach, ...]:
-    """Attention over the `top_k` tokens that an indexer picks, and the indexer's own look at every token."""
+    """Attention over the `top_k` tokens that an indexer picks, and the indexer's own look at every token.
+
+    The look reaches no more than the card's softmax attention does: on cards without tuned kernels it runs on a fallback.
+    """
     if not top_k:
         return (reach,)
-    looked = Reach(dim / (_INDEX_BANDWIDTH * r.gpu.memory_bytes_per_s), 2.0 * heads * dim / (_LATENT_COMPUTE * r.sixteen_flops))
+    bandwidth = min(_INDEX_BANDWIDTH, r.attention.decode_bandwidth)
+    compute = min(_LATENT_COMPUTE, r.attention.prefill_compute)
+    looked = Reach(dim / (bandwidth * r.gpu.memory_bytes_per_s), 2.0 * heads * dim / (compute * r.sixteen_flops))
     chosen = Reach(reach.per_context, reach.per_pair, top_k)
     return (chosen, looked) if heads else (chosen,)

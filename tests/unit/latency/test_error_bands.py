@@ -75,3 +75,13 @@ def test_every_error_says_what_it_rests_on(name: str) -> None:
     fields = stanzas.load_entry("errors", name)
     assert fields["basis"]
     assert fields["source"]
+
+
+def test_a_pipeline_and_the_hosts_memory_widen_what_is_stated() -> None:
+    plain = case("llama-3.1-8b", "rtx 3090", tensor_parallel_size=2)
+    alone = case("llama-3.1-8b", "rtx 3090")
+    staged = case("llama-3.1-8b", "h100", pipeline_parallel_size=2)
+    for c, factor in ((plain, 1.5), (alone, 1.0), (staged, 2.0)):
+        usual, ours = typical_error(c.model, c.gpu, c.engine), typical_error(c.model, c.gpu, c.engine, c.args)
+        assert ours["tpot"][0] == factor * usual["tpot"][0]
+        assert (ours["tpot"][1] == usual["tpot"][1]) == (factor == 1)
