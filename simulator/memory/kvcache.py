@@ -12,6 +12,7 @@ from typing import Literal
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import architecture
 from simulator.catalog.models import (
     CompressedAttention,
     GatedDeltaNet,
@@ -76,9 +77,11 @@ def attention_block_size(model: Model, engine: Engine, gpu: Gpu) -> int:
     latent = [layer.mixer for layer in model.layers if isinstance(layer.mixer, LatentAttention)]
     if not latent or engine.generation == "v0":
         return 16
-    if any(mixer.index_top_k for mixer in latent) or gpu.architecture == "blackwell":
+    if any(mixer.index_top_k for mixer in latent):
         return 64
-    return 64 if gpu.architecture == "hopper" and not engine.at_least("0.12") else 16
+    kind = architecture(gpu)
+    ended = kind.latent_block_until is not None and engine.at_least(kind.latent_block_until)
+    return 16 if ended else kind.latent_block
 
 
 def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs, block_size: int) -> list[LayerCache]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import architecture, memory_overheads
 from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
 from simulator.units import GIB
@@ -20,44 +21,11 @@ ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # The CUDA context and loaded kernels: 78.57 of 79.18 GiB free on H100, 78.84 of 79.25 on A100, 23.21 of 23.65 on RTX 4090.
 CONTEXT_BYTES = 0.5 * GIB
 
-# Copies of the logits alive at once in the sampler, in float32. Sorting for top-k and top-p: 9.5 (eight logs of V0, 0.11, 0.13
-# on H100, A100, RTX 3090 agree within 3 %). The Triton kernel since 0.17 and FlashInfer: logits, float32 copy, probabilities,
-# noise (30 logs of 0.19 on H100). Model runner V2 skips both: logits, float32 copy, and token counts for penalties.
-_SORTED, _FILTERED, _COUNTED = 9.5, 3.5, 2.5
-# Gathering the logits of all ranks before V1 sorted them (five logs of 0.9 to 0.12 on H100, TP 2 and 4: 1.4 to 2.0).
-_GATHERED = 1.7
-
-# GiB outside torch on one GPU alone: kernels, cuBLAS. Hopper 0.17 (three logs of 0.11 to 0.15), others 0.02 to 0.08 (eight logs).
-_ALONE = {"hopper": 0.17, "blackwell": 0.17}
-_ALONE_ELSEWHERE = 0.05
-# V0: 0.2 at first (two logs of 0.2.3 and 0.2.4); from 0.2.5 with what the allocator had cached (six logs of 0.4.1 on RTX A6000:
-# 0.69 to 0.83; 0.6.3 on RTX A5000 0.5, n = 1); from 0.6.4 without it (0.16 on H100, 0.35 on RTX 3090).
-_ALONE_V0 = (("0.6.4", 0.25), ("0.6", 0.5), ("0.2.5", 0.75), ("0", 0.2))
-# Unified memory (GB10): what the system allocates meanwhile counts, of late all of it (4.6 in 0.26, 2.2 in 0.27.1; 0.13, n = 1),
-# and the buffers of the network between two machines (0.29, two logs of one pair).
-_UNIFIED, _UNIFIED_PAIR = (("0.26", 3.4), ("0", 1.3)), 11.2
-# NCCL and all-reduce buffers of a rank: PCIe 0.18 to 0.30 (T4, L40S, RTX 4090), NVLink 0.34 to 0.55 (A100-40, H100).
-_PEERS = {"pcie": 0.22, "nvlink": 0.45, "infinity-fabric": 0.45}
-# On Hopper and Blackwell from 0.18 with graphs: fused all-reduce workspace, and NCCL buffers that profiling the graphs leaves
-# behind (17 logs of 0.19 on H100, TP 2 and 4: 1.72 to 1.98).
-_PEERS_FUSED = 1.85
-# What profiling the graphs leaves behind, 0.18 to 0.26: H100 0.11 (13 logs), A100 0.25 (n = 1), RTX 4090 0.55 (n = 1); nothing
-# to be seen on RTX PRO 6000 (eight logs of 0.20).
-_GRAPH_RESIDUE = {"hopper": 0.11, "blackwell": 0.11, "ampere": 0.25, "ada": 0.5}
 # Graphs as the engine estimates them, GiB. Runner V1: 0.13 and 0.14 (Qwen3.6-27B on RTX 3090, Qwen3-30B-A3B on H100), with sparse
 # latent attention 4.8 to 5.1 and 6.0 to 6.8 with its draft layer (GLM-5.1, eight logs). Runner V2 captures the two largest of the
 # full ones and takes the second times their number: 0.54 to 1.45 (six models on GB10), 1.1 (A100, RTX 5090), 0.38 (RTX 5060 Ti),
 # each with 35 of them where that is known; at most 2.4 with 51 (Qwen3-8B on H100). Before 0.29 it estimates nothing.
 _ESTIMATE, _SPARSE_ESTIMATE, _V2_ESTIMATE_GRAPH = 0.14, 4.9, 0.03
-# Architectures that ran on model runner V2 before others like them.
-_V2_SINCE = {
-    "Qwen3ForCausalLM": "0.22",
-    "LlamaForCausalLM": "0.24",
-    "MistralForCausalLM": "0.24",
-    "DeepseekV2ForCausalLM": "0.24",
-    "Qwen2MoeForCausalLM": "0.24",
-    "GraniteMoeForCausalLM": "0.24",
-}
 # Residual streams of DeepSeek-V4's hyper-connections: hc_mult of its config.json.
 _HYPER_STREAMS = 4
 # Encoder of Qwen's vision models, profiled at 16,384 image tokens (Qwen3-VL-30B-A3B, 0.12, TP 2: two logs).
@@ -92,7 +60,7 @@ def overhead(
     passing = forward_peak(model, layers, quantization, args, engine)
     sampling = sampler_peak(model, args, engine) if last_stage and _samples(model) else 0.0
     buffers = expert_buffers(model, layers, args)
-    kept = buffers if engine.at_least("0.13") else 0.0
+    kept = buffers if memory_overheads(engine).expert_buffers_kept else 0.0
     activation = max(passing + (buffers - kept), sampling) + kept + _encoder_peak(model, engine)
     graphs = graph_bytes(model, layers, args, engine)
     outside = non_torch(model, args, engine, gpu)
@@ -107,7 +75,7 @@ def forward_peak(
     Source: slope of 108 KiB a token for Llama-3.1-8B in V0 (vllm-project/vllm#10517, RTX 3090), 114 KiB in 0.19 (H100).
     """
     assert args.max_num_batched_tokens is not None
-    held = 3 if engine.generation == "v0" else 4
+    held = memory_overheads(engine).hidden_copies
     if any(isinstance(layer.mixer, CompressedAttention) for layer in layers):
         held *= _HYPER_STREAMS
     width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
@@ -158,8 +126,6 @@ def sampler_peak(model: Model, args: EngineArgs, engine: Engine) -> float:
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine)
-    if args.tensor_parallel_size > 1 and copies == _SORTED and engine.generation == "v1":
-        copies += _GATHERED
     logits = model.vocabulary * 4
     hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden
@@ -171,23 +137,23 @@ def _samples(model: Model) -> bool:
 
 
 def _logit_copies(model: Model, args: EngineArgs, engine: Engine) -> tuple[float, int]:
-    """(copies of the float32 logits, rows of the Triton kernel's own buffer: one a multiprocessor, 128 or so)."""
+    """(copies of the float32 logits, rows of the filtering kernel's own buffer)."""
     assert args.max_num_seqs is not None
-    if runs_v2(model, engine):
-        return _COUNTED, 0
-    if not engine.at_least("0.17") or args.max_num_seqs < 8:
-        return _SORTED, 0
-    return _FILTERED, 0 if engine.at_least("0.21") else min(128, args.max_num_seqs)
+    release = memory_overheads(engine)
+    if release.counted_copies and runs_v2(model, engine):
+        return release.counted_copies, 0
+    if release.filtered_copies and args.max_num_seqs >= 8:
+        return release.filtered_copies, min(release.kernel_rows, args.max_num_seqs)
+    return release.sorted_copies + (release.gathered_copies if args.tensor_parallel_size > 1 else 0.0), 0
 
 
 def runs_v2(model: Model, engine: Engine) -> bool:
-    """Whether the release runs this model on model runner V2: some architectures first, dense models from 0.25, all from 0.29.
-
-    Source: use_v2_model_runner in vllm/config/vllm.py, read at 0.22.1, 0.24.0, 0.25.0, 0.28.0 and 0.30.0; 0.29 is inferred.
-    """
+    """Whether the release runs this model on model runner V2: some architectures first, then dense models, then all."""
+    release = memory_overheads(engine)
     recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
-    since = "0.29" if model.is_moe or recurrent else "0.25"
-    return engine.at_least(_V2_SINCE.get(model.architecture, since))
+    dense = not model.is_moe and not recurrent
+    named = model.architecture in release.runner_v2_architectures
+    return named or release.runner_v2_for == "all" or (dense and release.runner_v2_for == "dense")
 
 
 def _encoder_peak(model: Model, engine: Engine) -> float:
@@ -198,23 +164,24 @@ def _encoder_peak(model: Model, engine: Engine) -> float:
 
 def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
+    release, kind = memory_overheads(engine), architecture(gpu)
     gib = _alone(engine, gpu)
-    leaves_residue = engine.at_least("0.18") and not args.enforce_eager
+    leaves_residue = release.graphs_leave_residue and not args.enforce_eager
     if leaves_residue:
-        gib += _GRAPH_RESIDUE.get(gpu.architecture, 0.0)
+        gib += kind.graph_residue_gib
     if args.tensor_parallel_size > 1:
-        fused = leaves_residue and gpu.link == "nvlink" and gpu.architecture in ("hopper", "blackwell")
-        gib += _PEERS_FUSED if fused else _PEERS[gpu.link]
-        gib += _UNIFIED_PAIR if gpu.name == "gb10" and engine.at_least(_UNIFIED[0][0]) else 0.0
+        fused = leaves_residue and gpu.link == "nvlink" and kind.fused_all_reduce
+        gib += release.fused_peers_gib if fused else release.peers_gib[gpu.link]
+        gib += release.unified_pair_gib if gpu.name == "gb10" else 0.0
     return gib * GIB
 
 
 def _alone(engine: Engine, gpu: Gpu) -> float:
-    if engine.generation == "v0":
-        return next(gib for release, gib in _ALONE_V0 if engine.at_least(release))
-    if gpu.name == "gb10":
-        return next(gib for release, gib in _UNIFIED if engine.at_least(release))
-    return _ALONE.get(gpu.architecture, _ALONE_ELSEWHERE)
+    release = memory_overheads(engine)
+    if gpu.name == "gb10" and release.unified_gib:
+        return release.unified_gib
+    own = architecture(gpu).outside_torch_gib if engine.generation == "v1" else None
+    return release.outside_torch_gib if own is None else own
 
 
 def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine) -> float:

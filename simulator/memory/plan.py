@@ -8,6 +8,7 @@ from typing import Literal
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
 from simulator.memory.kvcache import kv_layout
@@ -15,7 +16,7 @@ from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
-from simulator.memory.weights import Mxfp4Kernel, Weights, mxfp4_kernel, stage_of_layer, weight_bytes
+from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
 Outcome = Literal["starts", "weights_do_not_fit", "no_kv_blocks", "max_model_len_exceeds_kv"]

@@ -7,18 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import Gpu, gpu
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import rented_cards
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
     from simulator.memory.plan import MemoryPlan
 
-# Cards that are commonly rented, by memory.
-_LADDER = {
-    "nvidia": ("l4", "rtx-4090", "rtx-5090", "l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm"),
-    "amd": ("mi300x", "mi325x", "mi355x"),
-}
 _USEFUL_CONTEXT = 2048  # a shorter context than this is no remedy worth naming
 Replan = Callable[[Quantization | None, Gpu, EngineArgs], "MemoryPlan"]
 
@@ -110,7 +106,6 @@ def _more_gpus(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Chang
 
 
 def _bigger_gpu(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    for name in _LADDER[plan.gpu.vendor]:
-        card = gpu(name)
+    for card in rented_cards(plan.gpu.vendor):
         if card.memory_bytes > plan.gpu.memory_bytes:
-            yield f"gpu {name}", (plan.quantization, card, args)
+            yield f"gpu {card.name}", (plan.quantization, card, args)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import Gpu
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.memory_overheads import Mxfp4Kernel
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
@@ -18,7 +17,6 @@ VOCABULARY_PADDING = 64
 MIB = 2**20
 # Of the bits of MXFP4, those that are values: 4 each, and 8 of scale for 32.
 _MXFP4_VALUES = 4 / 4.25
-Mxfp4Kernel = Literal["marlin", "triton", "trtllm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +46,6 @@ def active_parameters(model: Model) -> int:
     """Parameters that one token is multiplied with: the visited experts only, no embedding table unless it is the lm_head too."""
     table = model.vocabulary * model.hidden if model.tied_embeddings else 0
     return table + sum(tensor.active_parameters for tensor in tensors(model))
-
-
-def mxfp4_kernel(engine: Engine, gpu: Gpu) -> Mxfp4Kernel:
-    """What runs experts in MXFP4, and so how they are padded: Triton's kernels come with vLLM 0.12, for Hopper.
-
-    Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py (0.11.2, 0.12.0), fused_moe/oracle/mxfp4.py (0.20.1, 0.31.0).
-    """
-    if engine.family != "vllm":
-        return "marlin"
-    if gpu.architecture == "blackwell":
-        return "trtllm"
-    return "triton" if gpu.architecture == "hopper" and engine.at_least("0.12") else "marlin"
 
 
 def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel = "marlin") -> Weights:
