@@ -42,7 +42,7 @@ def bind(scenario: Scenario, deployment: Deployment) -> Bound:
     model = scenario.model_of(deployment)
     quantization = deployment.quantization or model.quantization
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
-    if plan.outcome != "starts":
+    if not plan.starts:
         return Bound(deployment, model, plan, None, None)
     step_time = scenario.latency.bind(target(plan, deployment))
     if scenario.calibration is not None:

@@ -16,6 +16,9 @@ from simulator.units import GIB
 
 KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
 Family = Literal["vllm", "sglang", "tensorrt-llm"]
+CudaGraphMode = Literal["none", "piecewise", "full", "full_decode_only", "full_and_piecewise"]
+StateDtype = Literal["auto", "float32", "float16", "bfloat16"]
+Modality = Literal["image", "video", "audio"]
 
 
 @spec
@@ -24,6 +27,10 @@ class EngineArgs:
 
     `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
+    `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
+    `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
+    recurrent state for every block ("all") or of the last ones ("align"). `memory_used_gib` is none of the engine's: GiB of
+    each GPU that a display, another process or the system holds when it starts.
     """
 
     tensor_parallel_size: Count = 1
@@ -47,6 +54,28 @@ class EngineArgs:
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None
+    cudagraph_mode: CudaGraphMode | None = None
+    cudagraph_capture_sizes: tuple[Count, ...] | None = None
+    max_cudagraph_capture_size: Natural | None = None
+    language_model_only: bool = False
+    limit_mm_per_prompt: dict[Modality, Natural] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+    skip_mm_profiling: bool = False
+    mamba_cache_dtype: StateDtype = "auto"
+    mamba_ssm_cache_dtype: StateDtype = "auto"
+    mamba_cache_mode: Literal["none", "all", "align"] | None = None
+    memory_used_gib: NonNegative = 0.0
+
+    @property
+    def captures_graphs(self) -> bool:
+        """Whether any CUDA graph is captured."""
+        sizes = self.max_cudagraph_capture_size != 0 and self.cudagraph_capture_sizes != ()
+        return not self.enforce_eager and self.cudagraph_mode != "none" and sizes
+
+    @property
+    def full_graphs(self) -> bool:
+        """Whether whole decode steps are captured, and not only the pieces between attention layers."""
+        return self.captures_graphs and self.cudagraph_mode != "piecewise"
 
 
 @spec
@@ -136,11 +165,27 @@ class Engine:
         return self.family != "vllm" or _release(self.version) >= _release(version)
 
     def largest_cudagraph(self, args: EngineArgs) -> int:
-        """The largest batch for which the engine captures a CUDA graph, from resolved arguments; 0 with enforce_eager."""
-        if args.enforce_eager:
-            return 0
-        largest = self.max_cudagraph_capture_size
-        return min(2 * args.max_num_seqs, largest) if self.cudagraphs_follow_max_num_seqs and args.max_num_seqs else largest
+        """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
+        return max(self.captured_batches(args), default=0)
+
+    def captured_batches(self, args: EngineArgs) -> tuple[int, ...]:
+        """The batches, in tokens, that CUDA graphs are captured for: those asked for, or 1, 2, 4, by 8, and from 256 on by 16.
+
+        Source: _set_cudagraph_sizes in vllm/config/vllm.py (0.27.1, 0.31.0).
+        """
+        if not args.captures_graphs:
+            return ()
+        most = args.max_num_batched_tokens or self.max_cudagraph_capture_size
+        if args.cudagraph_capture_sizes is not None:
+            return tuple(sorted({size for size in args.cudagraph_capture_sizes if size <= most}))
+        largest = args.max_cudagraph_capture_size or self._usual_largest(args)
+        sizes = {1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)}
+        return tuple(sorted(size for size in sizes if size <= min(largest, most)))
+
+    def _usual_largest(self, args: EngineArgs) -> int:
+        follows = self.cudagraphs_follow_max_num_seqs and args.max_num_seqs
+        most = self.max_cudagraph_capture_size
+        return min(2 * args.max_num_seqs, most) if follows and args.max_num_seqs else most
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))

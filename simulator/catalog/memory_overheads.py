@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from simulator.catalog import stanzas
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, gpu
+from simulator.catalog.models import Model
 from simulator.errors import SimulatorError
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 
@@ -22,15 +23,22 @@ Mxfp4Kernel = Literal["marlin", "triton", "trtllm"]
 class GpuArchitecture:
     """What engines do and reserve on GPUs of one architecture. GiB of one GPU.
 
-    `outside_torch_gib`: kernels and cuBLAS on one GPU alone; None takes the release's. `graph_residue_gib`: left behind by
-    profiling the CUDA graphs. `fused_all_reduce`: ranks on NVLink keep its workspace. `latent_block`: tokens in a block of
+    `context_gib`: the context of the driver. `outside_torch_gib`: kernels and cuBLAS on one GPU alone; None takes the release's.
+    `graph_residue_gib`: left behind by profiling the CUDA graphs. `first_graph_gib`, `graph_layer_mib`: of their estimate, where
+    it differs from the release's; `sparse_graphs_gib`: the estimate with sparse latent attention. `sorts_logits`: its sampler
+    sorts, whatever the release. `fused_all_reduce`: ranks on NVLink keep its workspace. `latent_block`: tokens in a block of
     latent attention, until the release `latent_block_until`. `mxfp4`: what runs experts in MXFP4 from `mxfp4_since` on.
     `rented`: its cards that are commonly rented.
     """
 
     name: str
+    context_gib: NonNegative = 0.5
     outside_torch_gib: NonNegative | None = None
     graph_residue_gib: NonNegative = 0.0
+    sparse_graphs_gib: NonNegative = 0.0
+    first_graph_gib: NonNegative | None = None
+    graph_layer_mib: NonNegative | None = None
+    sorts_logits: bool = False
     fused_all_reduce: bool = False
     latent_block: Count = 16
     latent_block_until: str | None = None
@@ -45,15 +53,22 @@ class GpuArchitecture:
 class MemoryOverheads:
     """What one release of an engine uses beside weights and KV cache. GiB of one GPU; copies are of the float32 logits.
 
-    `hidden_copies`: hidden states of the batch alive at the peak of a layer. `sorted_copies`: of the logits, while the sampler
-    sorts them for top-k and top-p; `filtered_copies`: where a kernel filters instead, with `kernel_rows` rows of its own;
-    `counted_copies`: on model runner V2, which does neither. `gathered_copies`: more where ranks gather the logits and sort.
-    `unified_gib`: what the system takes meanwhile of memory that it shares; `unified_pair_gib`: with two such machines.
-    `fused_peers_gib`: ranks with fused all-reduce. `runner_v2_for`: which models, beside those named, model runner V2 runs.
+    `hidden_copies`, `width_copies`: hidden states of the batch alive at the peak of a layer, and rows as wide as its
+    feed-forward block; `compiled_width_copies` where it is compiled. `sorted_copies`: of the logits, while the sampler sorts them
+    for top-k and top-p; `filtered_copies`: where a kernel filters instead, with `kernel_rows` rows of its own; `counted_copies`:
+    on model runner V2, which does neither. `gathered_copies`: more where ranks gather the logits and sort.
+    `profiles_encoder`: whether the largest images are encoded once, which takes `vision_gib` more of Qwen's VL models.
+    `allocator_gib`: what the allocator holds unused, where that counts. `unified_gib`: what the system takes meanwhile of memory
+    that it shares; `unified_pair_gib`: with two such machines. `fused_peers_gib`: ranks with fused all-reduce.
+    `first_graph_gib`, and of every further CUDA graph `graph_layer_mib` an attention layer and `graph_state_layer_mib` a
+    recurrent one: the engine's estimate; `v2_graph_gib`: of a graph on runner V2. `runner_v2_for`: which models, beside those
+    named, model runner V2 runs.
     """
 
     name: str
     hidden_copies: Positive
+    width_copies: Positive = 3.0
+    compiled_width_copies: Positive = 3.0
     sorted_copies: Positive
     filtered_copies: Positive | None = None
     counted_copies: Positive | None = None
@@ -64,8 +79,15 @@ class MemoryOverheads:
     unified_pair_gib: NonNegative = 0.0
     peers_gib: dict[Literal["nvlink", "pcie", "infinity-fabric"], NonNegative]
     fused_peers_gib: NonNegative = 0.0
+    first_graph_gib: NonNegative = 0.0
+    graph_layer_mib: NonNegative = 0.0
+    graph_state_layer_mib: NonNegative = 0.0
+    v2_graph_gib: NonNegative = 0.0
     expert_buffers_kept: bool = False
     graphs_leave_residue: bool = False
+    profiles_encoder: bool = False
+    vision_gib: NonNegative = 0.0
+    allocator_gib: NonNegative = 0.0
     runner_v2_architectures: tuple[str, ...] = ()
     runner_v2_for: Literal["named", "dense", "all"] = "named"
     source: str
@@ -85,6 +107,15 @@ def memory_overheads(engine: Engine) -> MemoryOverheads:
 def architecture(card: Gpu) -> GpuArchitecture:
     """The architecture of a GPU. Raises UnknownName with the nearest names."""
     return _architecture(stanzas.find("architectures", card.architecture, "GPU architecture"))
+
+
+def runs_v2(model: Model, engine: Engine) -> bool:
+    """Whether the release runs this model on model runner V2: some architectures first, then dense models, then all."""
+    release = memory_overheads(engine)
+    recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
+    dense = not model.is_moe and not recurrent
+    named = model.architecture in release.runner_v2_architectures
+    return named or release.runner_v2_for == "all" or (dense and release.runner_v2_for == "dense")
 
 
 def mxfp4_kernel(engine: Engine, card: Gpu) -> Mxfp4Kernel:

@@ -19,6 +19,7 @@ from simulator.units import GIB
 
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)
 _BAR = 52
+_STARTS = {"starts": "yes", "may_not_start": "may not"}
 _PARTS = (
     ("weights", "weights", "#4c78a8"),
     ("activation", "activation peak", "#f58518"),
@@ -136,7 +137,7 @@ def _table(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int]) -> 
     rows += [(f"sequences of {context:,}", [_sequences(plan, context) for plan in plans]) for context in every]
     if any(plan.gpu_count > 1 for plan in plans):
         rows += [("whole deployment", [_deployment(plan) for plan in plans])]
-    rows += [("starts", ["yes" if p.outcome == "starts" else "no" for p in plans])]
+    rows += [("starts", [_STARTS.get(p.outcome, "no") for p in plans])]
     for name, cells in rows:
         table.add_row(name, *cells)
     return table
@@ -192,13 +193,15 @@ def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
 
 def _words(plan: MemoryPlan) -> list[Text]:
     lines = []
-    if plan.outcome != "starts":
+    if plan.outcome == "may_not_start":
+        lines.append(Text(f"{plan.reason[:1].upper()}{plan.reason[1:]}", style="yellow"))
+    elif not plan.starts:
         lines.append(Text(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
     if plan.remedies:
         lines.append(Text("What would help:"))
         width = max(len(remedy.change) for remedy in plan.remedies)
         lines += [Text(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
-    return lines + [Text(f"Note: {note}") for note in plan.notes]
+    return lines + [Text(f"Note: {note}") for note in plan.notes if note != plan.reason]
 
 
 def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:

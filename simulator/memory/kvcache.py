@@ -12,7 +12,7 @@ from typing import Literal
 
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
-from simulator.catalog.memory_overheads import architecture
+from simulator.catalog.memory_overheads import architecture, runs_v2
 from simulator.catalog.models import (
     CompressedAttention,
     GatedDeltaNet,
@@ -49,14 +49,14 @@ def kv_layout(
     if compressed := [mixer for mixer in mixers if isinstance(mixer, CompressedAttention)]:
         eight_bit = args.kv_cache_dtype not in ("bf16", "fp16")
         packed = engine.at_least("0.27")
-        return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(args, engine), packed=packed)
+        return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(model, args, engine), packed=packed)
     caches = [c for mixer in mixers for c in layer_caches(mixer, model, stored, args, block_size)]
     caches = _with_matching_states(caches, model, args, engine)
     if not caches:
         raise NotModelled(f"{model.name} has no attention or state layer: nothing to cache is not modelled")
     if not _keeps_windows(caches, engine):
         caches = [replace(c, kind="full", reach=0) if c.kind in ("sliding", "chunked") else c for c in caches]
-    return _grouped(caches, _in_flight(args, engine))
+    return _grouped(caches, _in_flight(model, args, engine))
 
 
 def stored_as(model: Model, quantization: Quantization | None, args: EngineArgs) -> StoredAs:
@@ -189,10 +189,17 @@ def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
     return engine.at_least("0.9.2") and not ("chunked" in kinds and engine.at_least("0.10"))
 
 
-def _in_flight(args: EngineArgs, engine: Engine) -> int:
-    """Tokens scheduled before a window's old blocks are freed: a batch, or one per concurrent batch from 0.24 on."""
-    batches = max(args.pipeline_parallel_size, 2 if args.async_scheduling else 1) if engine.at_least("0.24") else 1
-    return (args.max_num_batched_tokens or 0) * batches
+def _in_flight(model: Model, args: EngineArgs, engine: Engine) -> int:
+    """Tokens scheduled before a window's old blocks are freed: a batch, or from 0.26 on one for each concurrent batch.
+
+    Source: max_in_flight_tokens and max_concurrent_batches in vllm/config/vllm.py (0.26.0; absent in 0.25.0).
+    """
+    tokens, stages = args.max_num_batched_tokens or 0, args.pipeline_parallel_size
+    if not engine.at_least("0.26"):
+        return tokens
+    if args.async_scheduling and runs_v2(model, engine):
+        return tokens * (stages + 1)
+    return tokens * (2 if args.async_scheduling and stages == 1 else stages)
 
 
 def _grouped(caches: Sequence[LayerCache], in_flight: int) -> KvLayout:

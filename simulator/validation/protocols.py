@@ -78,7 +78,7 @@ def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
     plan = plan_without_remedies(server.model, server.quantization, server.gpu, server.args, server.engine)
     block = plan.args.block_size or 16
     blocks = server.kv_tokens // block if server.kv_tokens else plan.num_gpu_blocks
-    if plan.outcome != "starts" and not server.kv_tokens:
+    if not plan.starts and not server.kv_tokens:
         raise MeasurementError(f"by our memory plan it does not start: {plan.reason}")
     step_time = latency.bind(
         Target(server.model, server.quantization, server.gpu, plan.args, server.engine, server.link_bytes_per_s)

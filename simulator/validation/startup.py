@@ -39,6 +39,9 @@ ASSUMED_VERSION, ASSUMED_V0 = "0.11.0", "0.6.4"
 _DTYPES: dict[str, Literal["bf16", "fp16", "fp32"]] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 OUTCOMES: dict[Outcome, str] = {
     "starts": "ok",
+    "may_not_start": "ok",
+    "too_little_free_memory": "free-memory-error",
+    "max_num_seqs_exceeds_state_blocks": "mamba-blocks-error",
     "weights_do_not_fit": "oom",
     "no_kv_blocks": "oom",
     "max_model_len_exceeds_kv": "too-long-error",

@@ -7,15 +7,15 @@ from memory_fixtures import gqa, model_of, resolved
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
+from simulator.catalog.memory_overheads import runs_v2
 from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp
+from simulator.memory.cuda_graphs import graph_bytes
 from simulator.memory.overhead import (
     Overhead,
     expert_buffers,
     forward_peak,
-    graph_bytes,
     non_torch,
     overhead,
-    runs_v2,
     sampler_peak,
 )
 from simulator.units import GIB
@@ -57,14 +57,14 @@ def test_sorting_the_logits_takes_more_than_filtering_them() -> None:
     args = resolved(max_num_seqs=1024, max_num_batched_tokens=8192)
     one_copy = 1024 * 128256 * 4
     hidden = 8192 * 4096 * 2
-    assert sampler_peak(LLAMA, args, engine("0.11.0")) == 9.5 * one_copy + hidden
-    assert sampler_peak(LLAMA, args, engine("0.19.0")) == 3.5 * one_copy + 128 * 128256 * 4 + hidden
-    assert sampler_peak(LLAMA, args, engine("0.30.0")) == 2.5 * one_copy + hidden
+    assert sampler_peak(LLAMA, args, engine("0.11.0"), H100) == 9.5 * one_copy + hidden
+    assert sampler_peak(LLAMA, args, engine("0.19.0"), H100) == 3.5 * one_copy + 128 * 128256 * 4 + hidden
+    assert sampler_peak(LLAMA, args, engine("0.30.0"), H100) == 2.5 * one_copy + hidden
 
 
 def test_a_handful_of_sequences_is_sorted_even_by_newer_releases() -> None:
     args = resolved(max_num_seqs=4)
-    assert sampler_peak(LLAMA, args, engine("0.19.0")) == sampler_peak(LLAMA, args, engine("0.11.0"))
+    assert sampler_peak(LLAMA, args, engine("0.19.0"), H100) == sampler_peak(LLAMA, args, engine("0.11.0"), H100)
 
 
 def test_the_sampler_runs_on_the_last_stage_only() -> None:
@@ -107,13 +107,13 @@ def test_ranks_cost_more_with_fused_all_reduce() -> None:
 
 def test_eager_execution_has_no_graphs_and_leaves_nothing_of_them() -> None:
     eager, graphs = resolved(enforce_eager=True), resolved()
-    assert graph_bytes(LLAMA, LLAMA.layers, eager, engine("0.19.0")) == 0
-    assert graph_bytes(LLAMA, LLAMA.layers, graphs, engine("0.19.0")) > 0
+    assert graph_bytes(LLAMA, LLAMA.layers, eager, engine("0.19.0"), H100) == 0
+    assert graph_bytes(LLAMA, LLAMA.layers, graphs, engine("0.19.0"), H100) > 0
     assert non_torch(LLAMA, eager, engine("0.19.0"), RTX4090) < non_torch(LLAMA, graphs, engine("0.19.0"), RTX4090)
 
 
 def test_fewer_sequences_capture_fewer_graphs() -> None:
-    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(max_num_seqs=n), engine("0.19.0")) for n in (1, 64, 1024)]
+    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(max_num_seqs=n), engine("0.19.0"), H100) for n in (1, 64, 1024)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] / 5
 
@@ -130,7 +130,7 @@ def test_model_runner_v2_takes_dense_models_first() -> None:
 
 
 def test_runner_v2_deducts_nothing_for_graphs_until_it_estimates_them() -> None:
-    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(), engine(v)) for v in ("0.22.1", "0.27.1", "0.30.0")]
+    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(), engine(v), H100) for v in ("0.22.1", "0.27.1", "0.30.0")]
     assert sizes[1] == 0 < sizes[0] < sizes[2]
 
 
@@ -141,3 +141,16 @@ def test_attention_alone_has_no_width() -> None:
     assert forward_peak(bare, bare.layers, None, args, engine("0.19.0")) < forward_peak(
         wide, wide.layers, None, args, engine("0.19.0")
     )
+
+
+def test_cards_before_ampere_sort_the_logits_whatever_the_release() -> None:
+    """Qwen3-8B on two T4, vLLM 0.22: 256 sequences take ten copies of the logits."""
+    args = resolved(max_num_seqs=256)
+    assert sampler_peak(LLAMA, args, engine("0.27.1"), gpu("t4")) == sampler_peak(LLAMA, args, engine("0.11.0"), H100)
+
+
+def test_compiled_layers_of_16_bits_hold_more_from_0_27_on() -> None:
+    args, eager = resolved(), resolved(enforce_eager=True)
+    old, new = (forward_peak(LLAMA, LLAMA.layers, None, args, engine(v)) for v in ("0.26.0", "0.27.1"))
+    assert new - old == 2048 * 2 * 14336 * 2
+    assert forward_peak(LLAMA, LLAMA.layers, None, eager, engine("0.27.1")) == old
