@@ -146,7 +146,7 @@ class Engine:
         chunked = self._chunks(args, length)
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
-        caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not _is_hybrid(model))
+        caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not model.is_hybrid)
         return dataclasses.replace(
             args,
             gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
@@ -229,16 +229,12 @@ def _given(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
 
-def _is_hybrid(model: Model) -> bool:
-    """Whether any layer keeps a recurrent state instead of keys and values."""
-    return any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
-
-
 def engine(name: str | Engine = "vllm") -> Engine:
     """An engine by name and version (`vllm-0.19.0`, `vllm 0.19`, `0.19.0`); a family alone is its newest release we know.
 
     A release we do not know takes the defaults of the nearest one, and its note says so. A build of the main branch
-    (`0.20.2rc1.dev249`) is taken for the release that followed it. ` V0` or ` V1` behind the version picks the other generation.
+    is taken for the release that followed it (`0.23.1rc1.dev550` for 0.24), or in the first half of the way for the one before.
+    ` V0` or ` V1` behind the version picks the other generation.
     Raises UnknownName for another family, or a version far from all we know.
 
     >>> engine("0.6.3.post1").generation, engine("vllm").version, engine("vllm 0.19").gpu_memory_utilization
@@ -259,6 +255,8 @@ _WRITTEN = re.compile(
     r"(?P<suffix>(?:\.?(?:post|rc|dev|a|b)\d*)*)(?:\+[^()]*?)?(?:\s*\(.*\))?(?:\s+(?P<generation>v[01]))?$"
 )
 _FUTURE_MINORS = 20
+# Commits of the main branch after a release of vLLM from which a build is nearer to the next one; builds up to 608 are seen.
+_HALF_A_CYCLE = 350
 
 
 @cache
@@ -270,7 +268,8 @@ def _resolve(name: str) -> Engine:
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
     newest = _merged(known[-1])["last"]
     asked = _release(written["release"] or newest)
-    if re.search(r"rc\d*\.dev", written["suffix"]):
+    build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
+    if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
     note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
     reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]

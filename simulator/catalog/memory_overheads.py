@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import field
 from functools import cache
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from simulator.catalog.models import Model
 from simulator.errors import SimulatorError
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 
-Mxfp4Kernel = Literal["marlin", "triton", "trtllm"]
+Mxfp4Kernel = Literal["marlin", "triton", "triton-unpadded", "trtllm", "aiter"]
 
 
 @spec
@@ -27,7 +28,8 @@ class GpuArchitecture:
     `graph_residue_gib`: left behind by profiling the CUDA graphs. `first_graph_gib`, `graph_layer_mib`: of their estimate, where
     it differs from the release's; `sparse_graphs_gib`: the estimate with sparse latent attention. `sorts_logits`: its sampler
     sorts, whatever the release. `fused_all_reduce`: ranks on NVLink keep its workspace. `latent_block`: tokens in a block of
-    latent attention, until the release `latent_block_until`. `mxfp4`: what runs experts in MXFP4 from `mxfp4_since` on.
+    latent attention, until the release `latent_block_until`. `mxfp4`: what runs experts in MXFP4, by the release it
+    does from; Marlin before.
     `rented`: its cards that are commonly rented.
     """
 
@@ -42,8 +44,7 @@ class GpuArchitecture:
     fused_all_reduce: bool = False
     latent_block: Count = 16
     latent_block_until: str | None = None
-    mxfp4: Mxfp4Kernel = "marlin"
-    mxfp4_since: str = "0"
+    mxfp4: dict[str, Mxfp4Kernel] = field(default_factory=dict)
     rented: tuple[str, ...] = ()
     source: str
     checked: str
@@ -112,16 +113,15 @@ def architecture(card: Gpu) -> GpuArchitecture:
 def runs_v2(model: Model, engine: Engine) -> bool:
     """Whether the release runs this model on model runner V2: some architectures first, then dense models, then all."""
     release = memory_overheads(engine)
-    recurrent = any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
-    dense = not model.is_moe and not recurrent
+    dense = not model.is_moe and not model.is_hybrid
     named = model.architecture in release.runner_v2_architectures
     return named or release.runner_v2_for == "all" or (dense and release.runner_v2_for == "dense")
 
 
 def mxfp4_kernel(engine: Engine, card: Gpu) -> Mxfp4Kernel:
     """What runs experts in MXFP4, and so how they are padded."""
-    found = architecture(card)
-    return found.mxfp4 if engine.family == "vllm" and engine.at_least(found.mxfp4_since) else "marlin"
+    kernels = architecture(card).mxfp4 if engine.family == "vllm" else {}
+    return next((kernel for release, kernel in reversed(kernels.items()) if engine.at_least(release)), "marlin")
 
 
 @cache

@@ -244,6 +244,11 @@ class Model:
         """Whether any layer routes tokens to experts."""
         return any(isinstance(layer.mlp, MoeMlp) for layer in self.layers)
 
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether any layer keeps a recurrent state instead of keys and values."""
+        return any(isinstance(layer.mixer, Mamba1 | Mamba2 | GatedDeltaNet) for layer in self.layers)
+
 
 def model(name: str | Path | Model) -> Model:
     """A model by any of its names, or read from a config.json (the file, or the folder that holds it).

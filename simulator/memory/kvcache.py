@@ -104,7 +104,7 @@ def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs,
             rows.append(mixer.index_dim + 4 * ceil(mixer.index_dim / 128))
         return [LayerCache("full", block_size * row, block_size, shards=shards) for row in rows]
     if isinstance(mixer, Mamba1 | Mamba2 | GatedDeltaNet):
-        return [LayerCache("state", state_bytes(mixer, model, args.tensor_parallel_size), block_size, states=1)]
+        return [LayerCache("state", state_bytes(mixer, model, args), block_size, states=1)]
     raise NotModelled(f"{model.name}: the KV cache of '{mixer.kind}' attention is not modelled")
 
 
@@ -134,13 +134,19 @@ def _latent_row_bytes(mixer: LatentAttention, stored: StoredAs) -> int:
     return (mixer.kv_lora_rank + mixer.rope_dim) * _BYTES[stored]
 
 
-def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_parallel: int = 1) -> int:
+_AS_STORED: dict[str, StoredAs] = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, args: EngineArgs) -> int:
     """Bytes of the fixed state of one sequence in one layer on one GPU: recurrent state and convolution state.
 
-    Source: MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
+    mamba_cache_dtype sets the type of both, mamba_ssm_cache_dtype that of the first; the checkpoint's own else.
+    Source: MambaStateShapeCalculator and MambaStateDtypeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
     """
-    wide = _BYTES[mixer.state_dtype]
-    narrow = _BYTES[model.dtype]
+    tensor_parallel = args.tensor_parallel_size
+    narrow = _BYTES[_AS_STORED.get(args.mamba_cache_dtype, model.dtype)]
+    own = _AS_STORED.get(args.mamba_cache_dtype, mixer.state_dtype)
+    wide = _BYTES[_AS_STORED.get(args.mamba_ssm_cache_dtype, own)]
     kept = mixer.conv_kernel - 1
     if isinstance(mixer, Mamba1):
         return mixer.inner // tensor_parallel * (mixer.state_size * wide + kept * narrow)
@@ -165,11 +171,10 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineAr
     if not states or not attention:
         return caches
     token_bytes = max(c.page_bytes // c.block_size for c in attention)
-    cached = bool(args.enable_prefix_caching) and engine.at_least("0.12")
-    per_block = cached and any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers)
-    unit = lcm(256, 16) if per_block else 16
+    mode = _state_caching(model, args, engine)
+    unit = lcm(256, 16) if mode == "all" else 16
     block = max(attention[0].block_size, unit * ceil(max(states) / (unit * token_bytes)))
-    kept = 0 if per_block else 2 if cached else 1
+    kept = {"all": 0, "align": 2, "none": 1}[mode]
     page = block * token_bytes
     return [
         replace(c, page_bytes=page, block_size=block, states=kept)
@@ -177,6 +182,15 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineAr
         else replace(c, page_bytes=c.page_bytes // c.block_size * block, block_size=block)
         for c in caches
     ]
+
+
+def _state_caching(model: Model, args: EngineArgs, engine: Engine) -> Literal["none", "all", "align"]:
+    """What prefix caching keeps of recurrent states: nothing, one a block where the kernels support it, or the last two."""
+    if not (args.enable_prefix_caching and engine.at_least("0.12")):
+        return "none"
+    if args.mamba_cache_mode in ("all", "align"):
+        return args.mamba_cache_mode
+    return "all" if any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers) else "align"
 
 
 def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from simulator.catalog.checkpoints import suited
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
@@ -149,13 +150,15 @@ def plan_without_remedies(
 ) -> MemoryPlan:
     """The same plan without what would help; `weigh` counts the weights."""
     model = without_encoder(model, args)
+    asked = quantization or model.quantization
+    quantization = None if asked is None else suited(asked, model)
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None:
         resolved = replace(resolved, block_size=None)
-    weights = weigh(model, quantization or model.quantization, resolved, mxfp4_kernel(engine, gpu))
-    stages = _stages(weights, model, quantization or model.quantization, gpu, resolved, engine)
+    weights = weigh(model, quantization, resolved, mxfp4_kernel(engine, gpu))
+    stages = _stages(weights, model, quantization, gpu, resolved, engine)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
-    return _account(tightest, model, quantization or model.quantization, gpu, resolved, engine)
+    return _account(tightest, model, quantization, gpu, resolved, engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +359,8 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
     """
     formats = {form.name: form for form in quantization.formats.values()} if quantization else {}
     runs = [runs_as(form, gpu).note for form in (formats.values() or [None])]
-    notes = [*model.approximations, *filter(None, runs)]
+    doubt = [quantization.note] if quantization and "is read as" in quantization.note else []
+    notes = [*model.approximations, *filter(None, runs), *doubt]
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
     if engine.extrapolated:

@@ -184,14 +184,16 @@ def allocated(amount: float) -> float:
 
 
 def _padding(model: Model, tensor: Tensor, name: str, args: EngineArgs, mxfp4: Mxfp4Kernel) -> float:
-    """How much larger vLLM stores MXFP4 experts: Marlin wants hidden in 256s and the expert's width in 128s, TensorRT-LLM both in
-    256s; Triton's layout for Hopper has the values, not the scales, in 256s along the depth of each matmul (64.4 GiB for
-    gpt-oss-120b, vllm#33155).
+    """How much larger vLLM stores MXFP4 experts: Marlin wants hidden in 256s and the expert's width in 128s, TensorRT-LLM and
+    AITER both in 256s; the older of Triton's layouts for Hopper has the values, not the scales, in 256s along the depth of each
+    matmul (64.4 GiB for gpt-oss-120b, vllm#33155).
     """
     mlp = model.layers[tensor.layer].mlp if tensor.layer is not None and tensor.group == "experts" else None
     if name != "mxfp4" or not isinstance(mlp, MoeMlp):
         return 1.0
     width = mlp.width / (1 if args.enable_expert_parallel else args.tensor_parallel_size * args.data_parallel_size)
+    if mxfp4 == "triton-unpadded":
+        return _up(width, 64) / width
     hidden = _up(model.hidden, 256) / model.hidden
     if mxfp4 == "triton":
         up, down = hidden * _up(width, 64) / width, _up(width, 256) / width

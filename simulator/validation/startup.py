@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from simulator.catalog.checkpoints import as_published
 from simulator.catalog.engines import Engine, EngineArgs, engine
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
@@ -156,7 +157,15 @@ def _args(row: Row, notes: str) -> EngineArgs:
         kv_cache_dtype=text(row, "kv_cache_dtype") or "auto",  # type: ignore[arg-type]
         enforce_eager=text(row, "enforce_eager").lower() == "true",
         enable_prefix_caching=caching == "true" if caching else None,
+        language_model_only=bool(re.search(r"limit_mm_per_prompt image 0|language_model_only|text only", notes)),
+        mamba_ssm_cache_dtype=_noted(notes, r"mamba_ssm_cache_dtype (\w+)") or "auto",  # type: ignore[arg-type]
+        mamba_cache_mode=_noted(notes, r"mamba_cache_mode (\w+)") or None,  # type: ignore[arg-type]
     )
+
+
+def _noted(notes: str, pattern: str) -> str:
+    found = re.search(pattern, notes)
+    return found[1] if found else ""
 
 
 def _static_fraction(notes: str) -> float | None:
@@ -242,6 +251,7 @@ _QUANTIZATIONS = (
     (r"w8a8|int8", "int8-w8a8"),
     (r"nvfp4", "nvfp4"),
     (r"mxfp4", "mxfp4"),
+    (r"w4a16|compressed-tensors int4", "w4a16"),
     (r"awq", "awq-int4"),
     (r"gptq|autoround|int4", "gptq-int4"),
     (r"bitsandbytes|bnb", "bnb-nf4"),
@@ -261,5 +271,5 @@ def _quantization(written: str, name: str, base: Model) -> Quantization | None:
         raise MeasurementError(f"quantization {written!r} is not modelled")
     if known == "fp8" and name.startswith("Qwen/"):
         known = "fp8-block"
-    own = base.quantization
-    return None if own is not None and own.name.split("-")[0] == known.split("-")[0] else quantization(known)
+    published, own = as_published(known, name, base), base.quantization
+    return None if own is not None and own.name.split("-")[0] == published.name.split("-")[0] else published

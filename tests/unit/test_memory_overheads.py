@@ -2,9 +2,11 @@
 
 import pytest
 
-from simulator.catalog.engines import engine
+from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpus
 from simulator.catalog.memory_overheads import architecture, memory_overheads, mxfp4_kernel, rented_cards
+from simulator.catalog.models import model
+from simulator.memory.weights import weight_bytes
 
 
 def test_a_release_takes_the_stanzas_up_to_it_of_its_own_generation() -> None:
@@ -32,6 +34,12 @@ def test_rented_cards_grow_and_are_of_one_vendor() -> None:
         assert sizes == sorted(sizes)
 
 
-def test_experts_in_mxfp4_run_on_triton_from_0_12_on_hopper() -> None:
-    hopper = next(card for card in gpus() if card.name == "h100-sxm")
-    assert [mxfp4_kernel(engine(v), hopper) for v in ("0.11.0", "0.12.0")] == ["marlin", "triton"]
+def test_experts_in_mxfp4_are_padded_by_release_and_card() -> None:
+    """gpt-oss-120b on H100 with 0.25.1 loads 61.29 GiB (public log); 64.4 with 0.14 (vllm#33155)."""
+    cards = {card.name: card for card in gpus()}
+    of_hopper = [mxfp4_kernel(engine(v), cards["h100-sxm"]) for v in ("0.11.0", "0.12.0", "0.20.2", "0.25.1")]
+    assert of_hopper == ["marlin", "triton", "triton", "triton-unpadded"]
+    assert mxfp4_kernel(engine("0.25.1"), cards["mi300x"]) == "aiter"
+    oss = model("gpt-oss-120b")
+    loaded = weight_bytes(oss, oss.quantization, EngineArgs(), "triton-unpadded").bytes / 2**30
+    assert loaded == pytest.approx(61.29, rel=0.01)
