@@ -64,6 +64,7 @@ class EngineArgs:
     mamba_cache_dtype: StateDtype = "auto"
     mamba_ssm_cache_dtype: StateDtype = "auto"
     mamba_cache_mode: Literal["none", "all", "align"] | None = None
+    enable_sleep_mode: bool = False
     memory_used_gib: NonNegative = 0.0
 
     @property

@@ -59,7 +59,8 @@ class MemoryOverheads:
     for top-k and top-p; `filtered_copies`: where a kernel filters instead, with `kernel_rows` rows of its own; `counted_copies`:
     on model runner V2, which does neither. `gathered_copies`: more where ranks gather the logits and sort.
     `profiles_encoder`: whether the largest images are encoded once, which takes `vision_gib` more of Qwen's VL models.
-    `allocator_gib`: what the allocator holds unused, where that counts. `unified_gib`: what the system takes meanwhile of memory
+    `allocator_gib`: what the allocator holds unused, where that counts. `sleep_mode_gib`: what the release overlooks where sleep
+    mode brings an allocator of its own. `unified_gib`: what the system takes meanwhile of memory
     that it shares; `unified_pair_gib`: with two such machines. `fused_peers_gib`: ranks with fused all-reduce.
     `first_graph_gib`, and of every further CUDA graph `graph_layer_mib` an attention layer and `graph_state_layer_mib` a
     recurrent one: the engine's estimate; `v2_graph_gib`: of a graph on runner V2. `runner_v2_for`: which models, beside those
@@ -89,6 +90,7 @@ class MemoryOverheads:
     profiles_encoder: bool = False
     vision_gib: NonNegative = 0.0
     allocator_gib: NonNegative = 0.0
+    sleep_mode_gib: NonNegative = 0.0
     runner_v2_architectures: tuple[str, ...] = ()
     runner_v2_for: Literal["named", "dense", "all"] = "named"
     source: str

@@ -55,6 +55,7 @@ def overhead(
     sampling = sampler_peak(model, args, engine, gpu) if last_stage and _samples(model) else 0.0
     buffers = expert_buffers(model, layers, args)
     kept = buffers if release.expert_buffers_kept else 0.0
+    kept += indexer_logits(layers, args, engine, gpu)
     encode, encoded = encoding(model, args) if release.profiles_encoder and first_stage else (0.0, 0.0)
     activation = max(encode, encoded + max(passing + (buffers - kept), sampling) + kept)
     if encoded and "VL" in model.architecture:
@@ -134,6 +135,27 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> f
     return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
 
 
+def indexer_logits(layers: Iterable[Layer], args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+    """What a sparse indexer reserves on AMD GPUs from 0.24 on: a float32 for each batched token and cached entry of the longest
+    sequence, of which compressed attention has one every `ratio` tokens.
+
+    Source: rocm_aiter_sparse_attn_indexer in vllm/v1/attention/ops/rocm_aiter_mla_sparse.py (0.24.0, 0.28.0; absent in 0.22.1).
+    """
+    if gpu.vendor != "amd" or not engine.at_least("0.24"):
+        return 0.0
+    assert args.max_num_batched_tokens is not None and args.max_model_len is not None
+    ratios = [_entry_every(layer) for layer in layers]
+    entries = max((args.max_model_len // ratio for ratio in ratios if ratio), default=0)
+    return args.max_num_batched_tokens * entries * 4.0
+
+
+def _entry_every(layer: Layer) -> int:
+    """Tokens for one entry that the layer's indexer looks through; 0 without an indexer."""
+    if isinstance(layer.mixer, CompressedAttention):
+        return layer.mixer.ratio if layer.mixer.index_heads else 0
+    return 1 if isinstance(layer.mixer, LatentAttention) and layer.mixer.index_heads else 0
+
+
 def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
@@ -163,7 +185,7 @@ def _logit_copies(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> t
 def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
     release, kind = memory_overheads(engine), architecture(gpu)
-    gib = _alone(engine, gpu) + release.allocator_gib
+    gib = _alone(engine, gpu) + release.allocator_gib - (release.sleep_mode_gib if args.enable_sleep_mode else 0.0)
     leaves_residue = release.graphs_leave_residue and args.captures_graphs
     if leaves_residue:
         gib += kind.graph_residue_gib

@@ -8,16 +8,18 @@ from memory_fixtures import gqa, model_of, resolved
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.memory_overheads import runs_v2
-from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp
+from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp, catalog_model
 from simulator.memory.cuda_graphs import graph_bytes
 from simulator.memory.overhead import (
     Overhead,
     expert_buffers,
     forward_peak,
+    indexer_logits,
     non_torch,
     overhead,
     sampler_peak,
 )
+from simulator.memory.plan import plan_without_remedies
 from simulator.units import GIB
 
 H100, A100, RTX4090 = gpu("h100-sxm"), gpu("a100-80gb-sxm"), gpu("rtx-4090")
@@ -154,3 +156,30 @@ def test_compiled_layers_of_16_bits_hold_more_from_0_27_on() -> None:
     old, new = (forward_peak(LLAMA, LLAMA.layers, None, args, engine(v)) for v in ("0.26.0", "0.27.1"))
     assert new - old == 2048 * 2 * 14336 * 2
     assert forward_peak(LLAMA, LLAMA.layers, None, eager, engine("0.27.1")) == old
+
+
+def test_a_sparse_indexer_reserves_its_logits_on_amd_gpus() -> None:
+    """vllm#53961: DeepSeek-V4-Pro at 1M does not start on MI300X with 16,384 tokens a batch, and does with 8,192."""
+    flash = catalog_model("deepseek-v4-flash")
+    args = resolved(max_model_len=1048576, max_num_batched_tokens=16384)
+    assert indexer_logits(flash.layers, args, engine("0.28.0"), gpu("mi300x")) == 16384 * 1048576 / 4 * 4
+    assert indexer_logits(flash.layers, args, engine("0.22.1"), gpu("mi300x")) == 0
+    assert indexer_logits(flash.layers, args, engine("0.28.0"), H100) == 0
+    assert indexer_logits(LLAMA.layers, args, engine("0.28.0"), gpu("mi300x")) == 0
+    starts = [
+        plan_without_remedies(
+            catalog_model("deepseek-v4-pro"),
+            None,
+            gpu("mi300x"),
+            EngineArgs(tensor_parallel_size=8, kv_cache_dtype="fp8", max_num_batched_tokens=tokens),
+            engine("0.28.0"),
+        ).starts
+        for tokens in (16384, 8192)
+    ]
+    assert starts == [False, True]
+
+
+def test_sleep_mode_hides_memory_until_0_27() -> None:
+    plain, asleep = resolved(), resolved(enable_sleep_mode=True)
+    assert non_torch(LLAMA, asleep, engine("0.26.0"), H100) < non_torch(LLAMA, plain, engine("0.26.0"), H100)
+    assert non_torch(LLAMA, asleep, engine("0.27.1"), H100) == non_torch(LLAMA, plain, engine("0.27.1"), H100)
