@@ -18,6 +18,10 @@ KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "n
 Family = Literal["vllm", "sglang", "tensorrt-llm"]
 CudaGraphMode = Literal["none", "piecewise", "full", "full_decode_only", "full_and_piecewise"]
 StateDtype = Literal["auto", "float32", "float16", "bfloat16"]
+SpecMethod = Literal[
+    "ngram", "ngram_gpu", "suffix", "mtp", "qwen3_next_mtp", "qwen3_5_mtp", "deepseek_mtp", "glm4_moe_mtp", "ernie_mtp",
+    "nemotron_h_mtp", "mimo_mtp", "eagle", "eagle3", "draft_model", "medusa", "dflash", "dspark",
+]  # fmt: skip
 Modality = Literal["image", "video", "audio"]
 
 
@@ -29,7 +33,9 @@ class EngineArgs:
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
     `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
     `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
-    recurrent state for every block ("all") or of the last ones ("align"). `memory_used_gib` is none of the engine's: GiB of
+    recurrent state for every block ("all") or of the last ones ("align"). `spec_method`, `spec_tokens` and `spec_model` are of
+    the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
+    `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
     each GPU that a display, another process or the system holds when it starts.
     """
 
@@ -64,7 +70,17 @@ class EngineArgs:
     mamba_cache_dtype: StateDtype = "auto"
     mamba_ssm_cache_dtype: StateDtype = "auto"
     mamba_cache_mode: Literal["none", "all", "align"] | None = None
+    mm_encoder_tp_mode: Literal["weights", "data"] = "weights"
+    disable_hybrid_kv_cache_manager: bool = False
     enable_sleep_mode: bool = False
+    spec_method: SpecMethod | None = None
+    spec_tokens: Natural = 0
+    spec_model: str | None = None
+    enable_lora: bool = False
+    max_loras: Count = 1
+    max_lora_rank: Count = 16
+    fully_sharded_loras: bool = False
+    fit_max_model_len: bool = False
     memory_used_gib: NonNegative = 0.0
 
     @property
@@ -72,6 +88,11 @@ class EngineArgs:
         """Whether any CUDA graph is captured."""
         sizes = self.max_cudagraph_capture_size != 0 and self.cudagraph_capture_sizes != ()
         return not self.enforce_eager and self.cudagraph_mode != "none" and sizes
+
+    @property
+    def decode_length(self) -> int:
+        """Tokens of a sequence in a decode step: its last one, and those drafted."""
+        return 1 + (self.spec_tokens if self.spec_method or self.spec_model else 0)
 
     @property
     def full_graphs(self) -> bool:
@@ -186,7 +207,7 @@ class Engine:
     def _usual_largest(self, args: EngineArgs) -> int:
         follows = self.cudagraphs_follow_max_num_seqs and args.max_num_seqs
         most = self.max_cudagraph_capture_size
-        return min(2 * args.max_num_seqs, most) if follows and args.max_num_seqs else most
+        return min(2 * args.max_num_seqs * args.decode_length, most) if follows and args.max_num_seqs else most
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))

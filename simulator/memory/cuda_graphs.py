@@ -43,7 +43,8 @@ def graphs_by_kind(args: EngineArgs, engine: Engine) -> tuple[int, int]:
     """
     sizes = engine.captured_batches(args)
     pieces = 0 if args.cudagraph_mode in ("full", "full_decode_only") else len(sizes)
-    decode = sum(size <= (args.max_num_seqs or 0) for size in sizes) if args.full_graphs else 0
+    longest = (args.max_num_seqs or 0) * args.decode_length
+    decode = sum(args.decode_length <= size <= longest for size in sizes) if args.full_graphs else 0
     return pieces, len(sizes) if args.cudagraph_mode == "full" else decode
 
 

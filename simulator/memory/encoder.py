@@ -39,7 +39,8 @@ def encoding(model: Model, args: EngineArgs) -> tuple[float, float]:
     item = _largest_item(model.vision, args.mm_processor_kwargs or {})
     items = items_profiled(item, args)
     each = ELEMENT_BYTES[model.dtype]
-    width = item.width / args.tensor_parallel_size * (3 if item.gated else 2)
+    ranks = 1 if args.mm_encoder_tp_mode == "data" else args.tensor_parallel_size
+    width = item.width / ranks * (3 if item.gated else 2)
     peak = items * item.patches * (item.patch_values + 2 * item.hidden + max(width, 5 * item.hidden)) * each
     return peak, items * item.tokens * item.outputs * each
 

@@ -35,9 +35,15 @@ _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
 def kv_layout(
-    layers: Sequence[Layer], model: Model, quantization: Quantization | None, args: EngineArgs, engine: Engine, gpu: Gpu
+    layers: Sequence[Layer],
+    model: Model,
+    quantization: Quantization | None,
+    args: EngineArgs,
+    engine: Engine,
+    gpu: Gpu,
+    drafter: tuple[Sequence[Layer], Model] | None = None,
 ) -> KvLayout:
-    """The KV cache of some layers (a pipeline stage) on one GPU. `args` are resolved.
+    """The KV cache of some layers (a pipeline stage) on one GPU, and of those that draft for them. `args` are resolved.
 
     Raises NotModelled for attention we have no layout for.
     """
@@ -46,15 +52,21 @@ def kv_layout(
     if model.architecture.startswith("Mllama"):
         raise NotModelled(f"{model.name}: the cache of cross-attention layers is not modelled, and vLLM has dropped them")
     mixers = [layer.mixer for layer in layers if layer.mixer is not None]
+    if drafter is not None and drafter[1] is model:
+        mixers += [layer.mixer for layer in drafter[0] if layer.mixer is not None]
+        drafter = None
     if compressed := [mixer for mixer in mixers if isinstance(mixer, CompressedAttention)]:
         eight_bit = args.kv_cache_dtype not in ("bf16", "fp16")
         packed = engine.at_least("0.27")
         return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(model, args, engine), packed=packed)
     caches = [c for mixer in mixers for c in layer_caches(mixer, model, stored, args, block_size)]
+    if drafter is not None:
+        drafting = [layer.mixer for layer in drafter[0] if layer.mixer is not None]
+        caches += [c for mixer in drafting for c in layer_caches(mixer, drafter[1], stored, args, block_size)]
     caches = _with_matching_states(caches, model, args, engine)
     if not caches:
         raise NotModelled(f"{model.name} has no attention or state layer: nothing to cache is not modelled")
-    if not _keeps_windows(caches, engine):
+    if args.disable_hybrid_kv_cache_manager or not _keeps_windows(caches, engine):
         caches = [replace(c, kind="full", reach=0) if c.kind in ("sliding", "chunked") else c for c in caches]
     return _grouped(caches, _in_flight(model, args, engine))
 
@@ -163,8 +175,9 @@ def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, args: Engi
 def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineArgs, engine: Engine) -> list[LayerCache]:
     """Attention blocks grown until an attention page holds a state, and states padded to it: all pages of a pool are alike.
 
-    A prefix-cached state is kept per block by Mamba kernels that support it, and twice per sequence otherwise.
-    Source: HybridAttentionMambaModelConfig in vllm/model_executor/models/config.py (0.19.0).
+    A prefix-cached state is kept per block by Mamba kernels that support it, and twice per sequence otherwise; speculative
+    decoding keeps one more for every drafted token. Source: HybridAttentionMambaModelConfig in
+    vllm/model_executor/models/config.py (0.19.0); num_speculative_blocks of MambaSpec in vllm/v1/kv_cache_interface.py (0.27.1).
     """
     states = [c.page_bytes for c in caches if c.kind == "state"]
     attention = [c for c in caches if c.kind != "state"]
@@ -174,7 +187,8 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: EngineAr
     mode = _state_caching(model, args, engine)
     unit = lcm(256, 16) if mode == "all" else 16
     block = max(attention[0].block_size, unit * ceil(max(states) / (unit * token_bytes)))
-    kept = {"all": 0, "align": 2, "none": 1}[mode]
+    drafted = args.decode_length - 1
+    kept = {"all": 0, "align": 2 + drafted, "none": 1 + drafted}[mode]
     page = block * token_bytes
     return [
         replace(c, page_bytes=page, block_size=block, states=kept)

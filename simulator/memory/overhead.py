@@ -20,6 +20,9 @@ from simulator.units import GIB
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
+# Copies more for checking one drafted token of every sequence: rows of 16 bits for it and for the one behind it, and in float32
+# what it is checked against. Source: _dummy_sampler_run in vllm/v1/worker/gpu_model_runner.py (0.27.1).
+_REJECTED = 2.0
 # Residual streams of DeepSeek-V4's hyper-connections: hc_mult of its config.json.
 _HYPER_STREAMS = 4
 
@@ -160,6 +163,8 @@ def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> fl
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
     assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine, gpu)
+    if args.decode_length > 1:
+        copies += _REJECTED
     logits = model.vocabulary * 4
     hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden

@@ -19,6 +19,7 @@ from simulator.memory.kvlayout import KvLayout
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
+from simulator.memory.speculative import Drafter, drafter_bytes, drafter_of
 from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
@@ -133,11 +134,12 @@ Weigh = Callable[[Model, Quantization | None, EngineArgs, Mxfp4Kernel], Weights]
 
 def _weighed_once() -> Weigh:
     """Weights that are counted once for each quantization and parallel sizes: most remedies change neither."""
-    counted: dict[tuple[str, str, int, int, int, bool], Weights] = {}
+    counted: dict[tuple[object, ...], Weights] = {}
 
     def weigh(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel) -> Weights:
         sizes = args.tensor_parallel_size, args.pipeline_parallel_size, args.data_parallel_size, args.enable_expert_parallel
-        key = (quantization.name if quantization else "", mxfp4, *sizes)
+        slots = (args.enable_lora, args.max_loras, args.max_lora_rank, args.fully_sharded_loras, args.mm_encoder_tp_mode)
+        key = (quantization.name if quantization else "", mxfp4, *sizes, slots)
         if key not in counted:
             counted[key] = weight_bytes(model, quantization, args, mxfp4)
         return counted[key]
@@ -155,10 +157,17 @@ def plan_without_remedies(
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None:
         resolved = replace(resolved, block_size=None)
+    drafter = drafter_of(model, resolved)
     weights = weigh(model, quantization, resolved, mxfp4_kernel(engine, gpu))
-    stages = _stages(weights, model, quantization, gpu, resolved, engine)
+    if drafter is not None:
+        weights = weights.with_part("drafter", drafter_bytes(drafter, quantization, resolved))
+    stages = _stages(weights, model, quantization, gpu, resolved, engine, drafter)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
-    return _account(tightest, model, quantization, gpu, resolved, engine)
+    plan = _account(tightest, model, quantization, gpu, resolved, engine)
+    if args.fit_max_model_len and plan.outcome == "max_model_len_exceeds_kv" and plan.longest_sequence:
+        fitted = replace(resolved, max_model_len=plan.longest_sequence)
+        return _account(tightest, model, quantization, gpu, fitted, engine)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +181,13 @@ class _Stage:
 
 
 def _stages(
-    weights: Weights, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+    weights: Weights,
+    model: Model,
+    quantization: Quantization | None,
+    gpu: Gpu,
+    args: EngineArgs,
+    engine: Engine,
+    drafter: Drafter | None,
 ) -> list[_Stage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
@@ -181,7 +196,8 @@ def _stages(
         layers = [layer for layer, at in zip(model.layers, owner, strict=True) if at == stage]
         last = stage == args.pipeline_parallel_size - 1
         used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last, first_stage=stage == 0)
-        layout = kv_layout(layers, model, quantization, args, engine, gpu)
+        drafting = (drafter.layers, drafter.model) if drafter is not None and last else None
+        layout = kv_layout(layers, model, quantization, args, engine, gpu, drafting)
         stages.append(_Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
     return stages
 
@@ -361,6 +377,8 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
     runs = [runs_as(form, gpu).note for form in (formats.values() or [None])]
     doubt = [quantization.note] if quantization and "is read as" in quantization.note else []
     notes = [*model.approximations, *filter(None, runs), *doubt]
+    if (drafter := drafter_of(model, args)) and drafter.note:
+        notes.append(drafter.note)
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
     if engine.extrapolated:

@@ -10,6 +10,7 @@ from simulator.catalog.memory_overheads import Mxfp4Kernel
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
+from simulator.memory.lora import lora_bytes
 from simulator.memory.tensors import Tensor, tensors
 
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -30,6 +31,15 @@ class Weights:
     by_format: dict[str, float]
     by_group: dict[str, float]
     stage: int = 0
+
+    def with_part(self, name: str, amount: float) -> Weights:
+        """The same with something more beside it."""
+        return replace(
+            self,
+            bytes=self.bytes + amount,
+            by_format={**self.by_format, name: amount},
+            by_group={**self.by_group, name: amount},
+        )
 
 
 def parameters(model: Model) -> int:
@@ -116,16 +126,21 @@ def on_one_gpu(tensor: Tensor, args: EngineArgs) -> float:
 def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel, stage: int) -> Weights:
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     account = _Account()
-    if model.vision_replicated and _is_quantized(quantization):
+    if args.mm_encoder_tp_mode == "data":
+        model = replace(model, vision_replicated=True)
+    elif model.vision_replicated and _is_quantized(quantization):
         model = replace(model, vision_replicated=False)
     for tensor in tensors(model):
         if _is_here(tensor, model, owner, stage, args.pipeline_parallel_size):
-            name, bytes_each = _stored(model, quantization, tensor)
+            name, bytes_each = stored(model, quantization, tensor)
             account.add(tensor, name, on_one_gpu(tensor, args) * bytes_each * _padding(model, tensor, name, args, mxfp4))
     for index, layer in enumerate(model.layers):
         if owner[index] == stage and isinstance(layer.mixer, LatentAttention):
             account.add_absorbed(layer.mixer, model, args)
     account.add_tables(model, quantization)
+    if args.enable_lora:
+        here = [t for t in tensors(model) if _is_here(t, model, owner, stage, args.pipeline_parallel_size)]
+        account.add_slots(lora_bytes(model, here, args))
     return account.weights(stage)
 
 
@@ -158,6 +173,10 @@ class _Account:
             vectors = quantization.format("norm") if quantization else None
             each = vectors.bytes if vectors else BYTES[model.dtype]
             self._count("rope-cache", "rope-cache", model.rope_cache_elements * each)
+
+    def add_slots(self, amount: float) -> None:
+        """Slots for adapters, in 16 bits."""
+        self._count("lora-slots", "lora-slots", amount)
 
     def _count(self, name: str, group: str, amount: float) -> None:
         self.by_format[name] = self.by_format.get(name, 0.0) + amount
@@ -220,19 +239,20 @@ def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages:
             return False
 
 
-def _stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
+def stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
+    """(name of the format that a tensor is stored in, bytes of one of its parameters)."""
     group: TensorGroup = tensor.group
-    stored: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
-    return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES[model.dtype]))
+    form: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
+    return (form.name, form.bytes) if form else (model.dtype, float(BYTES[model.dtype]))
 
 
 def _whole_bytes(model: Model, quantization: Quantization | None) -> float:
-    return sum(tensor.parameters * _stored(model, quantization, tensor)[1] for tensor in tensors(model))
+    return sum(tensor.parameters * stored(model, quantization, tensor)[1] for tensor in tensors(model))
 
 
 def _scaled(weights: Weights, factor: float) -> Weights:
     """The same account with its tensors scaled to the checkpoint's exact bytes."""
-    own = ("rope-cache", "allocator")
+    own = ("rope-cache", "allocator", "lora-slots")
 
     def scale(parts: dict[str, float]) -> dict[str, float]:
         return {name: amount * (1.0 if name in own else factor) for name, amount in parts.items()}

@@ -95,7 +95,9 @@ def _shown(value: Any, said: str) -> str:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors."""
-    return TypeAdapter(Scenario).json_schema()
+    found = TypeAdapter(Scenario).json_schema()
+    found["$defs"]["Deployment"]["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
+    return found
 
 
 def _fields_at(location: Location, variant: Location = ()) -> list[str]:

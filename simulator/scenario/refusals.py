@@ -11,7 +11,7 @@ from simulator.amounts import number
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
-from simulator.errors import ScenarioError, SimulatorError, UnknownName
+from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
 from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
@@ -96,8 +96,16 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
 
 
+def _refuse_untimed(deployment: Deployment) -> None:
+    """Raise for what takes memory that is modelled, and time that is not."""
+    for field, what in (("spec_method", "speculative decoding"), ("spec_model", "speculative decoding"), ("enable_lora", "LoRA")):
+        if getattr(deployment, field):
+            raise NotModelled(f"{field}: the time of {what} is not modelled; `sim memory` answers for its memory")
+
+
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
+    _refuse_untimed(deployment)
     model = scenario.model_of(deployment)
     quantization = deployment.quantization or model.quantization
     plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)

@@ -120,7 +120,7 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     total = number(row, "total_gpu_mem_gib")
     if total is not None:
         card = replace(card, memory_bytes=round(total * GIB))
-    base = _model(text(row, "model"), notes)
+    base = _model(text(row, "model"))
     if dtype := _DTYPES.get(text(row, "dtype")):
         base = replace(base, dtype=dtype)
     return StartUp(
@@ -128,7 +128,7 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
         quantization=_quantization(text(row, *QUANTIZATION), text(row, "model"), base),
         gpu=card,
         engine=engine(version),
-        args=_args(row, notes),
+        args=_with_drafts(_args(row, notes), base, notes),
         stated=stated and _share_is_stated(row, notes) and (total is not None or not _comes_in_two_sizes(text(row, "gpu"))),
     )
 
@@ -167,6 +167,13 @@ def _args(row: Row, notes: str) -> EngineArgs:
         mamba_ssm_cache_dtype=_noted(notes, r"mamba_ssm_cache_dtype (\w+)") or "auto",  # type: ignore[arg-type]
         mamba_cache_mode=_noted(notes, r"mamba_cache_mode (\w+)") or None,  # type: ignore[arg-type]
     )
+
+
+def _with_drafts(args: EngineArgs, base: Model, notes: str) -> EngineArgs:
+    """With multi-token prediction where the remark has it, and the model draft layers; one token where no number is given."""
+    if not base.draft_layers or not re.search(r"'mtp'|\bMTP\b", notes):
+        return args
+    return replace(args, spec_method="mtp", spec_tokens=int(_noted(notes, r"MTP ?(\d)") or 1))
 
 
 def _noted(notes: str, pattern: str) -> str:
@@ -216,18 +223,12 @@ def _gpu(name: str) -> Gpu:
     return _first_known(gpu, spellings)
 
 
-def _model(name: str, notes: str) -> Model:
-    """A model by the name of its repository, without what it says of the format; a fine-tune by the model in brackets.
-
-    With multi-token prediction, the draft layers are loaded and cached like the others.
-    """
+def _model(name: str) -> Model:
+    """A model by the name of its repository, without what it says of the format; a fine-tune by the model in brackets."""
     bare = re.sub(r"\s*\(.*", "", name)
     in_brackets = re.findall(r"\(([^)]*)\)", name)
     spellings = [name, bare, *(_without_format(n) for n in (bare, *in_brackets)), *in_brackets]
-    found = _first_known(model, spellings)
-    if found.draft_layers and re.search(r"'mtp'|\bMTP\b", notes):
-        return replace(found, layers=(*found.layers, *found.draft_layers))
-    return found
+    return _first_known(model, spellings)
 
 
 _FORMATS = re.compile(

@@ -16,6 +16,7 @@ KINDS = (
     "overheads",
     "prices",
     "quantizations",
+    "serve_arguments",
 )
 
 
