@@ -234,7 +234,7 @@ class Engine:
             tokens = min(usual if chunked else max(usual, length), sequences * length)
         if args.max_num_seqs is None:
             sequences = min(sequences, tokens)
-        if tokens < sequences:
+        if tokens < sequences and self.family == "vllm":
             raise SimulatorError(
                 f"max_num_batched_tokens {tokens} is below max_num_seqs {sequences}, and {self.name} does not start so; "
                 f"raise the first to {sequences} or lower the second to {tokens}"
@@ -310,7 +310,7 @@ def _as_written(written: re.Match[str]) -> str:
 
 def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest: tuple[int, ...]) -> str:
     """What to say of a release outside those we know. Raises UnknownName for one that cannot be."""
-    if asked[0] != newest[0] or asked[1] > newest[1] + _FUTURE_MINORS or asked < (0, 1):
+    if asked[0] > newest[0] or asked[:2] > (newest[0], newest[1] + _FUTURE_MINORS) or asked < (0, 1):
         raise UnknownName("engine", name, stanzas.stanzas("engines"))
     if asked > newest:
         return f"Newer than {'.'.join(map(str, newest))}, the newest release known here, whose defaults are assumed."

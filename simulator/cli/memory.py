@@ -70,7 +70,7 @@ def memory(
     given = dict(locals())
     from simulator.cli import memory_output as output
 
-    asked = _pasted(model, more)
+    asked = _pasted(model, more, engine)
     if train or lora or qlora:
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
         output.print_training(_training_plans(model, _cards(gpu), given), as_json)
@@ -79,14 +79,15 @@ def memory(
         output.print_plans(plans, tuple(context), as_json)
 
 
-def _pasted(model: str, more: list[str]) -> ServeLine:
+def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
     """What the model and the arguments behind it say: a whole line, or a model with arguments that have no option here.
 
     Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows.
     """
+    from simulator import catalog
     from simulator.scenario.serve_line import parse
 
-    return parse([model, *more])
+    return parse([model, *more], catalog.engine(engine).family if engine else "vllm")
 
 
 def _cards(named: list[str], pasted: bool = False) -> list[str]:

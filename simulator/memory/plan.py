@@ -155,7 +155,7 @@ def plan_without_remedies(
     asked = quantization or model.quantization
     quantization = None if asked is None else suited(asked, model)
     resolved = engine.resolve(args, gpu, model)
-    if args.block_size is None:
+    if args.block_size is None and engine.family != "tensorrt-llm":
         resolved = replace(resolved, block_size=None)
     drafter = drafter_of(model, resolved)
     weights = weigh(model, quantization, resolved, mxfp4_kernel(engine, gpu))
@@ -212,7 +212,8 @@ def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights
     graphs = used.cuda_graph if deducts_cuda_graphs(args, engine, gpu) else 0.0
     beside_weights = used.activation + used.non_torch + graphs
     if engine.memory_fraction_of == "free":
-        return args.gpu_memory_utilization * (gpu.memory_bytes - weights.bytes - beside_weights)
+        held = args.memory_used_gib * GIB + context_bytes(gpu)
+        return args.gpu_memory_utilization * (gpu.memory_bytes - held - weights.bytes - beside_weights)
     if engine.family == "sglang":
         return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes
     return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes - beside_weights

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from simulator.catalog import models, stanzas
@@ -32,9 +33,9 @@ class ServeLine:
     harmless: tuple[str, ...] = ()
 
 
-def parse(line: str | Sequence[str]) -> ServeLine:
-    """A line of `vllm serve`, `python -m vllm.entrypoints.openai.api_server` or `docker run ... vllm/vllm-openai:TAG`, or bare
-    arguments of them.
+def parse(line: str | Sequence[str], family: str = "vllm") -> ServeLine:
+    """A line of `vllm serve`, `python -m vllm.entrypoints.openai.api_server` or `docker run ... vllm/vllm-openai:TAG`, of
+    `sglang.launch_server` or `trtllm-serve`, or bare arguments of the server of an engine's `family`.
 
     Raises SimulatorError for an argument that nobody knows, with the nearest; NotModelled for one that changes memory in a way
     that has no model here.
@@ -45,11 +46,49 @@ def parse(line: str | Sequence[str]) -> ServeLine:
     """
     words = shlex.split(line.replace("\\\n", " ")) if isinstance(line, str) else list(line)
     words, engine = _without_launcher([word for word in words if word.strip()])
+    family = engine if engine in _OTHERS else family
     found: dict[str, Any] = {"engine": engine, "arguments": {}}
     harmless: list[str] = []
-    for name, value in _pairs(words):
+    ours = _translated(words, family, harmless) if family in _OTHERS else words
+    for name, value in _pairs(ours):
         _take(name, value, found, harmless)
     return ServeLine(**found, harmless=tuple(dict.fromkeys(harmless)))
+
+
+_OTHERS = ("sglang", "tensorrt-llm")
+
+
+def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]:
+    """The words of another engine's server under the names of vLLM.
+
+    SGLang's attention data parallelism is inside its tensor parallelism: `--tp 8 --dp 8` are 8 GPUs, each with the attention of
+    a replica and an eighth of the experts.
+    """
+    names = stanzas.load("serve_arguments", family)["names"]
+    pairs = list(_pairs(words, names))
+    inside = any(name == "enable_dp_attention" for name, _ in pairs)
+    sizes = {names.get(name, name): value for name, value in pairs}
+    ranks = int(sizes.get("data_parallel_size") or 1)
+    ours: list[str] = []
+    for written, value in pairs:
+        name = names.get(written, written)
+        if name == "not-modelled":
+            raise NotModelled(f"--{written.replace('_', '-')} of {family}: not modelled; leave it out to plan without")
+        if name == "harmless":
+            harmless.append(written)
+        elif name == "":
+            ours.append(str(value))
+        elif name == "enable_dp_attention":
+            ours.append("--enable-expert-parallel")
+        elif name == "expert_parallel_size":
+            ours += ["--enable-expert-parallel"] if value not in (None, "1") else []
+        elif name == "disable_radix_cache":
+            ours.append("--no-enable-prefix-caching")
+        elif name == "tensor_parallel_size" and inside:
+            ours.append(f"--{name}={max(1, int(value or 1) // ranks)}")
+        else:
+            ours.append(f"--{name}" if value is None else f"--{name}={value}")
+    return ours
 
 
 def _without_launcher(words: list[str]) -> tuple[list[str], str | None]:
@@ -58,6 +97,8 @@ def _without_launcher(words: list[str]) -> tuple[list[str], str | None]:
     for index, word in enumerate(words):
         if image := re.fullmatch(r"(?:\S+/)?vllm(?:-[a-z]+)*:(?:v?(\d+\.\d+\.\d+)\S*|[a-z]\S*)", word):
             start, engine = index + 1, f"vllm-{image[1]}" if image[1] else None
+        elif word in ("sglang.launch_server", "trtllm-serve"):
+            start, engine = index + 1, "sglang" if word.startswith("sglang") else "tensorrt-llm"
         elif word in ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server") or (
             word == "serve" and (start == index or words[index - 1].rsplit("/", 1)[-1] == "vllm")
         ):
@@ -65,8 +106,10 @@ def _without_launcher(words: list[str]) -> tuple[list[str], str | None]:
     return words[start:], engine
 
 
-def _pairs(words: list[str]) -> Iterator[tuple[str, str | None]]:
-    """(name with underscores, value or None) of each argument; the model stands alone under ""."""
+def _pairs(words: list[str], others: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[str, str | None]]:
+    """(name with underscores, value or None) of each argument; the model stands alone under "". `others`: names of ours by those
+    of another engine's server.
+    """
     index = 0
     while index < len(words):
         word, index = words[index], index + 1
@@ -77,10 +120,10 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str | None]]:
         if short := re.fullmatch(r"O([0-3])", written):
             yield "optimization_level", short[1]
             continue
-        name = _long_name(written)
+        name = written.replace("-", "_") if others else _long_name(written)
         if equals:
             yield name, value
-        elif _is_switch(name):
+        elif _is_switch(others.get(name, name)):
             yield name, None
         else:
             values = []

@@ -203,3 +203,13 @@ def test_a_kv_cache_set_by_hand_must_fit_beside_the_weights() -> None:
     assert found.outcome == "weights_do_not_fit"
     assert "the KV cache that is asked for 9.00 GiB" in found.reason
     assert plan("llama-3.1-8b", "rtx-4090", kv_cache_memory_bytes=6 * 2**30, max_model_len=8192).starts
+
+
+def test_tensorrt_llm_keeps_its_own_rules() -> None:
+    """Blocks of 32 tokens, fewer tokens a step than sequences, and a share of what is free beside what others hold."""
+    release = engine("tensorrt-llm-0.19.0")
+    args = EngineArgs(max_num_seqs=2048, max_num_batched_tokens=1024)
+    alone = plan_memory(model("llama-3.1-8b"), quantization("fp8"), gpu("rtx-5090"), args, release)
+    assert alone.starts and alone.layout.block_size == 32
+    shared = plan_memory(model("llama-3.1-8b"), quantization("fp8"), gpu("rtx-5090"), replace(args, memory_used_gib=2.0), release)
+    assert alone.kv_cache_bytes - shared.kv_cache_bytes == pytest.approx(0.9 * 2 * GIB)

@@ -134,6 +134,30 @@ def test_the_type_and_the_quantization_of_a_line() -> None:
         quantization_of(untold, unquantized)
 
 
+def test_servers_of_other_engines_have_their_own_names() -> None:
+    found = parse(
+        "python -m sglang.launch_server --model-path m --tp 8 --dp 8 --enable-dp-attention --context-length 32768 --port 1"
+    )
+    assert (found.model, found.engine, found.harmless) == ("m", "sglang", ("port",))
+    assert found.arguments == {
+        "tensor_parallel_size": 1, "data_parallel_size": 8, "enable_expert_parallel": True, "max_model_len": 32768,
+    }, "data parallel attention is inside tensor parallelism: 8 GPUs"  # fmt: skip
+    assert parse(["m", "--mem-fraction-static", "0.8"], "sglang").arguments == {"gpu_memory_utilization": 0.8}
+    found = parse(
+        "trtllm-serve m --max_batch_size 64 --max_num_tokens 1024 --kv_cache_free_gpu_memory_fraction 0.8 --backend pytorch"
+    )
+    assert found.engine == "tensorrt-llm"
+    assert found.arguments == {"max_num_seqs": 64, "max_num_batched_tokens": 1024, "gpu_memory_utilization": 0.8}
+    with pytest.raises(NotModelled, match="--max-total-tokens of sglang"):
+        parse("python -m sglang.launch_server --model-path m --max-total-tokens 5")
+
+
+@pytest.mark.parametrize("family", ["sglang", "tensorrt-llm"])
+def test_what_other_servers_arguments_are_called_here_is_known_here(family: str) -> None:
+    known = {*_EXACT, *_NESTED, "model", "harmless", "not-modelled", "expert_parallel_size"}
+    assert set(stanzas.load("serve_arguments", family)["names"].values()) <= known
+
+
 SCENARIO = """
 workload: {arrivals: {kind: poisson, rate: 2/s}, prompt: 1000, output: 100, requests: 20}
 deployments:
