@@ -9,26 +9,28 @@ from pathlib import Path
 
 from oracle import Oracle
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.router import LeastOutstanding, RoundRobin, Router
-from simulator.engine.source import OpenLoop
+from simulator.engine.fleet.router import LeastOutstanding, RoundRobin, Router
+from simulator.engine.load import OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
-from simulator.planning.ceiling import ceiling
+from simulator.planning.capacity.full_batch import ceiling
+from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import Scenario, load
-from simulator.simulation import Bound, bind
-from simulator.workload.continuous import LogNormal
-from simulator.workload.lengths import Fixed
-from simulator.workload.prefixes import SharedPrefix
+from simulator.server import DoesNotStart, Server
+from simulator.workload.lengths.continuous import LogNormal
+from simulator.workload.lengths.discrete import Fixed
+from simulator.workload.prompts.prefixes import SharedPrefix
+from simulator.workload.prompts.sessions import Conversation
 from simulator.workload.requests import Requests
-from simulator.workload.sampling import sample
-from simulator.workload.sessions import Conversation
+from simulator.workload.sample import sample
 from simulator.workload.workload import Workload
 
 CHAT_FILE = Path(__file__).with_name("chat.yaml")
 SEED = 1
 CHAT, REPLICAS = "chat at 70 % load", "16 replicas, least outstanding"
+WINDOWS = "shared prompt, sliding windows"
 LONG, STARVED, TURNS = "long outputs, mean 2,000", "KV-starved", "prefix-cached multi-turn"
 IN_TURN = RoundRobin()
 _RATE_SAMPLE = 20_000
@@ -41,7 +43,7 @@ class Case:
     name: str
     workload: Workload
     step_time: StepTime
-    limits: Limits
+    limits: SchedulerConfig
     requests: int
     oracle_requests: int
     replicas: int = 1
@@ -51,7 +53,7 @@ class Case:
         """The first so many requests of the load."""
         return sample(replace(self.workload, requests=requests), SEED, self.limits.block_size)
 
-    def serve(self, requests: Requests) -> Trace:
+    def serve(self, requests: Requests) -> RunRecord:
         """What the engine makes of them."""
         return serve(requests, [(self.step_time, self.limits)] * self.replicas, router=self.router, seed=SEED)
 
@@ -61,18 +63,30 @@ class Case:
 
 
 @cache
-def bound_chat() -> tuple[Scenario, Bound]:
-    """The scenario in chat.yaml, and its deployment."""
+def planned_chat(model: str | None = None) -> tuple[Scenario, Server]:
+    """The scenario in chat.yaml, and the server of its deployment; of another model if one is given."""
     scenario = load(CHAT_FILE)
-    return scenario, bind(scenario, scenario.deployments[0])
+    if model is not None:
+        scenario = replace(scenario, model=model)
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    if isinstance(fleet, DoesNotStart):
+        raise SystemExit(f"{CHAT_FILE}: {fleet.reason}")
+    return scenario, fleet.server
+
+
+def windows() -> Case:
+    """A model of which half the layers have sliding windows: two layer groups, each with KV blocks of its own."""
+    return replace(_case("gpt-oss-120b"), name=WINDOWS)
 
 
 def chat() -> Case:
     """Chat at 70 % of what the deployment carries."""
-    scenario, bound = bound_chat()
-    assert bound.step_time is not None and bound.limits is not None, bound.plan.reason
-    case = Case(CHAT, scenario.workload, bound.step_time, bound.limits, requests=15_000, oracle_requests=400)
-    return _at_load(case, 0.7)
+    return _at_load(_case(), 0.7)
+
+
+def _case(model: str | None = None) -> Case:
+    scenario, server = planned_chat(model)
+    return Case(CHAT, scenario.workload, server.step_time, server.limits, requests=15_000, oracle_requests=400)
 
 
 def cases() -> Iterator[Case]:
@@ -87,6 +101,8 @@ def cases() -> Iterator[Case]:
     yield _short_outputs(plain)
     yield _kv_starved(plain)
     yield _conversations(plain)
+    yield _shared_prompt(replace(plain, name="shared prompt"))
+    yield _shared_prompt(windows())
 
 
 def _long_outputs(plain: Case) -> Case:
@@ -123,6 +139,14 @@ def _conversations(plain: Case) -> Case:
     workload = replace(plain.workload, prompt=question, sessions=sessions, prefix=prefix)
     limits = replace(plain.limits, enable_prefix_caching=True)
     return _at_load(replace(plain, name=TURNS, workload=workload, limits=limits, requests=15_000, oracle_requests=60), 0.7)
+
+
+def _shared_prompt(case: Case) -> Case:
+    """A system prompt of 4,000 tokens before all that is asked, at half of what is carried without prefix hits."""
+    prefix = SharedPrefix(num_groups=1, system_prompt_len=Fixed(tokens=4000))
+    workload = replace(case.workload, prompt=LogNormal(mean=300, p95=900, min=16, max=2048), prefix=prefix)
+    limits = replace(case.limits, enable_prefix_caching=True)
+    return _at_load(replace(case, workload=workload, limits=limits, requests=5_000, oracle_requests=20), 0.5)
 
 
 def _at_load(case: Case, load: float) -> Case:

@@ -11,7 +11,7 @@ from benchmarks import goals
 from benchmarks.cases import CHAT, LONG, REPLICAS, STARVED, TURNS, Case
 from benchmarks.goals import Figure, Goal
 from benchmarks.measure import bare_timeout_s, cpu_seconds, ratio
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.errors import NotModelled
 from simulator.workload.requests import Requests
 
@@ -27,7 +27,7 @@ class Speed:
     case: Case
     requests: Requests
     few: Requests
-    trace: Trace
+    trace: RunRecord
     engine_s: list[float] = field(default_factory=list)
     timeout_s: list[float] = field(default_factory=list)
     engine_beside_oracle_s: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ def prepared(case: Case, share: float, oracle_share: float) -> Speed | None:
     return Speed(case, requests, few, trace)
 
 
-def _refuse_another_story(case: Case, trace: Trace, oracle_steps: int) -> None:
+def _refuse_another_story(case: Case, trace: RunRecord, oracle_steps: int) -> None:
     """Raise AssertionError if the engine is fast because it simulates something else than the oracle does."""
     steps = int(trace.stretches["steps"].sum())
     if abs(steps - oracle_steps) > 0.01 * oracle_steps:

@@ -11,18 +11,19 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import goals
-from benchmarks.cases import CHAT_FILE, Case, bound_chat
+from benchmarks.cases import CHAT_FILE, Case, planned_chat
 from benchmarks.goals import Figure
 from benchmarks.measure import Action, cpu_seconds, in_rounds
-from simulator.latency.step import Step
+from simulator.latency.step import StepWork
 from simulator.memory.plan import plan_memory
-from simulator.planning.capacity import queueing_point
-from simulator.planning.loads import CHECK, flows, full_server
-from simulator.simulation import bind, target
+from simulator.planning.capacity.probes import CHECK, flows, full_server
+from simulator.planning.capacity.search import queueing_point
+from simulator.planning.fleet_plan import plan_fleet
+from simulator.server import FleetPlan, PoolPlan
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIM = (sys.executable, "-c", "from simulator.cli import main; main()")
-_STEP = Step(contexts=(700,) * 64, chunks=((0, 512, True),))
+_STEP = StepWork(contexts=(700,) * 64, chunks=((0, 512, True),))
 
 
 def memory(requests: int) -> Figure:
@@ -73,15 +74,14 @@ def _children_cpu_s() -> float:
 
 def binding(rounds: int) -> list[Figure]:
     """Milliseconds of a memory plan, of binding the latency model, of both together; microseconds of one step's time."""
-    scenario, bound = bound_chat()
-    deployment, plan, step_time = bound.deployment, bound.plan, bound.step_time
-    assert step_time is not None
+    scenario, server = planned_chat()
+    deployment, plan, step_time = scenario.deployments[0], server.plan, server.step_time
     actions: dict[str, Action] = {
         "memory plan of a deployment": lambda: plan_memory(
-            plan.model, plan.quantization, plan.gpu, deployment.engine_args(), scenario.engine
+            plan.model, plan.quantization, plan.gpu, deployment.pool.engine_args(), scenario.engine
         ),
-        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(target(plan, deployment)),
-        "binding a deployment, all of it": lambda: bind(scenario, deployment),
+        "step time of a deployment (Roofline)": lambda: scenario.latency.bind(server.target),
+        "binding a deployment, all of it": lambda: plan_fleet(scenario, deployment),
     }
     times = in_rounds(actions, max(5, rounds))
     step = median(cpu_seconds(lambda: step_time.seconds(_STEP), times=2_000) for _ in range(max(5, rounds)))
@@ -94,9 +94,9 @@ def binding(rounds: int) -> list[Figure]:
 
 def search(case: Case, rounds: int) -> Figure:
     """CPU seconds of one search of the chat's queueing point, as `sim run` does it."""
-    scenario, bound = bound_chat()
-    full = full_server(bound, case.draw(case.requests))
-    flow, check = (flows(bound, case.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    scenario, server = planned_chat()
+    full = full_server(server, case.draw(case.requests))
+    flow, check = (flows(FleetPlan((PoolPlan(server),)), case.workload, full, scenario.seed, share) for share in (1.0, CHECK))
     found = []
 
     def find() -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator.engine.limits import Limits
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity
-from simulator.engine.source import ClosedLoop
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity
+from simulator.engine.load import ClosedLoop
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -96,7 +96,7 @@ class Step:
 
 
 class Server:
-    def __init__(self, number: int, step_time: StepTime, limits: Limits, log: dict[str, list]) -> None:
+    def __init__(self, number: int, step_time: StepTime, limits: SchedulerConfig, log: dict[str, list]) -> None:
         self.number, self.time, self.limits, self.log = number, step_time, limits, log
         self.pool = Pool([Block() for _ in range(limits.kv_blocks)])
         self.groups = [g.window for g in limits.kv_groups for _ in range(g.groups)]

@@ -144,7 +144,7 @@ class _Layout:
 def _layouts() -> tuple[_Layout, ...]:
     found = []
     for name in stanzas.stanzas("checkpoints"):
-        fields = dict(stanzas.load("checkpoints", name))
+        fields = dict(stanzas.load_entry("checkpoints", name))
         other = fields.pop("or", None)
         found.append(_Layout(**{**fields, "checked": str(fields["checked"]), "other": other}))
     return tuple(found)

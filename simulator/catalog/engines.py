@@ -8,96 +8,15 @@ from functools import cache
 from typing import Any, Literal
 
 from simulator.catalog import stanzas
+from simulator.catalog.engine_args import EngineArgs as EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.errors import SimulatorError, UnknownName
-from simulator.spec import Count, Fraction, Natural, NonNegative, spec
+from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
-KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
 Family = Literal["vllm", "sglang", "tensorrt-llm"]
-CudaGraphMode = Literal["none", "piecewise", "full", "full_decode_only", "full_and_piecewise"]
-StateDtype = Literal["auto", "float32", "float16", "bfloat16"]
-SpecMethod = Literal[
-    "ngram", "ngram_gpu", "suffix", "mtp", "qwen3_next_mtp", "qwen3_5_mtp", "deepseek_mtp", "glm4_moe_mtp", "ernie_mtp",
-    "nemotron_h_mtp", "mimo_mtp", "eagle", "eagle3", "draft_model", "medusa", "dflash", "dspark",
-]  # fmt: skip
-Modality = Literal["image", "video", "audio"]
-
-
-@spec
-class EngineArgs:
-    """Engine arguments under vLLM's names. None means the engine's own default for the GPU and version.
-
-    `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
-    `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
-    `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
-    `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
-    recurrent state for every block ("all") or of the last ones ("align"). `spec_method`, `spec_tokens` and `spec_model` are of
-    the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
-    `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
-    each GPU that a display, another process or the system holds when it starts.
-    """
-
-    tensor_parallel_size: Count = 1
-    pipeline_parallel_size: Count = 1
-    data_parallel_size: Count = 1
-    decode_context_parallel_size: Count = 1
-    enable_expert_parallel: bool = False
-    gpu_memory_utilization: Fraction | None = None
-    max_model_len: Count | None = None
-    max_num_seqs: Count | None = None
-    max_num_batched_tokens: Count | None = None
-    block_size: Count | None = None
-    kv_cache_dtype: KvCacheDtype = "auto"
-    kv_cache_memory_bytes: Count | None = None
-    num_gpu_blocks_override: Count | None = None
-    enforce_eager: bool = False
-    enable_prefix_caching: bool | None = None
-    enable_chunked_prefill: bool | None = None
-    long_prefill_token_threshold: Natural = 0
-    max_num_partial_prefills: Count = 1
-    scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
-    async_scheduling: bool | None = None
-    scheduler_reserve_full_isl: bool | None = None
-    cudagraph_mode: CudaGraphMode | None = None
-    cudagraph_capture_sizes: tuple[Count, ...] | None = None
-    max_cudagraph_capture_size: Natural | None = None
-    language_model_only: bool = False
-    limit_mm_per_prompt: dict[Modality, Natural] | None = None
-    mm_processor_kwargs: dict[str, Any] | None = None
-    skip_mm_profiling: bool = False
-    mamba_cache_dtype: StateDtype = "auto"
-    mamba_ssm_cache_dtype: StateDtype = "auto"
-    mamba_cache_mode: Literal["none", "all", "align"] | None = None
-    mm_encoder_tp_mode: Literal["weights", "data"] = "weights"
-    disable_hybrid_kv_cache_manager: bool = False
-    enable_sleep_mode: bool = False
-    spec_method: SpecMethod | None = None
-    spec_tokens: Natural = 0
-    spec_model: str | None = None
-    enable_lora: bool = False
-    max_loras: Count = 1
-    max_lora_rank: Count = 16
-    fully_sharded_loras: bool = False
-    fit_max_model_len: bool = False
-    memory_used_gib: NonNegative = 0.0
-
-    @property
-    def captures_graphs(self) -> bool:
-        """Whether any CUDA graph is captured."""
-        sizes = self.max_cudagraph_capture_size != 0 and self.cudagraph_capture_sizes != ()
-        return not self.enforce_eager and self.cudagraph_mode != "none" and sizes
-
-    @property
-    def decode_length(self) -> int:
-        """Tokens of a sequence in a decode step: its last one, and those drafted."""
-        return 1 + (self.spec_tokens if self.spec_method or self.spec_model else 0)
-
-    @property
-    def full_graphs(self) -> bool:
-        """Whether whole decode steps are captured, and not only the pieces between attention layers."""
-        return self.captures_graphs and self.cudagraph_mode != "piecewise"
 
 
 @spec
@@ -157,7 +76,7 @@ class Engine:
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
 
-    def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> EngineArgs:
+    def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 
         Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
@@ -169,7 +88,7 @@ class Engine:
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
         caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not model.is_hybrid)
-        return dataclasses.replace(
+        return ResolvedArgs.of(
             args,
             gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
             max_model_len=length,
@@ -186,28 +105,27 @@ class Engine:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
         return self.family != "vllm" or _release(self.version) >= _release(version)
 
-    def largest_cudagraph(self, args: EngineArgs) -> int:
+    def largest_cudagraph(self, args: ResolvedArgs) -> int:
         """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
         return max(self.captured_batches(args), default=0)
 
-    def captured_batches(self, args: EngineArgs) -> tuple[int, ...]:
+    def captured_batches(self, args: ResolvedArgs) -> tuple[int, ...]:
         """The batches, in tokens, that CUDA graphs are captured for: those asked for, or 1, 2, 4, by 8, and from 256 on by 16.
 
         Source: _set_cudagraph_sizes in vllm/config/vllm.py (0.27.1, 0.31.0).
         """
         if not args.captures_graphs:
             return ()
-        most = args.max_num_batched_tokens or self.max_cudagraph_capture_size
+        most = args.max_num_batched_tokens
         if args.cudagraph_capture_sizes is not None:
             return tuple(sorted({size for size in args.cudagraph_capture_sizes if size <= most}))
         largest = args.max_cudagraph_capture_size or self._usual_largest(args)
         sizes = {1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)}
         return tuple(sorted(size for size in sizes if size <= min(largest, most)))
 
-    def _usual_largest(self, args: EngineArgs) -> int:
-        follows = self.cudagraphs_follow_max_num_seqs and args.max_num_seqs
+    def _usual_largest(self, args: ResolvedArgs) -> int:
         most = self.max_cudagraph_capture_size
-        return min(2 * args.max_num_seqs * args.decode_length, most) if follows and args.max_num_seqs else most
+        return min(2 * args.max_num_seqs * args.decode_length, most) if self.cudagraphs_follow_max_num_seqs else most
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))
@@ -333,12 +251,12 @@ def _build(name: str) -> Engine:
 @cache
 def _merged(name: str) -> dict[str, Any]:
     """The fields of a stanza over those of the stanzas before it of the same family; a note is its own."""
-    own = dict(stanzas.load("engines", name))
+    own = dict(stanzas.load_entry("engines", name))
     fields: dict[str, Any] = {}
     for earlier in stanzas.stanzas("engines"):
         if earlier == name:
             break
-        if (before := stanzas.load("engines", earlier))["family"] == own["family"]:
+        if (before := stanzas.load_entry("engines", earlier))["family"] == own["family"]:
             fields |= before
     fields.pop("note", None)
     return {**fields, **own, "checked": str(own["checked"])}

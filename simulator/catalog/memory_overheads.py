@@ -136,14 +136,14 @@ def rented_cards(vendor: str) -> tuple[Gpu, ...]:
 @cache
 def _architecture(name: str) -> GpuArchitecture:
     with _named("architectures", name):
-        return GpuArchitecture(name=name, **_dated(stanzas.load("architectures", name)))
+        return GpuArchitecture(name=name, **_dated(stanzas.load_entry("architectures", name)))
 
 
 @cache
 def _merged(names: tuple[str, ...]) -> MemoryOverheads:
     fields: dict[str, Any] = {}
     for name in names:
-        fields |= stanzas.load("memory_overheads", name)
+        fields |= stanzas.load_entry("memory_overheads", name)
     with _named("memory_overheads", names[-1]):
         return MemoryOverheads(name=names[-1], **_dated(fields))
 

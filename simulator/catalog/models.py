@@ -290,5 +290,5 @@ def models() -> tuple[Model, ...]:
 def _build(name: str) -> Model:
     from simulator.catalog import hf_config
 
-    stanza = stanzas.load("models", name)
+    stanza = stanzas.load_entry("models", name)
     return hf_config.build(name, stanza["config"], source=f"{stanza['source']} ({stanza['checked']})")

@@ -77,5 +77,5 @@ def _written(field: str) -> tuple[str, ...]:
 
 @cache
 def _build(name: str) -> Price:
-    fields = stanzas.load("prices", name)
+    fields = stanzas.load_entry("prices", name)
     return Price(**{**fields, "checked": str(fields["checked"])})

@@ -161,7 +161,7 @@ def _weight_only(form: WeightFormat, gpu: Gpu, sixteen: ComputeType) -> RunsAs:
 
 @cache
 def _build(name: str) -> Quantization:
-    stanza = stanzas.load("quantizations", name)
+    stanza = stanzas.load_entry("quantizations", name)
     if (groups := stanza.get("groups")) not in _GROUPS:
         raise SimulatorError(f"catalog/quantizations: {name} has groups {groups!r}; known: {', '.join(_GROUPS)}")
     return Quantization(**_fields(name, stanza, _GROUPS[groups]))

@@ -78,7 +78,7 @@ def written(kind: str, name: str, field: str) -> str:
 
 
 @cache
-def load(kind: str, name: str) -> dict[str, Any]:
+def load_entry(kind: str, name: str) -> dict[str, Any]:
     """The fields of one entry; `source` must be among them."""
     fields: dict[str, Any] = yaml.load(stanzas(kind)[name], Loader=_LOADER)
     if not fields.get("source"):

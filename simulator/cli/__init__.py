@@ -12,18 +12,19 @@ import typer
 
 from simulator.cli.interrupts import INTERRUPTED, interruptible
 from simulator.errors import SimulatorError
+from simulator.text import visible
 
 _COMMANDS = {
-    "run": "run.run",
-    "check": "run.check",
-    "memory": "memory.memory",
-    "size": "size.size",
-    "sweep": "sweep.sweep",
-    "compare": "compare.compare",
-    "report": "report.report",
-    "trace": "trace.trace",
-    "validate": "validate.validate",
-    "calibrate": "calibrate.calibrate",
+    "run": "run.run_command",
+    "check": "run.check_command",
+    "memory": "memory.memory_command",
+    "size": "size.size_command",
+    "sweep": "sweep.sweep_command",
+    "compare": "compare.compare_command",
+    "report": "report.report_command",
+    "trace": "trace.trace_command",
+    "validate": "validate.validate_command",
+    "calibrate": "calibrate.calibrate_command",
     "catalog": "catalog.app",
 }
 
@@ -58,7 +59,7 @@ def application(command: str = "") -> typer.Typer:
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            app.command(context_settings=_UNKNOWN_KEPT if name == "memory" else None)(found)
+            app.command(name, context_settings=_UNKNOWN_KEPT if name == "memory" else None)(found)
     return app
 
 
@@ -108,7 +109,7 @@ def _code() -> int | str | None:
 def _refuse(problem: str) -> int:
     """Say what is wrong in one line, whatever is in the message."""
     if problem:
-        print("error:", "".join(c if c.isprintable() else " " for c in problem.strip()), file=sys.stderr)
+        print("error:", visible(" ".join(problem.strip().splitlines())), file=sys.stderr)
     return _REFUSED
 
 

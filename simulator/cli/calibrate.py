@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from simulator.catalog.engines import EngineArgs
     from simulator.validation.calibrate import Report
-    from simulator.validation.protocols import Server
+    from simulator.validation.protocols import MeasuredServer
 
 
-def calibrate(
+def calibrate_command(
     measurements: Annotated[
         list[Path],
         typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or JSON of `vllm bench serve`."),
@@ -32,13 +32,12 @@ def calibrate(
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1)] = None,
 ) -> None:
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`."""
-    from rich.console import Console
-
     from simulator.catalog.engines import EngineArgs
+    from simulator.cli.console import console
     from simulator.errors import MeasurementError
-    from simulator.latency.calibration import dump
+    from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
-    from simulator.validation.calibrate_files import read_points
+    from simulator.validation.readers.calibration_points import read_points
 
     args = EngineArgs(
         tensor_parallel_size=tensor_parallel_size, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens
@@ -46,23 +45,23 @@ def calibrate(
     server = _server(gpu, model or _model_in(measurements), quantization, engine, args) if gpu else None
     report = fit(*read_points(measurements, server))
     try:
-        out.write_text(dump(report.calibration), "utf-8")
+        out.write_text(dump_calibration(report.calibration), "utf-8")
     except OSError as problem:
         raise MeasurementError(f"{out}: cannot be written: {problem.strerror}") from None
-    console = Console()
-    console.print(_table(report))
+    printer = console()
+    printer.print(_table(report))
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):
-        console.print(line, highlight=False, markup=False)
-    console.print(f"wrote {out}", highlight=False, markup=False)
+        printer.print(line)
+    printer.print(f"wrote {out}")
 
 
-def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> Server:
+def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> MeasuredServer:
     from simulator import catalog
-    from simulator.validation.protocols import Server
+    from simulator.validation.protocols import MeasuredServer
 
     base = catalog.model(model)
     form = catalog.quantization(quantization) if quantization else base.quantization
-    return Server(base, form, catalog.gpu(gpu), catalog.engine(engine), args)
+    return MeasuredServer(base, form, catalog.gpu(gpu), catalog.engine(engine), args)
 
 
 def _model_in(measurements: list[Path]) -> str:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List what is known: GPUs, models, quantizations, engines, prices.")
 
 
-@app.command()
-def gpus(json: Json = False) -> None:
+@app.command("gpus")
+def gpus_command(json: Json = False) -> None:
     """GPUs: memory as the driver reports it, bandwidth, dense TFLOP/s."""
     from simulator.catalog.gpus import gpus as known
 
@@ -40,8 +40,8 @@ def gpus(json: Json = False) -> None:
     _show("GPUs: dense TFLOP/s by type, one direction of the link", head, rows, known(), json)
 
 
-@app.command()
-def models(json: Json = False) -> None:
+@app.command("models")
+def models_command(json: Json = False) -> None:
     """Models: layers, attention, experts, context. A config.json works wherever a name does."""
     from simulator.catalog.models import models as known
 
@@ -62,8 +62,8 @@ def models(json: Json = False) -> None:
     _show("Models", head, rows, known(), json)
 
 
-@app.command()
-def quantizations(json: Json = False) -> None:
+@app.command("quantizations")
+def quantizations_command(json: Json = False) -> None:
     """Quantizations: bits with scales and zeros counted, and the type the matmuls run in."""
     from simulator.catalog.quantizations import quantizations as known
 
@@ -72,8 +72,8 @@ def quantizations(json: Json = False) -> None:
     _show("Quantizations: tensors that are not named stay in the model's own type", head, rows, known(), json)
 
 
-@app.command()
-def engines(json: Json = False) -> None:
+@app.command("engines")
+def engines_command(json: Json = False) -> None:
     """Engines: defaults by release. A release between two of them has those of the earlier one."""
     from simulator.catalog.engines import engines as known
 
@@ -101,8 +101,8 @@ def engines(json: Json = False) -> None:
     _show("Engines: extrapolated ones are in the JSON with their notes", head, rows, known(), json)
 
 
-@app.command()
-def prices(json: Json = False) -> None:
+@app.command("prices")
+def prices_command(json: Json = False) -> None:
     """Prices: dollars per GPU-hour by provider and commitment, each with its date."""
     from simulator.catalog.prices import prices as known
 
@@ -150,9 +150,9 @@ def _show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], entrie
 
         typer.echo(TypeAdapter(list[Any]).dump_json(list(entries), indent=2))
         return
-    from simulator.cli.console import console, widths
+    from simulator.cli.console import WIDE, console, widths
 
-    out, count = console(), len(head)
+    out, count = console(WIDE), len(head)
     while count > 1 and widths(_table(title, head[:count], rows)).minimum > out.width:
         count -= 1
     out.print(_table(title, head[:count], rows))

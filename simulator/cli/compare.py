@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number
 from simulator.cli.options import Json, Seed
+from simulator.text import number
 
 if TYPE_CHECKING:
-    from simulator.planning.comparing import Difference
-    from simulator.results.outcome import RunResult
+    from simulator.planning.compare import Difference
+    from simulator.results.model import RunResult
 
 
-def compare(
+def compare_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders or scenario files.", show_default=False)],
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Compare finished runs, or scenarios, with the first of them."""
-    from simulator.planning.comparing import compare as find
+    from simulator.planning.compare import compare as find
 
     found = [_read(path, seed) for path in runs]
     differences = find(found)
@@ -31,11 +31,11 @@ def compare(
 
         print(json.dumps([_data(d, names) for d in differences], indent=1))
         return
-    from rich.console import Console
+    from simulator.cli.console import console
 
-    console = Console()
+    out = console()
     for deployment in dict.fromkeys(d.deployment for d in differences):
-        console.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
+        out.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
 
 
 def _read(path: Path, seed: int | None) -> RunResult:
@@ -44,7 +44,7 @@ def _read(path: Path, seed: int | None) -> RunResult:
         from simulator.results.files import read_run
 
         return read_run(path)
-    from simulator.planning.review import review
+    from simulator.planning.run import review
     from simulator.scenario import load
 
     return review(load(path), seed=seed, curve=False)

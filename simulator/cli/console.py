@@ -1,4 +1,4 @@
-"""The console of stdout: as wide as the terminal, and wide enough for whole lines where it is piped."""
+"""The console: as wide as the terminal, or wide enough for whole lines, and names as they are."""
 
 from __future__ import annotations
 
@@ -8,25 +8,45 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.measure import Measurement
+    from rich.progress import ProgressColumn
     from rich.table import Table
 
-_PIPED_WIDTH = 200
+NARROW, WIDE = 80, 200
 _LEAST_WIDTH = 44
 
 
-def console() -> Console:
-    """Where results are printed. COLUMNS has the last word, if a figure has room in it."""
-    from rich.console import Console
+def console(piped_width: int = NARROW) -> Console:
+    """Where results are printed, `piped_width` wide where that is no terminal.
 
-    made = Console()
+    COLUMNS has the last word, if a figure has room in it.
+    """
+    from simulator.cli.plain_console import PlainConsole
+
+    made = PlainConsole(highlight=False)
     if made.is_terminal or "COLUMNS" in os.environ:
         made.width = max(made.width, _LEAST_WIDTH)
-        return made
-    return Console(width=_PIPED_WIDTH)
+    else:
+        made.width = piped_width
+    return made
+
+
+def error_console() -> Console:
+    """Where progress is shown."""
+    from simulator.cli.plain_console import PlainConsole
+
+    return PlainConsole(stderr=True)
+
+
+def progress_columns() -> tuple[ProgressColumn, ...]:
+    """What a bar of progress says: its name as it is, how much is done of how much, the time."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    name = TextColumn("{task.description}", markup=False)
+    return name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
 
 
 def widths(table: Table) -> Measurement:
     """Characters a table takes without cutting a word (`minimum`) and without breaking a line (`maximum`)."""
-    from rich.console import Console
+    from simulator.cli.plain_console import PlainConsole
 
-    return Console(width=10_000).measure(table)
+    return PlainConsole(width=10_000).measure(table)

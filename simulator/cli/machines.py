@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.text import visible
+
 if TYPE_CHECKING:
-    from simulator.planning.execution import Machine
+    from simulator.planning.machines.pool import Machine
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes to use; all cores when not given, 1 for none.")]
 ClusterAddress = Annotated[
@@ -19,7 +21,7 @@ ClusterAddress = Annotated[
 
 def machine_of(workers: int | None, cluster: str | None) -> Machine:
     """Where to compute: a cluster, this process, or processes of this machine."""
-    from simulator.planning.execution import Cluster, InProcess, Processes
+    from simulator.planning.machines.pool import Cluster, InProcess, Processes
 
     if cluster:
         return Cluster(cluster)
@@ -29,14 +31,13 @@ def machine_of(workers: int | None, cluster: str | None) -> Machine:
 @contextmanager
 def counted(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr that is told how many are done, of how many; None when quiet or when stderr is not a terminal."""
-    from rich.console import Console
+    from simulator.cli.console import error_console, progress_columns
 
-    if quiet or not (console := Console(stderr=True)).is_terminal:
+    if quiet or not (console := error_console()).is_terminal:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title)
+    with Progress(*progress_columns(), console=console, transient=True) as bar:
+        task = bar.add_task(visible(title))
         yield lambda done, total: bar.update(task, completed=done, total=total)

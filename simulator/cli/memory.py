@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from simulator.catalog.engines import EngineArgs
     from simulator.catalog.quantizations import Quantization
     from simulator.memory.plan import MemoryPlan
-    from simulator.memory.training import TrainingPlan
+    from simulator.memory.training.plan import TrainingPlan
     from simulator.scenario.serve_line import ServeLine
 
 T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
 
 
-def memory(
+def memory_command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")
     ],
@@ -137,7 +137,7 @@ def _noting(plan: MemoryPlan, asked: ServeLine) -> MemoryPlan:
 
 def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[TrainingPlan]:
     from simulator import catalog
-    from simulator.memory.training import Training, plan_training
+    from simulator.memory.training.plan import Training, plan_training
 
     training = _specified(Training, given)
     return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]

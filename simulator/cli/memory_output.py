@@ -11,10 +11,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from simulator.amounts import plural
-from simulator.cli.console import console, widths
+from simulator.cli.console import WIDE, console, widths
+from simulator.cli.plain_console import plain
 from simulator.memory.plan import MemoryPlan
-from simulator.memory.training import TrainingPlan
+from simulator.memory.training.plan import TrainingPlan
+from simulator.text import plural
 from simulator.units import GIB
 
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)
@@ -38,7 +39,7 @@ def print_plans(plans: Sequence[MemoryPlan], contexts: tuple[int, ...], as_json:
         data = [{**first, **plan_data(plan, _at(plan, contexts))} for first, plan in zip(known, plans, strict=True)]
         print(json.dumps({"plans": data}, indent=2, allow_nan=False))
         return
-    out = console()
+    out = console(WIDE)
     for table in _tables(list(zip(called, plans, strict=True)), contexts, out):
         out.print(table)
     for name, plan in zip(called, plans, strict=True):
@@ -118,7 +119,7 @@ def _table(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int]) -> 
     table = Table(title=f"{first.model.name} on {first.engine.name}", title_justify="left", header_style="bold")
     table.add_column("GiB on one GPU", no_wrap=True)
     for name, plan in named:
-        head = Text("\n".join(part for part in (name, plan.gpu.name, _format(plan)) if part))
+        head = plain("\n".join(part for part in (name, plan.gpu.name, _format(plan)) if part))
         table.add_column(head, justify="right", overflow="fold")
     rows = [
         ("total", [_gib(p.total_bytes) for p in plans]),
@@ -172,15 +173,17 @@ def _bars(plan: MemoryPlan, name: str, signs: str) -> Group:
     reserved["free"] = max(0.0, plan.total_bytes - sum(reserved.values()))
     needed = {**used, "kv_cache": float(plan.kv_needed_bytes)}
     scale = max(plan.total_bytes, sum(needed.values()), sum(reserved.values()))
-    title = Text(f"{name + ': ' if name else ''}{plan.gpu.name}, {_format(plan)}", style="bold")
+    title = plain(f"{name + ': ' if name else ''}{plan.gpu.name}, {_format(plan)}", style="bold")
     legend = Text("  ").join(
-        Text(f"{signs[2]} {label} {reserved[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if reserved[part] > 0
+        plain(f"{signs[2]} {label} {reserved[part] / GIB:.1f}", style=color)
+        for part, label, color in _PARTS
+        if reserved[part] > 0
     )
     return Group(title, _bar("reserved", reserved, scale, signs), _bar("needed", needed, scale, signs), legend)
 
 
 def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
-    bar = Text(f"{name:>9} ")
+    bar = plain(f"{name:>9} ")
     drawn, position = 0, 0.0
     for part, _, color in _PARTS:
         position += sizes.get(part, 0.0)
@@ -194,14 +197,14 @@ def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
 def _words(plan: MemoryPlan) -> list[Text]:
     lines = []
     if plan.outcome == "may_not_start":
-        lines.append(Text(f"{plan.reason[:1].upper()}{plan.reason[1:]}", style="yellow"))
+        lines.append(plain(f"{plan.reason[:1].upper()}{plan.reason[1:]}", style="yellow"))
     elif not plan.starts:
-        lines.append(Text(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
+        lines.append(plain(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
     if plan.remedies:
-        lines.append(Text("What would help:"))
+        lines.append(plain("What would help:"))
         width = max(len(remedy.change) for remedy in plan.remedies)
-        lines += [Text(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
-    return lines + [Text(f"Note: {note}") for note in plan.notes if note != plan.reason]
+        lines += [plain(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
+    return lines + [plain(f"Note: {note}") for note in plan.notes if note != plan.reason]
 
 
 def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
@@ -222,23 +225,23 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
     table.add_row("needed", *(f"{plan.bytes.total / GIB:.2f}" for plan in plans))
     table.add_row("of", *(f"{plan.gpu.memory_bytes / GIB:.2f}" for plan in plans))
     table.add_row("fits", *("yes" if plan.fits else "no" for plan in plans))
-    out = console()
+    out = console(WIDE)
     out.print(table)
     for plan in plans:
         out.print(*_training_words(plan), sep="\n")
 
 
 def _training_words(plan: TrainingPlan) -> list[Text]:
-    lines = [Text(f"{plan.gpu.name} {plan.reason}", style="" if plan.fits else "red")]
-    lines += [Text(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
+    lines = [plain(f"{plan.gpu.name} {plan.reason}", style="" if plan.fits else "red")]
+    lines += [plain(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
     if plan.cost:
         usd = "" if plan.cost.usd is None else f", {plan.cost.usd:,.0f} USD"
         lines.append(
-            Text(
+            plain(
                 f"{plan.cost.gpu_hours:,.0f} GPU-hours, {plan.cost.hours:,.1f} hours on {plural(plan.training.gpus, 'GPU')}{usd}"
             )
         )
-    return lines + [Text(f"Note: {note}") for note in plan.notes]
+    return lines + [plain(f"Note: {note}") for note in plan.notes]
 
 
 def _training_data(plan: TrainingPlan) -> dict[str, Any]:

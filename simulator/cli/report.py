@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from simulator.text import visible
 
-class Format(StrEnum):
+
+class ExportFormat(StrEnum):
     """What a run can be written as."""
 
     HTML = "html"
@@ -18,12 +20,19 @@ class Format(StrEnum):
     PNG = "png"
 
 
-_OWN = {Format.HTML: "index.html", Format.MARKDOWN: "summary.md", Format.PDF: "report.pdf", Format.PNG: "charts"}
+_OWN = {
+    ExportFormat.HTML: "index.html",
+    ExportFormat.MARKDOWN: "summary.md",
+    ExportFormat.PDF: "report.pdf",
+    ExportFormat.PNG: "charts",
+}
 
 
-def report(
+def report_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `sim run` writes it.", show_default=False)],
-    format_: Annotated[Format, typer.Option("--format", "-f", help="png: an image a chart; pdf needs Chromium.")] = Format.HTML,
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="png: an image a chart; pdf needs Chromium.")
+    ] = ExportFormat.HTML,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; for png a folder. In RUN when not given.")
     ] = None,
@@ -35,4 +44,4 @@ def report(
 
     found = read_run(run)
     for path in export(found, format_.value, out or run / _OWN[format_], force=force or out is None):
-        typer.echo(path)
+        typer.echo(visible(str(path)))

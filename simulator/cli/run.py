@@ -10,13 +10,13 @@ import typer
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
 
 if TYPE_CHECKING:
-    from simulator.results.outcome import RunResult
+    from simulator.results.model import RunResult
     from simulator.scenario import Scenario
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
 
 
-def run(
+def run_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
@@ -26,14 +26,16 @@ def run(
     limits: Annotated[bool, typer.Option(help="Also search queueing point and SLO capacity, and simulate the curve.")] = True,
     report: Annotated[bool, typer.Option(help="Write the run folder with its report.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")] = False,
-    fail_on_slo: Annotated[bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO.")] = False,
+    fail_on_slo: Annotated[
+        bool, typer.Option("--fail-on-slo", help="Exit with 1 when no deployment keeps the SLO and answers the requests.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the SLO checks as JUnit XML.")] = None,
     github: Annotated[bool, typer.Option("--github-summary", help="Append them to the summary of a GitHub step.")] = False,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
-    from simulator.planning.gates import check_outputs, run_checks, write_checks
-    from simulator.planning.review import review
+    from simulator.planning.ci_checks import check_outputs, run_checks, write_checks
+    from simulator.planning.run import review
 
     check_outputs(junit, github)
     scenarios = _loaded(files, settings)
@@ -50,7 +52,7 @@ def run(
         _print_json(results)
     checks = [check for result in results for check in run_checks(result)]
     write_checks(f"sim run {' '.join(result.name for result in results)}", checks, junit_file=junit, github=github)
-    if fail_on_slo and not all(any(d.slo_met for d in result.deployments) for result in results):
+    if fail_on_slo and not all(any(d.slo_met and d.carries for d in result.deployments) for result in results):
         raise typer.Exit(1)
 
 
@@ -79,11 +81,11 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
 
 
 def _write(result: RunResult, out: Path, *, force: bool) -> Path:
-    from simulator.report.page import html
-    from simulator.report.text import markdown
+    from simulator.report.pages.run import run_page
+    from simulator.report.terminal import markdown
     from simulator.results.files import write_run
 
-    return write_run(result, out / result.name, {"index.html": html(result), "summary.md": markdown(result)}, force=force)
+    return write_run(result, out / result.name, {"index.html": run_page(result), "summary.md": markdown(result)}, force=force)
 
 
 def _print_json(results: list[RunResult]) -> None:
@@ -97,30 +99,30 @@ def _print_json(results: list[RunResult]) -> None:
 
 
 def _show(result: RunResult, folder: Path | None) -> None:
-    from rich.console import Console
+    from simulator.cli.console import console
+    from simulator.report.terminal import terminal
 
-    from simulator.report.text import terminal
-
-    console = Console(emoji=False)
-    console.print(terminal(result))
+    out = console()
+    out.print(terminal(result))
     if folder is not None:
-        console.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"\nReport: {folder / 'index.html'}", soft_wrap=True)
 
 
-def check(
+def check_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Validate a scenario and show the memory plan of each deployment, without simulating."""
     from simulator.cli.memory_output import print_plans
-    from simulator.planning.review import named
-    from simulator.simulation import bind
+    from simulator.planning.fleet_plan import plan_fleet
+    from simulator.planning.run import named
 
     scenarios = [scenario for _, scenario in _loaded(files, settings)]
     deployments = [(s, d) for s in scenarios for d in named(s.deployments)]
     names = [d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d in deployments]
-    print_plans([bind(scenario, deployment).plan for scenario, deployment in deployments], (), as_json, names)
+    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in deployments]
+    print_plans(plans, (), as_json, names)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

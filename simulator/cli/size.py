@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number, plural
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
+from simulator.text import number, plural
 
 if TYPE_CHECKING:
-    from simulator.planning.sizing import Candidate, Sizing
+    from simulator.planning.size import Candidate, Sizing
     from simulator.scenario import Deployment
 
 
-def size(
+def size_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
@@ -48,9 +48,9 @@ def size(
     quiet: Quiet = False,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
-    from simulator.planning.gates import check_outputs, sizing_checks, write_checks
-    from simulator.planning.sizing import Ask
-    from simulator.planning.sizing import size as find
+    from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
+    from simulator.planning.size import Ask
+    from simulator.planning.size import size as find
     from simulator.scenario import load
 
     check_outputs(junit, github)
@@ -120,9 +120,11 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "price": c.price,
         "headroom": c.headroom,
         "capacity_per_s": c.capacity.value if c.capacity else None,
+        "recovers_below_per_s": c.recovers_below,
         "replicas_grown": c.grown,
         "usd_per_hour_grown": _finite(c.grown_usd_per_hour),
         "why": c.why,
+        "unanswered": c.unanswered,
     }
 
 
@@ -131,14 +133,14 @@ def _finite(value: float) -> float | None:
 
 
 def _print(sizing: Sizing, months: float) -> None:
-    from rich.console import Console
+    from simulator.cli.console import console
 
-    console = Console()
+    out = console()
     if sizing.fitting:
-        console.print(_table(sizing))
+        out.print(_table(sizing))
     lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
     for line in [*_sentences(sizing, months), *lost]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _table(sizing: Sizing) -> Any:
@@ -178,6 +180,11 @@ def _sentences(sizing: Sizing, months: float) -> list[str]:
         return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
     why = f"; {best.why}" if best.why else ""
     lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
+    if best.unanswered:
+        lines.append(f"{best.unanswered}.")
+    rate = sizing.scenario.workload.mean_rate()
+    if best.recovers_below is not None and rate is not None and rate > best.recovers_below:
+        lines.append(f"Once requests queue it recovers only below {number(best.recovers_below)} requests/s.")
     growth = sizing.ask.growth
     if growth > 1 and best.headroom is not None and best.headroom > 0:
         lasts = months * math.log1p(best.headroom) / math.log(growth)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.amounts import number, plural
 from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.text import number, plural, visible
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,15 +22,16 @@ _SHOWN = {
     "ttft_p99_s": "p99 TTFT s",
     "tpot_p99_s": "p99 TPOT s",
     "goodput_share": "good",
+    "unanswered_share": "unanswered",
     "kv_use_peak": "KV peak",
     "queueing_point_per_s": "queues at /s",
+    "recovers_below_per_s": "recovers below /s",
     "slo_capacity_per_s": "SLO to /s",
     "usd_per_million_output_tokens": "$/M out",
 }
-_PIPED_WIDTH = 160
 
 
-def sweep(
+def sweep_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
     over: Annotated[
         list[str],
@@ -51,8 +52,8 @@ def sweep(
     import sys
 
     from simulator.planning.axes import axis
-    from simulator.planning.sweeps import PARQUET
-    from simulator.planning.sweeps import sweep as compute
+    from simulator.planning.sweep import PARQUET
+    from simulator.planning.sweep import sweep as compute
 
     axes = [axis(text) for text in over]
     folder = out / f"{file.stem}-sweep"
@@ -69,7 +70,8 @@ def sweep(
                 progress=progress,
             )
         except KeyboardInterrupt:
-            print(f"finished points are kept in {folder}; the same command goes on from there", file=sys.stderr)
+            kept = visible(str(folder))
+            print(f"finished points are kept in {kept}; the same command goes on from there", file=sys.stderr)
             raise
     if as_json:
         print(frame.write_json())
@@ -78,8 +80,9 @@ def sweep(
 
 
 def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from simulator.cli.console import WIDE, console
 
     shown = {name: title for name, title in _SHOWN.items() if name in frame.columns and frame[name].null_count() < frame.height}
     table = Table(header_style="bold")
@@ -88,13 +91,13 @@ def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:
     done = frame.filter(frame["status"] == "done")
     for row in done.iter_rows(named=True):
         table.add_row(*(_cell(row[name]) for name in [*paths, *shown]))
-    console = Console()
-    console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
-    console.print(table)
+    out = console(WIDE)
+    out.print(table)
     for row in frame.filter(frame["status"] == "failed").iter_rows(named=True):
         point = ", ".join(f"{path}={_cell(row[path])}" for path in paths)
-        console.print(f"failed: {point} ({row['deployment']}): {row['reason']}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{plural(frame.height, 'row')} in {parquet}", highlight=False, markup=False, soft_wrap=True)
+        failed = f"failed: {point} ({row['deployment']}): {row['reason']}"
+        out.print(failed, soft_wrap=True)
+    out.print(f"{plural(frame.height, 'row')} in {parquet}", soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

@@ -10,10 +10,10 @@ import typer
 from simulator.cli.options import Json, write_page
 
 if TYPE_CHECKING:
-    from simulator.workload.tracefile import TraceFile
+    from simulator.workload.traces.trace_file import TraceFile
 
 
-def trace(
+def trace_command(
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -50,10 +50,10 @@ def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: boo
 
     from simulator.cli.trace_output import print_portrait, trace_data
     from simulator.errors import MeasurementError
-    from simulator.workload.fitting import Fit, fit
-    from simulator.workload.portraits import portrait
+    from simulator.workload.fit.statistics import portrait
+    from simulator.workload.fit.workload import Fit, fit
     from simulator.workload.streams import Streams
-    from simulator.workload.traces import recording
+    from simulator.workload.traces.replay import recording
 
     seen = recording(spec, Streams(0))
     figures = portrait(seen)
@@ -63,9 +63,9 @@ def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: boo
     except MeasurementError as problem:
         fitted = str(problem)
     if page is not None:
-        from simulator.report.trace_page import html
+        from simulator.report.pages.trace import trace_page
 
-        write_page(page, html(file.name, figures, fitted))
+        write_page(page, trace_page(file.name, figures, fitted))
     if as_json:
         print(json.dumps(trace_data(file, figures, fitted), indent=2))
     else:
@@ -78,7 +78,7 @@ def _print_benchmark(file: Path | None, command: str | None, *, as_json: bool) -
 
     from simulator.document import read_document
     from simulator.workload.benchmarks import workload_of_command, workload_of_inference_perf
-    from simulator.workload.writing import workload_yaml
+    from simulator.workload.fit.yaml import workload_yaml
 
     if command is not None:
         block = workload_yaml(workload_of_command(command))
@@ -93,7 +93,7 @@ def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_siz
     from pydantic import TypeAdapter, ValidationError
 
     from simulator.errors import MeasurementError
-    from simulator.workload.tracefile import TraceFile
+    from simulator.workload.traces.trace_file import TraceFile
 
     roles = {}
     for pair in columns:

@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simulator.amounts import number, plural
-from simulator.workload.fitting import Fit
-from simulator.workload.portraits import Lengths, Portrait, Rate
-from simulator.workload.writing import workload_yaml
+from simulator.cli.console import console
+from simulator.cli.plain_console import plain
+from simulator.text import number, plural
+from simulator.workload.fit.statistics import LengthStatistics, Portrait, RateStatistics
+from simulator.workload.fit.workload import Fit
+from simulator.workload.fit.yaml import workload_yaml
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -28,26 +30,27 @@ def trace_data(file: Path, figures: Portrait, fitted: Fit | str) -> dict[str, An
 
 def print_portrait(file: Path, figures: Portrait, fitted: Fit | str) -> None:
     """The figures as tables on stdout, then the block to paste."""
-    console = Console(highlight=False)
-    console.print(f"[bold]{file.name}[/bold]: {plural(figures.requests, 'request')}, read as {figures.format}")
+    out = console()
+    read_as = f": {plural(figures.requests, 'request')}, read as {figures.format}"
+    out.print(plain(file.name, "bold").append_text(plain(read_as)))
     for note in _notes(figures):
-        console.print(f"  {note}", style="yellow", markup=False)
+        out.print(f"  {note}", style="yellow")
     if figures.rate is not None:
-        _print_rate(console, figures.duration_s, figures.rate)
-    console.print(_lengths_table(figures))
-    console.print(f"rank correlation of prompt and output {figures.spearman:.2f} (Pearson's {figures.pearson:.2f})")
+        _print_rate(out, figures.duration_s, figures.rate)
+    out.print(_lengths_table(figures))
+    out.print(f"rank correlation of prompt and output {figures.spearman:.2f} (Pearson's {figures.pearson:.2f})")
     if figures.labels:
-        console.print("labels: " + ", ".join(f"{name} {share:.1%}" for name, share in figures.labels[:10]), markup=False)
+        out.print("labels: " + ", ".join(f"{name} {share:.1%}" for name, share in figures.labels[:10]))
     if figures.reuse is not None:
-        console.print(_reuse_table(figures))
+        out.print(_reuse_table(figures))
     if isinstance(fitted, str):
-        console.print(f"no fitted workload: {fitted}", markup=False)
+        out.print(f"no fitted workload: {fitted}")
         return
-    console.print("\nA workload that stands for it:\n")
+    out.print("\nA workload that stands for it:\n")
     print(workload_yaml(fitted.workload))
-    console.print(_fit_table(fitted))
+    out.print(_fit_table(fitted))
     for loss in fitted.lost or ("nothing that was looked at",):
-        console.print(f"lost: {loss}", markup=False)
+        out.print(f"lost: {loss}")
 
 
 def _notes(figures: Portrait) -> list[str]:
@@ -61,16 +64,14 @@ def _notes(figures: Portrait) -> list[str]:
     return notes
 
 
-def _print_rate(console: Console, duration_s: float, rate: Rate) -> None:
+def _print_rate(out: Console, duration_s: float, rate: RateStatistics) -> None:
     top = max(rate.per_s)
-    console.print(
+    out.print(
         f"{_seconds(duration_s)}, {number(rate.mean_per_s)} requests/s, at most {number(top)}/s over {_seconds(rate.bin_s)}"
     )
-    console.print("".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in rate.per_s))
+    out.print("".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in rate.per_s))
     windows = ", ".join(f"{number(value)} over {_seconds(window)}" for window, value in rate.dispersion)
-    console.print(
-        f"gaps: cv {rate.gap_cv:.2f} (Poisson 1){f'; counts: variance over mean {windows} (Poisson 1)' if windows else ''}"
-    )
+    out.print(f"gaps: cv {rate.gap_cv:.2f} (Poisson 1){f'; counts: variance over mean {windows} (Poisson 1)' if windows else ''}")
 
 
 def _lengths_table(figures: Portrait) -> Table:
@@ -82,7 +83,7 @@ def _lengths_table(figures: Portrait) -> Table:
     return table
 
 
-def _row(lengths: Lengths) -> tuple[float, ...]:
+def _row(lengths: LengthStatistics) -> tuple[float, ...]:
     at = dict(lengths.quantiles)
     return lengths.mean, lengths.std, lengths.least, at[0.5], at[0.9], at[0.99], lengths.greatest
 

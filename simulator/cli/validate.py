@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulator.validation.measurements import Findings
 
 
-def validate(
+def validate_command(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file of measurements, or a folder of them.")],
     worst: Annotated[int, typer.Option("--worst", min=0, help="List this many of the largest errors.")] = 10,
     calibration: Annotated[
@@ -32,30 +32,30 @@ def validate(
     output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
     num_prompts, tensor_parallel_size and other arguments of the engine under vLLM's names.
     """
-    from simulator.latency.calibration import load
+    from simulator.latency.calibration import load_calibration
     from simulator.validation.compare import report
     from simulator.validation.compare import validate as compare
 
-    findings = compare(path, None if calibration is None else load(calibration))
+    findings = compare(path, None if calibration is None else load_calibration(calibration))
     if page is not None:
-        from simulator.report.accuracy import html
+        from simulator.report.pages.accuracy import accuracy_page
 
-        write_page(page, html(findings, path.name, _skipped(findings)))
+        write_page(page, accuracy_page(findings, path.name, _skipped(findings)))
     if as_json:
         import json
 
         print(json.dumps(report(findings), indent=2))
         return
-    from simulator.cli.console import console as made
+    from simulator.cli.console import WIDE, console
 
-    console = made()
-    console.print(_groups(report(findings)["groups"]))
+    out = console(WIDE)
+    out.print(_groups(report(findings)["groups"]))
     if worst:
-        console.print(_worst(findings, worst))
+        out.print(_worst(findings, worst))
     for line in _skipped(findings):
-        console.print(line, highlight=False, markup=False)
+        out.print(line)
     for note in findings.notes:
-        console.print(note, highlight=False, markup=False)
+        out.print(note)
 
 
 def _skipped(findings: Findings) -> list[str]:

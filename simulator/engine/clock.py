@@ -8,21 +8,21 @@ from typing import Any
 
 import simpy
 
-FIRST_REPLICA, DEADLINE = 1 << 40, 1 << 50
+FIRST_INSTANCE, DEADLINE = 1 << 40, 1 << 50
 
 
 class Alarm(simpy.Event):
     """An event that runs `action` when the clock reaches it, and can then be set again; setting it anew replaces an earlier time.
 
-    Of the alarms of one instant the one with the smallest `rank` goes first: arrivals by index, then the ends of steps by
-    number of the replica, then time-outs. What one of them causes at the same instant comes next, whatever its rank.
+    Of the alarms of one instant the one with the smallest `turn` goes first: arrivals by index, then the ends of steps by
+    number of the instance, then time-outs. What one of them causes at the same instant comes next, whatever its turn.
     """
 
-    __slots__ = ("action", "number", "rank", "when")
+    __slots__ = ("action", "number", "turn", "when")
 
-    def __init__(self, clock: Clock, rank: int, action: Callable[[Any], None]) -> None:
+    def __init__(self, clock: Clock, turn: int, action: Callable[[Any], None]) -> None:
         super().__init__(clock)
-        self.rank = rank
+        self.turn = turn
         self.when = -1.0
         self.action = action
         self.number = -1
@@ -31,22 +31,22 @@ class Alarm(simpy.Event):
 class Clock(simpy.Environment):
     """Time of the simulation, in seconds or in ticks.
 
-    `turn` is the largest rank that something had which made others arrive or leave at `turn_at`, the latest such instant. `queue`
-    holds what is to come, the next first, as (when, rank, number, alarm). SimPy's own `schedule` takes a delay, and
+    `last_turn` is the largest turn of what made others arrive or leave at `last_at`, the latest such instant. `queue`
+    holds what is to come, the next first, as (when, turn, number, alarm). SimPy's own `schedule` takes a delay, and
     now + (then - now) is not always then in floating point; an alarm is set to the time itself. Other events of SimPy may stand
     between the alarms.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.turn_at, self.turn = -1.0, 0
+        self.last_at, self.last_turn = -1.0, 0
         self.queue = self._queue
 
     def set(self, alarm: Alarm, when: float) -> None:
         """Let the alarm go off at `when`."""
         alarm.when = when
         alarm.number = number = next(self._eid)
-        heappush(self._queue, (when, alarm.rank, number, alarm))  # type: ignore[misc]
+        heappush(self._queue, (when, alarm.turn, number, alarm))  # type: ignore[misc]
 
     def cancel(self, alarm: Alarm) -> None:
         """Let the alarm pass in silence."""
@@ -58,20 +58,21 @@ class Clock(simpy.Environment):
         for _ in range(most):
             if not queue:
                 return False
-            self._now, rank, number, event = heappop(queue)
+            self._now, turn, number, event = heappop(queue)
             if type(event) is not Alarm:
-                heappush(queue, (self._now, rank, number, event))
+                heappush(queue, (self._now, turn, number, event))
                 self.step()
             elif number == event.number:
-                event.action(event)
+                action = event.action
+                action(event)
         return True
 
-    def reach(self, when: float, rank: int) -> None:
+    def reach(self, when: float, turn: int) -> None:
         """Let it be `when`, before which nothing is due: a step ends there, or a time-out, that others may hear of."""
         self._now = when
-        if when > self.turn_at or rank > self.turn:
-            self.turn_at, self.turn = when, rank
+        if when > self.last_at or turn > self.last_turn:
+            self.last_at, self.last_turn = when, turn
 
-    def passed(self, rank: int) -> bool:
-        """Whether what happens at this instant follows from something of this or a larger rank."""
-        return self.turn >= rank and self.turn_at == self._now
+    def passed(self, turn: int) -> bool:
+        """Whether what happens at this instant follows from something of this or a larger turn."""
+        return self.last_turn >= turn and self.last_at == self._now

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import Any
 
-from simulator.engine.branches import NOTHING, Branch, Path
-from simulator.engine.extents import Extent
+from simulator.engine.kv.prefix_tree import NOTHING, Path
 
-if TYPE_CHECKING:
-    from simulator.engine.block_cache import Block
+
+class Status(Enum):
+    """Where a request is. What vLLM calls RUNNING is three here: it computes its prompt, decodes, or decodes but not now.
+
+    FINISHED: it has all its tokens or was dropped; with async scheduling it holds its blocks for one step more.
+    Source: vLLM vllm/v1/request.py `RequestStatus`.
+    """
+
+    WAITING = "waiting"
+    PREFILLING = "prefilling"
+    DECODING = "decoding"
+    STALLED = "stalled"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """What the scheduler knows of a request.
+    """What the engine knows of a request.
 
-    While it decodes, its context is not stored: it is the decoding step's number plus `offset` (see decoding.py), and
-    `computed` and `generated` are those of the moment it began to decode. `order` is its place among the running, -1 before it
-    ever ran; `stalled`, it decodes but not in this step; `leaving`, it has all its tokens and holds its blocks for one step
-    more; `left`, its client has it or gave up; `token_at`, when its last token came, if the next one is not due a step later.
-    `path` tells what its leading blocks hold (branches.py). With a prefix cache (prefix_cache.py) it is so of the first `named`
-    blocks; the first `registered` can be found by others and are in `held`, and while it decodes and fills more of them, the next
-    is on the branch `growing`.
+    `path` tells what its leading blocks hold (prefix_tree.py). `order` is its place among the running, -1 while it is not one.
+    While it decodes, its context is not stored: it is the decoding step's number plus `offset` (see decoding.py), it has its
+    last token after step `last_step`, and `computed` and `generated` are those of the moment it began to decode. `kv` is the
+    block pool's own note of what it holds. `token_at`: when its last token came, if the next one is not due a step later.
     """
 
     index: int
@@ -32,25 +41,15 @@ class Request:
     priority: int = 0
     path: Path = NOTHING
 
+    status: Status = Status.WAITING
     generated: int = 0
     computed: int = 0
     order: int = -1
-    started: bool = False
-    decoding: bool = False
-    stalled: bool = False
-    leaving: bool = False
-    left: bool = False
     preemptions: int = 0
     token_at: float | None = None
-    named: int = field(init=False)
-    registered: int = field(init=False)
-    growing: Branch | None = field(init=False)
-    pinned: bool = field(init=False)
-    moved_at: int = field(init=False)
+    kv: Any = None
     offset: int = field(init=False)
     last_step: int = field(init=False)
-    held: list[tuple[Extent, int]] = field(init=False)
-    rows: list[list[Block | None]] = field(init=False)
 
     @property
     def known(self) -> int:

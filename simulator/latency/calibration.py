@@ -95,7 +95,7 @@ def decode_factor(factors: Factors, sequences: NDArray[np.float64]) -> NDArray[n
     return np.exp(np.interp(np.log(np.maximum(sequences, 1.0)), at, np.log([point.factor for point in points])))
 
 
-def load(path: Path) -> Calibration:
+def load_calibration(path: Path) -> Calibration:
     """The calibration in a YAML file. Raises MeasurementError in one line where it is not one."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -114,7 +114,7 @@ def load(path: Path) -> Calibration:
         raise MeasurementError(f"{path}: {where}: {first['msg']}") from None
 
 
-def dump(calibration: Calibration) -> str:
+def dump_calibration(calibration: Calibration) -> str:
     """A calibration as the text of its YAML file; `load` reads it back."""
     from io import StringIO
 

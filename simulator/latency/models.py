@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.models import Model
 from simulator.errors import NotModelled
-from simulator.latency.parts import add, parts
-from simulator.latency.profiles import Profile, read_profile
-from simulator.latency.rank import rank
-from simulator.latency.silicon import read_tables
+from simulator.latency.aiconfigurator import read_kernel_tables
+from simulator.latency.breakdown import add, parts
+from simulator.latency.gpu_share import gpu_share
+from simulator.latency.layer_profiles import Profile, read_profile
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.spec import NonNegative, Positive, spec
@@ -23,7 +23,7 @@ from simulator.units import MS, US
 
 
 @spec
-class Constant:
+class ConstantStep:
     """Every step takes the same time, whatever is in it."""
 
     kind: Literal["constant"] = "constant"
@@ -61,24 +61,24 @@ class Roofline:
 
     def parts(self, target: Target) -> dict[str, StepTime]:
         """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
-        return parts(rank(target))
+        return parts(gpu_share(target))
 
 
 @spec
 class Silicon:
-    """As Roofline, with matmuls and experts as NVIDIA measured them where `latency.silicon` has this GPU, engine and shape."""
+    """As Roofline, with matmuls and experts as NVIDIA measured them where `latency.aiconfigurator` has them."""
 
     kind: Literal["silicon"] = "silicon"
 
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel was not measured."""
-        measured = replace(rank(target), silicon=read_tables(target.gpu, target.engine))
+        measured = replace(gpu_share(target), silicon=read_kernel_tables(target.gpu, target.engine))
         return add(parts(measured).values())
 
 
 @spec
-class Measured:
-    """Layer times of one's own, in a folder as `latency.profiles` describes it; all-reduces and the engine's work as in Roofline.
+class MeasuredLayers:
+    """Layer times of one's own, in a folder as `latency.layer_profiles` describes it; the rest as in Roofline.
 
     `path`: the folder. The times are of one GPU's share of this model at this deployment's parallelism.
     """
@@ -88,21 +88,21 @@ class Measured:
 
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
-        beside = parts(rank(target))
+        beside = parts(gpu_share(target))
         return add((_from_profile(read_profile(self.path), target.model, target.args), beside["all-reduce"], beside["engine"]))
 
 
-LatencySpec = Annotated[Constant | Linear | Roofline | Silicon | Measured, Field(discriminator="kind")]
+LatencySpec = Annotated[ConstantStep | Linear | Roofline | Silicon | MeasuredLayers, Field(discriminator="kind")]
 
 
-def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
-    tokens, sequences = args.max_num_batched_tokens or 0, args.max_num_seqs or 0
+def _from_profile(profile: Profile, model: Model, args: ResolvedArgs) -> StepTime:
+    tokens, sequences = args.max_num_batched_tokens, args.max_num_seqs
     if tokens > profile.layer.largest or sequences > profile.sampled.largest:
         raise NotModelled(
             f"the profile was measured to {profile.layer.largest} tokens and {profile.sampled.largest} sequences a step; "
             f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further"
         )
-    if (args.max_model_len or 0) > (longest := profile.attention.longest_context):
+    if args.max_model_len > (longest := profile.attention.longest_context):
         raise NotModelled(
             f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. "
             "Lower it, or measure further"
@@ -119,8 +119,6 @@ def _from_profile(profile: Profile, model: Model, args: EngineArgs) -> StepTime:
     )
 
 
-def _affine(args: EngineArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:
-    if args.max_num_batched_tokens is None or args.max_num_seqs is None:
-        raise ValueError("engine arguments must be resolved before a deployment is bound")
+def _affine(args: ResolvedArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:
     tokens = token * np.arange(args.max_num_batched_tokens + 1, dtype=np.float64)
     return StepTime(tokens, np.zeros(args.max_num_seqs + 1), sequence, context, 0.0, constant)

@@ -18,7 +18,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepWork:
     """What the scheduler put into a step: the context of every decoding sequence, and the prefill chunks.
 
     A chunk is (tokens computed before it, tokens in it, whether it ends its prompt, so that a token is sampled).
@@ -49,7 +49,7 @@ class StepTime:
     constant: float
     windows: tuple[Window, ...] = ()
 
-    def seconds(self, step: Step) -> float:
+    def seconds(self, step: StepWork) -> float:
         """Seconds of one step, term by term as defined above: what an engine's shortcuts must agree with."""
         tokens = len(step.contexts) + sum(chunk for _, chunk, _ in step.chunks)
         sampled = len(step.contexts) + sum(ends for _, _, ends in step.chunks)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
@@ -20,6 +21,6 @@ class Target:
     model: Model
     quantization: Quantization | None
     gpu: Gpu
-    args: EngineArgs
+    args: ResolvedArgs
     engine: Engine
     link_bytes_per_s: float | None = None

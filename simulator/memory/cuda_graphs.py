@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import architecture, memory_overheads, runs_v2
 from simulator.catalog.models import GatedDeltaNet, LatentAttention, Layer, Mamba1, Mamba2, Model
@@ -13,7 +14,7 @@ from simulator.units import GIB
 MIB = 2**20
 
 
-def deducts_cuda_graphs(args: EngineArgs, engine: Engine, gpu: Gpu) -> bool:
+def deducts_cuda_graphs(args: ResolvedArgs, engine: Engine, gpu: Gpu) -> bool:
     """Whether the KV cache is what is left after an estimate of the graphs; on AMD GPUs from 0.26 on.
 
     Source: determine_available_memory in vllm/v1/worker/gpu_worker.py, 0.19.0 to 0.30.0.
@@ -22,7 +23,7 @@ def deducts_cuda_graphs(args: EngineArgs, engine: Engine, gpu: Gpu) -> bool:
     return engine.cuda_graphs_deducted and estimates and args.captures_graphs
 
 
-def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def graph_bytes(model: Model, layers: Sequence[Layer], args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes on one GPU of the graphs that are captured, or where the engine deducts it, its estimate of them.
 
     Captured: 0.35 GiB and 15 MiB a layer for the graphs of batches up to 512 (43 logs of 0.19 on H100: median off by 0.1 GiB).
@@ -36,7 +37,7 @@ def graph_bytes(model: Model, layers: Sequence[Layer], args: EngineArgs, engine:
     return (0.1 + share * (0.25 + 0.015 * len(layers) + (0.3 if model.is_moe else 0.0))) * GIB
 
 
-def graphs_by_kind(args: EngineArgs, engine: Engine) -> tuple[int, int]:
+def graphs_by_kind(args: ResolvedArgs, engine: Engine) -> tuple[int, int]:
     """(graphs of the pieces between attention layers, graphs of whole decode steps), one a captured batch.
 
     Source: CudagraphDispatcher in vllm/v1/cudagraph_dispatcher.py (0.27.1): whole steps up to max_num_seqs sequences.
@@ -48,7 +49,7 @@ def graphs_by_kind(args: EngineArgs, engine: Engine) -> tuple[int, int]:
     return pieces, len(sizes) if args.cudagraph_mode == "full" else decode
 
 
-def _estimate(model: Model, layers: Sequence[Layer], args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def _estimate(model: Model, layers: Sequence[Layer], args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """The engine's estimate: the first graph of the larger kind, and every further one at the cost of the second.
 
     Model runner V2 estimates nothing before 0.29. Source: profile_cudagraph_memory in vllm/v1/worker/gpu_model_runner.py

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import architecture, memory_overheads, runs_v2
 from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
@@ -41,7 +42,7 @@ def overhead(
     model: Model,
     layers: Sequence[Layer],
     quantization: Quantization | None,
-    args: EngineArgs,
+    args: ResolvedArgs,
     engine: Engine,
     gpu: Gpu,
     *,
@@ -74,7 +75,7 @@ def context_bytes(gpu: Gpu) -> float:
 
 
 def forward_peak(
-    model: Model, layers: Sequence[Layer], quantization: Quantization | None, args: EngineArgs, engine: Engine
+    model: Model, layers: Sequence[Layer], quantization: Quantization | None, args: ResolvedArgs, engine: Engine
 ) -> float:
     """Peak of one layer over max_num_batched_tokens: hidden states, and the widest dense block in, out and quantized.
 
@@ -82,7 +83,6 @@ def forward_peak(
 
     Source: slope of 108 KiB a token for Llama-3.1-8B in V0 (vllm-project/vllm#10517, RTX 3090), 114 KiB in 0.19 (H100).
     """
-    assert args.max_num_batched_tokens is not None
     release = memory_overheads(engine)
     held, wide = release.hidden_copies, release.width_copies
     if engine.generation == "v1" and not args.enforce_eager and not _is_quantized(quantization):
@@ -108,7 +108,7 @@ def _dense_width(layer: Layer) -> int:
     return max(layer.mlp.shared_width, layer.mlp.dense_width) if isinstance(layer.mlp, MoeMlp) else 0
 
 
-def _latent_prefill(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+def _latent_prefill(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
     """Keys and values of cached context that latent attention unpacks at once: at most 65,536 tokens.
 
     Source: determine_chunked_prefill_workspace_size in vllm/model_executor/layers/attention/mla_attention.py (0.19.0).
@@ -116,19 +116,17 @@ def _latent_prefill(model: Model, layers: Iterable[Layer], args: EngineArgs) -> 
     latent = next((layer.mixer for layer in layers if isinstance(layer.mixer, LatentAttention)), None)
     if latent is None or latent.index_top_k:
         return 0.0
-    assert args.max_model_len is not None and args.max_num_seqs is not None
     tokens = min(max(8 * args.max_model_len, 64 * args.max_num_seqs), 65536)
     heads = latent.heads / args.tensor_parallel_size
     return tokens * heads * (latent.nope_dim + latent.value_head_dim) * ELEMENT_BYTES[model.dtype]
 
 
-def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> float:
+def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
     """Two buffers for what experts take in and give out, allocated once for all layers.
 
     Tokens * experts per token * (max(width, hidden) + max(2 * width, hidden)). Source: workspace_shapes in
     vllm/model_executor/layers/fused_moe/fused_moe.py (0.19.0); agrees within 0.03 GiB with five logs.
     """
-    assert args.max_num_batched_tokens is not None
     experts = next((layer.mlp for layer in layers if isinstance(layer.mlp, MoeMlp)), None)
     if experts is None:
         return 0.0
@@ -138,7 +136,7 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: EngineArgs) -> f
     return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
 
 
-def indexer_logits(layers: Iterable[Layer], args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def indexer_logits(layers: Iterable[Layer], args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """What a sparse indexer reserves on AMD GPUs from 0.24 on: a float32 for each batched token and cached entry of the longest
     sequence, of which compressed attention has one every `ratio` tokens.
 
@@ -146,7 +144,6 @@ def indexer_logits(layers: Iterable[Layer], args: EngineArgs, engine: Engine, gp
     """
     if gpu.vendor != "amd" or not engine.at_least("0.24"):
         return 0.0
-    assert args.max_num_batched_tokens is not None and args.max_model_len is not None
     ratios = [_entry_every(layer) for layer in layers]
     entries = max((args.max_model_len // ratio for ratio in ratios if ratio), default=0)
     return args.max_num_batched_tokens * entries * 4.0
@@ -159,9 +156,8 @@ def _entry_every(layer: Layer) -> int:
     return 1 if isinstance(layer.mixer, LatentAttention) and layer.mixer.index_heads else 0
 
 
-def sampler_peak(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def sampler_peak(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """Peak of sampling for max_num_seqs sequences at once, on top of the batch's hidden states."""
-    assert args.max_num_seqs is not None and args.max_num_batched_tokens is not None
     copies, buffer_rows = _logit_copies(model, args, engine, gpu)
     if args.decode_length > 1:
         copies += _REJECTED
@@ -175,9 +171,8 @@ def _samples(model: Model) -> bool:
     return "embedding" not in model.name
 
 
-def _logit_copies(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> tuple[float, int]:
+def _logit_copies(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> tuple[float, int]:
     """(copies of the float32 logits, rows of the filtering kernel's own buffer). GPUs before Ampere have no such kernel."""
-    assert args.max_num_seqs is not None
     release = memory_overheads(engine)
     filters = not architecture(gpu).sorts_logits
     if filters and release.counted_copies and runs_v2(model, engine):
@@ -187,7 +182,7 @@ def _logit_copies(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> t
     return release.sorted_copies + (release.gathered_copies if args.tensor_parallel_size > 1 else 0.0), 0
 
 
-def non_torch(model: Model, args: EngineArgs, engine: Engine, gpu: Gpu) -> float:
+def non_torch(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """Bytes outside torch: kernels, communication buffers, and what profiling the CUDA graphs leaves behind."""
     release, kind = memory_overheads(engine), architecture(gpu)
     gib = _alone(engine, gpu) + release.allocator_gib - (release.sleep_mode_gib if args.enable_sleep_mode else 0.0)
@@ -209,7 +204,7 @@ def _alone(engine: Engine, gpu: Gpu) -> float:
     return release.outside_torch_gib if own is None else own
 
 
-def _uncertainty(activation: float, outside: float, graphs: float, args: EngineArgs, engine: Engine) -> float:
+def _uncertainty(activation: float, outside: float, graphs: float, args: ResolvedArgs, engine: Engine) -> float:
     """A tenth of the activation, a third of what is outside torch, and half the estimate of the graphs where it is deducted."""
     deducted = graphs / 2 if engine.cuda_graphs_deducted and args.captures_graphs else 0.0
     return 0.1 * activation + outside / 3 + deducted + 0.05 * GIB

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 from simulator.catalog.checkpoints import suited
-from simulator.catalog.engines import Engine, EngineArgs
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
+from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
 from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
-from simulator.memory.kvcache import kv_layout
-from simulator.memory.kvlayout import KvLayout
+from simulator.memory.kv_cache import attention_block_size, kv_layout
+from simulator.memory.kv_layout import KvLayout
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
@@ -51,7 +53,7 @@ class MemoryPlan:
     quantization: Quantization | None
     gpu: Gpu
     engine: Engine
-    args: EngineArgs
+    args: ResolvedArgs
     total_bytes: int
     reserved_bytes: float
     weights_bytes: float
@@ -96,7 +98,7 @@ class MemoryPlan:
     @property
     def kv_needed_bytes(self) -> int:
         """KV cache on one GPU that one sequence of max_model_len needs."""
-        return self.layout.bytes_for(self.args.max_model_len or 1)
+        return self.layout.bytes_for(self.args.max_model_len)
 
     @property
     def used_bytes(self) -> float:
@@ -109,7 +111,6 @@ class MemoryPlan:
         """Blocks of `args.block_size` tokens that give a scheduler with one kind of block the same max_concurrency."""
         if len(self.layout.groups) == 1:
             return self.num_gpu_blocks * self.layout.shards
-        assert self.args.max_model_len is not None
         return int(self.max_concurrency * self.args.max_model_len) // self.layout.block_size
 
 
@@ -156,7 +157,7 @@ def plan_without_remedies(
     quantization = None if asked is None else suited(asked, model)
     resolved = engine.resolve(args, gpu, model)
     if args.block_size is None and engine.family != "tensorrt-llm":
-        resolved = replace(resolved, block_size=None)
+        resolved = replace(resolved, block_size=attention_block_size(model, engine, gpu))
     drafter = drafter_of(model, resolved)
     weights = weigh(model, quantization, resolved, mxfp4_kernel(engine, gpu))
     if drafter is not None:
@@ -185,7 +186,7 @@ def _stages(
     model: Model,
     quantization: Quantization | None,
     gpu: Gpu,
-    args: EngineArgs,
+    args: ResolvedArgs,
     engine: Engine,
     drafter: Drafter | None,
 ) -> list[_Stage]:
@@ -202,13 +203,12 @@ def _stages(
     return stages
 
 
-def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
+def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
     """What is left for the KV cache: of a share of the card after everything else (vLLM), after the weights only (SGLang, which
     keeps the rest of the card for the others), or a share of what is left (TensorRT-LLM).
     """
     if args.kv_cache_memory_bytes is not None:
         return args.kv_cache_memory_bytes
-    assert args.gpu_memory_utilization is not None
     graphs = used.cuda_graph if deducts_cuda_graphs(args, engine, gpu) else 0.0
     beside_weights = used.activation + used.non_torch + graphs
     if engine.memory_fraction_of == "free":
@@ -220,10 +220,9 @@ def _kv_cache_bytes(gpu: Gpu, args: EngineArgs, engine: Engine, weights: Weights
 
 
 def _account(
-    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine
+    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> MemoryPlan:
     layout, kv = stage.layout, stage.kv_cache_bytes
-    assert args.max_model_len is not None and args.gpu_memory_utilization is not None
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
     available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
     longest = layout.longest_in(available, args.max_model_len)
@@ -267,8 +266,19 @@ def _kv_tokens(layout: KvLayout, blocks: int, concurrency: float, max_model_len:
     return blocks // len(layout.groups) * layout.block_size * layout.shards
 
 
+def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
+    """The fewest blocks for which the engine prints a KV cache of so many tokens, at least one.
+
+    The inverse of what it prints: before 0.20.1 the blocks are shared out over the groups, so that up to a block a group is lost.
+    """
+    layout, longest = plan.layout, plan.args.max_model_len
+    if plan.engine.at_least("0.20.1"):
+        return max(1, ceil(kv_tokens * layout.blocks_for(longest) / longest))
+    return max(1, kv_tokens // (layout.block_size * layout.shards) * len(layout.groups))
+
+
 def _outcome(
-    stage: _Stage, model: Model, gpu: Gpu, args: EngineArgs, engine: Engine, available: float, spread: float
+    stage: _Stage, model: Model, gpu: Gpu, args: ResolvedArgs, engine: Engine, available: float, spread: float
 ) -> tuple[Outcome, str]:
     """Whether the engine starts, or the first of its refusals, in its own words; and where it may not, what is close."""
     if refusal := (_not_free(gpu, args, engine) or _no_room(stage, gpu, args)):
@@ -280,7 +290,7 @@ def _outcome(
     if refusal := _too_few_states(stage, args, engine, available):
         return refusal
     if _too_little_cache(stage, args, engine, available - spread):
-        need = max(stage.layout.bytes_for(args.max_model_len or 1), stage.layout.block_bytes)
+        need = max(stage.layout.bytes_for(args.max_model_len), stage.layout.block_bytes)
         return "may_not_start", (
             f"may not start: needs {need / GIB:.2f} GiB of KV cache, "
             f"has {max(0.0, available - spread) / GIB:.2f} to {(available + spread) / GIB:.2f}"
@@ -294,14 +304,13 @@ def _outcome(
     return "starts", ""
 
 
-def _not_free(gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[Outcome, str] | None:
+def _not_free(gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[Outcome, str] | None:
     """What vLLM checks first, from V1 on: whether the share it is to reserve is free.
 
     Source: request_memory in vllm/v1/worker/utils.py (0.27.1); init_device in vllm/v1/worker/gpu_worker.py (0.8.0).
     """
     if engine.family != "vllm" or engine.generation == "v0" or args.kv_cache_memory_bytes is not None:
         return None
-    assert args.gpu_memory_utilization is not None
     free = gpu.memory_bytes - args.memory_used_gib * GIB - context_bytes(gpu)
     desired = gpu.memory_bytes * args.gpu_memory_utilization
     if free >= desired:
@@ -312,7 +321,7 @@ def _not_free(gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[Outcome, str]
     )
 
 
-def _no_room(stage: _Stage, gpu: Gpu, args: EngineArgs) -> tuple[Outcome, str] | None:
+def _no_room(stage: _Stage, gpu: Gpu, args: ResolvedArgs) -> tuple[Outcome, str] | None:
     """Out of memory in the first pass, or where the KV cache is set by hand, in allocating it."""
     used = stage.weights.bytes + stage.overhead.non_torch + context_bytes(gpu) + args.memory_used_gib * GIB
     total = gpu.memory_bytes
@@ -354,13 +363,13 @@ def _too_little_cache(stage: _Stage, args: EngineArgs, engine: Engine, available
     )
 
 
-def _too_few_states(stage: _Stage, args: EngineArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
+def _too_few_states(stage: _Stage, args: ResolvedArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
     """With graphs of whole decode steps every sequence needs a block for its recurrent state, from 0.20 on.
 
     Source: resolve_cudagraph_mode_and_sizes in vllm/config/compilation.py (0.20.2, 0.30.0; absent in 0.19.0).
     """
     recurrent = any(layer.kind == "state" for layer in stage.layout.groups)
-    blocks, sequences = stage.layout.blocks_in(available), args.max_num_seqs or 0
+    blocks, sequences = stage.layout.blocks_in(available), args.max_num_seqs
     if engine.family != "vllm" or not engine.at_least("0.20") or not recurrent or not args.full_graphs or sequences <= blocks:
         return None
     return "max_num_seqs_exceeds_state_blocks", (
@@ -369,7 +378,7 @@ def _too_few_states(stage: _Stage, args: EngineArgs, engine: Engine, available: 
     )
 
 
-def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> tuple[str, ...]:
+def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[str, ...]:
     """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
 
     Source of the limit on max_model_len: vLLM vllm/config/model.py, _get_and_verify_max_len.
@@ -386,7 +395,7 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Engi
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:
         notes.append(f"figures are one replica's; all {args.data_parallel_size} data-parallel replicas hold as many tokens each")
-    if engine.family == "vllm" and (args.max_model_len or 0) > model.max_position:
+    if engine.family == "vllm" and args.max_model_len > model.max_position:
         notes.append(
             f"vLLM refuses a max_model_len above the {model.max_position:,} positions of config.json, unless YaRN there extends "
             "them or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"

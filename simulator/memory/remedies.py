@@ -84,7 +84,7 @@ def _fewer_sequences(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, 
         yield f"max_num_seqs {blocks:,}", (plan.quantization, plan.gpu, replace(args, max_num_seqs=blocks))
         return
     for sequences in (512, 256, 128, 64, 32, 16):
-        if sequences < (plan.args.max_num_seqs or 0):
+        if sequences < plan.args.max_num_seqs:
             yield f"max_num_seqs {sequences}", (plan.quantization, plan.gpu, replace(args, max_num_seqs=sequences))
 
 
@@ -96,7 +96,7 @@ def _more_utilization(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str,
             yield f"gpu_memory_utilization {share}", (plan.quantization, plan.gpu, replace(args, gpu_memory_utilization=share))
         return
     for utilization in (0.92, 0.95, 0.97):
-        if utilization > (plan.args.gpu_memory_utilization or 1.0):
+        if utilization > plan.args.gpu_memory_utilization:
             changed = replace(args, gpu_memory_utilization=utilization)
             yield f"gpu_memory_utilization {utilization}", (plan.quantization, plan.gpu, changed)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from simulator import catalog
 from simulator.catalog.gpus import Gpu
-from simulator.results.outcome import Cost
-from simulator.scenario import Deployment, Owned, Prices
+from simulator.results.model import Cost
+from simulator.scenario import Deployment, Owned, Pool, Prices
 from simulator.units import HOUR, HOURS_PER_MONTH
 
 _YOURS = "given in the scenario"
@@ -25,11 +25,12 @@ def cost(
 
     `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time and IDLE_SHARE of it otherwise.
     """
-    found = price_of(deployment, prices)
+    pool = deployment.pool
+    found = price_of(pool, prices)
     if found is None:
         return None
     usd_per_gpu_hour, source, date = found
-    per_hour = usd_per_gpu_hour * deployment.gpus
+    per_hour = usd_per_gpu_hour * pool.gpus
     return Cost(
         usd_per_hour=per_hour,
         usd_per_gpu_hour=usd_per_gpu_hour,
@@ -39,7 +40,7 @@ def cost(
         usd_per_million_total_tokens=usd_per(1e6, per_hour, total_tokens_per_s),
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
-        watts=None if busy is None else watts(deployment.gpu, busy) * deployment.gpus,
+        watts=None if busy is None else watts(pool.gpu, busy) * pool.gpus,
     )
 
 
@@ -61,14 +62,14 @@ def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | 
     return usd_per_hour / HOUR / per_s * amount if per_s else None
 
 
-def price_of(deployment: Deployment, prices: Prices) -> tuple[float, str, str] | None:
+def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
     """Dollars per GPU-hour, where from, and as of when.
 
-    The first of: the deployment's own, the scenario's for this GPU, hardware that is owned, the catalog's cheapest listing.
+    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's cheapest listing.
     """
-    gpu = deployment.gpu
-    if deployment.usd_per_gpu_hour is not None:
-        return deployment.usd_per_gpu_hour, _YOURS, ""
+    gpu = pool.gpu
+    if pool.usd_per_gpu_hour is not None:
+        return pool.usd_per_gpu_hour, _YOURS, ""
     own = {name if name == gpu.name else _canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
     if gpu.name in own:
         return own[gpu.name], _YOURS, ""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
-from simulator.scenario import Deployment
+from simulator.scenario import Deployment, Pool
 
 
 def space(
@@ -50,7 +50,9 @@ def _deployment(fields: Mapping[str, Any]) -> Deployment:
         return TypeAdapter(Deployment).validate_python(fields)
     except ValidationError as problem:
         first = problem.errors()[0]
-        place, said = ".".join(str(part) for part in first["loc"]), str(first["msg"]).removeprefix("Value error, ")
+        place = ".".join(str(part) for part in first["loc"] if part not in ("pools", 0))
+        said = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "unexpected_keyword_argument":
-            said = f"unknown field{did_you_mean(nearest_names(place, [f.name for f in dataclasses.fields(Deployment)]))}"
+            known = ["name", "model", *(f.name for f in dataclasses.fields(Pool))]
+            said = f"unknown field{did_you_mean(nearest_names(place, known))}"
         raise ScenarioError(f"space: {place}: {said}") from None

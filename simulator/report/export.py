@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import SimulatorError
-from simulator.report import theme
-from simulator.results.outcome import RunResult
+from simulator.report.charts import theme as theme
+from simulator.results.model import RunResult
 
 _WIDTH, _INK, _PAPER, _SCALE = 760, "#1b1f24", "#ffffff", 2
 _PDF_SECONDS = 180
@@ -40,27 +40,27 @@ def chromium() -> str | None:
 
 
 def _html(run: RunResult, out: Path) -> list[Path]:
-    from simulator.report.page import html
+    from simulator.report.pages.run import run_page
 
-    return [_replace(out, html(run).encode())]
+    return [_replace(out, run_page(run).encode())]
 
 
 def _markdown(run: RunResult, out: Path) -> list[Path]:
-    from simulator.report.text import markdown
+    from simulator.report.terminal import markdown
 
     return [_replace(out, markdown(run).encode())]
 
 
 def _pdf(run: RunResult, out: Path) -> list[Path]:
     """The page as Chromium prints it."""
-    from simulator.report.page import html
+    from simulator.report.pages.run import run_page
 
     browser = chromium()
     if browser is None:
         raise SimulatorError("a PDF needs Chromium, which was not found; install it, or print the html from a browser")
     with tempfile.TemporaryDirectory() as folder:
         page, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
-        page.write_text(html(run), "utf-8")
+        page.write_text(run_page(run), "utf-8")
         options = [
             "--headless",
             "--disable-gpu",
@@ -81,8 +81,8 @@ def _png(run: RunResult, out: Path) -> list[Path]:
     import vl_convert
     from altair.utils import schemapi
 
-    from simulator.report.charts import CHARTS
-    from simulator.report.figures import specification
+    from simulator.report.charts.all import CHARTS
+    from simulator.report.charts.panels import specification
 
     out.mkdir(exist_ok=True)
     written = []

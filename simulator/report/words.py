@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from simulator import amounts
-from simulator.amounts import plural
-from simulator.results.outcome import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
+from simulator import text as amounts
+from simulator.results.model import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
 from simulator.results.recommend import headroom
+from simulator.text import plural
 
 GIB = 2.0**30
 _FEW_TERMS = 3
@@ -32,6 +32,7 @@ MARKS: dict[Verdict, Mark] = {
     "stable": Mark("✔", "+", "stable", "green"),
     "saturated": Mark("▲", "!", "saturated", "yellow"),
     "overloaded": Mark("✖", "x", "overloaded", "red"),
+    "requests unanswered": Mark("⊖", "-", "overloaded", "red"),
     "does not fit": Mark("⊘", "o", "unfit", "magenta"),
     "max_model_len exceeds KV": Mark("⊘", "o", "unfit", "magenta"),
 }
@@ -44,8 +45,8 @@ def mark(d: DeploymentResult) -> Mark:
     return MISSED if d.verdict == "stable" and d.slo_met is False else MARKS[d.verdict]
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """As `amounts.number`; a dash where there is none."""
+def number_or_dash(value: float | None, digits: int = 3) -> str:
+    """As `text.number`; a dash where there is none."""
     return NONE if value is None else amounts.number(value, digits)
 
 
@@ -54,9 +55,9 @@ def seconds(value: float | None) -> str:
     if value is None:
         return NONE
     if value < 0.9995:
-        return f"{number(value * 1e3)} ms"
+        return f"{number_or_dash(value * 1e3)} ms"
     if value < 600:
-        return f"{number(value)} s"
+        return f"{number_or_dash(value)} s"
     return f"{int(value // 60):,} min {int(value % 60)} s"
 
 
@@ -87,7 +88,7 @@ def usd(value: float | None) -> str:
 
 def rate(value: float | None) -> str:
     """Requests a second."""
-    return NONE if value is None else f"{number(value)}/s"
+    return NONE if value is None else f"{number_or_dash(value)}/s"
 
 
 def estimate(value: Estimate | None) -> str:
@@ -96,7 +97,7 @@ def estimate(value: Estimate | None) -> str:
         return NONE
     if value.high is None:
         return f"≥ {rate(value.value)}"
-    return f"{rate(value.value)} ({number(value.low)} to {number(value.high)})"
+    return f"{rate(value.value)} ({number_or_dash(value.low)} to {number_or_dash(value.high)})"
 
 
 def scenario_sentence(run: RunResult) -> str:
@@ -170,7 +171,7 @@ def metric(d: DeploymentResult, name: str, write: Callable[[float | None], str])
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """A row of the comparison: its label, its group, the value of each deployment in words."""
 
     label: str
@@ -186,68 +187,91 @@ def _pair(first: str, second: str, write: Callable[[float | None], str]) -> Call
     return value
 
 
-def comparison(run: RunResult) -> tuple[Row, ...]:
+def comparison(run: RunResult) -> tuple[ComparisonRow, ...]:
     """The rows of the comparison table, in order."""
     demand = run.workload.rate_per_s
+    slower = any(d.recovers_below_per_s is not None for d in run.deployments)
 
     def room(d: DeploymentResult) -> str:
         spare = headroom(d, demand)
         return NONE if spare is None else f"{spare:+.0%}"
 
     latency = [
-        Row(f"{word} p50 / p99", "Latency", _pair(f"{key}_p50_s", f"{key}_p99_s", seconds))
+        ComparisonRow(f"{word} p50 / p99", "Latency", _pair(f"{key}_p50_s", f"{key}_p99_s", seconds))
         for key, word in (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2e", "E2E"))
     ]
     return (
-        Row("Verdict", "Answer", lambda d: d.verdict),
-        Row("SLO", "Answer", slo_word),
-        Row("Hardware", "Answer", lambda d: d.title),
-        Row("GPUs", "Answer", lambda d: str(d.gpus)),
+        ComparisonRow("Verdict", "Answer", lambda d: d.verdict),
+        ComparisonRow("SLO", "Answer", slo_word),
+        *([ComparisonRow("Unanswered requests", "Answer", _unanswered)] if any(map(_lost, run.deployments)) else []),
+        ComparisonRow("Hardware", "Answer", lambda d: d.title),
+        ComparisonRow("GPUs", "Answer", lambda d: str(d.gpus)),
         *_slo_terms(run),
-        Row("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
-        Row("Per month", "Cost", lambda d: usd(d.cost.usd_per_month) if d.cost else NONE),
-        Row("Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE),
-        Row(
+        ComparisonRow("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
+        ComparisonRow("Per month", "Cost", lambda d: usd(d.cost.usd_per_month) if d.cost else NONE),
+        ComparisonRow(
+            "Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE
+        ),
+        ComparisonRow(
             "The same at the SLO capacity", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens_at_slo) if d.cost else NONE
         ),
-        Row("Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE),
-        Row("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
-        Row("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
-        Row("Headroom over demand", "Capacity", room),
-        Row("What binds", "Capacity", lambda d: d.binding.resource if d.binding else NONE),
-        Row("Requests", "Throughput", lambda d: metric(d, "requests_per_s", rate)),
-        Row("Output tokens/s", "Throughput", lambda d: metric(d, "output_tokens_per_s", number)),
-        Row("All tokens/s", "Throughput", lambda d: metric(d, "total_tokens_per_s", number)),
-        Row("Output tokens/s per GPU", "Throughput", lambda d: metric(d, "output_tokens_per_s_per_gpu", number)),
-        Row("Goodput", "Throughput", _goodput),
+        ComparisonRow(
+            "Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE
+        ),
+        ComparisonRow("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
+        *([ComparisonRow("Recovers from a queue below", "Capacity", lambda d: rate(d.recovers_below_per_s))] if slower else []),
+        ComparisonRow("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
+        ComparisonRow("Headroom over demand", "Capacity", room),
+        ComparisonRow("What binds", "Capacity", lambda d: d.binding.resource if d.binding else NONE),
+        ComparisonRow("Requests", "Throughput", lambda d: metric(d, "requests_per_s", rate)),
+        ComparisonRow("Output tokens/s", "Throughput", lambda d: metric(d, "output_tokens_per_s", number_or_dash)),
+        ComparisonRow("All tokens/s", "Throughput", lambda d: metric(d, "total_tokens_per_s", number_or_dash)),
+        ComparisonRow(
+            "Output tokens/s per GPU", "Throughput", lambda d: metric(d, "output_tokens_per_s_per_gpu", number_or_dash)
+        ),
+        ComparisonRow("Goodput", "Throughput", _goodput),
         *latency,
-        Row("Running mean / peak", "Queue", _pair("running_mean", "running_peak", number)),
-        Row("Waiting mean / peak", "Queue", _pair("waiting_mean", "waiting_peak", number)),
-        Row("Preemptions", "Queue", lambda d: metric(d, "preemptions", number)),
-        Row("KV cache", "Memory", lambda d: gib(max(d.memory.kv_cache_bytes, 0.0)) if d.memory else NONE),
-        Row("KV tokens per replica", "Memory", lambda d: number(d.memory.kv_tokens) if d.memory else NONE),
-        Row("KV use mean / peak", "Memory", _pair("kv_use_mean", "kv_use_peak", percent)),
-        Row("Longest context that fits", "Memory", _longest),
-        Row("Requests the KV cache holds", "Memory", _concurrency),
-        Row("KV blocks run out from", "Memory", lambda d: rate(d.oom_point.full_at_per_s) if d.oom_point else NONE),
-        Row("Preempts from", "Memory", lambda d: rate(d.oom_point.preempts_at_per_s) if d.oom_point else NONE),
+        ComparisonRow("Running mean / peak", "Queue", _pair("running_mean", "running_peak", number_or_dash)),
+        ComparisonRow("Waiting mean / peak", "Queue", _pair("waiting_mean", "waiting_peak", number_or_dash)),
+        ComparisonRow("Preemptions", "Queue", lambda d: metric(d, "preemptions", number_or_dash)),
+        ComparisonRow("KV cache", "Memory", lambda d: gib(max(d.memory.kv_cache_bytes, 0.0)) if d.memory else NONE),
+        ComparisonRow("KV tokens per replica", "Memory", lambda d: number_or_dash(d.memory.kv_tokens) if d.memory else NONE),
+        ComparisonRow("KV use mean / peak", "Memory", _pair("kv_use_mean", "kv_use_peak", percent)),
+        ComparisonRow("Longest context that fits", "Memory", _longest),
+        ComparisonRow("Requests the KV cache holds", "Memory", _concurrency),
+        ComparisonRow("KV blocks run out from", "Memory", lambda d: rate(d.oom_point.full_at_per_s) if d.oom_point else NONE),
+        ComparisonRow("Preempts from", "Memory", lambda d: rate(d.oom_point.preempts_at_per_s) if d.oom_point else NONE),
     )
 
 
-def _slo_terms(run: RunResult) -> Iterator[Row]:
+def _slo_terms(run: RunResult) -> Iterator[ComparisonRow]:
     """A row for each term of the SLO, with what was measured."""
     terms = next((d.slo for d in run.deployments if d.slo), ())
     for i, check in enumerate(terms):
         asked = f"at most {seconds(check.limit)}" if check.unit else f"at least {percent(check.limit)}"
-        yield Row(f"{check.term}, {asked}", "SLO", partial(_measured, i))
+        yield ComparisonRow(f"{check.term}, {asked}", "SLO", partial(_measured, i))
 
 
 def _measured(term: int, d: DeploymentResult) -> str:
     check = d.slo[term] if d.slo else None
+    if check is not None and check.unit and check.too_few_answers:
+        return f"{amounts.share(check.unanswered)} unanswered, missed"
     if check is None or check.measured is None:
         return NOT_STEADY if d.runs and not d.steady else NONE
     value = seconds(check.measured) if check.unit else percent(check.measured)
     return value if check.met else f"{value}, missed"
+
+
+def _lost(d: DeploymentResult) -> float:
+    """The share of the requests that got no answer."""
+    return (d.metrics or {}).get("unanswered_share") or 0.0
+
+
+def _unanswered(d: DeploymentResult) -> str:
+    if d.metrics is None:
+        return NONE
+    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
+    return f"{count:,.0f} ({amounts.share(_lost(d))})" if count else "none"
 
 
 def _goodput(d: DeploymentResult) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
-from simulator.results.outcome import RunResult
+from simulator.results.model import RunResult
 from simulator.results.summary import from_summary, to_summary
 from simulator.results.tables import requests_table, stretches_table, trace_of
 

@@ -10,9 +10,9 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import CANCELLED, FINISHED, REFUSED, TIMED_OUT, Trace, inter_token_latencies
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
 from simulator.results.slo import Promise, good
-from simulator.results.steadiness import last_arrival
+from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Sample:
     `kv_blocks` are one replica's. `columns` are the latencies of all requests, shape (n,), NaN where undefined.
     """
 
-    trace: Trace
+    trace: RunRecord
     gpus: int
     replicas: int
     kv_blocks: int
@@ -92,8 +92,8 @@ class Metric:
     steady: bool = False
 
 
-def sample(
-    trace: Trace,
+def measured_window(
+    trace: RunRecord,
     *,
     gpus: int = 1,
     replicas: int = 1,
@@ -259,7 +259,7 @@ def _latency_metrics() -> tuple[Metric, ...]:
         name = f"{key}_s"
         found.append(Metric(f"{key}_mean_s", "s", f"Mean {title}: {words}.", partial(_mean, name), steady=True))
         for q in (50, 90, 99):
-            text = f"{title} that {q} % of the requests do not exceed."
+            text = f"{title} that {q} % of the requests do not exceed, of those that got an answer."
             found.append(Metric(f"{key}_p{q}_s", "s", text, partial(_percentile, name, q), steady=True))
     words = "every gap between two tokens of a request, each counted once"
     found.append(Metric("itl_mean_s", "s", f"Mean ITL: {words}.", _itl_mean, steady=True))
@@ -316,6 +316,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("prefix_hit_rate", "", "Share of prompt tokens found in the prefix cache when first admitted.", _hit_rate),
     Metric("finished", "requests", "Requests that got all their tokens, in the whole run.", partial(_count, (FINISHED,))),
     Metric("refused", "requests", "Requests refused at the door because they could never fit.", partial(_count, (REFUSED,))),
+    Metric(
+        "unanswered_share",
+        "",
+        "Share of the requests that got no answer: refused, timed out, or not sent because a turn before got none.",
+        lambda s: float((s.trace.requests["status"] != FINISHED).mean()) if len(s.trace) else None,
+    ),
     Metric("abandoned", "requests", "Requests that timed out or were cancelled.", partial(_count, (TIMED_OUT, CANCELLED))),
     Metric("duration_s", "s", "From the start to the last finish.", _duration),
     Metric("measured_s", "s", "Length of the measured window: from the end of warm-up to the last arrival.", lambda s: s.seconds),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.text import number, share
 from simulator.workload.slo import Slo
 
 Bools = NDArray[np.bool_]
 Columns = Mapping[str, NDArray[np.float64]]
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,13 +39,43 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class SloCheck:
-    """One term and what came out. `term`: "p99 TTFT"; `unit`: "s", or "" for a share; `measured`: None if nothing was steady."""
+    """One term and what came out. `term`: "p99 TTFT"; `unit`: "s", or "" for a share.
+
+    `unanswered`: the share of the requests that got no answer, each a miss of the term, which allows `left_out` of them to miss.
+    `measured`: None if nothing was steady, or where the unanswered alone are more than that.
+    """
 
     term: str
     limit: float
     measured: float | None
     met: bool
     unit: str = "s"
+    unanswered: float = 0.0
+    left_out: float = 0.0
+
+    @property
+    def too_few_answers(self) -> bool:
+        """Whether the requests without an answer alone make the term missed."""
+        return self.unanswered > self.left_out + ROUNDING
+
+    @property
+    def excess(self) -> float:
+        """Times over the limit, of a share that must be high times below it; infinite where nothing was measured."""
+        if self.measured is None or not self.measured:
+            some = self.too_few_answers and self.left_out
+            return self.unanswered / self.left_out if some else float("inf")
+        return self.measured / self.limit if self.unit else self.limit / self.measured
+
+    def __str__(self) -> str:
+        """`p99 TTFT is 1.2 s against 1 s`, or what else it is."""
+        lost = f"{share(self.unanswered)} of the requests get no answer"
+        if self.unit and self.too_few_answers:
+            return f"{lost} and {self.term} leaves out {share(self.left_out)}"
+        if self.measured is None:
+            return f"{self.term} has no steady value"
+        unit = f" {self.unit}" if self.unit else ""
+        words = f"{self.term} is {number(self.measured)}{unit} against {number(self.limit, 6)}{unit}"
+        return f"{words}; {lost}" if self.unanswered else words
 
 
 def good(promises: Sequence[Promise], latencies: Columns) -> Bools:
@@ -54,11 +85,11 @@ def good(promises: Sequence[Promise], latencies: Columns) -> Bools:
     """
     met = np.isfinite(latencies["e2e_s"])
     for promise in promises:
-        met &= kept(promise.slo, latencies) if promise.of is None else kept(promise.slo, latencies) | ~promise.of
+        met &= meets_slo(promise.slo, latencies) if promise.of is None else meets_slo(promise.slo, latencies) | ~promise.of
     return met
 
 
-def kept(slo: Slo, latencies: Columns) -> Bools:
+def meets_slo(slo: Slo, latencies: Columns) -> Bools:
     """Which requests finished and met every limit of an SLO, shape (n,)."""
     met = np.isfinite(latencies["e2e_s"])
     for name, limit in slo.limits().items():
@@ -67,37 +98,54 @@ def kept(slo: Slo, latencies: Columns) -> Bools:
     return met
 
 
-def check_slo(promises: Sequence[Promise], latencies: Columns | None) -> tuple[SloCheck, ...]:
+def check_slo(
+    promises: Sequence[Promise], latencies: Columns | None, unanswered: Sequence[float] | None = None
+) -> tuple[SloCheck, ...]:
     """Each term of each promise against the latencies of a steady run, columns `ttft_s`, `tpot_s`, `e2e_s` of shape (n,).
 
     None in place of latencies means there were none to measure (it does not fit, or is overloaded): no term is met.
+    `unanswered`: for each promise the share of its requests that got no answer, where that is known of more than these.
     """
-    return tuple(check for promise in promises for check in _checks(promise, latencies and promise.columns(latencies)))
+    if latencies is None:
+        return tuple(check for promise in promises for check in _checks(promise, None, 0.0))
+    columns = [promise.columns(latencies) for promise in promises]
+    lost = map(_lost_share, columns) if unanswered is None else unanswered
+    return tuple(c for one in zip(promises, columns, lost, strict=True) for c in _checks(*one))
 
 
-def _checks(promise: Promise, latencies: Columns | None) -> list[SloCheck]:
+def left_out(slo: Slo) -> float:
+    """The share of requests that may miss an SLO: what its percentile leaves out, or its goodput where that is stricter."""
+    beyond = 1 - slo.percentile / 100
+    return beyond if slo.goodput is None else min(beyond, 1 - slo.goodput)
+
+
+def _checks(promise: Promise, latencies: Columns | None, lost: float) -> list[SloCheck]:
     slo = promise.slo
-    checks = [_check_limit(promise, name, limit, latencies) for name, limit in slo.limits().items()]
+    checks = [_check_limit(promise, name, limit, latencies, lost) for name, limit in slo.limits().items()]
     if slo.goodput is not None:
-        share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(kept(slo, latencies)))
-        met = share is not None and share >= slo.goodput
-        checks.append(SloCheck(promise.term("goodput share"), slo.goodput, share, met, unit=""))
+        good_share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(meets_slo(slo, latencies)))
+        met = good_share is not None and good_share >= slo.goodput
+        checks.append(SloCheck(promise.term("goodput share"), slo.goodput, good_share, met, "", lost, 1 - slo.goodput))
     return checks
 
 
-def _check_limit(promise: Promise, name: str, limit: float, latencies: Columns | None) -> SloCheck:
-    slo, measured = promise.slo, None
-    if latencies is not None:
-        finished = latencies[name][np.isfinite(latencies[name])]
-        measured = float(np.percentile(finished, slo.percentile)) if len(finished) else None
-    undefined_tpot = name == "tpot_s" and latencies is not None and bool(np.isfinite(latencies["e2e_s"]).any())
-    met = measured <= limit if measured is not None else undefined_tpot
-    if latencies is not None and _lost_share(latencies) * 100 > 100 - slo.percentile + _ROUNDING:
-        met = False
-    return SloCheck(promise.term(f"p{slo.percentile:g} {name[:-2].upper()}"), limit, measured, met)
+def _check_limit(promise: Promise, name: str, limit: float, latencies: Columns | None, lost: float) -> SloCheck:
+    """One limit at its percentile of all requests; those without an answer are the slowest of them."""
+    slo = promise.slo
+    term, beyond = promise.term(f"p{slo.percentile:g} {name[:-2].upper()}"), 1 - slo.percentile / 100
+    if latencies is None:
+        return SloCheck(term, limit, None, met=False)
+    if lost > beyond + ROUNDING:
+        return SloCheck(term, limit, None, False, "s", lost, beyond)
+    answered = latencies[name][np.isfinite(latencies[name])]
+    if not len(answered):
+        nothing_to_keep = name == "tpot_s" and bool(np.isfinite(latencies["e2e_s"]).any())
+        return SloCheck(term, limit, None, nothing_to_keep, "s", lost, beyond)
+    measured = float(np.percentile(answered, min(100.0, slo.percentile / (1 - lost))))
+    return SloCheck(term, limit, measured, measured <= limit, "s", lost, beyond)
 
 
 def _lost_share(latencies: Columns) -> float:
-    """The share of requests that never finished."""
+    """The share of requests that got no answer."""
     e2e = latencies["e2e_s"]
     return float(np.mean(~np.isfinite(e2e))) if len(e2e) else 0.0

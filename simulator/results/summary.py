@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import SimulatorError
-from simulator.results.outcome import RunResult
+from simulator.results.model import RunResult
 
 FORMAT = 2
 _DIGITS = 8

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.recorder import FINISHED, Trace
+from simulator.engine.record import FINISHED, RunRecord
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,12 +19,12 @@ LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 STATUSES = ("finished", "refused", "timed out", "cancelled")
 
 
-def with_frontend(trace: Trace, frontend_s: Floats) -> Trace:
+def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:
     """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
     return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
 
 
-def latencies(trace: Trace) -> dict[str, Floats]:
+def latencies(trace: RunRecord) -> dict[str, Floats]:
     """Seconds each request waited and ran: `queue_s`, `ttft_s`, `tpot_s`, `e2e_s`, each of shape (n,), NaN where undefined.
 
     TTFT and E2E include `frontend_s` where the trace has it. TPOT is NaN for a request of one token; all are NaN for a
@@ -43,7 +43,7 @@ def latencies(trace: Trace) -> dict[str, Floats]:
     return {name: np.where(finished, column, np.nan) for name, column in columns.items()}
 
 
-def requests_table(trace: Trace) -> pl.DataFrame:
+def requests_table(trace: RunRecord) -> pl.DataFrame:
     """One row a request, in order of arrival: the engine's columns, `status` and `refusal` in words, and the latencies."""
     import polars as pl
 
@@ -56,7 +56,7 @@ def requests_table(trace: Trace) -> pl.DataFrame:
     return frame.with_columns(refusal if trace.refusals else pl.lit(None, dtype=pl.String).alias("refusal"))
 
 
-def stretches_table(trace: Trace) -> pl.DataFrame:
+def stretches_table(trace: RunRecord) -> pl.DataFrame:
     """One row a run of equal steps, in order of start: the engine's columns, and the replica's `block_size`.
 
     After them, with replica -1, one row an inter-token latency that a preemption stretched: its seconds are `base_s`.
@@ -69,7 +69,7 @@ def stretches_table(trace: Trace) -> pl.DataFrame:
     return pl.concat([steps, gaps], how="diagonal")
 
 
-def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> Trace:
+def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
     """The trace that `requests_table` and `stretches_table` were made from."""
     import polars as pl
 
@@ -80,7 +80,7 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> Trace:
     stretches = steps.filter(pl.col("replica") >= 0)
     sizes = dict(stretches.select("replica", "block_size").unique().iter_rows())
     replicas = max(sizes, default=0) + 1
-    return Trace(
+    return RunRecord(
         {**columns, "status": codes.to_numpy()},
         {name: _numpy(stretches[name]) for name in stretches.columns if name != "block_size"},
         refusals,

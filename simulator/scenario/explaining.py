@@ -94,9 +94,13 @@ def _shown(value: Any, said: str) -> str:
 
 @cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario file, for editors."""
+    """The JSON Schema of a scenario file, for editors. A deployment has pools, or the fields of its only one."""
     found = TypeAdapter(Scenario).json_schema()
-    found["$defs"]["Deployment"]["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
+    deployment, pool = (found["$defs"][name] for name in ("Deployment", "Pool"))
+    deployment["properties"] |= pool["properties"]
+    deployment["if"] = {"not": {"required": deployment.pop("required")}}
+    deployment["then"] = {"required": pool["required"]}
+    deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 
 

@@ -59,8 +59,18 @@ def _with_defaults(data: dict[str, Any], arguments: dict[str, Any]) -> dict[str,
     deployments = data.get("deployments")
     if not isinstance(deployments, list):
         return data
-    filled = [{**arguments, **d} if isinstance(d, dict) else d for d in deployments]
-    return {**data, "deployments": filled}
+    return {**data, "deployments": [_filled(deployment, arguments) for deployment in deployments]}
+
+
+def _filled(deployment: Any, arguments: dict[str, Any]) -> Any:
+    """A deployment with the arguments for all in it, or in each of its pools; what it says itself wins."""
+    if not isinstance(deployment, dict):
+        return deployment
+    if "pools" not in deployment:
+        return {**arguments, **deployment}
+    if not isinstance(pools := deployment["pools"], list):
+        return deployment
+    return {**deployment, "pools": [{**arguments, **p} if isinstance(p, dict) else p for p in pools]}
 
 
 def _with_lines(data: dict[str, Any], document: Document) -> dict[str, Any]:

@@ -7,17 +7,16 @@ import math
 from pathlib import Path
 
 from simulator import catalog
-from simulator.amounts import number
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
-from simulator.latency.target import Target
-from simulator.memory.plan import plan_memory
-from simulator.scenario.specs import Deployment, Prices, Scenario
-from simulator.workload.arrivals import Recorded
-from simulator.workload.tracefile import TraceFile
+from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
+from simulator.server import DoesNotStart, plan_server
+from simulator.text import number
+from simulator.workload.arrivals.steady import Recorded
+from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
 _MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000
@@ -29,8 +28,11 @@ def refuse(scenario: Scenario, document: Document) -> None:
     _refuse_endless(scenario.workload, document)
     _refuse_missing(scenario.workload, document)
     _refuse_unreadable(scenario.calibration, document)
-    _refuse_unknown(scenario.prices, {d.gpu.name for d in scenario.deployments}, document)
+    _refuse_unknown(scenario.prices, {pool.gpu.name for d in scenario.deployments for pool in d.pools}, document)
     for index, deployment in enumerate(scenario.deployments):
+        if len(deployment.pools) > 1:
+            place = ("deployments", index, "pools", 1)
+            raise document.error(place, f"deployments[{index}].pools[1]: a second pool: {SEVERAL_POOLS}")
         try:
             _refuse_impossible(scenario, deployment)
         except SimulatorError as problem:
@@ -40,7 +42,7 @@ def refuse(scenario: Scenario, document: Document) -> None:
 def _culprit(document: Document, index: int, problem: str) -> Location:
     """The argument that a refusal speaks of, where it is written: of the deployment, or of all; else the deployment."""
     arguments = ["replicas", *(f.name for f in dataclasses.fields(EngineArgs))]
-    for within in (("deployments", index), ("engine",)):
+    for within in (("deployments", index), ("deployments", index, "pools", 0), ("engine",)):
         named: list[Location] = [(*within, name) for name in arguments if name in problem]
         if written := [location for location in named if document.written(location) == location]:
             return min(written, key=lambda location: problem.index(str(location[-1])))
@@ -51,7 +53,7 @@ def _refuse_unreadable(path: Path | None, document: Document) -> None:
     """Raise for a calibration that cannot be read, before anything is simulated with it."""
     try:
         if path is not None:
-            calibration.load(path)
+            calibration.load_calibration(path)
     except SimulatorError as problem:
         raise document.error(("calibration",), f"calibration: {problem}") from None
 
@@ -96,27 +98,29 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
 
 
-def _refuse_untimed(deployment: Deployment) -> None:
+def _refuse_untimed(pool: Pool) -> None:
     """Raise for what takes memory that is modelled, and time that is not."""
     for field, what in (("spec_method", "speculative decoding"), ("spec_model", "speculative decoding"), ("enable_lora", "LoRA")):
-        if getattr(deployment, field):
+        if getattr(pool, field):
             raise NotModelled(f"{field}: the time of {what} is not modelled; `sim memory` answers for its memory")
 
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
-    _refuse_untimed(deployment)
-    model = scenario.model_of(deployment)
-    quantization = deployment.quantization or model.quantization
-    plan = plan_memory(model, quantization, deployment.gpu, deployment.engine_args(), scenario.engine)
-    if (plan.args.max_num_batched_tokens or 0) > _MOST_TOKENS:
+    model, pool = scenario.model_of(deployment), deployment.pool
+    _refuse_untimed(pool)
+    args = pool.engine_args()
+    resolved = scenario.engine.resolve(args, pool.gpu, model)
+    if resolved.max_num_batched_tokens > _MOST_TOKENS:
         raise ScenarioError(
-            f"max_num_batched_tokens {plan.args.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
+            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
         )
-    scenario.latency.bind(Target(model, quantization, deployment.gpu, plan.args, scenario.engine))
-    if (engines := deployment.replicas * deployment.data_parallel_size) > _MOST_ENGINES:
-        raise ScenarioError(f"{engines:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
-    longest = plan.args.max_model_len or model.max_position
+    planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)
+    if isinstance(planned, DoesNotStart):
+        scenario.latency.bind(planned.target)
+    if pool.instances > _MOST_ENGINES:
+        raise ScenarioError(f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
+    longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:
         raise ScenarioError(f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it")

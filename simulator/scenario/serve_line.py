@@ -64,7 +64,7 @@ def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]
     SGLang's attention data parallelism is inside its tensor parallelism: `--tp 8 --dp 8` are 8 GPUs, each with the attention of
     a replica and an eighth of the experts.
     """
-    names = stanzas.load("serve_arguments", family)["names"]
+    names = stanzas.load_entry("serve_arguments", family)["names"]
     pairs = list(_pairs(words, names))
     inside = any(name == "enable_dp_attention" for name, _ in pairs)
     sizes = {names.get(name, name): value for name, value in pairs}
@@ -138,7 +138,7 @@ def _pairs(words: list[str], others: Mapping[str, str] = MappingProxyType({})) -
 def _long_name(written: str) -> str:
     head, dot, rest = written.partition(".")
     name = head.replace("-", "_")
-    return f"{stanzas.load('serve_arguments', 'abbreviations')['names'].get(name, name)}{dot}{rest}"
+    return f"{stanzas.load_entry('serve_arguments', 'abbreviations')['names'].get(name, name)}{dot}{rest}"
 
 
 def _is_switch(name: str) -> bool:
@@ -166,9 +166,9 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         _nested(outer, _mapping(outer, value), found["arguments"])
     elif bare in _EXACT:
         found["arguments"].update(_EXACT[bare](bare, "false" if name != bare else value))
-    elif outer in stanzas.load("serve_arguments", "harmless")["names"]:
+    elif outer in stanzas.load_entry("serve_arguments", "harmless")["names"]:
         harmless.append(outer)
-    elif reason := stanzas.load("serve_arguments", "not-modelled")["names"].get(outer):
+    elif reason := stanzas.load_entry("serve_arguments", "not-modelled")["names"].get(outer):
         raise NotModelled(f"--{outer.replace('_', '-')}: {reason}: not modelled; leave it out to plan without")
     else:
         near = did_you_mean([f"--{each.replace('_', '-')}" for each in nearest_names(outer, _known())])
@@ -176,7 +176,10 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
 
 
 def _known() -> list[str]:
-    listed = [*stanzas.load("serve_arguments", "harmless")["names"], *stanzas.load("serve_arguments", "not-modelled")["names"]]
+    listed = [
+        *stanzas.load_entry("serve_arguments", "harmless")["names"],
+        *stanzas.load_entry("serve_arguments", "not-modelled")["names"],
+    ]
     return [*listed, *_EXACT, *_NESTED, "model", "quantization", "dtype"]
 
 
@@ -256,6 +259,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
         ("scheduling_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mm_encoder_tp_mode",
          "spec_method", "spec_model"), _word,
     ),
+    "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import ArgsKwargs
 
 from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
@@ -15,9 +16,9 @@ from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.models import Model
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.router import RoundRobin, Router
-from simulator.errors import SimulatorError
-from simulator.latency.frontend import FrontEnd
+from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.errors import NotModelled, SimulatorError
+from simulator.latency.client import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
@@ -74,17 +75,18 @@ QuantizationName = Annotated[
 EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
 
 
+SEVERAL_POOLS = "requests that pass from one pool to another are not modelled; write one pool a deployment"
+
+
 @spec
-class Deployment(EngineArgs):
-    """One configuration under comparison: `replicas` copies of the model, each on tensor * pipeline * data parallel GPUs.
+class Pool(EngineArgs):
+    """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
     `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
     differs from the datasheet. `usd_per_gpu_hour` replaces the catalog's price.
     """
 
-    name: Label = ""
     gpu: GpuName
-    model: OwnModelName = None
     quantization: QuantizationName = None
     replicas: Count = 1
     router: Router = Field(default_factory=RoundRobin)
@@ -98,12 +100,59 @@ class Deployment(EngineArgs):
 
     @property
     def gpus(self) -> int:
-        """GPUs of the whole deployment."""
+        """GPUs of the whole pool."""
         return self.replicas * self.gpus_per_replica
+
+    @property
+    def instances(self) -> int:
+        """Engines that requests are spread over: replicas, each with its data-parallel ones."""
+        return self.replicas * self.data_parallel_size
 
     def engine_args(self) -> EngineArgs:
         """The engine's own arguments, without what stands around the engine."""
         return EngineArgs(**{f.name: getattr(self, f.name) for f in dataclasses.fields(EngineArgs)})
+
+
+@spec
+class Deployment:
+    """One configuration under comparison: pools of servers that serve a model, the scenario's where none is named.
+
+    One of a single pool may be written as that pool: `{name: two, gpu: h100-sxm, replicas: 2}`.
+    """
+
+    name: Label = ""
+    model: OwnModelName = None
+    pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_as_its_only_pool(cls, data: Any) -> Any:
+        given = data.kwargs if isinstance(data, ArgsKwargs) else data
+        if not isinstance(given, Mapping):
+            return data
+        own = {name: given[name] for name in ("name", "model", "pools") if name in given}
+        within = {name: value for name, value in given.items() if name not in own}
+        if "pools" not in own:
+            return {**own, "pools": [within]}
+        if within:
+            raise ValueError(f"has pools: write {' and '.join(map(str, within))} in each of them")
+        return own
+
+    @property
+    def pool(self) -> Pool:
+        """Its only pool. Raises NotModelled where it has several."""
+        if len(self.pools) > 1:
+            raise NotModelled(f"{self.name or 'a deployment'} has {len(self.pools)} pools: {SEVERAL_POOLS}")
+        return self.pools[0]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all its pools."""
+        return sum(pool.gpus for pool in self.pools)
+
+    def with_pool(self, **changes: Any) -> Deployment:
+        """The deployment with its only pool changed."""
+        return dataclasses.replace(self, pools=(dataclasses.replace(self.pool, **changes),))
 
 
 @spec

@@ -15,7 +15,7 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.document import Document
 from simulator.errors import SimulatorError
-from simulator.scenario.specs import Scenario
+from simulator.scenario.specs import Deployment, Scenario
 
 
 def dump(scenario: Scenario) -> str:
@@ -38,6 +38,9 @@ def _written(value: Any) -> Any:
     """A spec as plain data: catalog entries by name, absent values left out."""
     if isinstance(value, Gpu | Model | Quantization | Engine):
         return _name_or_fields(value)
+    if isinstance(value, Deployment) and len(value.pools) == 1:
+        own = {"name": value.name, "model": value.model}
+        return {**{key: _written(item) for key, item in own.items() if item is not None}, **_written(value.pools[0])}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: _written(item) for name, item in pairs if item is not None}

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.source import Source
+from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
-from simulator.latency.frontend import FrontEnd
-from simulator.latency.step import Step
+from simulator.latency.client import FrontEnd
+from simulator.latency.step import StepWork
 from simulator.validation.measurements import Skipped
-from simulator.validation.protocols import Bench, Server, at_client, in_engine
+from simulator.validation.protocols import Bench, MeasuredServer, at_client, in_engine
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
@@ -32,14 +32,14 @@ Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MeasuredPoint:
     """One measured run: its server and load, and its mean TPOT and TTFT in milliseconds, where measured, TTFT at a `client`."""
 
     source: str
     row: int
-    server: Server
+    server: MeasuredServer
     requests: Requests
-    load: Source
+    load: Load
     concurrency: float
     tpot_ms: float | None
     ttft_ms: float | None
@@ -64,12 +64,12 @@ class Report:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def calibrate(points: Sequence[Point], skipped: Iterable[Skipped] = (), today: datetime.date | None = None) -> Report:
+def calibrate(points: Sequence[MeasuredPoint], skipped: Iterable[Skipped] = (), today: datetime.date | None = None) -> Report:
     """The calibration of measured points.
 
     Raises MeasurementError when no point identifies anything.
     """
-    groups: dict[Key, list[Point]] = defaultdict(list)
+    groups: dict[Key, list[MeasuredPoint]] = defaultdict(list)
     for point in points:
         groups[point.key].append(point)
     sources = ", ".join(dict.fromkeys(point.source for point in points))
@@ -83,7 +83,7 @@ def calibrate(points: Sequence[Point], skipped: Iterable[Skipped] = (), today: d
     return report
 
 
-def _group(key: Key, points: list[Point], report: Report) -> Factors | None:
+def _group(key: Key, points: list[MeasuredPoint], report: Report) -> Factors | None:
     usable = [point for point in points if point.tpot_ms]
     if not usable:
         report.refused.append(f"{_name(key)}: no row has a TPOT, and a TTFT alone does not tell decode from prefill")
@@ -97,7 +97,7 @@ def _group(key: Key, points: list[Point], report: Report) -> Factors | None:
     return factors
 
 
-def _fit(key: Key, points: list[Point], report: Report | None) -> Factors:
+def _fit(key: Key, points: list[MeasuredPoint], report: Report | None) -> Factors:
     """Factors of one configuration: decode from TPOT, then prefill from TTFT, a few times over, as each moves the other."""
     factors = _start(key, points)
     for _ in range(_PASSES):
@@ -108,13 +108,13 @@ def _fit(key: Key, points: list[Point], report: Report | None) -> Factors:
     return factors
 
 
-def _start(key: Key, points: list[Point]) -> Factors:
+def _start(key: Key, points: list[MeasuredPoint]) -> Factors:
     decode = tuple(DecodeFactor(sequences=n, factor=1.0, percent=0.0) for n in _anchors(points))
     model, gpu, form, tensor = key
     return Factors(model=model, gpu=gpu, quantization=form, tensor_parallel_size=tensor, decode=decode, rows=len(points))
 
 
-def _anchors(points: list[Point]) -> list[int]:
+def _anchors(points: list[MeasuredPoint]) -> list[int]:
     """The concurrencies between which a factor is fitted: the ends of the measured range, or its middle where it is narrow."""
     users = sorted(max(1, round(point.concurrency)) for point in points)
     if users[-1] >= _SPREAD * users[0]:
@@ -122,7 +122,7 @@ def _anchors(points: list[Point]) -> list[int]:
     return [max(1, round(float(np.exp(np.mean(np.log(users))))))]
 
 
-def _decode(factors: Factors, points: list[Point], ratios: NDArray[np.float64]) -> Factors:
+def _decode(factors: Factors, points: list[MeasuredPoint], ratios: NDArray[np.float64]) -> Factors:
     """One step: the log ratios of measured to predicted TPOT, spread over the anchors by least squares with a prior at 1."""
     anchors = [point.sequences for point in factors.decode]
     users = np.log([max(1.0, point.concurrency) for point in points])
@@ -139,7 +139,7 @@ def _decode(factors: Factors, points: list[Point], ratios: NDArray[np.float64]) 
     return replace(factors, decode=decode)
 
 
-def _prefill(factors: Factors, points: list[Point]) -> Factors:
+def _prefill(factors: Factors, points: list[MeasuredPoint]) -> Factors:
     """The prefill factor, from the TTFT of points that are mostly the computation of their own prompt; None without such.
 
     A TTFT that is mostly the client's, or waiting for others, tells of them instead.
@@ -155,7 +155,7 @@ def _prefill(factors: Factors, points: list[Point]) -> Factors:
     return replace(factors, prefill=round(float(np.exp(found)), 4), prefill_percent=round(100 / float(np.sqrt(precision)), 1))
 
 
-def _late(point: Point, bench: Bench) -> float:
+def _late(point: MeasuredPoint, bench: Bench) -> float:
     """Logarithm of measured over predicted time to the first token in the engine."""
     trace = bench.run(point.server, point.requests, point.load)
     engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
@@ -163,15 +163,16 @@ def _late(point: Point, bench: Bench) -> float:
     return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
 
 
-def _own_prompt_ms(point: Point, bench: Bench) -> float:
+def _own_prompt_ms(point: MeasuredPoint, bench: Bench) -> float:
     """Milliseconds that the engine needs for a mean prompt by itself."""
-    step_time, limits = bench.bind(point.server)
-    prompt, most = round(float(point.requests.prompt_tokens.mean())), limits.max_num_batched_tokens
+    engine = bench.bind(point.server)
+    prompt = round(float(point.requests.prompt_tokens.mean()))
+    most = engine.limits.max_num_batched_tokens
     chunks = [(start, min(most, prompt - start), start + most >= prompt) for start in range(0, prompt, most)]
-    return 1e3 * sum(step_time.seconds(Step(chunks=(chunk,))) for chunk in chunks)
+    return 1e3 * sum(engine.step_time.seconds(StepWork(chunks=(chunk,))) for chunk in chunks)
 
 
-def _ratios(points: Sequence[Point], factors: Factors | None) -> NDArray[np.float64]:
+def _ratios(points: Sequence[MeasuredPoint], factors: Factors | None) -> NDArray[np.float64]:
     """Measured over predicted TPOT of each point."""
     bench = Bench(calibration=_alone(factors) if factors else None)
     ratios = []

@@ -10,8 +10,9 @@ import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
-from simulator.validation import serving, startup
-from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_tables
+from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_measurement_tables
+from simulator.validation.readers import serving as serving
+from simulator.validation.readers import startup as startup
 
 LABELS = ("engine", "model", "gpu", "dtype")
 
@@ -22,7 +23,7 @@ def validate(path: Path, calibration: Calibration | None = None) -> Findings:
     A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
     """
     findings = Findings()
-    for table in read_tables(path):
+    for table in read_measurement_tables(path):
         try:
             findings.add(choose_reader(table, (startup.READER, *serving.readers(calibration))).compare(table))
         except MeasurementError as problem:

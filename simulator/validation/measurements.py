@@ -16,7 +16,7 @@ Row = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MeasurementTable:
     """One CSV file: its path, its columns in order, and its rows by column; every value stripped text, "" where absent."""
 
     path: Path
@@ -85,15 +85,15 @@ class Reader:
 
     name: str
     required: tuple[str, ...]
-    compare: Callable[[Table], Findings]
+    compare: Callable[[MeasurementTable], Findings]
 
-    def missing(self, table: Table) -> list[str]:
+    def missing(self, table: MeasurementTable) -> list[str]:
         """The required columns that the table lacks."""
         present = set(table.columns)
         return [names for names in self.required if present.isdisjoint(names.split("|"))]
 
 
-def read_tables(path: Path) -> list[Table]:
+def read_measurement_tables(path: Path) -> list[MeasurementTable]:
     """The CSV files at a path: the file itself, or every one in a folder and below, by name.
 
     Raises MeasurementError where there is none, or one cannot be read.
@@ -102,11 +102,11 @@ def read_tables(path: Path) -> list[Table]:
         files = sorted(path.rglob("*.csv"))
         if not files:
             raise MeasurementError(f"{path}: no CSV file in this folder")
-        return [read_table(file) for file in files]
-    return [read_table(path)]
+        return [read_measurement_table(file) for file in files]
+    return [read_measurement_table(path)]
 
 
-def read_table(path: Path) -> Table:
+def read_measurement_table(path: Path) -> MeasurementTable:
     """One CSV file with a header line. Raises MeasurementError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -119,14 +119,14 @@ def read_table(path: Path) -> Table:
         raise MeasurementError(f"{path}: cannot be read as CSV: {problem}") from None
     if not columns:
         raise MeasurementError(f"{path}: the file is empty; its first line must name the columns")
-    return Table(path, tuple(name.strip() for name in columns), rows)
+    return MeasurementTable(path, tuple(name.strip() for name in columns), rows)
 
 
 def _stripped(row: Mapping[str | None, str | list[str] | None]) -> Row:
     return {name.strip(): value.strip() for name, value in row.items() if name is not None and isinstance(value, str)}
 
 
-def choose_reader(table: Table, readers: Iterable[Reader]) -> Reader:
+def choose_reader(table: MeasurementTable, readers: Iterable[Reader]) -> Reader:
     """The first reader whose columns are all there. Raises MeasurementError naming what the nearest one misses."""
     nearest: tuple[int, str] | None = None
     for reader in readers:
@@ -139,7 +139,7 @@ def choose_reader(table: Table, readers: Iterable[Reader]) -> Reader:
     raise MeasurementError(f"{table.source}: no reader for its columns; {nearest[1] if nearest else 'there are no readers'}")
 
 
-def number(row: Row, *names: str) -> float | None:
+def number_in(row: Row, *names: str) -> float | None:
     """The first of some columns that holds a number, None where all are blank. Raises MeasurementError for other text."""
     for name in names:
         if text := row.get(name, ""):

@@ -10,18 +10,14 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import FINISHED, Trace
-from simulator.engine.source import OpenLoop, Source
+from simulator.engine.load import Load
+from simulator.engine.record import FINISHED, RunRecord
 from simulator.errors import MeasurementError
-from simulator.latency.calibration import Calibration, apply
-from simulator.latency.frontend import FrontEnd
+from simulator.latency.calibration import Calibration
+from simulator.latency.client import FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
-from simulator.latency.step import StepTime
-from simulator.latency.target import Target
-from simulator.memory.plan import plan_without_remedies
 from simulator.results.tables import latencies, with_frontend
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
 # Seconds between the prompts of an earlier pass, and tokens in the blocks that its prefix cache is looked up by.
@@ -29,10 +25,11 @@ _APART_S, _BLOCK = 10.0, 16
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """One configuration under test; `kv_tokens` replaces the planned KV cache where the engine printed its own.
+class MeasuredServer:
+    """The server behind a measured run: `replicas` of it, each with as many engines as it is data parallel.
 
-    `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a step.
+    `kv_tokens`: the KV cache of one engine as that printed it, which replaces the planned one. `client_sequence_s` is what a
+    client in the engine's own process needs of the CPU for each sequence of a step.
     """
 
     model: Model
@@ -44,6 +41,11 @@ class Server:
     kv_tokens: int | None = None
     link_bytes_per_s: float | None = None
     client_sequence_s: float = 0.0
+
+    @property
+    def engines(self) -> int:
+        """Engines that requests are spread over."""
+        return self.replicas * self.args.data_parallel_size
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -59,49 +61,48 @@ class Bench:
 
     latency: LatencySpec = field(default_factory=Roofline)
     calibration: Calibration | None = None
-    bound: dict[tuple[object, ...], tuple[StepTime, Limits]] = field(default_factory=dict)
+    bound: dict[tuple[object, ...], Server] = field(default_factory=dict)
 
-    def bind(self, server: Server) -> tuple[StepTime, Limits]:
-        """Step time and limits of one replica. Raises MeasurementError where our memory plan says that it would not start."""
-        if server.key not in self.bound:
-            step_time, limits = _bind(server, self.latency)
-            found = self.calibration and self.calibration.find(server.model, server.quantization, server.gpu, server.args)
-            self.bound[server.key] = apply(step_time, found or None), limits
-        return self.bound[server.key]
+    def bind(self, measured: MeasuredServer) -> Server:
+        """One engine of a server. Raises MeasurementError where our memory plan says that it would not start.
 
-    def run(self, server: Server, requests: Requests, source: Source | None = None) -> Trace:
+        What was measured did start: a max_model_len that is not stated is the longest that fits, where the model's own does not.
+        """
+        if measured.key not in self.bound:
+            self.bound[measured.key] = self._planned(measured)
+        return self.bound[measured.key]
+
+    def _planned(self, measured: MeasuredServer) -> Server:
+        planned = self._plan(measured, measured.args)
+        longest = planned.plan.longest_sequence
+        if isinstance(planned, DoesNotStart) and measured.args.max_model_len is None and longest:
+            planned = self._plan(measured, replace(measured.args, max_model_len=longest))
+        if isinstance(planned, DoesNotStart):
+            raise MeasurementError(f"by our memory plan it does not start: {planned.reason}")
+        step = planned.step_time
+        per_sequence = step.per_sequence + measured.client_sequence_s
+        return replace(planned, step_time=replace(step, per_sequence=per_sequence))
+
+    def _plan(self, measured: MeasuredServer, args: EngineArgs) -> Server | DoesNotStart:
+        return plan_server(
+            measured.model,
+            measured.quantization,
+            measured.gpu,
+            args,
+            measured.engine,
+            latency=self.latency,
+            calibration=self.calibration,
+            link_bytes_per_s=measured.link_bytes_per_s,
+            kv_tokens=measured.kv_tokens,
+        )
+
+    def run(self, measured: MeasuredServer, requests: Requests, source: Load | None = None) -> RunRecord:
         """The trace of a server under load."""
-        return serve(requests, [self.bind(server)] * server.replicas, source=source or OpenLoop())
+        pool = PoolPlan(self.bind(measured), measured.engines)
+        return FleetPlan((pool,)).serve(requests, source=source)
 
 
-def _bind(server: Server, latency: LatencySpec) -> tuple[StepTime, Limits]:
-    plan = plan_without_remedies(server.model, server.quantization, server.gpu, server.args, server.engine)
-    block = plan.args.block_size or 16
-    blocks = server.kv_tokens // block if server.kv_tokens else plan.num_gpu_blocks
-    if not plan.starts and not server.kv_tokens:
-        raise MeasurementError(f"by our memory plan it does not start: {plan.reason}")
-    step_time = latency.bind(
-        Target(server.model, server.quantization, server.gpu, plan.args, server.engine, server.link_bytes_per_s)
-    )
-    step_time = replace(step_time, per_sequence=step_time.per_sequence + server.client_sequence_s)
-    return step_time, _limits(plan.args, blocks, block)
-
-
-def _limits(args: EngineArgs, blocks: int, block: int) -> Limits:
-    return Limits(
-        kv_blocks=blocks,
-        block_size=block,
-        max_num_seqs=args.max_num_seqs or 256,
-        max_num_batched_tokens=args.max_num_batched_tokens or 2048,
-        max_model_len=args.max_model_len,
-        enable_chunked_prefill=bool(args.enable_chunked_prefill),
-        enable_prefix_caching=bool(args.enable_prefix_caching),
-        reserve_full_prompt=bool(args.scheduler_reserve_full_isl),
-        async_scheduling=bool(args.async_scheduling),
-    )
-
-
-def at_client(trace: Trace, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
+def at_client(trace: RunRecord, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
     """Latencies of finished requests as a client measures them; seconds, by name, each of shape (finished,).
 
     `concurrency` defaults to the mean number of requests in the engine.
@@ -119,13 +120,13 @@ def at_client(trace: Trace, frontend: FrontEnd, concurrency: float | None = None
     return {name: values[done] for name, values in latencies(with_frontend(trace, added)).items()}
 
 
-def in_engine(trace: Trace) -> dict[str, Floats]:
+def in_engine(trace: RunRecord) -> dict[str, Floats]:
     """Latencies of finished requests as the engine's own clock has them."""
     done = trace.requests["status"] == FINISHED
     return {name: values[done] for name, values in latencies(trace).items()}
 
 
-def output_tokens_per_s(trace: Trace) -> float:
+def output_tokens_per_s(trace: RunRecord) -> float:
     """Output tokens of finished requests over the length of the run."""
     r = trace.requests
     done = r["status"] == FINISHED
@@ -162,7 +163,7 @@ def repeated(requests: Requests) -> Requests:
     )
 
 
-def second_pass(trace: Trace) -> Trace:
+def second_pass(trace: RunRecord) -> RunRecord:
     """The requests of a trace's second half; its stretches stay those of the whole."""
     half = len(trace) // 2
     return replace(trace, requests={name: column[half:] for name, column in trace.requests.items()})

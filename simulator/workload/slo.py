@@ -17,8 +17,8 @@ class Slo:
     """Limits in seconds, each held at one percentile of the requests, as `ttft_s: 1.0` at `percentile: 99`.
 
     `goodput`: the share of requests that must meet all limits at once; without it only the percentiles count.
-    A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark. One that never finishes, refused at
-    the door say, meets none: where more of them are lost than the percentile leaves out, it is missed.
+    A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark. One that gets no answer, refused at
+    the door say, meets none and is the slowest of all: where more of them are lost than the percentile leaves out, it is missed.
     """
 
     ttft_s: Positive | None = None

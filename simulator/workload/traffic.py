@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from simulator.errors import did_you_mean, nearest_names
 from simulator.spec import Positive, spec
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop
-from simulator.workload.lengths import Lengths
-from simulator.workload.prefixes import Prefix
-from simulator.workload.presets import PRESETS
-from simulator.workload.sessions import Sessions
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals
+from simulator.workload.lengths.discrete import Lengths
+from simulator.workload.lengths.presets import PRESETS
+from simulator.workload.prompts.prefixes import Prefix
+from simulator.workload.prompts.sessions import Sessions
 from simulator.workload.slo import Slo
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
@@ -82,6 +82,6 @@ class TrafficClass(Traffic):
     def _complete(self) -> TrafficClass:
         if not self.is_complete():
             raise ValueError(f"class '{self.name}' needs prompt and output, or a dataset")
-        if isinstance(self.arrivals, AllAtOnce | ClosedLoop):
+        if isinstance(self.arrivals, AllAtOnce | ClosedLoopArrivals):
             raise ValueError(f"class '{self.name}' cannot have {self.arrivals.kind} arrivals of its own, which have no rate")
         return self

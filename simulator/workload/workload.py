@@ -9,15 +9,15 @@ from pathlib import Path
 from pydantic import model_validator
 
 from simulator.spec import Count, spec
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Poisson, Recorded
-from simulator.workload.gaps import rate_of
-from simulator.workload.quantities import Duration
-from simulator.workload.tracefile import Trace
-from simulator.workload.traces import trace_times
+from simulator.workload.arrivals.gaps import rate_of
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Poisson, Recorded
+from simulator.workload.arrivals.varying import Ramp, Stages
+from simulator.workload.text_units import Duration
+from simulator.workload.traces.replay import trace_times
+from simulator.workload.traces.trace_file import Trace
 from simulator.workload.traffic import Traffic, TrafficClass
-from simulator.workload.varying import Ramp, Stages
 
-_NO_RATE = AllAtOnce | ClosedLoop
+_NO_RATE = AllAtOnce | ClosedLoopArrivals
 _ENDS_BY_ITSELF = Recorded | Stages | Ramp
 
 
@@ -60,7 +60,7 @@ class Workload(Traffic):
             raise ValueError("say when requests arrive, such as arrivals: 4/s")
         if isinstance(self.arrivals, _NO_RATE) and self.requests is None and self.trace is None:
             raise ValueError(f"{self.arrivals.kind} arrivals need a number of requests, such as requests: 1000")
-        if isinstance(self.arrivals, ClosedLoop) and any(c.sessions for c in self.mix()):
+        if isinstance(self.arrivals, ClosedLoopArrivals) and any(c.sessions for c in self.mix()):
             raise ValueError("sessions in a closed loop are not modelled; give the sessions a rate of arrivals")
         if self.requests is None and self.duration is None and not self._ends_by_itself():
             raise ValueError("say how long: requests: 2000, or duration: 10min, or both (the first to be reached ends it)")
@@ -88,9 +88,9 @@ class Workload(Traffic):
         return (TrafficClass(name="all", **{name: getattr(self, name) for name in fields}),)
 
     @property
-    def closed_loop(self) -> ClosedLoop | None:
+    def closed_loop(self) -> ClosedLoopArrivals | None:
         """The users of a closed loop, or None when requests come by the clock."""
-        return self.arrivals if isinstance(self.arrivals, ClosedLoop) else None
+        return self.arrivals if isinstance(self.arrivals, ClosedLoopArrivals) else None
 
     def mean_turns(self) -> float:
         """Requests that one arrival brings, on average over the classes by their shares of requests."""

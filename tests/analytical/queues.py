@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import Trace
-from simulator.engine.source import OpenLoop, Source
+from simulator.engine.load import Load, OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -57,10 +57,10 @@ def tokens(law: str, rng: np.random.Generator, n: int) -> Ints:
 
 def replica(
     seqs: int, *, token_s: float = 0.0, sequence_s: float = 0.0, step_s: float = 0.0, policy: str = "fcfs"
-) -> tuple[StepTime, Limits]:
+) -> tuple[StepTime, SchedulerConfig]:
     """A replica that never lacks KV blocks; its step takes token_s a token, sequence_s a sequence and step_s."""
     most = max(STEPS, seqs)
-    limits = Limits(kv_blocks=10**9, max_num_seqs=seqs, max_num_batched_tokens=most, scheduling_policy=policy)
+    limits = SchedulerConfig(kv_blocks=10**9, max_num_seqs=seqs, max_num_batched_tokens=most, scheduling_policy=policy)
     return StepTime(token_s * np.arange(most + 1.0), np.zeros(seqs + 1), sequence_s, 0.0, 0.0, step_s), limits
 
 
@@ -73,25 +73,25 @@ def ask(
     return Requests(arrivals, one if prompts is None else prompts, one if outputs is None else outputs, **more)
 
 
-def run(requests: Requests, on: tuple[StepTime, Limits], source: Source | None = None) -> Trace:
+def run(requests: Requests, on: tuple[StepTime, SchedulerConfig], source: Load | None = None) -> RunRecord:
     """What becomes of the requests on one replica."""
-    return serve(requests, [on], source=source or OpenLoop())
+    return serve(requests, [on], load=source or OpenLoop())
 
 
-def settled(trace: Trace) -> dict[str, Floats]:
+def settled(trace: RunRecord) -> dict[str, Floats]:
     """`wait_s`, `sojourn_s` and the lengths of the requests after warm-up: the first tenth is left out."""
     rows = {name: column[int(WARM_UP * len(trace)) :] for name, column in trace.requests.items()}
     wait, sojourn = rows["scheduled_s"] - rows["arrival_s"], rows["finish_s"] - rows["arrival_s"]
     return rows | {"wait_s": wait, "sojourn_s": sojourn}
 
 
-def window(trace: Trace) -> tuple[float, float]:
+def window(trace: RunRecord) -> tuple[float, float]:
     """From the end of warm-up to the last arrival, in seconds."""
     arrivals = trace.requests["arrival_s"]
     return float(arrivals[int(WARM_UP * len(trace))]), float(arrivals[-1])
 
 
-def occupancy(trace: Trace) -> Floats:
+def occupancy(trace: RunRecord) -> Floats:
     """The share of the window's time in which n sequences ran, n = 0, 1, ..., from the stretches."""
     since, until = window(trace)
     start, end = (np.clip(trace.stretches[name], since, until) for name in ("start_s", "end_s"))

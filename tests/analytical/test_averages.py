@@ -6,18 +6,18 @@ Every law: 1 % chance of a false alarm with fresh seeds, see queues.py; the exac
 import numpy as np
 import pytest
 from analytical.queues import STEP_S, ask, assert_law, replica, run, runs, settled, tokens, window
+from analytical.theory import closed_loop_rate, little, repairman_rate
 
-from simulator.engine.limits import Limits
-from simulator.engine.recorder import timeline
-from simulator.engine.source import ClosedLoop
+from simulator.engine.load import ClosedLoop
+from simulator.engine.record import timeline
+from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
-from simulator.theory import closed_loop_rate, little, repairman_rate
 from simulator.workload.requests import Requests
 
 
 def server(kv_blocks):
     """A replica as they are: chunked prefill, every term of the step time, and no more KV blocks than said."""
-    limits = Limits(kv_blocks=kv_blocks, max_num_seqs=16, max_num_batched_tokens=256)
+    limits = SchedulerConfig(kv_blocks=kv_blocks, max_num_seqs=16, max_num_batched_tokens=256)
     return StepTime(1e-4 * np.arange(257.0), 1e-5 * np.arange(17.0), 1e-4, 1e-7, 1e-8, 5e-3), limits
 
 

@@ -5,8 +5,7 @@ Every law: 1 % chance of a false alarm with fresh seeds, see queues.py.
 
 import numpy as np
 from analytical.queues import STEP_S, STEPS, ask, assert_law, occupancy, replica, run, runs, settled, tokens
-
-from simulator.theory import birth_death_mean, erlang_c, little, mginf_mean, mmc_wait, poisson_pmf, ps_response
+from analytical.theory import birth_death_mean, erlang_c, little, mginf_mean, mmc_wait, poisson_pmf, ps_response
 
 
 def test_steps_that_a_full_batch_does_not_slow_down_are_the_servers_of_m_m_c():

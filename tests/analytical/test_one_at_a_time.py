@@ -6,8 +6,7 @@ Every law: 1 % chance of a false alarm with fresh seeds, see queues.py.
 import numpy as np
 import pytest
 from analytical.queues import SCV, STEP_S, ask, assert_law, misses, replica, run, runs, settled, tokens
-
-from simulator.theory import md1_wait, mg1_lifo_wait_square, mg1_wait, mg1_wait_square, priority_waits
+from analytical.theory import md1_wait, mg1_lifo_wait_square, mg1_wait, mg1_wait_square, priority_waits
 
 
 def test_steps_of_one_length_wait_as_in_m_d_1():

@@ -3,13 +3,13 @@
 import numpy as np
 from analytical.queues import STEP_S, assert_law, replica, run, tokens
 
-from simulator.engine.recorder import Trace
+from simulator.engine.record import RunRecord
 from simulator.workload.requests import Requests
 
 BATCH, BATCHES = 8, 400
 
 
-def served(seed: int, policy: str) -> tuple[Requests, Trace]:
+def served(seed: int, policy: str) -> tuple[Requests, RunRecord]:
     """All at once, of one prompt token and exponential outputs; a step takes STEP_S whatever is in it."""
     n = BATCH * BATCHES
     outputs = tokens("exponential", np.random.default_rng(seed), n)

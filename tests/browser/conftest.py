@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import HARD_CASES
+from support.report_fixtures import HARD_CASES
 
-from simulator.report.page import html
+from simulator.report.pages.run import run_page
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 
@@ -41,7 +41,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
     def path(case: str) -> Path:
         file = folder / f"{case}.html"
-        file.write_text(html(HARD_CASES[case]()), "utf-8")
+        file.write_text(run_page(HARD_CASES[case]()), "utf-8")
         return file
 
     return path

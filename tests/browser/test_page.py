@@ -7,9 +7,9 @@ from functools import cache
 
 import pytest
 from altair.utils import schemapi
-from report_fixtures import HARD_CASES
+from support.report_fixtures import HARD_CASES
 
-from simulator.report.charts import CHARTS
+from simulator.report.charts.all import CHARTS
 
 from .conftest import SCREENSHOTS
 

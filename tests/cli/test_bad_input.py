@@ -1,7 +1,7 @@
 """What a user gets wrong: one line on stderr that says where, what, and the way out; exit code 2; nothing written."""
 
 import pytest
-from command_line import SMALL, Finished, sim, written
+from support.command_line import SMALL, Finished, sim, written
 
 GPU = "gpu: rtx-4090"
 

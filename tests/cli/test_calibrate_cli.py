@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.cli.calibrate import calibrate
+from simulator.cli.calibrate import calibrate_command
 from simulator.errors import MeasurementError
-from simulator.latency.calibration import load
+from simulator.latency.calibration import load_calibration
 from simulator.validation.compare import validate
 
 app = typer.Typer()
-app.command()(calibrate)
+app.command()(calibrate_command)
 HEAD = (
     "model,gpu,engine,engine_version,tensor_parallel_size,gemm_dtype,"
     "input_len,output_len,concurrency,ttft_ms_mean,tpot_ms_mean,source"
@@ -49,7 +49,7 @@ def test_two_points_give_two_factors_and_the_error_that_is_left(tmp_path: Path) 
     file = tmp_path / "runs.csv"
     file.write_text(rows((1, 60.0, 9.0), (64, 900.0, 16.0)))
     shown = run(tmp_path, str(file))
-    (factors,) = load(tmp_path / "calibration.yaml").factors
+    (factors,) = load_calibration(tmp_path / "calibration.yaml").factors
     assert [point.sequences for point in factors.decode] == [1, 64]
     assert all(0 < point.percent < 10 for point in factors.decode)
     for words in ("llama-3.1-8b", "h100-sxm", "TPOT error before", "left out", "wrote"):
@@ -62,7 +62,7 @@ def test_a_calibrated_prediction_is_nearer_than_one_without(tmp_path: Path) -> N
     run(tmp_path, str(file))
     before, after = (
         [abs(c.error_percent) for c in validate(file, found).comparisons if c.metric == "tpot_ms"]
-        for found in (None, load(tmp_path / "calibration.yaml"))
+        for found in (None, load_calibration(tmp_path / "calibration.yaml"))
     )
     assert max(after) < 0.5 * min(before)
 
@@ -71,7 +71,7 @@ def test_one_point_gives_one_factor(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_text(rows((16, 100.0, 9.5)))
     run(tmp_path, str(file))
-    (factors,) = load(tmp_path / "calibration.yaml").factors
+    (factors,) = load_calibration(tmp_path / "calibration.yaml").factors
     assert [point.sequences for point in factors.decode] == [16]
 
 
@@ -79,14 +79,14 @@ def test_prefill_stays_as_predicted_where_rows_do_not_tell_it(tmp_path: Path) ->
     file = tmp_path / "runs.csv"
     file.write_text(rows((1, 60.0, 9.0)))
     assert "prefill is not told by these rows and stays as predicted" in run(tmp_path, str(file))
-    assert load(tmp_path / "calibration.yaml").factors[0].prefill is None
+    assert load_calibration(tmp_path / "calibration.yaml").factors[0].prefill is None
 
 
 def test_a_long_prompt_by_itself_tells_prefill(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_text(rows((1, 300.0, 7.5)).replace(",512,128,", ",8192,128,"))
     run(tmp_path, str(file))
-    (factors,) = load(tmp_path / "calibration.yaml").factors
+    (factors,) = load_calibration(tmp_path / "calibration.yaml").factors
     assert factors.prefill is not None
     assert factors.prefill > 1.05, "our prediction is about 240 ms"
 
@@ -101,7 +101,7 @@ def test_a_result_of_vllm_bench_serve_is_read(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     file.write_text(json.dumps(BENCH))
     run(tmp_path, str(file), "--gpu", "h100", "--engine", "vllm 0.19.0")
-    (factors,) = load(tmp_path / "calibration.yaml").factors
+    (factors,) = load_calibration(tmp_path / "calibration.yaml").factors
     assert (factors.model, factors.gpu) == (model("llama-3.1-8b").name, gpu("h100").name)
     assert factors.decode[0].sequences == 8
 

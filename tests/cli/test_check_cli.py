@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, sim, written
+from support.command_line import SMALL, sim, written
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 MAIN = "from simulator.cli import main; main()"

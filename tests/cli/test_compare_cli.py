@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import sim
-from planning_fixtures import small
+from support.command_line import sim
+from support.planning_fixtures import small
 
-from simulator.planning.execution import InProcess
-from simulator.planning.review import review
+from simulator.planning.machines.pool import InProcess
+from simulator.planning.run import review
 from simulator.results.files import write_run
 from simulator.scenario import load
 

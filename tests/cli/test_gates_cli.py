@@ -4,8 +4,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from command_line import sim
-from planning_fixtures import small
+from support.command_line import sim
+from support.planning_fixtures import small
 
 
 def test_a_run_leaves_junit_and_a_github_summary(

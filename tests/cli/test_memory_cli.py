@@ -6,11 +6,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from simulator.cli.memory import memory
+from simulator.cli.memory import memory_command
 from simulator.errors import SimulatorError
 
 app = typer.Typer()
-app.command(context_settings={"ignore_unknown_options": True})(memory)
+app.command(context_settings={"ignore_unknown_options": True})(memory_command)
 
 
 def run(*arguments: str) -> str:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import typer
-from report_fixtures import chatbot, nothing_fits
+from support.report_fixtures import chatbot, nothing_fits
 from typer.testing import CliRunner
 
-from simulator.cli.report import report
+from simulator.cli.report import report_command
 from simulator.errors import SimulatorError
 from simulator.results.files import write_run
 
 app = typer.Typer()
-app.command()(report)
+app.command()(report_command)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Finished, sim, written
+from support.command_line import SMALL, Finished, sim, written
 
 START = [sys.executable, "-c", "from simulator.cli import main; main()"]
 COMPLETE = {"index.html", "summary.json", "summary.md", "scenario.yaml", "requests.parquet", "steps.parquet"}

@@ -5,8 +5,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from command_line import Finished, sim
-from planning_fixtures import small
+from support.command_line import Finished, sim
+from support.planning_fixtures import small
 
 
 @pytest.fixture

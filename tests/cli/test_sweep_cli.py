@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from command_line import sim
-from planning_fixtures import small
+from support.command_line import sim
+from support.planning_fixtures import small
 
 OVER = ("--over", "workload.arrivals.rate=5,10")
 
@@ -86,7 +86,7 @@ def test_a_cluster_that_does_not_answer_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed (extra `dask`)")
-    monkeypatch.setattr("simulator.planning.execution.CONNECT_S", 1.0)
+    monkeypatch.setattr("simulator.planning.machines.pool.CONNECT_S", 1.0)
     words = ("sweep", str(small(tmp_path)), *OVER, "--out", str(tmp_path), "--cluster", "tcp://127.0.0.1:9")
     left = sim(capsys, monkeypatch, *words)
     assert left.code == 2

@@ -4,16 +4,16 @@ import json
 
 import pytest
 import typer
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
+from support.workloads import workload, write_json_lines, write_lines
 from typer.testing import CliRunner
-from workloads import workload, write_json_lines, write_lines
 
-from simulator.cli.trace import trace
+from simulator.cli.trace import trace_command
 from simulator.errors import MeasurementError
-from simulator.workload.sampling import sample
+from simulator.workload.sample import sample
 
 app = typer.Typer()
-app.command()(trace)
+app.command()(trace_command)
 
 
 def run(*arguments: object) -> str:

@@ -7,11 +7,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from simulator.cli.validate import validate
+from simulator.cli.validate import validate_command
 from simulator.errors import MeasurementError
 
 app = typer.Typer()
-app.command()(validate)
+app.command()(validate_command)
 ROWS = """engine_version,model,quantization,gpu,tp,gpu_memory_utilization,max_model_len,kv_tokens,outcome,mood
 0.19.0,meta-llama/Llama-3.1-8B,none,NVIDIA H100 80GB HBM3,1,0.95,8192,476016,ok,fine
 0.19.0,Nobody-9000,none,NVIDIA H100 80GB HBM3,1,0.95,8192,476016,ok,fine

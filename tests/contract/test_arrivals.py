@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from workloads import ARRIVALS, arrivals
+from support.workloads import ARRIVALS, arrivals
 
 from simulator.spec import variants
-from simulator.workload.arrivals import AllAtOnce, Arrivals, ClosedLoop, Recorded, Steady
-from simulator.workload.varying import Bursts
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded, Steady
+from simulator.workload.arrivals.varying import Bursts
 
 ALL = [arrivals(written) for written in ARRIVALS]
-RANDOM = [a for a in ALL if not isinstance(a, Recorded | AllAtOnce | ClosedLoop)]
+RANDOM = [a for a in ALL if not isinstance(a, Recorded | AllAtOnce | ClosedLoopArrivals)]
 NAME = lambda a: f"{a.kind}-{ALL.index(a)}"  # noqa: E731
 SEEDS = range(200)
 WIDTH = 4.0
@@ -99,7 +99,7 @@ def test_bursts_have_the_mean_and_the_dispersion_of_a_modulated_poisson_process(
     assert counts.var() / counts.mean() == pytest.approx(dispersion, rel=WIDTH * math.sqrt(2 / n))
 
 
-@pytest.mark.parametrize("a", [a for a in ALL if isinstance(a, AllAtOnce | ClosedLoop)], ids=NAME)
+@pytest.mark.parametrize("a", [a for a in ALL if isinstance(a, AllAtOnce | ClosedLoopArrivals)], ids=NAME)
 def test_what_has_no_rate_of_its_own_says_so(a):
     assert not math.isfinite(a.mean_rate())
     assert times(a, 1, requests=3).tolist() == [0, 0, 0]

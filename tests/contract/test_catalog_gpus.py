@@ -5,7 +5,7 @@ import re
 from datetime import date
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.catalog import stanzas
 from simulator.catalog.gpus import Gpu, gpu, gpus

@@ -25,4 +25,4 @@ def test_every_entry_of_the_catalog_is_read_as_ruamel_reads_it(kind: str) -> Non
     names = stanzas.stanzas(kind)
     assert names
     for name, text in names.items():
-        assert repr(stanzas.load(kind, name)) == repr(YAML(typ="safe", pure=True).load(text)), name
+        assert repr(stanzas.load_entry(kind, name)) == repr(YAML(typ="safe", pure=True).load(text)), name

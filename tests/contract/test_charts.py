@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from report_fixtures import HARD_CASES
+from support.report_fixtures import HARD_CASES
 
-from simulator.report.charts import CHARTS
-from simulator.report.figures import specification
+from simulator.report.charts.all import CHARTS
+from simulator.report.charts.panels import specification
 
 SOME = {
     name: HARD_CASES[name] for name in ("chatbot", "nothing-fits", "zero-completed", "overloaded", "one-request", "awkward-names")

@@ -4,13 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from latency_cases import CASES, Case, case, write_silicon
+from support.latency_cases import CASES, Case, case, write_silicon
 
-from simulator.latency.models import Constant, LatencySpec, Linear, Measured, Roofline, Silicon
-from simulator.latency.step import Step, StepTime
+from simulator.latency.models import ConstantStep, LatencySpec, Linear, MeasuredLayers, Roofline, Silicon
+from simulator.latency.step import StepTime, StepWork
 from simulator.spec import variants
 
-STEPS = [Step((1,)), Step((500,) * 64), Step((), ((0, 2048, True),)), Step((2000, 3), ((0, 700, False), (512, 300, True)))]
+STEPS = [
+    StepWork((1,)),
+    StepWork((500,) * 64),
+    StepWork((), ((0, 2048, True),)),
+    StepWork((2000, 3), ((0, 700, False), (512, 300, True))),
+]
 FOLDER = {
     "dense": "layer,tokens,time_us\nqkv_proj,1,10\nqkv_proj,2048,2000\n",
     "per_sequence": "layer,sequences,time_us\nlm_head,1,100\nlm_head,64,163\n",
@@ -27,7 +32,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LatencySpe
     write_silicon(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     linear = Linear(step_ms=5.0, token_us=20.0, context_token_us=0.1)
-    return [Constant(step_ms=10.0), linear, Roofline(), Silicon(), Measured(path=tmp_path)]
+    return [ConstantStep(step_ms=10.0), linear, Roofline(), Silicon(), MeasuredLayers(path=tmp_path)]
 
 
 def bound(examples: list[LatencySpec]) -> list[StepTime]:
@@ -56,7 +61,7 @@ def test_seconds_are_finite_and_not_negative(examples: list[LatencySpec]) -> Non
 
 def test_longer_contexts_do_not_make_a_step_faster(examples: list[LatencySpec]) -> None:
     for step_time in bound(examples):
-        assert step_time.seconds(Step((4000,) * 8)) >= step_time.seconds(Step((40,) * 8))
+        assert step_time.seconds(StepWork((4000,) * 8)) >= step_time.seconds(StepWork((40,) * 8))
 
 
 def test_binding_twice_gives_the_same(examples: list[LatencySpec]) -> None:
@@ -71,5 +76,5 @@ def test_a_roofline_holds_for_every_kind_of_model_and_parallelism(c: Case) -> No
     assert np.isfinite(step_time.tokens).all()
     assert (step_time.tokens >= 0).all()
     assert min(step_time.per_sequence, step_time.per_context, step_time.per_pair, step_time.constant) >= 0
-    assert step_time.seconds(Step((100,) * 64)) > step_time.seconds(Step((100,)))
-    assert step_time.seconds(Step((), ((0, 2000, True),))) > step_time.seconds(Step((), ((0, 20, True),)))
+    assert step_time.seconds(StepWork((100,) * 64)) > step_time.seconds(StepWork((100,)))
+    assert step_time.seconds(StepWork((), ((0, 2000, True),))) > step_time.seconds(StepWork((), ((0, 20, True),)))

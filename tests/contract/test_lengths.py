@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from workloads import LENGTHS, lengths
+from support.workloads import LENGTHS, lengths
 
 from simulator.spec import variants
-from simulator.workload.lengths import Lengths
+from simulator.workload.lengths.discrete import Lengths
 
 ALL = [lengths(written) for written in LENGTHS]
 NAME = lambda law: f"{law.kind}-{ALL.index(law)}"  # noqa: E731

@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from traces import served, trace
+from support.traces import served, trace
 
-from simulator.engine.recorder import REFUSED, TIMED_OUT
-from simulator.results.metrics import METRICS, sample
+from simulator.engine.record import REFUSED, TIMED_OUT
+from simulator.results.metrics import METRICS, measured_window
 from simulator.results.slo import Promise
 from simulator.workload.slo import Slo
 
@@ -25,7 +25,7 @@ RUNS = {
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
 def test_a_metric_is_a_finite_number_or_none(metric, run):
-    value = metric.value(sample(RUNS[run], kv_blocks=10, promises=(Promise(Slo(ttft_s=1.0)),)))
+    value = metric.value(measured_window(RUNS[run], kv_blocks=10, promises=(Promise(Slo(ttft_s=1.0)),)))
     assert value is None or math.isfinite(value)
 
 

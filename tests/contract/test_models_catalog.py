@@ -6,7 +6,7 @@ from datetime import date
 from time import process_time
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.catalog import hf_config, stanzas
 from simulator.catalog.checkpoints import checkpoint
@@ -141,14 +141,14 @@ def test_the_catalog_has_the_models_people_serve() -> None:
 
 @each
 def test_a_model_says_where_its_facts_come_from_and_when_they_were_checked(entry: Model) -> None:
-    stanza = stanzas.load("models", entry.name)
+    stanza = stanzas.load_entry("models", entry.name)
     assert stanza["source"].startswith("https://")
     assert date(2026, 1, 1) <= date.fromisoformat(str(stanza["checked"])) <= date(2027, 12, 31)
 
 
 @each
 def test_every_alias_finds_its_model(entry: Model) -> None:
-    for alias in (entry.name, *stanzas.load("models", entry.name).get("aliases", [])):
+    for alias in (entry.name, *stanzas.load_entry("models", entry.name).get("aliases", [])):
         assert catalog_model(str(alias)) == entry
 
 
@@ -202,9 +202,9 @@ def test_a_model_loads_in_under_30_ms() -> None:
     for name in ("llama-3.1-8b", "deepseek-v4-pro", "kimi-k2.5"):
         seconds = []
         for _ in range(5):
-            stanzas.load.cache_clear()
+            stanzas.load_entry.cache_clear()
             began = process_time()
-            hf_config.build(name, stanzas.load("models", name)["config"], source="timed")
+            hf_config.build(name, stanzas.load_entry("models", name)["config"], source="timed")
             seconds.append(process_time() - began)
         assert min(seconds) < 0.03, name
 

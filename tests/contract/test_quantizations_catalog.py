@@ -30,7 +30,7 @@ def test_a_quantization_says_where_its_bits_come_from_and_when_they_were_checked
 
 @each
 def test_every_alias_finds_its_quantization(entry: Quantization) -> None:
-    for alias in (entry.name, *stanzas.load("quantizations", entry.name).get("aliases", [])):
+    for alias in (entry.name, *stanzas.load_entry("quantizations", entry.name).get("aliases", [])):
         assert quantization(str(alias)) == entry
         assert quantization(str(alias).upper()) == entry
 

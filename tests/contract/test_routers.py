@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import limits, step_time
+from support.by_hand import limits, step_time
 
-from simulator.engine.cluster import serve
-from simulator.engine.recorder import FINISHED, TIMED_OUT
-from simulator.engine.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
-from simulator.engine.source import ClosedLoop, OpenLoop, Source
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import FINISHED, TIMED_OUT
+from simulator.engine.serve import serve
 from simulator.spec import variants
 from simulator.workload.requests import BlockHashes, Requests
 
@@ -61,7 +61,7 @@ def assert_nothing_is_lost(trace, requests, replicas):
 
 def test_there_is_an_example_of_every_variant():
     assert {type(router) for router in ROUTERS} == set(variants(Router))
-    assert {type(source) for source in SOURCES} == set(variants(Source))
+    assert {type(source) for source in SOURCES} == set(variants(Load))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{NAME(source)}-{SOURCES.index(source)}")
@@ -69,13 +69,13 @@ def test_there_is_an_example_of_every_variant():
 def test_every_request_goes_to_one_replica_and_nothing_is_lost(router, source):
     requests = load()
     for replicas in (EQUAL, MIXED, EQUAL[:1]):
-        assert_nothing_is_lost(serve(requests, replicas, router=router, source=source), requests, len(replicas))
+        assert_nothing_is_lost(serve(requests, replicas, router=router, load=source), requests, len(replicas))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{NAME(source)}-{SOURCES.index(source)}")
 @pytest.mark.parametrize("router", ROUTERS, ids=NAME)
 def test_the_same_seed_gives_the_same_run(router, source):
-    runs = [serve(load(), EQUAL, router=router, source=source, seed=7) for _ in range(2)]
+    runs = [serve(load(), EQUAL, router=router, load=source, seed=7) for _ in range(2)]
     assert assignment(runs[0]) == assignment(runs[1])
     assert np.array_equal(runs[0].requests["left_s"], runs[1].requests["left_s"])
 
@@ -122,7 +122,7 @@ def test_a_short_common_beginning_holds_nobody_to_one_replica():
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, ClosedLoop)], ids=NAME)
 def test_a_closed_loop_never_has_more_in_the_system_than_its_users(source):
-    trace = serve(load(), EQUAL, source=source)
+    trace = serve(load(), EQUAL, load=source)
     times = np.concatenate([trace.requests["arrival_s"], trace.requests["left_s"]])
     change = np.repeat([1, -1], N)
     inside = np.cumsum(change[np.lexsort((change, times))])
@@ -132,12 +132,12 @@ def test_a_closed_loop_never_has_more_in_the_system_than_its_users(source):
 @pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, OpenLoop)], ids=NAME)
 def test_an_open_loop_sends_by_the_clock_whatever_happens(source):
     requests = load(rate=60.0)
-    assert np.array_equal(serve(requests, EQUAL, source=source).requests["arrival_s"], requests.arrival_s)
+    assert np.array_equal(serve(requests, EQUAL, load=source).requests["arrival_s"], requests.arrival_s)
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if s.timeout_s is not None], ids=NAME)
 def test_nobody_stays_longer_than_the_time_out(source):
-    trace = serve(load(rate=60.0), EQUAL, source=source)
+    trace = serve(load(rate=60.0), EQUAL, load=source)
     assert (trace.requests["status"] == TIMED_OUT).any()
     stayed = trace.requests["left_s"] - trace.requests["arrival_s"]
     assert stayed.max() <= source.timeout_s * (1 + 1e-9)

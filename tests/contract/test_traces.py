@@ -5,11 +5,11 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from shared import SHARED, needs_shared
-from workloads import write_json_lines, write_lines
+from support.shared import SHARED, needs_shared
+from support.workloads import write_json_lines, write_lines
 
-from simulator.workload.cleaning import record
-from simulator.workload.tracefile import TraceFile
+from simulator.workload.traces.cleaning import record
+from simulator.workload.traces.trace_file import TraceFile
 
 N = 40
 SECONDS = [0.25 * i for i in range(N)]

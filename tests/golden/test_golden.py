@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from simulator.planning.execution import InProcess
-from simulator.planning.review import review
+from simulator.planning.machines.pool import InProcess
+from simulator.planning.run import review
 from simulator.results.summary import to_summary
 from simulator.scenario import load
 

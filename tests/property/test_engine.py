@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from engine_cases import Case, assert_equal, assert_invariants, cached_cases, cached_hybrid_cases, cases, hybrid_cases
 from hypothesis import HealthCheck, given, settings
+from support.engine_cases import Case, assert_equal, assert_invariants, cached_cases, cached_hybrid_cases, cases, hybrid_cases
 
 TIMES = int(os.environ.get("ENGINE_CASES", "1"))
 

@@ -2,11 +2,11 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_fixtures import gqa, model_of
+from support.memory_fixtures import gqa, model_of
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
-from simulator.memory.kvlayout import LayerCache
+from simulator.memory.kv_layout import LayerCache
 from simulator.memory.plan import MemoryPlan, plan_without_remedies
 from simulator.units import GIB
 

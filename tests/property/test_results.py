@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_fixtures import step_time
+from support.report_fixtures import step_time
 
-from simulator.engine.cluster import serve
-from simulator.engine.limits import Limits
-from simulator.report.frames import ecdf, level, thin
-from simulator.results.metrics import METRICS, measure, sample
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.serve import serve
+from simulator.report.charts.data import ecdf, level, thin
+from simulator.results.metrics import METRICS, measure, measured_window
 from simulator.results.slo import Promise
-from simulator.results.steadiness import backlog, judge
+from simulator.results.steady_state import backlog, judge
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo
@@ -26,20 +26,20 @@ runs = st.lists(st.tuples(st.floats(0, 2), lengths, lengths), min_size=1, max_si
 def served(rows, blocks=12, seats=4, replicas=2):
     arrivals = np.cumsum([gap for gap, _, _ in rows])
     asked = Requests(arrivals, np.array([p for _, p, _ in rows]), np.array([o for _, _, o in rows]))
-    limits = Limits(kv_blocks=blocks, max_num_seqs=seats, max_num_batched_tokens=48)
+    limits = SchedulerConfig(kv_blocks=blocks, max_num_seqs=seats, max_num_batched_tokens=48)
     return serve(asked, [(step_time(0.01, 1e-4), limits)] * replicas)
 
 
 @given(runs)
 def test_every_metric_is_a_finite_number_or_none(rows):
-    found = measure(sample(served(rows), gpus=2, replicas=2, kv_blocks=12, promises=SLO, warmup_s=0.5))
+    found = measure(measured_window(served(rows), gpus=2, replicas=2, kv_blocks=12, promises=SLO, warmup_s=0.5))
     assert set(found) == {m.name for m in METRICS}
     assert all(value is None or math.isfinite(value) for value in found.values())
 
 
 @given(runs)
 def test_percentiles_are_ordered_and_shares_are_shares(rows):
-    found = measure(sample(served(rows), replicas=2, kv_blocks=12, promises=SLO))
+    found = measure(measured_window(served(rows), replicas=2, kv_blocks=12, promises=SLO))
     for name in ("ttft", "tpot", "itl", "e2e", "queue"):
         values = [found[f"{name}_p{q}_s"] for q in (50, 90, 99)]
         assert values == sorted(values, key=lambda v: (v is not None, v))
@@ -49,7 +49,7 @@ def test_percentiles_are_ordered_and_shares_are_shares(rows):
 
 @given(runs)
 def test_requests_add_up(rows):
-    found = measure(sample(served(rows)))
+    found = measure(measured_window(served(rows)))
     assert found["finished"] + found["refused"] + found["abandoned"] == len(rows)
 
 
@@ -93,7 +93,7 @@ def test_a_verdict_is_always_given(rows, open_loop):
 @given(runs)
 def test_the_drawn_level_has_the_measured_mean_and_peak(rows):
     t = served(rows)
-    s = sample(t, replicas=2)
+    s = measured_window(t, replicas=2)
     times, values = level(t, "sequences")
     whole = float((t.stretches["sequences"] * (t.stretches["end_s"] - t.stretches["start_s"])).sum())
     assert float((values[:-1] * np.diff(times)).sum()) == pytest.approx(whole, abs=1e-6)

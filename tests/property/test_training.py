@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.catalog.models import DenseMlp, GroupedQueryAttention, Layer, Model, MoeMlp
-from simulator.memory.training import Training
-from simulator.memory.training_bytes import training_bytes
+from simulator.memory.training.bytes import training_bytes
+from simulator.memory.training.plan import Training
 
 ATTENTION = GroupedQueryAttention(heads=8, kv_heads=4, head_dim=64, value_head_dim=64)
 MLPS = (DenseMlp(width=1376), DenseMlp(width=2048, gated=False), MoeMlp(experts=8, experts_per_token=2, width=704))

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workloads import ARRIVALS, LENGTHS, workload
+from support.workloads import ARRIVALS, LENGTHS, workload
 
-from simulator.workload.sampling import sample
+from simulator.workload.sample import sample
 
 SHORT = st.one_of(st.integers(1, 200), st.sampled_from([law for law in LENGTHS if isinstance(law, dict)]))
 COUNTS = st.one_of(

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.catalog import hf_config
 from simulator.catalog.engines import EngineArgs

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from shared import SHARED, needs_shared
+from support.shared import SHARED, needs_shared
 
 from simulator.errors import MeasurementError
 from simulator.validation.compare import groups, report, validate
 from simulator.validation.measurements import Comparison, Findings
-from simulator.validation.startup import read_start_up
+from simulator.validation.readers.startup import read_start_up
 
 HEAD = (
     "engine_version,model,quantization,gpu,tp,gpu_memory_utilization,max_model_len,"
@@ -190,15 +190,18 @@ def test_at_most_one_row_in_ten_is_skipped() -> None:
 def test_kv_bytes_per_token_are_exact_wherever_both_are_printed() -> None:
     """GiB are printed with two decimals and ranks differ by one in the last, so tokens can only be checked to that."""
     from simulator.memory.plan import plan_without_remedies
-    from simulator.validation.measurements import number, read_table
+    from simulator.validation.measurements import number_in, read_measurement_table
 
     checked = 0
     for name in ("startup_memory_vllm.csv", "startup_memory_h100_vllm019.csv"):
-        table = read_table(SHARED / "validation" / name)
+        table = read_measurement_table(SHARED / "validation" / name)
         skipped = {skip.row for skip in validate(table.path).skipped}
         for index, row in enumerate(table.rows, start=1):
-            gib, tokens = number(row, "kv_cache_gib_per_gpu", "kv_cache_memory_gib"), number(row, "kv_tokens", "kv_cache_tokens")
-            if index in skipped or not gib or not tokens or number(row, "pp") not in (None, 1):
+            gib, tokens = (
+                number_in(row, "kv_cache_gib_per_gpu", "kv_cache_memory_gib"),
+                number_in(row, "kv_tokens", "kv_cache_tokens"),
+            )
+            if index in skipped or not gib or not tokens or number_in(row, "pp") not in (None, 1):
                 continue
             start = read_start_up(row, table.source)
             plan = plan_without_remedies(start.model, start.quantization, start.gpu, start.args, start.engine)

@@ -32,7 +32,7 @@ def read(path: str | Path) -> Model:
     name = file.parent.resolve().name if beside == "" else (beside or file.stem).rstrip("_-.")
     return build(
         name.rsplit("--", 1)[-1],
-        load(file),
+        load_json(file),
         source=str(file),
         quantization=_beside(file, beside, "hf_quant_config.json"),
         index=_beside(file, beside, "model.safetensors.index.json"),
@@ -41,10 +41,10 @@ def read(path: str | Path) -> Model:
 
 def _beside(file: Path, stem: str | None, name: str) -> dict[str, Any] | None:
     other = file.with_name(f"{stem or ''}{name}")
-    return load(other) if stem is not None and other.is_file() else None
+    return load_json(other) if stem is not None and other.is_file() else None
 
 
-def load(file: Path) -> dict[str, Any]:
+def load_json(file: Path) -> dict[str, Any]:
     """The JSON object of a file. Raises ConfigError where there is none."""
     try:
         values = json.loads(file.read_text("utf-8"))
@@ -87,7 +87,7 @@ def build(
         quantization=read_quantization(fields, quantization, main, bool(drafts), architecture),
         draft_layers=drafts,
         draft_other_parameters=_draft_other(fields, len(drafts), hidden, vocabulary),
-        vision_parameters=vision.parameters(traits.multimodal, fields) if traits.multimodal else 0,
+        vision_parameters=vision.vision_parameters(traits.multimodal, fields) if traits.multimodal else 0,
         vision_replicated=traits.multimodal == "pixtral" and not fields.has("quantization_config"),
         vision=vision.encoder(traits.multimodal, fields) if traits.multimodal else None,
         other_parameters=_other(fields, traits, main, hidden, vocabulary),

@@ -38,7 +38,7 @@ def longest(fields: Fields, *, stretched: bool) -> int:
 def cache_elements(fields: Fields, layers: Iterable[Layer]) -> int:
     """Values in the rotary tables: a row of `rotary dimensions` values for every position, a table for each kind of layer."""
     tables = {table for layer in layers if (table := _table(fields, layer)) is not None}
-    return sum(rows(fields, local) * width for local, width in tables)
+    return sum(rope_positions(fields, local) * width for local, width in tables)
 
 
 def _table(fields: Fields, layer: Layer) -> tuple[bool, int] | None:
@@ -85,7 +85,7 @@ def before_longrope(fields: Fields) -> int | None:
     return next((n for part in (scaling, fields) if (n := part.count("original_max_position_embeddings", default=0))), None)
 
 
-def rows(fields: Fields, local: bool = False) -> int:
+def rope_positions(fields: Fields, local: bool = False) -> int:
     """Positions that a table covers.
 
     YaRN tables cover original_max_position_embeddings * factor, linear and dynamic ones max_position_embeddings * factor,

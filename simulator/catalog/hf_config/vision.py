@@ -14,7 +14,7 @@ from simulator.catalog.models import VisionEncoder
 Counter = Callable[[Fields, Fields], int]
 
 
-def parameters(kind: str, fields: Fields) -> int:
+def vision_parameters(kind: str, fields: Fields) -> int:
     """Parameters of the part named by `kind`, projector included; 0 where the config.json leaves it out."""
     vision = fields.inner("vision_config")
     if vision is None:

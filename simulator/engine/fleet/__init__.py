@@ -1,0 +1,1 @@
+"""Instances side by side, and the routers that choose among them."""

@@ -1,0 +1,145 @@
+"""The fleet: instances behind a router, requests sent to them as they come, one clock."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+
+import numpy as np
+
+from simulator.engine.admission import most_tokens, why_never
+from simulator.engine.clock import DEADLINE, Alarm, Clock
+from simulator.engine.fleet.pool import InstancePool
+from simulator.engine.fleet.router import Router
+from simulator.engine.instance.durations import Durations, StepTimer, in_seconds, in_ticks
+from simulator.engine.instance.instance import Instance
+from simulator.engine.kv.prefix_tree import PrefixTree
+from simulator.engine.load import Load
+from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
+from simulator.engine.request import Request
+from simulator.engine.scheduler.build import build_scheduler
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.latency.step import StepTime
+from simulator.workload.requests import Requests
+
+
+class Fleet:
+    """A pool of instances behind a router, a feed in front, one clock: the way of every request from its arrival on."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        servers: Sequence[tuple[StepTime, SchedulerConfig]],
+        router: Router,
+        load: Load,
+        seed: int,
+        tick_s: float | None,
+    ) -> None:
+        self.requests, self.tick_s = requests, tick_s
+        ticks = in_seconds if tick_s is None else in_ticks(tick_s)
+        self.clock = Clock()
+        self.recorder = Recorder(len(requests))
+        self.configs = [config for _, config in servers]
+        self.most_tokens = [most_tokens(config) for config in self.configs]
+        durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
+        instances = [self._instance(number, config, durations(time, config)) for number, (time, config) in enumerate(servers)]
+        self.pool = InstancePool(instances, self.configs[0].block_size)
+        self.only = instances[0] if len(instances) == 1 else None  # which needs no router
+        self.choose = router.start(self.pool, np.random.default_rng(seed))
+        paths = PrefixTree(requests.hashes, self.pool.block_size)
+        self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
+        if self.feed.heeds_departures:
+            for instance in instances:
+                instance.finished = self._finish_and_tell
+        self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
+        self.deadlines: deque[tuple[Request, Instance]] = deque()
+        self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
+
+    def _instance(self, number: int, config: SchedulerConfig, durations: Durations) -> Instance:
+        sizes = {size for size, _, _ in durations.windows}
+        scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
+        return Instance(
+            number,
+            scheduler,
+            StepTimer(durations, scheduler.batch, sums),
+            async_scheduling=config.async_scheduling,
+            clock=self.clock,
+            recorder=self.recorder,
+            finished=self._finish,
+        )
+
+    def run(self) -> RunRecord:
+        """Let the clock run until nothing is left to happen."""
+        self.feed.start()
+        with no_garbage_collection():
+            while self.clock.work(4096):
+                pass
+        return self.recorder.record(self.requests, self.tick_s, tuple(config.block_size for config in self.configs))
+
+    def _arrive(self, request: Request) -> None:
+        """Send a request to an instance, or away if it can never be served there."""
+        index, recorder = request.index, self.recorder
+        recorder.arrival[index] = request.arrived
+        instance = self.only
+        if instance is None:
+            choose = self.choose
+            instance = choose(request)
+        number = instance.number
+        if request.prompt + request.output > self.most_tokens[number]:
+            recorder.refusals[index] = why_never(request, self.configs[number])
+            recorder.fail(request, request.arrived, REFUSED)
+            self.feed.failed(request)
+            return
+        recorder.replica[index] = number
+        if self.timeout is not None:
+            self._set_deadline(request, instance, request.arrived + self.timeout)
+        instance.arrive(request)
+
+    def _finish(self, finished: Sequence[Request], now: float, turn: int) -> None:
+        """Requests have all their tokens."""
+        recorder = self.recorder
+        for request in finished:
+            recorder.finish[request.index] = now
+            if request.preemptions:
+                recorder.preemptions[request.index] = request.preemptions
+
+    def _finish_and_tell(self, finished: Sequence[Request], now: float, turn: int) -> None:
+        """Requests have all their tokens, and others come for it."""
+        self._finish(finished, now, turn)
+        self.clock.reach(now, turn)
+        for request in finished:
+            self.feed.finished(request)
+
+    def _set_deadline(self, request: Request, instance: Instance, when: float) -> None:
+        if not self.deadlines:
+            self.clock.set(self.deadline, when)
+        self.deadlines.append((request, instance))
+
+    def _give_up(self, _: Alarm) -> None:
+        """Time out the request that has been in the system longest, unless it has left."""
+        assert self.timeout is not None
+        self.clock.reach(self.clock.now, DEADLINE)
+        request, instance = self.deadlines.popleft()
+        if not self.recorder.has_left(request):
+            self.recorder.fail(request, self.clock.now, TIMED_OUT)
+            instance.abandon(request)
+            self.feed.failed(request)
+        while self.deadlines and self.recorder.has_left(self.deadlines[0][0]):
+            self.deadlines.popleft()
+        if self.deadlines:
+            self.clock.set(self.deadline, self.deadlines[0][0].arrived + self.timeout)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from walking all live requests again and again: what leaves the system is in no cycle."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,1 @@
+"""One engine instance: a scheduler with a clock."""

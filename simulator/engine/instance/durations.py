@@ -1,0 +1,136 @@
+"""Durations: a StepTime in the engine's own numbers, seconds as floats or whole ticks as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from simulator.engine.request import Request
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.scheduler import Step
+from simulator.engine.scheduler.windows import WindowSums
+from simulator.errors import SimulatorError
+from simulator.latency.step import StepTime
+
+Ticks = Callable[[Any], Any]
+
+
+def in_seconds(value: Any) -> Any:
+    """Times as they are."""
+    return np.asarray(value, dtype=np.float64).tolist()
+
+
+def in_ticks(tick_s: float) -> Ticks:
+    """Times as the nearest whole number of ticks of `tick_s` seconds."""
+    return lambda value: np.rint(np.asarray(value, dtype=np.float64) / tick_s).astype(np.int64).tolist()
+
+
+class Durations:
+    """A StepTime as tables and factors.
+
+    `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
+    half pairs.
+    """
+
+    __slots__ = (
+        "constant",
+        "decode",
+        "per_context",
+        "per_half_pair",
+        "per_sequence",
+        "sampled",
+        "tokens",
+        "windows",
+    )
+
+    def __init__(self, step_time: StepTime, config: SchedulerConfig, ticks: Ticks) -> None:
+        _check(step_time, config)
+        self.tokens: list[float] = ticks(step_time.tokens[: config.max_num_batched_tokens + 1])
+        self.sampled: list[float] = ticks(step_time.sampled[: config.max_num_seqs + 1])
+        self.per_sequence: float = ticks(step_time.per_sequence)
+        self.per_context: float = ticks(step_time.per_context)
+        self.per_half_pair: float = ticks(step_time.per_pair / 2)
+        self.constant: float = ticks(step_time.constant)
+        self.windows: list[tuple[int, float, float]] = [
+            (w.size, ticks(w.per_context), ticks(w.per_pair / 2)) for w in step_time.windows
+        ]
+        self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
+
+
+class StepTimer:
+    """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window."""
+
+    __slots__ = ("batch", "decode", "durations", "per_context", "windows")
+
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+        self.durations = durations
+        self.decode = durations.decode
+        self.per_context = durations.per_context
+        self.batch = batch
+        self.windows = [(sums[size], per_context, per_half_pair) for size, per_context, per_half_pair in durations.windows]
+
+    def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
+        """With padding and windows: what the composed even step takes, and by how much more each one after it."""
+        if step.padding:
+            base += self._padded(step, self.batch.count, self.batch.count)
+        for sums, per_context, _ in self.windows:
+            base += per_context * sums.inside
+            slope += per_context * sums.below
+        return base, slope
+
+    def uneven(self, step: Step) -> tuple[float, int, int]:
+        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
+        durations, batch = self.durations, self.batch
+        decoding, context = batch.count, batch.context
+        if step.stalled:
+            decoding -= len(step.stalled)
+            context -= sum(batch.step + request.offset for request in step.stalled)
+        prompt_tokens = half_pairs = 0
+        sampled = decoding
+        for request, tokens, last in step.chunks:
+            prompt_tokens += tokens
+            half_pairs += tokens * (2 * request.computed + tokens)
+            sampled += last
+        tokens, sequences = decoding + prompt_tokens, decoding + len(step.chunks)
+        seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
+        seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if step.padding:
+            seconds += self._padded(step, tokens, sampled)
+        if self.windows:
+            seconds += self._in_windows(step)
+        return seconds, prompt_tokens, sampled
+
+    def _padded(self, step: Step, tokens: int, sampled: int) -> float:
+        """What its padding adds to a step of so many tokens."""
+        durations, padding = self.durations, step.padding
+        seconds = durations.tokens[tokens + padding] - durations.tokens[tokens]
+        seconds += durations.sampled[sampled + padding] - durations.sampled[sampled] + durations.per_sequence * padding
+        return seconds + durations.per_context * step.padded_context
+
+    def _in_windows(self, step: Step) -> float:
+        """What layers with a window add to a step that is not even."""
+        seconds = 0.0
+        for sums, per_context, per_half_pair in self.windows:
+            inside = sums.inside - sum(self._inside(request, sums.size) for request in step.stalled)
+            half_pairs = sum(min(n * (2 * r.computed + n), 2 * n * sums.size) for r, n, _ in step.chunks)
+            seconds += per_context * inside + per_half_pair * half_pairs
+        return seconds
+
+    def _inside(self, request: Request, size: int) -> int:
+        return min(self.batch.step + request.offset, size)
+
+
+def _check(step_time: StepTime, config: SchedulerConfig) -> None:
+    """Raise SimulatorError unless every step that the configuration allows has a finite time, 0 or more."""
+    tables = (("tokens", step_time.tokens, config.max_num_batched_tokens), ("sampled", step_time.sampled, config.max_num_seqs))
+    for name, table, most in tables:
+        if len(table) <= most:
+            raise SimulatorError(f"step time: {name} has {len(table)} entries; {most + 1} are needed for 0 to {most}")
+    scalars = (step_time.per_sequence, step_time.per_context, step_time.per_pair, step_time.constant)
+    windows = [(w.per_context, w.per_pair) for w in step_time.windows]
+    for values in (step_time.tokens, step_time.sampled, scalars, windows):
+        if not (np.isfinite(values).all() and (np.asarray(values) >= 0).all()):
+            raise SimulatorError("step time: every term must be finite and 0 or more")

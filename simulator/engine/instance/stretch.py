@@ -1,0 +1,38 @@
+"""Stretch: equal steps of one instance, one after another, in closed form."""
+
+from __future__ import annotations
+
+from operator import le, lt
+from typing import Any
+
+
+class Stretch:
+    """`steps` steps from `start`, the j-th taking base + j * slope: one stretch, or arrays of many."""
+
+    __slots__ = ("base", "slope", "start", "steps")
+
+    def __init__(self, start: Any = 0.0, base: Any = 0.0, slope: Any = 0.0, steps: Any = 0) -> None:
+        self.start = start
+        self.base = base
+        self.slope = slope
+        self.steps = steps
+
+    def until(self, steps: Any) -> Any:
+        """When the first `steps` of them have ended."""
+        return self.start + (steps * self.base + self.slope * (steps * (steps - 1) // 2))
+
+    def begun(self, now: float, passed: bool) -> int:
+        """How many have begun by now; one that begins at this very instant counts if its turn has `passed`."""
+        gone, base, until = now - self.start, self.base, self.until
+        begins_by = le if passed else lt
+        steps = 0
+        if gone > 0 and base:
+            steps = min(int(gone / (base + self.slope * (gone / base) / 2)), self.steps)  # near it; no slope is below 0
+        if begins_by(until(steps), now):
+            steps += 1
+            while steps < self.steps and begins_by(until(steps), now):
+                steps += 1
+        else:
+            while steps and not begins_by(until(steps - 1), now):
+                steps -= 1
+        return steps

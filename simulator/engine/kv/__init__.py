@@ -1,0 +1,1 @@
+"""KV blocks: how many are free, and what they hold."""

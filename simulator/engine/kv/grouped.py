@@ -1,0 +1,246 @@
+"""The KV blocks of an instance where layers have sliding windows and prompts share blocks as well.
+
+What leaves a window is a certain block, which others may still hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from simulator.engine.kv.block_runs import BlockRun
+from simulator.engine.kv.blocks import BlockPool, Chunk
+from simulator.engine.kv.grouped_cache import GroupedCache
+from simulator.engine.kv.windowed import WindowedPool
+from simulator.engine.request import Request, Status
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.windows import WindowSums
+
+_NOBODY_LATE: dict[int, Request] = {}
+
+
+class GroupedPool(WindowedPool):
+    """Blocks of layer groups that are found again. It follows the batch.
+
+    `falls` are the requests that decode, by the steps, modulo the block size, in which a block may leave one of their windows;
+    `fresh` are those about to decode for the first time or stalled, which may be more behind. Of requests from whose windows
+    nothing will fall that can be found, `unnamed` has how many blocks do so in those steps: they are counted, not looked at.
+    `watching`: the first waiting request may be found to lack less before the next finish.
+    """
+
+    __slots__ = ("cache", "counted", "distances", "falls", "unnamed", "watching")
+
+    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+        super().__init__(config, batch, sums)
+        self.finds = True
+        self.watching = False
+        windows = [group.window for group in config.kv_groups for _ in range(group.groups)]
+        self.cache = GroupedCache(config.kv_blocks, config.block_size, windows, async_scheduling=config.async_scheduling)
+        self.distances: dict[int, int] = {}
+        for of_window, groups in self.sliding:
+            distance = (of_window.size - 1) % config.block_size
+            self.distances[distance] = self.distances.get(distance, 0) + groups
+        self.falls: list[dict[int, Request]] = [{} for _ in range(config.block_size)]
+        self.unnamed: list[dict[int, int]] = [{} for _ in range(config.block_size)]
+        self.counted = [0] * config.block_size
+
+    # Following the batch
+
+    def join(self, request: Request, step: int) -> None:
+        """A request decodes from now on: expect what will leave its windows."""
+        for distance in self.distances:
+            self.falls[(distance - request.offset) % self.block_size][request.order] = request
+
+    def leave(self, request: Request, step: int) -> None:
+        """It decodes no longer."""
+        for distance in self.distances:
+            at = (distance - request.offset) % self.block_size
+            blocks = self.unnamed[at].pop(request.order, 0)
+            if blocks:
+                self.counted[at] -= blocks
+                self._note_fallen(request, step)
+            else:
+                self.falls[at].pop(request.order, None)
+
+    def advance(self, step: int, steps: int) -> None:
+        """All compute `steps` tokens: what leaves the windows is given back when blocks are taken."""
+
+    def steps_left(self, step: int) -> int | None:
+        """Nothing changes by itself."""
+        return None
+
+    def _note_fallen(self, request: Request, step: int) -> None:
+        """Note what left the windows of a request while it was only counted."""
+        context = step + request.offset
+        for group, window in self.cache.sliding:
+            request.kv.lows[group] = max(request.kv.lows[group], (context - window) // self.block_size)
+
+    def _only_count(self, request: Request) -> None:
+        for distance, blocks in self.distances.items():
+            at = (distance - request.offset) % self.block_size
+            del self.falls[at][request.order]
+            self.unnamed[at][request.order] = blocks
+            self.counted[at] += blocks
+
+    # Composing a step
+
+    def take(self, chunks: Sequence[Chunk]) -> bool:
+        """Take blocks in every group and give back those outside the windows, in running order; False where more are needed."""
+        self.wanted = 0
+        needed = self._needed(chunks) * self.groups
+        if needed > self.free:
+            return False
+        late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
+        late.update((request.order, request) for request, _, _ in chunks)
+        self.fresh = []
+        self._let_fall(self.batch.step, late)
+        self._take_free(needed)
+        for request, tokens, _ in chunks:
+            self.cache.register(request, request.computed + tokens, self.batch.step)
+        self._watch_contested()
+        return True
+
+    def _take_free(self, blocks: int) -> None:
+        self.free -= blocks
+        self.cache.taken += blocks
+
+    def _free_unnamed(self, blocks: int) -> None:
+        self.cache.queue.append_blocks(blocks)
+        self.free += blocks
+
+    def _watch_contested(self) -> None:
+        self.watching = False
+        if self.cache.contested:
+            self.cache.register_contested(self.batch.step)
+
+    def _let_fall(self, step: int, late: dict[int, Request] = _NOBODY_LATE) -> None:
+        """Give back what leaves the windows in a step, in running order, of those too that are more behind."""
+        at = step % self.block_size
+        unnamed = self.unnamed[at]
+        falls = self.falls[at] | late if late else self.falls[at]
+        if not falls:
+            self._free_unnamed(self.counted[at])
+            return
+        for order in sorted([*falls, *unnamed]):
+            request = falls.get(order)
+            if request is None:
+                self._free_unnamed(unnamed[order])
+                continue
+            decoding = request.status is Status.DECODING
+            computed = step + request.offset if decoding else request.computed
+            self.free += self.cache.leave_windows(request, computed)
+            if decoding and self.cache.unnamed_from_now_on(request):
+                self._only_count(request)
+
+    def walk(self) -> None:
+        """The running requests are about to be looked at one by one."""
+        running = self.batch.running
+        for at, unnamed in enumerate(self.unnamed):
+            for order in unnamed:
+                self._note_fallen(running[order], self.batch.step)
+                self.falls[at][order] = running[order]
+            unnamed.clear()
+        self.counted = [0] * self.block_size
+
+    def lacking(self, request: Request, tokens: int) -> int:
+        """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
+        self.free += self.cache.leave_windows(request, self._computed(request))
+        return BlockPool.lacking(self, request, tokens) * self.groups
+
+    def grant(self, request: Request, tokens: int, blocks: int) -> None:
+        """Give a running request the blocks it lacks to compute `tokens` more."""
+        self._take_free(blocks)
+        if request.status is Status.PREFILLING:
+            self.cache.register(request, request.computed + tokens, self.batch.step)
+
+    def walked(self, running: Iterable[Request]) -> None:
+        """All running requests have been given what they get in this step, one by one."""
+        self.fresh = [request for request in running if request.status is Status.STALLED]
+        self._watch_contested()
+
+    # Who waits, begins and ends
+
+    def look_up(self, request: Request) -> int:
+        """Tokens at the front of a waiting request that need not be computed."""
+        return self.cache.look_up(request, self.batch.step) * self.block_size
+
+    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
+        """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
+        found = request.prompt + request.generated - lacking
+        needed = -(-tokens // self.block_size) * self.groups
+        must_fit = max(needed, self._whole(found // self.block_size, lacking)) if self.reserve else needed
+        must_fit += self.cache.idle
+        if not alone:
+            must_fit += self.watermark
+        if must_fit > self.free:
+            self.wanted = must_fit
+            self.head_waits()
+            return False
+        self.free -= needed + self.cache.idle
+        self.cache.admit(request, needed, found + tokens, self.batch.step)
+        return True
+
+    def head_waits(self) -> None:
+        """The request that was looked up last waits."""
+        self.watching = self.cache.may_grow
+
+    def begin_decoding(self, request: Request) -> None:
+        """A request has joined the batch, and will fill blocks that can be found."""
+        super().begin_decoding(request)
+        self.cache.grow(request, self.batch.step)
+
+    def release(self, request: Request, finished: bool) -> None:
+        """Take all blocks from a request; `finished`: its last token is known."""
+        blocks = -(-request.computed // self.block_size)
+        known = request.computed if finished else request.computed - self.cache.async_scheduling
+        self.free += self.cache.release(request, blocks, known)
+
+    # Many steps at once
+
+    def _falling_ones(self, step: int) -> Iterator[tuple[Request, int]]:
+        """Whose windows a block may leave in a step, in running order, each with its context in that step."""
+        falls = self.falls[step % self.block_size]
+        for order in sorted(falls):
+            request = falls[order]
+            yield request, step + request.offset
+
+    def _freed_following(self, steps: int) -> Iterator[int]:
+        if not self.cache.shared:
+            yield from super()._freed_following(steps)
+            return
+        gone: dict[tuple[BlockRun, int], int] = {}
+        freed = self.cache.freed_on_leaving
+        for step in range(self.batch.step + 1, self.batch.step + steps):
+            unnamed = self.counted[step % self.block_size]
+            yield unnamed + sum(freed(request, context, gone) for request, context in self._falling_ones(step))
+
+    def take_following(self, steps: int) -> None:
+        """Take the blocks of all but the first of `steps` even steps, and give back those that leave the windows."""
+        batch, size = self.batch, self.block_size
+        self._take_free(batch.blocks_following(steps) * self.groups)
+        if not any(self.falls):
+            rounds, rest = divmod(steps - 1, size)
+            first = (batch.step + 1) % size
+            twice = self.counted + self.counted
+            self._free_unnamed(rounds * sum(self.counted) + sum(twice[first : first + rest]))
+            return
+        unnamed = 0
+        for step in range(batch.step + 1, batch.step + steps):
+            if self.falls[step % size]:
+                self._free_unnamed(unnamed)
+                self._let_fall(step)
+                unnamed = 0
+            else:
+                unnamed += self.counted[step % size]
+        self._free_unnamed(unnamed)
+
+    def horizon(self, steps: int) -> int:
+        """As long as what the first waiting request was found to have is not forgotten either."""
+        if self.watching or self.cache.contested:
+            return 1
+        batch = self.batch
+        steps = super().horizon(steps)
+        if steps == 1 or not (self.wanted and self.cache.idle):
+            return steps
+        before = self.cache.used_before_found(batch.blocks_following(steps) * self.groups)
+        return batch.steps_within(before // self.groups + batch.needed(), steps)

@@ -1,0 +1,294 @@
+"""The prefix cache: which KV blocks hold what, so that a prompt that begins like an earlier one need not be computed again.
+
+As vLLM does it: only full blocks are found, by labels that name their content and all before it. At least one token is always
+computed, so a hit ends before the last known token. Blocks are shared while requests hold them; free ones keep their content
+until they are used again, those freed first first. A block is registered when the step that fills it is composed, and can be
+hit in that very step; with async scheduling a block that decoding fills is registered a step later, when its last token is
+known. A content that is already there is registered again for another block: the earliest that still exists is the one that is
+hit.
+
+Source: vLLM vllm/v1/core/kv_cache_manager.py `get_computed_blocks`, `allocate_slots`; block_pool.py `cache_full_blocks`,
+`get_new_blocks`, `touch`, `free_blocks`; sched/async_scheduler.py `_update_request_with_output`.
+
+Three things make it quick and keep it exact. Contents are places on branches (prefix_tree.py), so a prefix of hundreds of blocks
+is a few numbers. Blocks that were filled together are one run, split where a later prompt departs from it. And what nobody can
+see yet is put off: blocks that decoding fills are registered only when somebody could find them, when the request that fills them
+lets go of its blocks or another one comes along the same branches (`growing`); what free blocks hold is forgotten only before the
+next look (`taken`). Only where two are about to fill the same content (`contested`) must every step be looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from simulator.engine.kv.block_runs import BlockRun, FreeQueue
+from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
+from simulator.engine.request import Request, Status
+
+Found = list[tuple[BlockRun, int, int]]
+Row = list[tuple[BlockRun, int]]
+
+_NONE: Sequence[BlockRun] = ()
+_registered = attrgetter("kv.registered")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What a request holds: what its first `named` blocks hold is known; the first `registered` can be found by others and are
+    in `runs`; while it decodes and fills more of them, the next is on the branch `growing`.
+    """
+
+    named: int
+    registered: int
+    runs: Row
+    growing: Branch | None = None
+
+
+class PrefixCache:
+    """What the KV blocks of one instance hold. How many are free is the pool's to know.
+
+    `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
+    `taken` free blocks were handed out since the queue was last looked at.
+    """
+
+    __slots__ = ("async_scheduling", "block_size", "contested", "found", "growing", "idle", "may_grow", "queue", "runs", "taken")
+
+    def __init__(self, blocks: int, block_size: int, *, async_scheduling: bool) -> None:
+        self.block_size = block_size
+        self.async_scheduling = int(async_scheduling)
+        self.queue = FreeQueue(blocks)
+        self.runs: dict[Branch, list[BlockRun]] = {}
+        self.growing: dict[Branch, list[Request]] = {}
+        self.contested: list[Request] = []
+        self.found: Found = []
+        self.taken = self.idle = 0
+        self.may_grow = False
+
+    def look_up(self, request: Request, step: int) -> int:
+        """Blocks at the front of a waiting request that need not be computed.
+
+        `idle` of them are free and would have to be taken; `may_grow` tells whether a running request is about to fill the next.
+        """
+        if self.taken:
+            self._forget_taken()
+        path = request.path
+        most = min((request.prompt + request.generated - 1) // self.block_size, path[-1][1])
+        hits = self._find(path, most)
+        self.may_grow = False
+        while self.growing and hits < most and self._grow_along(path, hits, step):
+            hits = self._find(path, most)
+        return hits
+
+    def _find(self, path: Path, most: int) -> int:
+        """Find the runs of the longest known prefix of at most `most` blocks, and how many blocks it has."""
+        self.found = found = known_run(self.runs, path, 0, most)
+        self.idle = sum(end - first for run, first, end in found if not run.users)
+        return found[-1][2] if found else 0
+
+    def _grow_along(self, path: Path, hits: int, step: int) -> bool:
+        """Register what running requests have filled along this path; True if that was anything."""
+        grown = False
+        for grower in self._growers(path, 0, hits + 1):
+            grown = self._register_filled(grower, step) or grown
+            self.may_grow = self.may_grow or branch_at(grower.path, hits) is branch_at(path, hits)
+        return grown
+
+    def _growers(self, path: Path, start: int, end: int) -> list[Request]:
+        """Running requests whose next block to be registered is one of those from `start` to `end` of this path."""
+        growing, found = self.growing, []
+        for branch, upto in path:
+            if branch in growing:
+                last = min(upto, end)
+                found += sorted((r for r in growing[branch] if start <= r.kv.registered < last), key=_registered)
+        return found
+
+    def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
+        """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
+        held = self._hold(self.found)
+        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
+        self.taken += blocks
+        self.register(request, tokens, step)
+
+    def _hold(self, found: Found) -> Row:
+        """Let one more hold what was found, front first."""
+        held = []
+        for run, first, end in reversed(found):
+            part = run if first == run.first else self._split(run, first)
+            if end < part.end:
+                self._split(part, end)
+            if not part.users:
+                self.queue.remove(part)
+            part.users += 1
+            held.append((part, end))
+        held.reverse()
+        return held
+
+    def register(self, request: Request, tokens: int, step: int) -> None:
+        """Make the full blocks of the first `tokens` of a request in its prompt known."""
+        start, end = request.kv.registered, min(tokens // self.block_size, request.kv.named)
+        if start >= end:
+            return
+        if self.growing:
+            for grower in self._growers(request.path, start, end):
+                self._register_filled(grower, step, request.order)
+        self._enter(request, start, end)
+
+    def _enter(self, request: Request, start: int, end: int) -> None:
+        """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
+        for branch, first, upto in pieces(request.path, start, end):
+            append_to(request.kv.runs, self.runs.setdefault(branch, []), branch, first, upto)
+        request.kv.registered = end
+
+    def grow(self, request: Request, step: int) -> None:
+        """Note that a request that begins to decode will fill blocks that can be found."""
+        if request.kv.registered == request.kv.named:
+            return
+        if self.growing:
+            self._meet_rivals(request, step)
+        self._start_growing(request)
+
+    def _meet_rivals(self, request: Request, step: int) -> None:
+        """Find who will fill what this request is about to fill, and watch them all from now on."""
+        rivals = [grower for grower in self._growers(request.path, 0, request.kv.named) if _rivals(grower, request)]
+        for grower in rivals:
+            self._register_filled(grower, step, order=-1)
+        rivals = [grower for grower in rivals if grower.kv.growing and _rivals(grower, request)]
+        if rivals:
+            self.contested += [request, *(grower for grower in rivals if grower not in self.contested)]
+
+    def register_contested(self, step: int) -> None:
+        """Register, in running order, what requests that are about to fill the same content fill in the next step."""
+        for grower in sorted(self.contested, key=lambda request: request.order):
+            self._register_filled(grower, step)
+
+    def _start_growing(self, request: Request) -> None:
+        request.kv.growing = branch = branch_at(request.path, request.kv.registered)
+        if branch is not None:
+            self.growing.setdefault(branch, []).append(request)
+        elif request in self.contested:
+            self.contested.remove(request)
+
+    def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
+        """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
+        computes = grower.order < order and grower.status is Status.DECODING
+        tokens = step + grower.offset + computes - self.async_scheduling
+        if min(tokens // self.block_size, grower.kv.named) <= grower.kv.registered:
+            return False
+        self._stop_growing(grower)
+        self._enter(grower, grower.kv.registered, min(tokens // self.block_size, grower.kv.named))
+        self._start_growing(grower)
+        return True
+
+    def _stop_growing(self, request: Request) -> None:
+        assert request.kv.growing is not None
+        others = self.growing[request.kv.growing]
+        others.remove(request)
+        if not others:
+            del self.growing[request.kv.growing]
+        request.kv.growing = None
+
+    def release(self, request: Request, blocks: int, tokens: int) -> int:
+        """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
+        self._end_growing(request, tokens)
+        freed: int = blocks - request.kv.registered
+        self.queue.append_blocks(freed)
+        for run, end in reversed(request.kv.runs):
+            for part in reversed(run.parts(end)):
+                part.users -= 1
+                if not part.users:
+                    self.queue.append(part)
+                    freed += part.end - part.first
+        request.kv = None
+        return freed
+
+    def _end_growing(self, request: Request, tokens: int) -> None:
+        """Register what a request has filled of its first `tokens`; it fills no more."""
+        if request.kv.growing:
+            self._stop_growing(request)
+            filled = min(tokens // self.block_size, request.kv.named)
+            if filled > request.kv.registered:
+                self._enter(request, request.kv.registered, filled)
+            if request in self.contested:
+                self.contested.remove(request)
+
+    def _forget_taken(self) -> None:
+        """Forget what the free blocks held that were taken: the next in the queue."""
+        queue, blocks = self.queue, self.taken
+        while blocks:
+            run = queue.next
+            left = max(run.end - blocks, run.first)
+            blocks -= run.end - left
+            run.end = left
+            if left == run.first:
+                queue.remove(run)
+                if run.branch is not None:
+                    self._remove(run, run.branch)
+        self.taken = 0
+
+    def _siblings(self, run: BlockRun) -> list[BlockRun]:
+        """The runs on the branch of one."""
+        assert run.branch is not None
+        return self.runs[run.branch]
+
+    def _remove(self, run: BlockRun, branch: Branch) -> None:
+        runs = self.runs[branch]
+        runs.remove(run)
+        if not runs:
+            del self.runs[branch]
+
+    def _split(self, run: BlockRun, at: int) -> BlockRun:
+        """Cut a run in two; gives the rear part, which is used again first if it is free."""
+        rear = BlockRun(run.branch, at, run.end, run.users, run.rear, run.group)
+        if not run.users:
+            self.queue.insert(rear, run)
+        runs = self._siblings(run)
+        runs.insert(runs.index(run) + 1, rear)
+        run.rear, run.end = rear, at
+        return rear
+
+
+def known_run(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int, most: int) -> Found:
+    """Which runs have the blocks of a path from `start` on, up to the first unknown one or `most`: (run, first, end)."""
+    found: Found = []
+    at = start
+    for branch, upto in path:
+        runs, upto = known.get(branch, _NONE), min(upto, most)
+        while at < upto:
+            end = upto
+            for run in runs:
+                if run.first <= at < run.end:
+                    break
+                if at < run.first < end:
+                    end = run.first
+            else:
+                return found
+            end = min(end, run.end)
+            found.append((run, at, end))
+            at = end
+    return found
+
+
+def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: int, group: int = 0) -> None:
+    """Let a request that holds `held` hold these blocks too, as a run of their own or the last one continued."""
+    last = held[-1][0] if held else None
+    if last is not None and last.branch is branch and last.end == first and _only_one_up_to(end, last, runs):
+        last.end = end
+        held[-1] = (last, end)
+    else:
+        run = BlockRun(branch, first, end, 1, None, group)
+        runs.append(run)
+        held.append((run, end))
+
+
+def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
+    """Whether one request alone holds `last`, and none of these runs has what follows it, up to block `end`."""
+    return last.users == 1 and all(other.end <= last.end or end <= other.first for other in runs)
+
+
+def _rivals(one: Request, other: Request) -> bool:
+    """Whether two requests will fill blocks of the same content."""
+    both = max(one.kv.registered, other.kv.registered)
+    return both < min(one.kv.named, other.kv.named) and branch_at(one.path, both) is branch_at(other.path, both)

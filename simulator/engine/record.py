@@ -1,0 +1,205 @@
+"""The log of a simulation: requests and stretches as columns, and what can be read from them in closed form."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.instance.stretch import Stretch
+from simulator.engine.request import Request
+from simulator.workload.requests import Requests
+
+Column = NDArray[Any]
+
+FINISHED, REFUSED, TIMED_OUT, CANCELLED = np.int8(0), np.int8(1), np.int8(2), np.int8(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunRecord:
+    """Everything that happened.
+
+    `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
+    2 timed out, 3 cancelled), arrival_s, scheduled_s, first_token_s, finish_s, left_s (seconds, NaN where it never came; left:
+    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions,
+    follows (int8: 1 where it came once an earlier turn was answered).
+
+    `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
+    (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
+    step), sampled (tokens emitted per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j * slope_s),
+    kv_blocks (used in its last step), preempted (requests preempted at its start).
+
+    `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
+    """
+
+    requests: dict[str, Column]
+    stretches: dict[str, Column]
+    refusals: dict[int, str]
+    gaps_s: Column = field(default_factory=lambda: np.zeros(0))
+    block_size: tuple[int, ...] = (16,)
+
+    def __len__(self) -> int:
+        return len(self.requests["status"])
+
+
+_PLANNED = np.dtype(
+    [
+        *((name, "<f8") for name in ("start_s", "base_s", "slope_s")),
+        *((name, "<i4") for name in ("sequences", "decoding", "prefill_tokens", "sampled", "waiting", "preempted")),
+    ]
+)
+_ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
+pack_planned = struct.Struct("<3d6i").pack
+pack_ended = struct.Struct("<2i").pack
+_NEVER = math.nan
+
+
+class Log:
+    """The stretches of one replica, a packed row each: what is known when it is planned, and what when it has ended."""
+
+    __slots__ = ("ended", "planned")
+
+    def __init__(self) -> None:
+        self.planned, self.ended = bytearray(), bytearray()
+
+
+class Recorder:
+    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit."""
+
+    __slots__ = (
+        "arrival",
+        "cached",
+        "failed",
+        "finish",
+        "first_token",
+        "gaps",
+        "left",
+        "logs",
+        "preemptions",
+        "refusals",
+        "replica",
+        "scheduled",
+    )
+
+    def __init__(self, count: int) -> None:
+        never = array("d", [_NEVER])
+        self.arrival, self.scheduled, self.first_token, self.finish, self.left = (never * count for _ in range(5))
+        self.replica = array("i", [-1]) * count
+        self.failed = array("b", [0]) * count
+        self.cached = array("i", [0]) * count
+        self.preemptions = array("i", [0]) * count
+        self.gaps = array("d")
+        self.refusals: dict[int, str] = {}
+        self.logs: list[Log] = []
+
+    def log(self) -> Log:
+        """The log of the next replica."""
+        self.logs.append(Log())
+        return self.logs[-1]
+
+    def gap(self, request: Request, now: float) -> None:
+        """Write the time since the last token of a request that did not get one in every step, if it had one."""
+        if request.token_at is not None:
+            self.gaps.append(now - request.token_at)
+            request.token_at = None
+
+    def has_left(self, request: Request) -> bool:
+        """Whether a request finished or failed."""
+        return bool(self.failed[request.index]) or not math.isnan(self.finish[request.index])
+
+    def fail(self, request: Request, now: float, status: np.int8) -> None:
+        """Write that a request left the system without having finished."""
+        index = request.index
+        self.left[index] = now
+        self.failed[index] = int(status)
+        self.preemptions[index] = request.preemptions
+        if self.first_token[index] > now:
+            self.first_token[index] = _NEVER
+
+    def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
+        """The log as columns, in seconds."""
+        scale = 1.0 if tick_s is None else tick_s
+        times = ("arrival", "scheduled", "first_token", "finish", "left")
+        columns: dict[str, Column] = {f"{name}_s": _scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
+        finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
+        columns["left_s"] = np.where(finished, columns["finish_s"], columns["left_s"])
+        columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
+        columns |= {"replica": np.array(self.replica, np.int32)}
+        columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
+        columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
+        follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
+        columns |= {"follows": follows}
+        refusals = self.refusals | dict.fromkeys(
+            np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
+        )
+        return RunRecord(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
+
+    def _stretches(self, scale: float) -> dict[str, Column]:
+        planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
+        ended = _joined([np.frombuffer(log.ended, _ENDED) for log in self.logs])
+        steps = ended["steps"].astype(np.int64)
+        end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
+        rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
+        columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
+        columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}
+        if len(rows) > 1:
+            order = np.argsort(planned["start_s"], kind="stable")
+            end, columns = end[order], {name: column[order] for name, column in columns.items()}
+        columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": _scaled(end, scale)}
+
+
+def _joined(parts: list[Column]) -> Column:
+    """The parts in one; a single one is not copied."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def _scaled(ticks: Column, scale: float) -> Column:
+    """Times in seconds; what already is in seconds is not copied."""
+    return ticks if scale == 1.0 else ticks * scale
+
+
+def inter_token_latencies(record: RunRecord) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Every inter-token latency of a run, in seconds, as values and how often each occurred; both shape (m,), not sorted.
+
+    One entry a step with decoding sequences, and one a gap that a preemption made: exact, without a row per token.
+    """
+    rows = {name: column[record.stretches["decoding"] > 0] for name, column in record.stretches.items()}
+    steps = rows["steps"].astype(np.int64)
+    nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    values = np.repeat(rows["base_s"], steps) + nth * np.repeat(rows["slope_s"], steps)
+    weights = np.repeat(rows["decoding"].astype(np.int64), steps)
+    return np.concatenate([values, record.gaps_s]), np.concatenate([weights, np.ones(len(record.gaps_s), dtype=np.int64)])
+
+
+def timeline(record: RunRecord, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Requests `running` and `waiting` and `kv_blocks` in use at each of `points` (seconds), over all replicas.
+
+    Read from the closed form of each stretch; inside a stretch KV use grows by a block per sequence and block_size steps, so
+    it is exact to one block a sequence.
+    """
+    running, kv_blocks = np.zeros(len(points)), np.zeros(len(points))
+    for replica, block_size in enumerate(record.block_size):
+        mine = record.stretches["replica"] == replica
+        rows = {name: column[mine] for name, column in record.stretches.items()}
+        if not len(rows["start_s"]):
+            continue
+        at = np.searchsorted(rows["start_s"], points, side="right") - 1
+        inside = (at >= 0) & (points < rows["end_s"][at])
+        span = rows["end_s"][at] - rows["start_s"][at]
+        left = rows["steps"][at] * (rows["end_s"][at] - points) / np.where(span > 0, span, 1.0)
+        growth = rows["decoding"][at] * np.maximum(left - 1.0, 0.0) / block_size
+        running += np.where(inside, rows["sequences"][at], 0)
+        kv_blocks += np.where(inside, np.maximum(rows["kv_blocks"][at] - growth, 0.0), 0.0)
+    inside_system = _counted(record.requests["arrival_s"], points) - _counted(record.requests["left_s"], points)
+    return {"running": running, "waiting": np.maximum(inside_system - running, 0.0), "kv_blocks": kv_blocks}
+
+
+def _counted(times: Column, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many of `times` lie at or before each point; NaN never does."""
+    return np.searchsorted(np.sort(times[~np.isnan(times)]), points, side="right").astype(np.float64)

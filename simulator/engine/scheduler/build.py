@@ -1,0 +1,57 @@
+"""Which scheduler, decode batch and block pool an instance has: chosen once, so that what is absent is never asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from simulator.engine.kv.blocks import BlockPool
+from simulator.engine.kv.cached import CachedPool
+from simulator.engine.kv.grouped import GroupedPool
+from simulator.engine.kv.windowed import WindowedPool
+from simulator.engine.request import Request
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.scheduler import Scheduler
+from simulator.engine.scheduler.static import StaticScheduler
+from simulator.engine.scheduler.vllm import VllmScheduler
+from simulator.engine.scheduler.windows import WindowSums
+from simulator.errors import NotModelled
+
+
+def build_scheduler(
+    config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool
+) -> tuple[Scheduler, dict[int, WindowSums]]:
+    """The scheduler that obeys `config`, and the sums over its decode batch of each window of the step time.
+
+    `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold. Raises
+    NotModelled for what does not go together.
+    """
+    caching = config.enable_prefix_caching and prefixes
+    plain = config.kv_groups == (KvGroup(),)
+    _check(config, caching=caching, plain=plain, windows=bool(windows))
+    sizes = {group.window for group in config.kv_groups if group.window is not None}.union(windows)
+    sums = {size: WindowSums(size, config.block_size) for size in sizes}
+    running: dict[int, Request] = {}
+    batch = DecodeBatch(config.block_size, running)
+    batch.followers += sums.values()
+    if config.scheduling_policy == "static":
+        return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
+    return VllmScheduler(config, running, batch, _pool(config, batch, sums, caching=caching, plain=plain)), sums
+
+
+def _pool(config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, plain: bool) -> BlockPool:
+    if plain:
+        return CachedPool(config, batch) if caching else BlockPool(config, batch)
+    if not caching:
+        return WindowedPool(config, batch, sums)
+    pool = GroupedPool(config, batch, sums)
+    batch.followers.append(pool)
+    return pool
+
+
+def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:
+    unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
+    if config.scheduling_policy == "static" and unlike:
+        raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")
+    if caching and config.state_blocks:
+        raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")

@@ -1,0 +1,77 @@
+"""The configuration of one instance's scheduler: the numbers that it obeys."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from simulator.spec import Count, Natural, spec
+
+
+@spec
+class KvGroup:
+    """Layers that take their KV blocks together: `groups` of them, each a block of its own for every block_size tokens.
+
+    With a `window` a sequence gives back the blocks that no later token attends to. Models with one kind of attention have one
+    group without a window; vLLM splits hybrid models into groups of equally many layers that share one pool of blocks.
+
+    Source: vLLM vllm/v1/core/kv_cache_utils.py (grouping), vllm/v1/core/single_type_kv_cache_manager.py (SlidingWindowManager).
+    """
+
+    groups: Count = 1
+    window: Count | None = None
+
+
+@spec
+class SchedulerConfig:
+    """What one instance may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
+
+    `kv_blocks`: those a request can get, one fewer than num_gpu_blocks, as vLLM keeps a null block. `reserve_full_prompt`: a
+    waiting request is admitted only when blocks for its whole remaining prompt are free (scheduler_reserve_full_isl).
+    `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
+    while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
+    long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
+    """
+
+    kv_blocks: Count
+    block_size: Count = 16
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    max_model_len: Count | None = None
+    long_prefill_token_threshold: Natural = 0
+    max_num_partial_prefills: Count = 1
+    scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
+    enable_chunked_prefill: bool = True
+    enable_prefix_caching: bool = False
+    reserve_full_prompt: bool = False
+    async_scheduling: bool = False
+    watermark_blocks: Natural = 0
+    kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
+    state_blocks: Natural = 0
+
+    def __post_init__(self) -> None:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
+            raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
+
+    def most_blocks(self, group: KvGroup) -> int:
+        """The most blocks that one sequence ever holds in a layer group: with a window, its own and those in flight."""
+        if group.window is None:
+            return sys.maxsize
+        in_flight = self.max_num_batched_tokens * (2 if self.async_scheduling else 1)
+        tokens = min(group.window - 1 + in_flight, self.max_model_len or sys.maxsize)
+        return -(-tokens // self.block_size) + 1
+
+    def blocks_for(self, tokens: int) -> int:
+        """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
+        blocks = -(-tokens // self.block_size)
+        return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
+
+    @property
+    def prefill_cap(self) -> int:
+        """The most tokens of one prompt that a step computes, whatever budget is left."""
+        cap = self.long_prefill_token_threshold
+        if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
+            cap = int(self.max_model_len * 0.04)
+        return cap or sys.maxsize

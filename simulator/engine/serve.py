@@ -1,0 +1,39 @@
+"""serve: requests and instances in, a record of everything that happened out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simulator.engine.admission import check_requests
+from simulator.engine.fleet.fleet import Fleet
+from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.load import Load, OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.errors import SimulatorError
+from simulator.latency.step import StepTime
+from simulator.workload.requests import Requests
+
+IN_TURN, BY_THE_CLOCK = RoundRobin(), OpenLoop()
+
+
+def serve(
+    requests: Requests,
+    replicas: Sequence[tuple[StepTime, SchedulerConfig]],
+    *,
+    router: Router = IN_TURN,
+    load: Load = BY_THE_CLOCK,
+    seed: int = 0,
+    tick_s: float | None = None,
+) -> RunRecord:
+    """Serve `requests` on `replicas`, an instance each, and give the record of it.
+
+    Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many seconds and the simulation
+    counts ticks in integers, so equal means equal. `seed` is for routers that draw. Raises SimulatorError for columns or step
+    times that make no sense, before the clock starts; a request that can never fit is refused, with a reason in
+    `RunRecord.refusals`.
+    """
+    check_requests(requests, load)
+    if not replicas:
+        raise SimulatorError("serve: at least one replica is needed")
+    return Fleet(requests, replicas, router, load, seed, tick_s).run()

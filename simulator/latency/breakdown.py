@@ -1,0 +1,206 @@
+"""The parts of a step, each as a StepTime of its own: their sum is the step, and the report draws them apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from simulator.latency import physics
+from simulator.latency.attention import mixer_cost
+from simulator.latency.feed_forward import mlp_cost
+from simulator.latency.gpu_share import GpuShare, distinct_layers
+from simulator.latency.interconnect import reached
+from simulator.latency.layer_cost import LayerCost
+from simulator.latency.physics import Array
+from simulator.latency.step import StepTime, Window
+from simulator.units import US
+
+Costs = list[tuple[LayerCost, int]]
+# What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
+_PEER_LINK, _PEER_US = 0.7, 20.0
+# Of what an all-reduce of two cards reaches over PCIe, what gathers of uneven lengths do: Qwen3-30B-A3B on two RTX PRO 6000, data
+# parallel with experts, beside Qwen3-32B with tensor parallelism on the same two (LLMServingSim, MIT).
+_UNEVEN_OVER_PCIE = 0.5
+
+
+def parts(r: GpuShare) -> dict[str, StepTime]:
+    """The step time of each part: the GPU's work by kind, the engine's own, launches that no graph covers, decodes apart."""
+    costs = layer_costs(r)
+    o, nothing = r.overheads, np.zeros_like(r.tokens)
+    moved = sum((n * c.moved for c, n in costs), nothing) / (r.kernels.elementwise_bandwidth * r.gpu.memory_bytes_per_s)
+    small = sum(n * c.small for c, n in costs)
+    gpu = {
+        "gemm": step(r, tokens=o.gemm * sum((n * c.gemm for c, n in costs), nothing)),
+        "experts": step(r, tokens=o.experts * sum((n * c.experts for c, n in costs), nothing)),
+        "attention": _attention(r, costs),
+        "all-reduce": step(r, tokens=_all_reduces(r, costs)),
+        "small kernels": step(r, tokens=moved, constant=small * o.kernel_us * US),
+        "head": step(r, sampled=_head(r)),
+    }
+    gpu = {name: part if name == "all-reduce" else scaled(part, r.kernels.derating) for name, part in gpu.items()}
+    waits = 0.0 if r.asynchronous else 1.0
+    engine = step(
+        r,
+        constant=(o.step_us + waits * o.sync_step_us) * US,
+        per_sequence=(o.sequence_us + waits * o.sync_sequence_us + math.log2(r.tp) * o.rank_sequence_us) * US,
+    )
+    if r.pp > 1:
+        gpu = {name: _over_stages(r, part) for name, part in gpu.items()} | {"pipeline": _pipeline(r)}
+    whole = add((*gpu.values(), engine))
+    return {**gpu, "engine": engine, "launches": step(r, tokens=_launch_gaps(r, whole)), "decode apart": _decode_apart(r, whole)}
+
+
+def layer_costs(r: GpuShare) -> Costs:
+    """The cost of every half layer that differs from the others, and how many there are of it."""
+    found: Costs = []
+    for layer, index, count in distinct_layers(r):
+        if layer.mixer is not None:
+            found.append((mixer_cost(r, layer.mixer, index), count))
+        if layer.mlp is not None:
+            found.append((mlp_cost(r, layer.mlp, index), count))
+    return found
+
+
+def add(steps: Iterable[StepTime]) -> StepTime:
+    """The sum of step times over the same tables."""
+    every = tuple(steps)
+    sizes = sorted({w.size for s in every for w in s.windows})
+    windows = [[w for s in every for w in s.windows if w.size == size] for size in sizes]
+    return StepTime(
+        tokens=np.sum([s.tokens for s in every], axis=0),
+        sampled=np.sum([s.sampled for s in every], axis=0),
+        per_sequence=sum(s.per_sequence for s in every),
+        per_context=sum(s.per_context for s in every),
+        per_pair=sum(s.per_pair for s in every),
+        constant=sum(s.constant for s in every),
+        windows=tuple(Window(w[0].size, sum(x.per_context for x in w), sum(x.per_pair for x in w)) for w in windows),
+    )
+
+
+def scaled(part: StepTime, factor: float) -> StepTime:
+    """A part that takes `factor` times as long."""
+    if factor == 1:
+        return part
+    windows = tuple(Window(w.size, factor * w.per_context, factor * w.per_pair) for w in part.windows)
+    return StepTime(
+        tokens=factor * part.tokens,
+        sampled=factor * part.sampled,
+        per_sequence=factor * part.per_sequence,
+        per_context=factor * part.per_context,
+        per_pair=factor * part.per_pair,
+        constant=factor * part.constant,
+        windows=windows,
+    )
+
+
+def step(
+    r: GpuShare,
+    *,
+    tokens: Array | None = None,
+    sampled: Array | None = None,
+    constant: float = 0.0,
+    per_sequence: float = 0.0,
+) -> StepTime:
+    """A StepTime over a rank's tables, zero but for what is given."""
+    by_token = np.zeros_like(r.tokens) if tokens is None else tokens
+    by_sample = np.zeros_like(r.sequences) if sampled is None else sampled
+    return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant)
+
+
+def _over_stages(r: GpuShare, part: StepTime) -> StepTime:
+    """A part of a pipeline's step: `pp` micro-batches are in flight, and each stage has its share of all contexts and pairs.
+
+    The tables of a pipeline's rank already run over the tokens of one micro-batch.
+    """
+    windows = tuple(Window(w.size, w.per_context / r.pp, w.per_pair / r.pp) for w in part.windows)
+    context, pair, sequence = part.per_context / r.pp, part.per_pair / r.pp, part.per_sequence / r.pp
+    return replace(part, per_context=context, per_pair=pair, per_sequence=sequence, windows=windows)
+
+
+def _attention(r: GpuShare, costs: Costs) -> StepTime:
+    scale = r.overheads.attention
+    reaches = [(reach, n * scale) for c, n in costs for reach in c.reaches]
+    windows = sorted({reach.window for reach, _ in reaches if reach.window})
+    by_size = [(size, [(reach, n) for reach, n in reaches if reach.window == size]) for size in (None, *windows)]
+    sums = [
+        Window(size or 0, sum(n * x.per_context for x, n in some), sum(n * x.per_pair for x, n in some)) for size, some in by_size
+    ]
+    return StepTime(
+        tokens=sum((n * scale * c.recurrent for c, n in costs), np.zeros_like(r.tokens)),
+        sampled=np.zeros_like(r.sequences),
+        per_sequence=sum(n * scale * c.per_sequence for c, n in costs),
+        per_context=sums[0].per_context,
+        per_pair=sums[0].per_pair,
+        constant=sum(n * scale * c.fixed for c, n in costs),
+        windows=tuple(sums[1:]),
+    )
+
+
+def _all_reduces(r: GpuShare, costs: Costs) -> Array:
+    """All-reduces over tensor-parallel ranks, and the exchange with data-parallel ranks in front of and behind experts.
+
+    That gathers the tokens of all ranks and scatters the sums: together the traffic of one all-reduce.
+    """
+    message = r.tokens * r.model.hidden * 2.0
+    total = np.zeros_like(r.tokens)
+    if r.tp > 1:
+        halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
+        found = reached(r.gpu, r.tp, r.link_bytes_per_s)
+        first_byte = found.nccl_us if found.custom_us is None else found.custom_us
+        latency = np.where(r.tokens > 0, r.overheads.all_reduce * first_byte * US, 0.0)
+        total = total + halves * _all_reduce(r, r.tp, message) + tiny * latency
+    if r.dp > 1:
+        total = total + sum(n for cost, n in costs if cost.experts.any()) * _exchange(r, r.dp * message)
+    return total
+
+
+def _all_reduce(r: GpuShare, ranks: int, message: Array) -> Array:
+    """Seconds of an all-reduce by NCCL, or by the one-shot kernel where there is one that is faster."""
+    c, waits = reached(r.gpu, ranks, r.link_bytes_per_s), r.overheads.all_reduce * US
+    nccl = physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link))
+    if c.custom_us is None or c.custom_link is None:
+        return nccl
+    return np.minimum(nccl, physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link)))
+
+
+def _exchange(r: GpuShare, message: Array) -> Array:
+    """Seconds of an all-gather of every rank's tokens and a reduce-scatter of their sums: two calls of NCCL.
+
+    Lengths differ from rank to rank, so the one-shot kernel never runs, and over PCIe NCCL reaches less of the link.
+    """
+    c, waits = reached(r.gpu, r.dp, r.link_bytes_per_s), r.overheads.all_reduce * US
+    share = c.nccl_link * (_UNEVEN_OVER_PCIE if r.gpu.link == "pcie" else 1.0)
+    return physics.all_reduce(message, r.dp, 2 * c.nccl_us * waits, r.link(share))
+
+
+def _pipeline(r: GpuShare) -> StepTime:
+    """Activations handed from stage to stage, one message each."""
+    sent = r.tokens * r.model.hidden * 2.0 / r.link(_PEER_LINK) + np.where(r.tokens > 0, _PEER_US * US, 0.0)
+    return step(r, tokens=(r.pp - 1) * sent)
+
+
+def _head(r: GpuShare) -> Array:
+    """LM head over this rank's share of the vocabulary, and sampling over all of it."""
+    vocabulary = r.model.vocabulary
+    return r.head(vocabulary / r.tp, r.model.hidden) + r.sequences * vocabulary * 16.0 / (
+        r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s
+    )
+
+
+def _launch_gaps(r: GpuShare, whole: StepTime) -> Array:
+    """Seconds that the GPU waits for the CPU's launches in steps larger than any CUDA graph."""
+    per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
+    launching = per_layer * len(r.model.layers) * US
+    return np.where(r.tokens > r.largest_graph, np.maximum(launching - whole.tokens - whole.constant, 0.0), 0.0)
+
+
+def _decode_apart(r: GpuShare, whole: StepTime) -> StepTime:
+    """A decode step of its own beside each prefill step, where the engine does not mix them: V0 without chunked prefill.
+
+    Steps of more tokens than max_num_seqs are taken to hold a prompt.
+    """
+    apart = whole.tokens[min(1, len(whole.tokens) - 1)] + whole.constant
+    return step(r, tokens=np.where(r.separate_prefill & (r.tokens >= len(r.sequences)), apart, 0.0))

@@ -1,0 +1,1 @@
+"""Bytes of training on one GPU."""

@@ -1,0 +1,1 @@
+"""The rates a deployment sustains, found by search over simulations."""

@@ -1,0 +1,214 @@
+"""Limits: of a deployment that runs, the queueing point, the SLO capacity, the curve through both, and where KV memory ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.planning.agreement import Agreed, agreed, varying
+from simulator.planning.capacity.closed_loop import saturating_concurrency
+from simulator.planning.capacity.deployment_run import DeploymentRun, curve_point, measured, rejudged, standing
+from simulator.planning.capacity.full_batch import Ceiling
+from simulator.planning.capacity.probes import CHECK, STATIONARY, WHOLE, Start, answered_by, flows, full_server, requests_at_rate
+from simulator.planning.capacity.replicas import worst_miss
+from simulator.planning.capacity.scaled_down import ScaledDown, fleet
+from simulator.planning.capacity.search import Flow, Standing, Turn, queueing_point, slo_capacity
+from simulator.planning.costs import usd_per
+from simulator.planning.fleet_plan import source_of
+from simulator.results.model import Cost, DeploymentResult, Estimate, OomPoint
+from simulator.scenario import Scenario
+from simulator.server import FleetPlan
+from simulator.text import plural
+from simulator.workload.requests import Requests
+from simulator.workload.sample import sample
+
+CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
+"""Rates of the curve, as shares of the queueing point."""
+_CURVE_REQUESTS, _CURVE_TALKS = 2_000, 10_000
+_CURVE_FILLINGS = 8
+_LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
+_KV_FULL = 0.98
+
+
+@dataclass(slots=True)
+class _Rates:
+    """A deployment at any rate, each simulated once, on the part of a large fleet that stands for it."""
+
+    scenario: Scenario
+    fleet: ScaledDown
+    requests: int
+    seen: dict[float, DeploymentRun]
+
+    def at(self, rate: float) -> DeploymentRun:
+        if rate not in self.seen:
+            load = requests_at_rate(self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed)
+            self.seen[rate] = self.fleet.measured(self.scenario, load)
+        return self.seen[rate]
+
+    def standing(self, rate: float) -> Standing:
+        return standing(rate, self.at(rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none. With a backlog it
+    recovers only below `recovers_below`, None where it does wherever it keeps up."""
+
+    queueing: Estimate
+    slo: Estimate | None
+    recovers_below: float | None
+
+
+def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
+    """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
+    full, many = full_server(plan.server, requests), fleet(plan)
+    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
+    turn = _queueing(scenario, plan, full, CHECK)
+    slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
+    return Capacity(turn.estimate, slo, turn.recovers_below)
+
+
+def with_limits(
+    scenario: Scenario, plan: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+) -> DeploymentResult:
+    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
+    full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
+    turn = _queueing(scenario, plan, full, 1.0)
+    levels = _levels(scenario, many) if scenario.workload.closed_loop else None
+    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
+    if demand is not None:
+        told = _agreed(scenario, plan, full, demand, run, turn)
+        rates.seen[demand], turn = told.run, told.turn
+        result = _told(result, told)
+    queueing = turn.estimate
+    for share in CURVE:
+        rates.at(share * queueing.value)
+    tried = [rate for rate in rates.seen if rate < queueing.value]
+    slo = slo_capacity(rates.standing, queueing, tried=tried, demand=demand) if scenario.promises else None
+    return dataclasses.replace(
+        result,
+        queueing_point=queueing,
+        recovers_below_per_s=turn.recovers_below,
+        slo_capacity=slo,
+        ceiling_per_s=full.requests_per_s * plan.instances,
+        curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
+        oom_point=_with_rates(plan, result.oom_point, rates.seen),
+        cost=_with_slo(result.cost, slo, plan, requests),
+        notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
+    )
+
+
+def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
+    """Verdict and queueing point at the demand, from the run and the search."""
+    if not _is_steady_traffic(scenario):
+        return varying(demand, run, turn)
+
+    def longer() -> DeploymentRun:
+        many = max(WHOLE, 2 * len(run.trace))
+        return measured(scenario, plan, requests_at_rate(scenario.workload, demand, many, scenario.seed + 1))
+
+    return agreed(demand, run, turn, longer)
+
+
+def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
+    """The result with what was agreed on."""
+    run, cost = told.run, result.cost
+    verdict = run.steadiness.verdict
+    if cost and verdict == "overloaded":
+        cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
+    reason = told.reason or result.reason
+    return dataclasses.replace(result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, cost=cost)
+
+
+def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:
+    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
+    grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+    return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
+
+
+def _is_steady_traffic(scenario: Scenario) -> bool:
+    arrivals = scenario.workload.arrivals
+    return arrivals is not None and arrivals.kind in STATIONARY
+
+
+def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:
+    notes = [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
+    miss = worst_miss(rates.at(min(rates.seen)).slo) if slo is None else None
+    return [*notes, *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else [])]
+
+
+def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
+    """What other rates are tried with where the traffic is too long to be tried whole."""
+    if _is_steady_traffic(scenario) or scenario.workload.mean_rate() is None or len(requests) <= WHOLE:
+        return []
+    tried = f"the first {WHOLE:,} requests" if scenario.workload.trace is not None else "Poisson arrivals of the mean rate"
+    return [f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"]
+
+
+def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
+    """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
+    fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
+    return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
+
+
+def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests."""
+
+    def asked(share: float, start: Start) -> Callable[[float], Flow]:
+        return flows(plan, scenario.workload, full, scenario.seed, share, start)
+
+    flow = asked(share, "mixed")
+    check = asked(CHECK, "burst") if share > CHECK else flow
+    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(plan.instances)
+
+
+def _levels(scenario: Scenario, many: ScaledDown) -> float | None:
+    """Users at which the throughput of the scenario's closed loop stops growing."""
+    loop = scenario.workload.closed_loop
+    assert loop is not None
+
+    def throughput(users: int) -> float:
+        workload = scenario.workload.scaled(users / loop.concurrency)
+        enough = dataclasses.replace(workload, requests=max(_LOOP_REQUESTS, _LOOP_ROUNDS * users), duration=None)
+        run = measured(scenario, many.part, sample(enough, scenario.seed), source=source_of(workload))
+        return run.metrics["output_tokens_per_s"] or 0.0
+
+    found = saturating_concurrency(throughput)
+    return None if found is None else found * many.times
+
+
+def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, DeploymentRun]) -> OomPoint | None:
+    """The OOM point with the rates at which KV memory ran out in the simulations."""
+    if point is None:
+        return None
+    share = {rate: float((m.trace.requests["preemptions"] > 0).mean()) for rate, m in seen.items()}
+    return dataclasses.replace(
+        point,
+        full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
+        preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
+        preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
+        next_limit=_next_limit(plan, point),
+    )
+
+
+def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
+    seats = plan.server.limits.max_num_seqs * plan.instances
+    memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
+    places = f"max_num_seqs at {plural(seats, 'sequence')}"
+    first, then = (memory, places) if point.concurrency < seats else (places, memory)
+    return f"{first} binds first, then {then}"
+
+
+def _with_slo(found: Cost | None, slo: Estimate | None, plan: FleetPlan, requests: Requests) -> Cost | None:
+    """The cost of a token at the SLO capacity; of requests that get no answer there are no tokens."""
+    if found is None or slo is None:
+        return found
+    answered = answered_by(plan.server, requests)
+    output = float(answered.output_tokens.sum()) / len(requests)
+    total = output + float(answered.prompt_tokens.sum()) / len(requests)
+    return dataclasses.replace(
+        found,
+        usd_per_million_output_tokens_at_slo=usd_per(1e6, found.usd_per_hour, slo.value * output),
+        usd_per_million_total_tokens_at_slo=usd_per(1e6, found.usd_per_hour, slo.value * total),
+    )

@@ -1,0 +1,153 @@
+"""A deployment under one load: simulated, judged and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.load import Load
+from simulator.engine.record import RunRecord
+from simulator.latency.client import FrontEnd
+from simulator.planning.capacity.search import Standing
+from simulator.results import metrics
+from simulator.results.answers import Unanswered, unanswered
+from simulator.results.metrics import Sample
+from simulator.results.model import CurvePoint, Verdict
+from simulator.results.slo import Columns, Promise, SloCheck, check_slo, meets_slo
+from simulator.results.steady_state import Steadiness, Steady, judge
+from simulator.results.tables import with_frontend
+from simulator.scenario import Scenario
+from simulator.server import FleetPlan
+from simulator.workload.requests import Requests
+from simulator.workload.slo import Slo
+
+_BATCHES = 20
+_T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeploymentRun:
+    """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
+
+    trace: RunRecord
+    steadiness: Steadiness
+    sample: Sample
+    metrics: dict[str, float | None]
+    slo: tuple[SloCheck, ...]
+    unanswered: Unanswered
+
+    @property
+    def verdict(self) -> Verdict:
+        """Overloaded, or with too many requests unanswered, or what the queue shows."""
+        keeps_up = self.steadiness.verdict != "overloaded"
+        return "requests unanswered" if keeps_up and self.unanswered.too_many else self.steadiness.verdict
+
+
+def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
+    """Serve the requests on a fleet, and say what came of it, as the scenario's client or engine sees it."""
+    trace = fleet.serve(requests, source=source, seed=scenario.seed)
+    if scenario.measured_at == "client":
+        trace = _at_client(trace, fleet.instances, scenario.frontend)
+    promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
+    steady = steadiness.verdict != "overloaded"
+    sample = metrics.measured_window(
+        trace,
+        gpus=fleet.gpus,
+        replicas=fleet.instances,
+        kv_blocks=fleet.server.limits.kv_blocks,
+        promises=promises,
+        warmup_s=steadiness.warmup_s,
+    )
+    none = unanswered(trace, promises)
+    columns = metrics.window_latencies(sample) if steady else None
+    checks = check_slo(metrics.window_promises(sample), columns, none.shares)
+    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, none)
+
+
+def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
+    """What was promised to all requests, or to each class of them."""
+    slos, label = scenario.slos, requests.label
+    if label is None or "" in slos:
+        return (Promise(scenario.slo),) if scenario.slo else ()
+    return tuple(Promise(slos[name], label == index, name) for index, name in enumerate(requests.labels) if name in slos)
+
+
+def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord:
+    """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
+    r = trace.requests
+    finished = np.isfinite(r["finish_s"])
+    if not finished.any():
+        return trace
+    seconds = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
+    concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / replicas
+    gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
+    decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
+    return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
+
+
+def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
+    """The run with a verdict that more than the run has shown: nothing of an overloaded one is steady."""
+    steady = verdict != "overloaded"
+    if steady == (m.steadiness.verdict != "overloaded"):
+        return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))
+    latencies = metrics.window_latencies(m.sample) if steady else None
+    return dataclasses.replace(
+        m,
+        steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
+        metrics=metrics.measure(m.sample, steady=steady),
+        slo=check_slo(metrics.window_promises(m.sample), latencies),
+    )
+
+
+def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
+    """The measured run as a point of the latency-throughput curve."""
+    always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
+    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
+    values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
+    steady = m.steadiness.verdict != "overloaded"
+    met = steady and all(check.met for check in m.slo) if m.slo else None
+    return CurvePoint(rate_per_s=rate_per_s, verdict=m.verdict, slo_met=met, **values)
+
+
+def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
+    """Whether the run meets the SLO, and whether a longer one surely would or surely would not."""
+    if m.steadiness.verdict == "overloaded":
+        return Standing(rate_per_s, met=False, surely_met=False, surely_missed=True)
+    columns = metrics.window_latencies(m.sample)
+    terms = [term for promise in metrics.window_promises(m.sample) for term in _terms(promise.slo, promise.columns(columns))]
+    margins = [_share_interval(column, need) for column, need in terms]
+    return Standing(
+        rate_per_s,
+        met=all(check.met for check in m.slo),
+        surely_met=all(low >= need for low, _, need in margins),
+        surely_missed=any(high < need for _, high, need in margins),
+    )
+
+
+def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
+    """Each term of an SLO as which requests keep it, and the share that must."""
+    terms = []
+    for name in slo.limits():
+        others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
+        one_limit = dataclasses.replace(slo, **others)
+        terms.append((meets_slo(one_limit, columns), slo.percentile / 100))
+    return [*terms, *([(meets_slo(slo, columns), slo.goodput)] if slo.goodput else [])]
+
+
+def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:
+    """The 95 % interval of a share from batches in order of arrival, and what it is held against.
+
+    Batches see that late requests come in crowds. Where no request (or every one) missed, three misses could have gone unseen.
+    """
+    if len(kept) < _BATCHES:
+        return 0.0, 1.0, need
+    share = float(kept.mean())
+    if share in (0.0, 1.0):
+        return max(0.0, share - 3 / len(kept)), min(1.0, share + 3 / len(kept)), need
+    means = [float(batch.mean()) for batch in np.array_split(kept, _BATCHES)]
+    half = _T_95 * float(np.std(means, ddof=1)) / _BATCHES**0.5
+    return share - half, share + half, need

@@ -1,0 +1,268 @@
+"""Capacity: the highest rate a deployment sustains, and the highest at which it keeps its SLO, found by search over simulations.
+
+The searches see a deployment as a function of the rate, so a test can put a queue with a known answer in its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from simulator.errors import SimulatorError
+from simulator.results.model import Estimate
+from simulator.text import number
+
+TOLERANCE = 0.02
+MOST_SIMULATIONS = 25
+_OVERLOAD, _CROWDED = 1.3, 1.1
+SLOWER = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What came of one rate: requests/s that arrived and that were completed, with the interval from the batches of the run."""
+
+    offered_per_s: float
+    completed_per_s: float
+    low_per_s: float
+    high_per_s: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether the backlog surely grows: fewer requests leave than come, beyond the noise."""
+        return self.high_per_s < self.offered_per_s
+
+    def keeps_up(self, tolerance: float) -> bool:
+        """Whether growth by more than `tolerance` of the rate can be excluded."""
+        return self.low_per_s > self.offered_per_s * (1 - tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether one rate meets the SLO, and whether that is beyond the noise of the run."""
+
+    rate_per_s: float
+    met: bool
+    surely_met: bool
+    surely_missed: bool
+
+
+class NoQueueingPoint(SimulatorError):
+    """The requests at hand show no rate at which the backlog grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a deployment turns from keeping up to a backlog that grows: the rate, requests/s, and its interval.
+
+    `recovers_below`: once there is a backlog it is only worked off below this rate, requests/s, as a server with a backlog is
+    slower by more than SLOWER; None where it is not, so that it recovers wherever it keeps up.
+    """
+
+    value: float
+    low: float
+    high: float | None
+    recovers_below: float | None = None
+
+    def times(self, replicas: float) -> Turn:
+        """That of so many replicas."""
+        found = (self.value, self.low, self.high, self.recovers_below)
+        value, low, high, recovers = (None if rate is None else rate * replicas for rate in found)
+        assert value is not None and low is not None
+        return Turn(value, low, high, recovers)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The rate and its interval."""
+        return Estimate(self.value, self.low, self.high)
+
+
+def queueing_point(
+    flow: Callable[[float], Flow],
+    guess_per_s: float,
+    *,
+    check: Callable[[float], Flow] | None = None,
+    empty: Callable[[float], Flow] | None = None,
+    tolerance: float = TOLERANCE,
+    most: int = MOST_SIMULATIONS,
+) -> Turn:
+    """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most` simulations.
+
+    A queue that is never empty completes at its capacity whatever is offered, so one overloaded run, found from `guess_per_s`
+    upwards, measures it. Then the rates just below and above must bear it out: the one below may not grow, and the one above may
+    not be seen to keep up. Where one does, the search goes on between what kept up and what grew; it stops at the tolerance, or
+    when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
+    that keeps up, as recomputation after preemptions can make it. Such a server has two rates: up to one it keeps up, and below
+    the other it also works a backlog off. The first is the point, and the interval begins at the second.
+
+    `flow` starts full and measures the capacity. `check`, `flow` itself unless given, may be shorter and start full of requests
+    that came at once; it is asked first, and where it surely completes less the interval holds that too. `empty`, `check` unless
+    given, starts empty, as service does: it tells what keeps up above what a full server completes.
+    Raises NoQueueingPoint when no rate overloads it.
+    """
+    search = _Search(flow, check or flow, empty, tolerance, most)
+    crowded = search.overload(guess_per_s)
+    capacity = crowded.completed_per_s
+    step = 1 + max(tolerance, (crowded.high_per_s - crowded.low_per_s) / 2 / capacity)
+    if search.bears_out(capacity / step, capacity * step):
+        low, high = max(search.low, crowded.low_per_s), min(search.high, crowded.high_per_s)
+        return search.turn(Turn(capacity, low, high), crowded)
+    search.climb()
+    search.bisect()
+    return search.turn(Turn(search.low, min(search.low, capacity), search.high), crowded)
+
+
+class _Search:
+    """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known to keep up. `burst`: what a
+    full server completes in the run it was last asked first."""
+
+    def __init__(
+        self,
+        flow: Callable[[float], Flow],
+        check: Callable[[float], Flow],
+        empty: Callable[[float], Flow] | None,
+        tolerance: float,
+        most: int,
+    ) -> None:
+        self.flow, self.check, self.empty, self.tolerance, self.left = flow, check, empty, tolerance, most
+        self.low, self.high = 0.0, math.inf
+        self.burst: Flow | None = None
+        self.climbing = False
+
+    def turn(self, found: Turn, crowded: Flow) -> Turn:
+        """What was found, its interval as wide as servers that start otherwise differ, and where it recovers."""
+        slowest = crowded
+        if self.burst is not None and self.burst.high_per_s < crowded.low_per_s:
+            slowest = self.burst
+            found = dataclasses.replace(found, low=min(found.low, slowest.low_per_s))
+        slower = slowest.high_per_s * (1 + SLOWER) < found.value
+        return dataclasses.replace(found, recovers_below=slowest.completed_per_s) if slower else found
+
+    def ask(self, rate: float, *, grows: bool = False) -> Flow:
+        """The short run where it shows what is expected, that the rate keeps up or `grows`; else the longer one, for a short
+        one may still be filling its batch."""
+        seen = self.ask_shorter(rate)
+        shown = seen.grows if grows else seen.keeps_up(self.tolerance) and not seen.grows
+        return seen if shown or self.check is self.flow or not self.left else self.ask_longer(rate)
+
+    def ask_shorter(self, rate: float) -> Flow:
+        self.left -= 1
+        return self.check(rate)
+
+    def ask_longer(self, rate: float) -> Flow:
+        self.left -= 1
+        return self.flow(rate)
+
+    def ask_empty(self, rate: float) -> Flow:
+        assert self.empty is not None
+        self.left -= 1
+        return self.empty(rate)
+
+    def overload(self, guess: float) -> Flow:
+        """A run that surely grows, not by more than twice its capacity.
+
+        Where only requests that came at once crowd it by a tenth, it is theirs: the empty server tells how far it keeps up."""
+        rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
+        while self.left > 0:
+            seen = self.ask_shorter(rate)
+            nearer = _OVERLOAD * seen.completed_per_s
+            near = rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm
+            if seen.grows and near and self.check is not self.flow and self.left > 0:
+                self.high, self.burst = min(self.high, rate), seen
+                crowded = _CROWDED * seen.completed_per_s
+                rate = crowded if calm < crowded < rate else rate
+                seen = self.ask_longer(rate)
+                if self.empty is not None and not seen.grows and rate >= crowded:
+                    return self.burst
+            if not seen.grows:
+                calm = max(calm, rate)
+                self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
+                rate, further = min(rate * further, math.sqrt(rate * self.high)), min(further**2, 100.0)
+                continue
+            self.high = rate
+            if near:
+                return seen
+            rate = nearer
+        raise NoQueueingPoint(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")
+
+    def bears_out(self, below: float, above: float) -> bool:
+        """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""
+        if self.low >= above:
+            return False
+        if self.low < below and self.left > 0:
+            if self.ask(below).grows:
+                self.high = below
+                return False
+            self.low = below
+        if above < self.high and self.left > 0:
+            seen = self.ask(above, grows=True) if self.empty is None else self.ask_empty(above)
+            if not seen.grows and seen.keeps_up((math.sqrt(above / below) - 1) / (1 if self.empty is None else 2)):
+                self.low, self.climbing = above, self.empty is not None
+                return False
+            self.high = above
+        return self.low <= below
+
+    def climb(self) -> None:
+        """Where an empty server keeps up above what a full one completes: on to a rate at which it does not."""
+        if not self.climbing:
+            return
+        self.high = math.inf
+        while self.left > 0 and math.isinf(self.high):
+            rate = self.low * _CROWDED
+            if self.ask_empty(rate).keeps_up(self.tolerance):
+                self.low = rate
+            else:
+                self.high = rate
+
+    def bisect(self) -> None:
+        while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
+            middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
+            seen = self.ask_empty(middle) if self.climbing else self.ask(middle)
+            if seen.grows:
+                self.high = middle
+            elif seen.keeps_up(self.tolerance) or not self.low:
+                self.low = middle
+            else:
+                return
+
+
+def slo_capacity(
+    standing: Callable[[float], Standing],
+    queueing: Estimate,
+    *,
+    tried: Sequence[float] = (),
+    demand: float | None = None,
+    tolerance: float = 0.05,
+) -> Estimate | None:
+    """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
+
+    The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
+    goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it. The `demand` is on the
+    side that its own run says: where it meets the SLO so do the rates below it, whose shorter runs may miss it by chance.
+    """
+    asked = {*tried, queueing.value / 50, queueing.value, *({demand} if demand else ())}
+    seen = {rate: standing(rate) for rate in sorted(asked) if rate <= queueing.value}
+    if demand in seen and seen[demand].met:
+        seen = {rate: s for rate, s in seen.items() if rate >= demand}
+    low, high = _bracket(seen)
+    if low is None:
+        return None
+    while high is not None and high > low * (1 + tolerance):
+        middle = (low + high) / 2
+        seen[middle] = standing(middle)
+        low, high = (middle, high) if seen[middle].met else (low, middle)
+    surely = [rate for rate, s in seen.items() if s.surely_met and rate <= low]
+    never = [rate for rate, s in seen.items() if s.surely_missed and rate > low]
+    return Estimate(low, max(surely, default=0.0), min(never, default=queueing.high))
+
+
+def _bracket(seen: dict[float, Standing]) -> tuple[float | None, float | None]:
+    """The last rate that meets the SLO before the first that misses it, and that first one."""
+    low: float | None = None
+    for rate in sorted(seen):
+        if not seen[rate].met:
+            return low, rate
+        low = rate
+    return low, None

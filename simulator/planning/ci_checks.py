@@ -1,0 +1,108 @@
+"""Gates: the answer as pass or fail, in the forms that build servers show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.errors import SimulatorError
+from simulator.text import as_markdown, visible
+
+if TYPE_CHECKING:
+    from simulator.planning.size import Sizing
+    from simulator.results.model import RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold, whether it does, and the numbers."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+def run_checks(run: RunResult) -> tuple[Check, ...]:
+    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
+    answers, where some requests got none."""
+    checks: list[Check] = []
+    for d in run.deployments:
+        checks += [Check(f"{d.name}: {term.term}", term.met, str(term)) for term in d.slo]
+        if not d.slo or not d.runs:
+            checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
+        if (d.metrics or {}).get("unanswered_share"):
+            checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
+    return tuple(checks)
+
+
+def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tuple[Check, ...]:
+    """Whether some configuration carries the demand, and within the budget."""
+    best = sizing.best
+    name = f"{sizing.scenario.name}: some configuration carries the demand within the SLO"
+    if best is None:
+        whys = "; ".join(f"{c.deployment.name}: {c.why}" for c in sizing.candidates)
+        return (Check(name, False, whys),)
+    checks = [Check(name, True, f"{best.deployment.name}, {best.wording}")]
+    if max_usd_per_hour is not None:
+        cost = f"${best.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
+        checks.append(Check(f"{sizing.scenario.name}: cost", best.usd_per_hour <= max_usd_per_hour, cost))
+    return tuple(checks)
+
+
+def junit(suite: str, checks: Sequence[Check]) -> str:
+    """The checks as JUnit XML, one test case each."""
+    from xml.etree import ElementTree
+
+    suite = visible(suite)
+    failures = sum(not check.passed for check in checks)
+    root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
+    cases = ElementTree.SubElement(root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0")
+    for check in checks:
+        case = ElementTree.SubElement(cases, "testcase", classname=suite, name=visible(check.name))
+        message = visible(check.message, keep="\n")
+        if check.passed:
+            ElementTree.SubElement(case, "system-out").text = message
+        else:
+            ElementTree.SubElement(case, "failure", message=message).text = message
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def github_summary(title: str, checks: Sequence[Check]) -> str:
+    """The checks as the Markdown that GitHub shows on the page of a workflow run."""
+    rows = [f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |" for c in checks]
+    return "\n".join([f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""])
+
+
+def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool) -> None:
+    """Write the JUnit file, and append to the summary of the GitHub step that is running.
+
+    Raises SimulatorError when a file cannot be written, or there is no such step.
+    """
+    check_outputs(junit_file, github)
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
+        if junit_file is not None:
+            junit_file.parent.mkdir(parents=True, exist_ok=True)
+            junit_file.write_text(junit(title, checks), "utf-8")
+        if github and target:
+            with Path(target).open("a", encoding="utf-8") as file:
+                file.write(github_summary(title, checks) + "\n")
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {problem.filename}: {problem.strerror}") from None
+
+
+def check_outputs(junit_file: Path | None, github: bool) -> None:
+    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub outside of a GitHub step.
+
+    Better before the work than after.
+    """
+    if junit_file is not None:
+        above = next(parent for parent in junit_file.absolute().parents if parent.exists())
+        if junit_file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+            raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
+    if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")

@@ -1,0 +1,152 @@
+"""Comparing: two or more runs side by side, and which differences are larger than the noise of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.record import RunRecord
+from simulator.errors import SimulatorError
+from simulator.results.metrics import METRICS
+from simulator.results.model import DeploymentResult, Estimate, RunResult
+from simulator.results.steady_state import last_arrival
+from simulator.results.tables import latencies
+
+Floats = NDArray[np.float64]
+_BATCHES = 20
+_T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
+_LATENCIES = ("ttft", "tpot", "e2e")
+_UNITS = {m.name: m.unit for m in METRICS}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of one deployment in every run. Changes are against the first run, in its unit; None where either has no value.
+
+    `noise`: what a change must exceed to be more than chance, at 95 %; None where that is not known. `unit` as in METRICS.
+    """
+
+    deployment: str
+    metric: str
+    unit: str
+    values: tuple[float | None, ...]
+    noise: tuple[float | None, ...]
+
+    def change(self, run: int) -> float | None:
+        """The run's value less the first run's."""
+        first, value = self.values[0], self.values[run]
+        return None if first is None or value is None else value - first
+
+    def larger_than_noise(self, run: int) -> bool | None:
+        """Whether a change is more than chance; None where there is nothing to tell it by."""
+        change, noise = self.change(run), self.noise[run]
+        return None if change is None or noise is None else abs(change) > noise
+
+
+def compare(runs: Sequence[RunResult]) -> tuple[Difference, ...]:
+    """The differences of runs against the first, deployment by deployment as `pairs` matches them."""
+    return tuple(difference for row in pairs(runs) for difference in _differences(row))
+
+
+def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
+    """The deployments that every run has, by name; where each run has only one, that one whatever it is called.
+
+    Raises SimulatorError for fewer than two runs, or runs with nothing in common.
+    """
+    if len(runs) < 2:
+        raise SimulatorError("comparing takes two runs or more")
+    if all(len(run.deployments) == 1 for run in runs):
+        return [tuple(run.deployments[0] for run in runs)]
+    common = [d.name for d in runs[0].deployments if all(d.name in {o.name for o in run.deployments} for run in runs[1:])]
+    if not common:
+        names = "; ".join(", ".join(d.name for d in run.deployments) for run in runs)
+        raise SimulatorError(f"the runs have no deployment in common: {names}")
+    return [tuple(run.deployment(name) for run in runs) for name in common]
+
+
+def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:
+    name = row[0].name
+    found = []
+    for metric, statistic in _STATISTICS.items():
+        values = tuple((d.metrics or {}).get(metric) for d in row)
+        noise = (0.0, *(_noise(row[0].trace, d.trace, statistic) for d in row[1:]))
+        found.append(Difference(name, metric, _UNITS[metric], values, noise))
+    for metric, get in _ESTIMATES.items():
+        estimates = [get(d) for d in row]
+        noise = (0.0, *(_spread(estimates[0], e) for e in estimates[1:]))
+        found.append(Difference(name, metric, "requests/s", tuple(e.value if e else None for e in estimates), noise))
+    for metric in _SHARES:
+        shares = tuple((d.metrics or {}).get(metric) for d in row)
+        if any(shares):
+            found.append(Difference(name, metric, _UNITS[metric], shares, (0.0,) * len(row)))
+    for metric, cost in _COSTS.items():
+        found.append(Difference(name, metric, "$", tuple(cost(d) for d in row), (0.0,) * len(row)))
+    return [d for d in found if any(value is not None for value in d.values)]
+
+
+def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable[[RunRecord], Floats]) -> float | None:
+    """95 % half-width of the difference of two runs, from the same statistic of their batches; None without their traces.
+
+    Runs of the same requests, at whatever pace, are compared batch by batch: what both have in common does not count as noise.
+    """
+    if first is None or other is None:
+        return None
+    a, b = statistic(first), statistic(other)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    if _same_requests(first, other):
+        return _T_95 * float((b - a).std(ddof=1)) / math.sqrt(_BATCHES)
+    return _T_95 * math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / _BATCHES)
+
+
+def _same_requests(first: RunRecord, other: RunRecord) -> bool:
+    return all(np.array_equal(first.requests[name], other.requests[name]) for name in ("prompt_tokens", "output_tokens"))
+
+
+def _latency(name: str, reduce: Callable[[Floats], float], trace: RunRecord) -> Floats:
+    """A statistic of a latency in batches of requests, in order of arrival."""
+    batches = np.array_split(latencies(trace)[f"{name}_s"], _BATCHES)
+    return np.array([reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches])
+
+
+def _rate(column: str | None, trace: RunRecord) -> Floats:
+    """Requests, or a column of theirs, finished per second in equal parts of the time up to the last arrival."""
+    r = trace.requests
+    done = np.isfinite(r["finish_s"])
+    end = last_arrival(trace) or float(np.nanmax(r["finish_s"], initial=1.0))
+    weights = np.ones(int(done.sum())) if column is None else r[column][done].astype(np.float64)
+    return np.histogram(r["finish_s"][done], bins=_BATCHES, range=(0.0, end), weights=weights)[0] * _BATCHES / end
+
+
+def _p99(values: Floats) -> float:
+    return float(np.percentile(values, 99))
+
+
+_STATISTICS: dict[str, Callable[[RunRecord], Floats]] = {
+    "requests_per_s": partial(_rate, None),
+    "output_tokens_per_s": partial(_rate, "output_tokens"),
+    **{f"{name}_mean_s": partial(_latency, name, np.mean) for name in _LATENCIES},
+    **{f"{name}_p50_s": partial(_latency, name, np.median) for name in _LATENCIES},
+    **{f"{name}_p99_s": partial(_latency, name, _p99) for name in _LATENCIES},
+}
+_ESTIMATES: dict[str, Callable[[DeploymentResult], Estimate | None]] = {
+    "queueing_point": lambda d: d.queueing_point,
+    "slo_capacity": lambda d: d.slo_capacity,
+}
+_SHARES = ("unanswered_share",)
+_COSTS: dict[str, Callable[[DeploymentResult], float | None]] = {
+    "usd_per_hour": lambda d: d.cost.usd_per_hour if d.cost else None,
+    "usd_per_million_output_tokens": lambda d: d.cost.usd_per_million_output_tokens if d.cost else None,
+}
+
+
+def _spread(first: Estimate | None, other: Estimate | None) -> float | None:
+    """Half-width of the difference of two estimates; None where one has no upper end."""
+    if first is None or other is None or first.high is None or other.high is None:
+        return None
+    return math.hypot(first.high - first.low, other.high - other.low) / 2

@@ -1,0 +1,210 @@
+"""Examine: one deployment of a scenario, answered: does it start, how does it do at this traffic, and where are its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from simulator.engine.admission import most_tokens, never_answered
+from simulator.engine.load import Load
+from simulator.errors import SimulatorError
+from simulator.latency import calibration
+from simulator.latency.error_bands import extrapolations, typical_error
+from simulator.latency.models import Roofline
+from simulator.latency.step import StepTime
+from simulator.memory.plan import MemoryPlan
+from simulator.planning.agreement import grows, keeps_up
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured
+from simulator.planning.capacity.full_batch import running_context
+from simulator.planning.capacity.probes import answered_by, full_server
+from simulator.planning.costs import cost
+from simulator.planning.fleet_plan import plan_fleet, source_of
+from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
+from simulator.results.bottleneck import bottleneck
+from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
+from simulator.results.steady_state import MOSTLY
+from simulator.results.time_breakdown import resource_seconds, step_seconds
+from simulator.scenario import Deployment, Scenario
+from simulator.server import DoesNotStart, FleetPlan, Server
+from simulator.text import number
+from simulator.workload.requests import Requests
+
+_REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
+
+
+def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, curve: bool = True) -> DeploymentResult:
+    """Answer one deployment at the scenario's traffic, `requests`; with `curve` also its limits and the curve around them.
+
+    What does not start is a result with its reason and what would help. Raises NotModelled, or SimulatorError for engine
+    arguments that the engine refuses.
+    """
+    fleet = plan_fleet(scenario, deployment)
+    if isinstance(fleet, DoesNotStart):
+        return _described(scenario, deployment, fleet, requests)
+    result = _described(scenario, deployment, fleet.server, requests)
+    run = measured(scenario, fleet, requests, source=_source(scenario))
+    result = _with_run(scenario, deployment, fleet, result, run)
+    if curve and run.metrics["finished"]:
+        result = _limited(scenario, fleet, result, run, requests)
+    return _with_answers(scenario, deployment, fleet, result, run)
+
+
+def _limited(
+    scenario: Scenario, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+) -> DeploymentResult:
+    """The result with its limits, or with why it has none."""
+    from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.search import NoQueueingPoint
+
+    try:
+        return with_limits(scenario, fleet, result, run, requests)
+    except NoQueueingPoint as reason:
+        return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
+
+
+def _with_answers(
+    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun
+) -> DeploymentResult:
+    """The result with the requests that got no answer in its verdict and reason, and what would let them in."""
+    none, keeps_up = run.unanswered, result.verdict != "overloaded"
+    if not none.count:
+        return result
+    if not (keeps_up and none.too_many):
+        return dataclasses.replace(result, reason=f"{result.reason}; {none}")
+    reason = str(none) if none.count == none.of else f"{none}; otherwise {result.reason}"
+    remedies = _roomier(scenario, deployment, fleet.plan, run)
+    return dataclasses.replace(result, verdict="requests unanswered", reason=reason, remedies=remedies)
+
+
+def _roomier(scenario: Scenario, deployment: Deployment, plan: MemoryPlan, run: DeploymentRun) -> tuple[str, ...]:
+    """The max_model_len that refuses none of the requests, where it starts with it."""
+    r = run.trace.requests
+    needed = int((r["prompt_tokens"] + r["output_tokens"]).max())
+    if needed <= plan.args.max_model_len:
+        return ()
+    try:
+        wider = plan_fleet(scenario, deployment.with_pool(max_model_len=needed))
+    except SimulatorError:
+        return ()
+    fits = not isinstance(wider, DoesNotStart) and needed <= most_tokens(wider.server.limits)
+    return (f"max_model_len {needed}: no request is too long for it",) if fits else ()
+
+
+def _source(scenario: Scenario) -> Load | None:
+    return None if scenario.workload.closed_loop is None else source_of(scenario.workload)
+
+
+def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart, requests: Requests) -> DeploymentResult:
+    """What can be said before anything runs; it stands where nothing can run."""
+    plan, pool = server.plan, d.pool
+    memory = plain_memory(plan)
+    return DeploymentResult(
+        name=d.name,
+        title=title(d, memory.quantization),
+        wording=wording(d),
+        gpu=pool.gpu.name,
+        gpus=d.gpus,
+        replicas=pool.replicas,
+        verdict=_REFUSALS.get(plan.outcome, "does not fit"),
+        reason=plan.reason,
+        memory=memory,
+        remedies=tuple(f"{remedy.change}: {remedy.gives}" for remedy in plan.remedies),
+        oom_point=_oom_point(server, pool.instances, requests) if plan.longest_sequence else None,
+        cost=cost(d, scenario.prices),
+        extrapolations=_extrapolations(scenario, server),
+        error_bands=_error_bands(scenario, plan),
+        serve_command=serve_command(scenario, pool, plan),
+        notes=(*plan.notes, *plan.model.approximations),
+    )
+
+
+def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
+    """What of the step time was not measured on this GPU and engine but taken from a sibling."""
+    return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
+
+
+def _error_bands(scenario: Scenario, plan: MemoryPlan) -> dict[str, ErrorBand]:
+    """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
+    if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
+        return {}
+    typical = typical_error(plan.model, plan.gpu, scenario.engine)
+    return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
+
+
+def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests) -> OomPoint:
+    """Where KV memory ends, for the requests that it answers; for all of them where it answers none."""
+    plan = server.plan
+    longest = plan.layout.longest_in(plan.num_gpu_blocks * plan.layout.block_bytes, plan.model.max_position)
+    if isinstance(server, DoesNotStart) or never_answered(requests, server.limits).all():
+        context = running_context(requests)
+        return OomPoint(longest, plan.concurrency_at(max(1, round(context))) * instances, context)
+    context, full = running_context(answered_by(server, requests)), full_server(server, requests)
+    return OomPoint(longest, full.kv_sequences * instances, context)
+
+
+def _with_run(
+    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun
+) -> DeploymentResult:
+    """The result of the traffic asked for."""
+    warm, server = run.steadiness.warmup_s, fleet.server
+    parts = _parts(scenario, server)
+    return dataclasses.replace(
+        result,
+        verdict=run.steadiness.verdict,
+        reason=_reason(run),
+        metrics=run.metrics,
+        slo=run.slo,
+        binding=bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm),
+        step_seconds=step_seconds(run.trace, parts, warm),
+        cost=_run_cost(scenario, deployment, run),
+        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, run)),
+        warmup_s=warm,
+        trace=run.trace,
+    )
+
+
+def _streaming(deployment: Deployment, run: DeploymentRun) -> list[str]:
+    """That one API server may not keep up with what a replica writes."""
+    each = (run.metrics["output_tokens_per_s"] or 0.0) / deployment.pool.replicas
+    if each <= STREAMED_PER_S:
+        return []
+    return [
+        f"a replica writes {each:,.0f} tokens/s: one API server process was seen to stream {STREAMED_PER_S:,} to "
+        f"{STREAMED_AT_BEST:,} a second, and is not modelled; give it several (--api-server-count)"
+    ]
+
+
+def _parts(scenario: Scenario, server: Server) -> dict[str, StepTime]:
+    """The step time by part; one part where the latency model has none."""
+    if not isinstance(scenario.latency, Roofline):
+        return {"step": server.step_time}
+    plan = server.plan
+    parts = scenario.latency.parts(server.target)
+    if scenario.calibration is None:
+        return parts
+    factors = calibration.load_calibration(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)
+    return {name: calibration.apply(part, factors) for name, part in parts.items()}
+
+
+def _reason(run: DeploymentRun) -> str:
+    s = run.steadiness
+    if s.verdict == "overloaded":
+        return grows(s)
+    waits = f"requests wait for a place {s.waiting_share:.0%} of the time"
+    if s.verdict == "stable":
+        return keeps_up(s)
+    if s.waiting_share > MOSTLY:
+        return waits
+    return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"
+
+
+def _run_cost(scenario: Scenario, deployment: Deployment, run: DeploymentRun) -> Cost | None:
+    s, m = run.sample, run.metrics
+    busy = float(s.overlap_s.sum()) / (s.seconds * s.replicas) if s.seconds > 0 else None
+    return cost(
+        deployment,
+        scenario.prices,
+        output_tokens_per_s=m["output_tokens_per_s"],
+        total_tokens_per_s=m["total_tokens_per_s"],
+        good_per_s=m.get("goodput_per_s"),
+        busy=busy,
+    )

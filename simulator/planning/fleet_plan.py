@@ -1,0 +1,34 @@
+"""A deployment of a scenario as the fleet that is simulated, and how requests reach it."""
+
+from __future__ import annotations
+
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.latency import calibration
+from simulator.scenario import Deployment, Scenario
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, plan_server
+from simulator.units import GB
+from simulator.workload.workload import Workload
+
+
+def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNotStart:
+    """The servers of a deployment, or why they do not start. Raises NotModelled for several pools."""
+    pool = deployment.pool
+    planned = plan_server(
+        scenario.model_of(deployment),
+        pool.quantization,
+        pool.gpu,
+        pool.engine_args(),
+        scenario.engine,
+        latency=scenario.latency,
+        calibration=None if scenario.calibration is None else calibration.load_calibration(scenario.calibration),
+        link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
+    )
+    if isinstance(planned, DoesNotStart):
+        return planned
+    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),))
+
+
+def source_of(workload: Workload) -> Load:
+    """How requests reach the servers: at their own times, or as earlier ones finish."""
+    loop = workload.closed_loop
+    return OpenLoop() if loop is None else ClosedLoop(concurrency=loop.concurrency, think_s=loop.think_s)

@@ -1,0 +1,236 @@
+"""Sizing: of many configurations, the cheapest that carries the demand within the SLO, and why each other one lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from simulator.errors import SimulatorError
+from simulator.planning.agreement import carries
+from simulator.planning.capacity.curve import capacity
+from simulator.planning.capacity.replicas import Fitting, fewest_conceivable, fit_replicas
+from simulator.planning.capacity.search import NoQueueingPoint
+from simulator.planning.costs import price_of
+from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.machines.pool import Machine, Processes, each
+from simulator.planning.run import named
+from simulator.planning.serve_command import wording
+from simulator.results.model import Estimate
+from simulator.scenario import Deployment, Scenario
+from simulator.server import DoesNotStart
+from simulator.units import HOURS_PER_MONTH
+from simulator.workload.sample import sample
+
+_WAVE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a sizing allows for: `spare` replicas that may be lost, traffic `growth` times today's, at most `max_replicas`."""
+
+    spare: int = 0
+    growth: float = 1.0
+    max_replicas: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration with the replicas it needs, spare ones included; `replicas` None where no number of them will do.
+
+    `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
+    replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
+    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; `recovers_below`: the rate below which
+    it works a backlog off, where it keeps up with more. Known of the first two.
+    `unanswered`: what of the requests gets no answer all the same, in words.
+    """
+
+    deployment: Deployment
+    wording: str
+    replicas: int | None
+    grown: int | None
+    usd_per_hour: float
+    grown_usd_per_hour: float
+    price: str
+    why: str
+    excess: float = 0.0
+    capacity: Estimate | None = None
+    headroom: float | None = None
+    unanswered: str = ""
+    recovers_below: float | None = None
+
+    @property
+    def usd_per_month(self) -> float:
+        """Dollars a month of 730 hours."""
+        return self.usd_per_hour * HOURS_PER_MONTH
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """The candidates: those that will do from the cheapest up, then the others."""
+
+    scenario: Scenario
+    ask: Ask
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def fitting(self) -> tuple[Candidate, ...]:
+        """Those that will do, cheapest first."""
+        return tuple(c for c in self.candidates if c.replicas is not None)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The cheapest that will do."""
+        return self.fitting[0] if self.fitting else None
+
+    @property
+    def nearest(self) -> Candidate | None:
+        """Where none will do: the one that starts and misses the SLO by least."""
+        starts = [c for c in self.candidates if math.isfinite(c.excess)]
+        return min(starts, key=lambda c: c.excess) if starts and not self.fitting else None
+
+    @property
+    def best_grown(self) -> Candidate | None:
+        """The cheapest for the grown traffic, which need not be today's."""
+        able = [c for c in self.candidates if c.grown is not None]
+        return min(able, key=lambda c: c.grown_usd_per_hour) if able else None
+
+
+def size(
+    scenario: Scenario,
+    *,
+    deployments: Sequence[Deployment] | None = None,
+    ask: Ask | None = None,
+    seed: int | None = None,
+    machine: Machine | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sizing:
+    """Find the replicas that each deployment needs (the scenario's, or others such as `space` gives), and rank them by cost.
+
+    They are tried from the one that could at best be cheapest upwards. Once two are known to do, those that would cost more even
+    at their theoretical ceiling are not simulated. `progress` is told how many are settled, of how many.
+    """
+    ask = ask or Ask()
+    scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
+    every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
+    bounds, done = _bounds(scenario, every, ask)
+    order = sorted(bounds, key=lambda i: bounds[i])
+    while order:
+        to_beat = _second_price(done)
+        wave = [i for i in order[:_WAVE] if bounds[i] <= to_beat]
+        if not wave:
+            done += [_too_dear(scenario, every[i], bounds[i]) for i in order]
+            order = []
+        for index, outcome in each(_fit, [(scenario, every[i], ask) for i in wave], machine or Processes(at_most=len(wave) or 1)):
+            why = (
+                Fitting(None, None, str(outcome.error), math.inf)
+                if isinstance(outcome.error, SimulatorError)
+                else outcome.value()
+            )
+            done.append(_candidate(scenario, every[wave[index]], ask, why))
+            if progress:
+                progress(len(done), len(every))
+        order = order[len(wave) :]
+    return Sizing(scenario, ask, _ranked(scenario, done, machine or Processes(at_most=2)))
+
+
+def _bounds(scenario: Scenario, every: Sequence[Deployment], ask: Ask) -> tuple[dict[int, float], list[Candidate]]:
+    """What each costs at the least, dollars an hour, by index; what is not modelled or refused is settled at once."""
+    bounds, settled = {}, []
+    for index, deployment in enumerate(every):
+        try:
+            replicas = fewest_conceivable(scenario, deployment)
+        except SimulatorError as problem:
+            settled.append(_candidate(scenario, deployment, ask, Fitting(None, None, str(problem), math.inf)))
+            continue
+        bounds[index] = 0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
+    return bounds, settled
+
+
+def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
+    scenario, deployment, ask = task
+    return fit_replicas(scenario, deployment, growth=ask.growth, most=ask.max_replicas)
+
+
+def _usd(scenario: Scenario, deployment: Deployment, replicas: int | None) -> float:
+    found = price_of(deployment.pool, scenario.prices)
+    return math.inf if found is None or replicas is None else found[0] * deployment.pool.gpus_per_replica * replicas
+
+
+def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fitting) -> Candidate:
+    replicas = None if fitting.replicas is None else fitting.replicas + ask.spare
+    grown = None if fitting.grown is None else fitting.grown + ask.spare
+    bought = deployment.with_pool(replicas=replicas or 1)
+    found = price_of(deployment.pool, scenario.prices)
+    price = "" if found is None else f"${found[0]:.2f} per GPU-hour, {found[1]}{f' ({found[2]})' if found[2] else ''}"
+    return Candidate(
+        deployment=bought,
+        wording=wording(bought) if replicas else "",
+        replicas=replicas,
+        grown=grown,
+        usd_per_hour=_usd(scenario, deployment, replicas),
+        grown_usd_per_hour=_usd(scenario, deployment, grown),
+        price=price,
+        why=fitting.why,
+        excess=fitting.excess,
+        unanswered=fitting.unanswered,
+    )
+
+
+def _too_dear(scenario: Scenario, deployment: Deployment, least: float) -> Candidate:
+    why = (
+        "no price is known; give usd_per_gpu_hour"
+        if math.isinf(least)
+        else f"costs at least ${least:.2f} an hour, at its ceiling"
+    )
+    return _candidate(scenario, deployment, Ask(), Fitting(None, None, why, math.inf))
+
+
+def _second_price(done: Sequence[Candidate]) -> float:
+    prices = sorted(c.usd_per_hour for c in done if c.replicas is not None)
+    return prices[1] if len(prices) > 1 else math.inf
+
+
+def _ranked(scenario: Scenario, done: Sequence[Candidate], machine: Machine) -> tuple[Candidate, ...]:
+    """By dollars, then GPUs; each but the first told what it costs more. Then those that will not do, by name."""
+    able = sorted((c for c in done if c.replicas is not None), key=lambda c: (c.usd_per_hour, c.deployment.gpus))
+    others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
+    able = _examined(scenario, able, machine)
+    lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
+    return (*able[:1], *lost, *others)
+
+
+def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -> list[Candidate]:
+    """The same, the first two with their capacity and headroom."""
+    found, rate = list(able), scenario.workload.mean_rate()
+    for place, outcome in each(_capacity, [(scenario, c.deployment) for c in able[:2]], machine):
+        carried, recovers = outcome.value()
+        if carried and rate:
+            carried = carries(carried, rate)
+        room = carried.value / rate - 1 if carried and rate else None
+        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room, recovers_below=recovers)
+    return found
+
+
+def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float | None]:
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it.
+    And the rate below which it works a backlog off, where that is lower than what it sustains."""
+    scenario, deployment = task
+    fleet = plan_fleet(scenario, deployment)
+    if isinstance(fleet, DoesNotStart):
+        return None, None
+    try:
+        found = capacity(scenario, fleet, sample(scenario.workload, scenario.seed))
+    except NoQueueingPoint:
+        return None, None
+    return (found.slo if scenario.promises else found.queueing), found.recovers_below
+
+
+def _dearer(candidate: Candidate, best: Candidate) -> str:
+    if math.isinf(candidate.usd_per_hour):
+        return "will do, but no price is known; give usd_per_gpu_hour"
+    more = candidate.usd_per_hour - best.usd_per_hour
+    if more == 0:
+        return "costs the same" if candidate.deployment.gpus == best.deployment.gpus else "costs the same and takes more GPUs"
+    return f"costs ${more:.2f} an hour more ({more / best.usd_per_hour:.0%})" if best.usd_per_hour else f"costs ${more:.2f} more"

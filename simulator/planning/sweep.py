@@ -1,0 +1,196 @@
+"""Sweeps: one scenario over a grid of settings, a row for each point and deployment; interrupted, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.document import Document, parse_yaml, read_document
+from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
+from simulator.planning.axes import Axis
+from simulator.planning.deployment import examine
+from simulator.planning.machines.fingerprint import fingerprint
+from simulator.planning.machines.finished_points import FinishedPoints
+from simulator.planning.machines.pool import Machine, Processes, WorkerLost, each
+from simulator.planning.run import named
+from simulator.results.model import DeploymentResult
+from simulator.results.tables import rows_table
+from simulator.scenario import Scenario, scenario_of
+from simulator.workload.sample import sample
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Row = dict[str, Any]
+PARQUET = "sweep.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class GridPoint:
+    """One row to compute: the document with the settings of the point, which deployment of it, and how."""
+
+    document: Document
+    settings: tuple[tuple[str, str], ...]
+    deployment: int
+    seed: int | None
+    limits: bool
+
+    def key(self) -> str:
+        """What the row depends on; equal keys, equal rows."""
+        data = {"name": self.document.path.stem, **self.document.plain()}
+        data["deployments"] = [data["deployments"][self.deployment]]
+        return fingerprint({"scenario": data, "seed": self.seed, "limits": self.limits}, self.document.path.parent)
+
+
+def sweep(
+    path: Path,
+    axes: Sequence[Axis],
+    *,
+    settings: Iterable[tuple[str, str]] = (),
+    seed: int | None = None,
+    limits: bool = False,
+    folder: Path | None = None,
+    machine: Machine | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pl.DataFrame:
+    """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
+
+    `limits` also searches queueing point and SLO capacity of each row. With a `folder`, finished rows are kept there by what they
+    depend on and not computed again, and the frame is written as Parquet. A point that fails is a row with `status` failed and
+    its reason. `progress` is told rows done and rows in all; rows that are the same are computed once.
+
+    Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
+    """
+    base = _base(path, settings)
+    points = _points(base, axes, seed, limits)
+    keys = [point.key() for point in points]
+    kept = FinishedPoints(folder) if folder else None
+    found: dict[str, Row] = {key: row for key, row in kept.rows.items() if key in set(keys)} if kept else {}
+    missing = {key: point for key, point in zip(keys, points, strict=True) if key not in found}
+    total = len(found) + len(missing)
+    if progress:
+        progress(len(found), total)
+    for key, row, final in _computed(missing, machine or Processes(at_most=max(1, len(missing)))):
+        found[key] = row
+        if kept and final:
+            kept.keep(key, row)
+        if progress:
+            progress(len(found), total)
+    frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(folder / PARQUET)
+    return frame
+
+
+def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
+    document = read_document(path)
+    for dotted, text in settings:
+        document = document.with_value(dotted, text)
+    scenario_of(document)
+    return Document(document.path, document.plain(), document.settings)
+
+
+def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[GridPoint]:
+    chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
+    grid = [axis for axis in axes if axis.path != "deployments"]
+    for index, axis in enumerate(grid):
+        if axis.path in {earlier.path for earlier in grid[:index]}:
+            raise ScenarioError(f"--over {axis.path}: given twice; write all its values in one, as a,b,c")
+        _check_axis(base, axis)
+    points = []
+    for values in itertools.product(*(axis.values for axis in grid)):
+        settings = tuple((axis.path, value) for axis, value in zip(grid, values, strict=True))
+        document = base
+        for dotted, text in settings:
+            document = document.with_value(dotted, text)
+        points += [GridPoint(document, settings, index, seed, limits) for index in chosen]
+    return points
+
+
+def _deployments(base: Document, axes: list[Axis]) -> list[int]:
+    """Which deployments of the scenario to go over: all, or those named."""
+    names = [d.name for d in named(scenario_of(base).deployments)]
+    wanted = [name for axis in axes for name in axis.values]
+    for name in wanted:
+        if name not in names:
+            offered = (
+                did_you_mean(nearest_names(name, names)) or f"; there are {', '.join(map(repr, names))}; quote one with a comma"
+            )
+            raise ScenarioError(f"--over deployments={name}: no deployment of that name{offered}")
+    return [names.index(name) for name in wanted] or list(range(len(names)))
+
+
+def _check_axis(base: Document, axis: Axis) -> None:
+    """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
+    problem: SimulatorError | None = None
+    for value in axis.values:
+        try:
+            scenario_of(base.with_value(axis.path, value))
+        except SimulatorError as error:
+            problem = problem or error
+        else:
+            return
+    if problem is not None:
+        raise ScenarioError(str(problem).replace("--set ", "--over ", 1)) from None
+
+
+def _axis_columns(point: GridPoint) -> Row:
+    """The point's settings as columns, numbers as numbers."""
+    values = {path: parse_yaml(text, Path(path)) for path, text in point.settings}
+    return {path: value if isinstance(value, int | float | bool) else str(value) for path, value in values.items()}
+
+
+def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple[str, Row, bool]]:
+    """Key, row, and whether it is final: what failed because a worker died or by a bug of ours is worth another try."""
+    keys = list(missing)
+    for index, outcome in each(compute, [missing[key] for key in keys], machine):
+        if outcome.error is None:
+            yield keys[index], outcome.value(), True
+        else:
+            row = _failed(missing[keys[index]], outcome.error)
+            yield keys[index], row, isinstance(outcome.error, SimulatorError) and not isinstance(outcome.error, WorkerLost)
+
+
+def compute(point: GridPoint) -> Row:
+    """The row of a point."""
+    scenario = scenario_of(point.document)
+    scenario = dataclasses.replace(scenario, seed=scenario.seed if point.seed is None else point.seed)
+    deployment = named(scenario.deployments)[point.deployment]
+    requests = sample(scenario.workload, scenario.seed)
+    return {**row_of(examine(scenario, deployment, requests, curve=point.limits), scenario), "status": "done"}
+
+
+def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
+    """A deployment's result as one flat row."""
+    point, capacity = d.queueing_point, d.slo_capacity
+    return {
+        "scenario": scenario.name,
+        "deployment": d.name,
+        "gpu": d.gpu,
+        "gpus": d.gpus,
+        "replicas": d.replicas,
+        "rate_per_s": scenario.workload.mean_rate(),
+        "verdict": d.verdict,
+        "reason": d.reason,
+        "slo_met": d.slo_met,
+        "kv_tokens": d.memory.kv_tokens if d.memory else None,
+        "binds": d.binding.resource if d.binding else None,
+        "queueing_point_per_s": point.value if point else None,
+        "recovers_below_per_s": d.recovers_below_per_s,
+        "slo_capacity_per_s": capacity.value if capacity else None,
+        "usd_per_hour": d.cost.usd_per_hour if d.cost else None,
+        "usd_per_million_output_tokens": d.cost.usd_per_million_output_tokens if d.cost else None,
+        **(d.metrics or {}),
+    }
+
+
+def _failed(point: GridPoint, error: Exception) -> Row:
+    data = point.document.plain()["deployments"][point.deployment]
+    name = str(data.get("name", f"deployments.{point.deployment}")) if isinstance(data, dict) else str(data)
+    reason = str(error) if isinstance(error, SimulatorError) else f"internal error, {type(error).__name__}: {error}"
+    return {"deployment": name, "status": "failed", "reason": reason}

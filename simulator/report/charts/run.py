@@ -1,0 +1,266 @@
+"""Charts of the run itself: how long requests took, what happened over time, and what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+
+from simulator.engine.record import RunRecord
+from simulator.report import words
+from simulator.report.charts import data as frames
+from simulator.report.charts import theme as theme
+from simulator.report.charts.panels import (
+    NO_STEP,
+    NOTHING_RAN,
+    SECONDS,
+    Figure,
+    Panel,
+    at_rate,
+    by_deployment,
+    dashed,
+    faded,
+    layered,
+    limit_line,
+    log_scale,
+    names,
+    rows,
+)
+from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.steady_state import last_arrival
+from simulator.results.tables import latencies
+from simulator.text import plural
+
+_FEW, _LINE = 5, 13
+_LENGTHS = {"prompt_tokens": "Prompt tokens", "output_tokens": "Output tokens"}
+_MEANS = {"sequences": "running_mean", "waiting": "waiting_mean", "kv_blocks": "kv_use_mean"}
+_TERMS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
+
+
+def distributions(run: RunResult) -> Figure:
+    """The share of requests within each latency, with the SLO."""
+    key, title = "distributions", "Latency of the requests"
+    shown = [(i, d, latencies(d.trace)) for i, d in enumerate(run.deployments) if d.trace and d.steady]
+    shown = [(i, d, columns) for i, d, columns in shown if np.isfinite(columns["e2e_s"]).any()]
+    if not shown:
+        return Figure(key, title, _no_latency(run))
+    panels = tuple(_ecdf_panel(run, shown, name, word) for name, word in _TERMS)
+    unsteady = [d for d in run.deployments if d.verdict == "overloaded"]
+    text = "Share of the requests that took at most this long, from arrival. The dashed red line is the SLO. "
+    text += "Circles: median and 99th percentile at the what-if rate. " if any(d.curve for d in run.deployments) else ""
+    if unsteady:
+        text += f"Not shown: {names(unsteady)}, where a longer run would only show longer times. "
+    return Figure(key, title, text, panels, "grid")
+
+
+def _no_latency(run: RunResult) -> str:
+    if not any(d.runs for d in run.deployments):
+        return NOTHING_RAN
+    return (
+        "No request finished."
+        if any(d.steady for d in run.deployments)
+        else "The queue grows everywhere, so no latency is steady."
+    )
+
+
+def _ecdf_panel(
+    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], name: str, word: str
+) -> Panel:
+    data = []
+    for i, d, columns in shown:
+        measured = columns[f"{name}_s"][d.trace.requests["arrival_s"] >= d.warmup_s] if d.trace else columns[f"{name}_s"]
+        data += [{"d": i, "at": at, "share": share} for at, share in zip(*frames.ecdf(measured), strict=True)]
+    base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
+    limits = words.slo_limits(run, word)
+    seen = sorted(row["at"] for row in data if row["at"] > 0)
+    log = log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False)
+    x = alt.X("at:Q", **log)
+    y = alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4), scale=alt.Scale(domain=[0, 1]))
+    lines = base.mark_line(strokeWidth=2, interpolate="linear").encode(
+        x=x,
+        y=y,
+        color=by_deployment(run),
+        strokeDash=dashed(run),
+        opacity=faded(),
+        tooltip=[
+            alt.Tooltip("deployment:N"),
+            alt.Tooltip("at:Q", title="s", format=".3~r"),
+            alt.Tooltip("share:Q", format=".1%"),
+        ],
+    )
+    low, high = log["scale"]["domain"]
+    promised = [_upright(limit, text, (low, high), _LINE * row) for row, (limit, text) in enumerate(limits)] if seen else []
+    on_axis = f"{low} <= datum.value && datum.value <= {high}"
+    circles = [_circles(run, f"{name}_{q}_s", share, on_axis, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
+    return layered([lines, *promised, *circles], word, 220, headroom=20 + _LINE * max(0, len(limits) - 1))
+
+
+def _upright(limit: float, text: str, axis: tuple[float, float], raised: int) -> Panel:
+    """A limit across the shares, its name above, so many pixels higher than other names."""
+    low, high = axis
+    place = float(np.log(limit / low) / np.log(high / low))
+    return limit_line(limit, text, horizontal=False, place=place, raised=raised)
+
+
+def _circles(run: RunResult, name: str, share: float, on_axis: str, x: alt.X, y: alt.Y) -> Panel | None:
+    """A percentile of each deployment at the slider's rate, where it is on the axis."""
+    spans = frames.segments(run.deployments)
+    if not spans:
+        return None
+    base = at_rate(run, spans, name).transform_filter(on_axis).transform_calculate(at="datum.value", share=f"{share}")
+    return base.mark_point(size=70, strokeWidth=2).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
+
+
+def over_time(run: RunResult) -> Figure:
+    """Running, waiting, KV use and preemptions over one time axis."""
+    key, title = "timeline", "Queue and KV cache over time"
+    shown = [(i, d) for i, d in enumerate(run.deployments) if d.trace and len(d.trace.stretches["start_s"])]
+    if not shown:
+        return Figure(key, title, NO_STEP if any(d.runs for d in run.deployments) else NOTHING_RAN)
+    end = _shown_until([d.trace for _, d in shown if d.trace])
+    waited = any(d.trace.stretches["waiting"].any() for _, d in shown if d.trace)
+    panels = [_time_panel(run, shown, "sequences", "Requests running", end)]
+    panels += [_time_panel(run, shown, "waiting", "Requests waiting", end)] if waited else []
+    panels.append(_time_panel(run, shown, "kv_blocks", "KV blocks in use, share", end))
+    preempted = [d for _, d in shown if d.trace and d.trace.stretches["preempted"].any()]
+    text = "The peaks are kept where points were left out. " + ("" if waited else "No request had to wait for a place. ")
+    text += "Dashed: the mean at the what-if rate. " if any(d.curve for d in run.deployments) else ""
+    if preempted:
+        panels.append(_preemption_panel(run, shown, end))
+        text += f"Requests were preempted on {names(preempted)}. "
+    else:
+        text += "No request was preempted. "
+    growing = [d for d in run.deployments if d.verdict == "overloaded"]
+    return Figure(
+        key, title, text + (f"The queue of {names(growing)} grows as long as requests arrive." if growing else ""), tuple(panels)
+    )
+
+
+def _shown_until(traces: Sequence[RunRecord]) -> float:
+    """Seconds to show: all of it, but of draining after the last arrival not much more than a quarter of the time before."""
+    last = max(float(trace.stretches["end_s"].max()) for trace in traces)
+    arrivals = max(last_arrival(trace) for trace in traces)
+    return min(last, 1.3 * arrivals) if arrivals > 0 else last
+
+
+def _time_axes(end: float) -> alt.X:
+    return alt.X(
+        "time:Q",
+        title="seconds since the start",
+        scale=alt.Scale(domain=[0, end], nice=False),
+        axis=alt.Axis(grid=False, tickCount=6),
+    )
+
+
+def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], column: str, word: str, end: float) -> Panel:
+    data, most = [], frames.points_each(len(shown))
+    for i, d in shown:
+        if d.trace is None:
+            continue
+        times, values = frames.level(d.trace, column)
+        times, values = times[times <= end], values[times <= end]
+        if column == "kv_blocks":
+            values = values / max((d.memory.num_gpu_blocks if d.memory else 0) * d.replicas, 1)
+        data += [{"d": i, "time": time, "value": value} for time, value in zip(*frames.thin(times, values, most), strict=True)]
+    axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="%" if column == "kv_blocks" else "~s")
+    scale = alt.Scale(domainMin=0, zero=True)
+    lines = rows(run, data, ("d", "time", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
+    drawn = lines.encode(
+        x=_time_axes(end),
+        y=alt.Y("value:Q", axis=axis, scale=scale),
+        color=by_deployment(run),
+        strokeDash=dashed(run),
+        opacity=faded(0.9),
+    )
+    return layered([drawn, _mean_lines(run, column)], word, 130)
+
+
+def _mean_lines(run: RunResult, column: str) -> Panel | None:
+    """The mean of each deployment at the slider's rate, as a dashed level."""
+    spans = frames.segments(run.deployments)
+    if not spans:
+        return None
+    base = at_rate(run, spans, _MEANS[column]).transform_filter("isValid(datum.value)")
+    return base.mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(
+        y=alt.Y("value:Q"), color=by_deployment(run), opacity=faded(0.8)
+    )
+
+
+def _preemption_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], end: float) -> Panel:
+    edges = np.linspace(0, end, 81)
+    below = np.zeros(80)
+    data = []
+    for i, d in shown:
+        if d.trace is None:
+            continue
+        s = d.trace.stretches
+        counts = np.histogram(s["start_s"], edges, weights=s["preempted"])[0]
+        spans = zip(edges, edges[1:], counts, below, strict=False)
+        data += [{"d": i, "time": start, "end": stop, "from": b, "to": b + n} for start, stop, n, b in spans if n]
+        below = below + counts
+    bars = rows(run, data, ("d", "time", "end", "from", "to")).mark_bar(opacity=0.8)
+    axis = alt.Axis(title=None, tickCount=4, minExtent=40)
+    drawn = bars.encode(
+        x=_time_axes(end),
+        x2=alt.X2("end:Q"),
+        y=alt.Y("from:Q", axis=axis),
+        y2=alt.Y2("to:Q"),
+        color=by_deployment(run),
+        opacity=faded(0.8),
+    )
+    return layered([drawn], f"Preemptions in each {words.seconds(float(edges[1]))}", 100)
+
+
+def workload(run: RunResult) -> Figure:
+    """What was asked: arrivals over time and lengths."""
+    key, title = "workload", "The workload"
+    trace = next((d.trace for d in run.deployments if d.trace is not None and len(d.trace)), None)
+    if trace is None:
+        return Figure(key, title, NOTHING_RAN)
+    if len(trace) < _FEW:
+        return Figure(key, title, f"{plural(len(trace), 'request')}: too few to show how they are distributed.")
+    r = trace.requests
+    end = max(float(np.nanmax(r["arrival_s"])), 1e-3)
+    counts, edges = np.histogram(r["arrival_s"], np.linspace(0, end, min(60, len(trace) + 1) + 1))
+    width = edges[1] - edges[0]
+    bins = [{"time": a, "end": b, "value": n / width} for a, b, n in zip(edges, edges[1:], counts, strict=False)]
+    arrivals = rows(run, bins, ("time", "end", "value"))
+    bars = arrivals.mark_bar(color=theme.PALETTE[0]).encode(
+        x=alt.X("time:Q", title="seconds since the start", axis=alt.Axis(grid=False, tickCount=5)),
+        x2=alt.X2("end:Q"),
+        y=alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4)),
+        y2=alt.Y2Datum(0),
+    )
+    base = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(value="rate")
+    level = base.mark_rule(strokeDash=[5, 4]).encode(y=alt.Y("value:Q")) if run.workload.rate_per_s else None
+    lengths = [_length_panel(run, r[name], word) for name, word in _LENGTHS.items()]
+    average = [f"{np.mean(r[name]):,.0f} tokens on average and {np.percentile(r[name], 99):,.0f} at p99" for name in _LENGTHS]
+    text = f"{plural(len(trace), 'request')}. Prompts have {average[0]}, outputs {average[1]}."
+    return Figure(key, title, text, (layered([bars, level], "Arrivals, requests/s", 170), *lengths), "grid", names=False)
+
+
+def _length_panel(run: RunResult, lengths: frames.Floats, word: str) -> Panel:
+    low, high = np.floor(np.log2(lengths.min())), np.ceil(np.log2(lengths.max() + 1))
+    edges = 2.0 ** np.linspace(low, high, int(2 * (high - low)) + 1)
+    counts = np.histogram(lengths, edges)[0] / len(lengths)
+    data = [{"from": a, "to": b, "share": n} for a, b, n in zip(edges, edges[1:], counts, strict=False)]
+    axis = alt.Axis(grid=False, values=_every_other(edges), format=",d", title=None)
+    bars = (
+        rows(run, data, ("from", "to", "share"))
+        .mark_bar(color=theme.PALETTE[0])
+        .encode(
+            x=alt.X("from:Q", scale=alt.Scale(type="log", base=2, nice=False), axis=axis),
+            x2=alt.X2("to:Q"),
+            y=alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4)),
+            y2=alt.Y2Datum(0),
+        )
+    )
+    return layered([bars], word, 170)
+
+
+def _every_other(edges: frames.Floats) -> list[float]:
+    """Powers of four among the edges, or of two where those are few."""
+    exponents = np.log2(edges)
+    fours = edges[np.isclose(exponents % 2, 0)]
+    return [float(x) for x in (fours if len(fours) >= 3 else edges[np.isclose(exponents % 1, 0)])]

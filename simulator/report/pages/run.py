@@ -1,0 +1,188 @@
+"""Page: a run as one HTML file that needs nothing else, drawn by the reader's browser without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from simulator.report import words
+from simulator.report.charts import theme as theme
+from simulator.report.pages.offline import as_json, asset, markup, template, vega
+from simulator.results.metrics import METRICS
+from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.summary import as_stored
+
+_NUMBER = re.compile(r"-?[\d,]*\.?\d+")
+_HIGHER, _LOWER = (
+    ("Starts to queue at", "Meets the SLO up to", "Output tokens/s per GPU", "KV cache"),
+    ("Per ", "The same at the SLO", "TTFT", "TPOT", "ITL", "E2E"),
+)
+
+
+def run_page(run: RunResult) -> str:
+    """The page. Altair and Vega are loaded here and only here."""
+    run = as_stored(run)
+    figures, panels = _drawn(run)
+    page: str = template("page.html").render(
+        run=run,
+        title=f"{run.name}: capacity report",
+        date=_date(run.created_at),
+        sentence=words.scenario_sentence(run),
+        verdicts=[_verdict(run, i, d) for i, d in enumerate(run.deployments)],
+        comparison=_comparison(run),
+        figures=_numbered([figure for figure in figures if figure.panels], panels),
+        undrawn=_undrawn(figures),
+        slider=_slider(run),
+        metrics=METRICS,
+        commands="\n".join(dict.fromkeys(d.serve_command for d in run.deployments if d.serve_command)),
+        **_trust(run),
+        style=markup(asset("page.css")),
+        script=markup(asset("page.js")),
+        vega=markup(vega()),
+        panels=as_json(panels),
+        config=as_json(theme.config()),
+    )
+    return page
+
+
+def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The figures, and the specifications of all their panels in order.
+
+    Altair checks every part against the Vega-Lite schema as it is put together, which takes longer than all the rest. The charts
+    are checked so by their tests, not in every run.
+    """
+    from altair.utils import schemapi
+
+    from simulator.report.charts.all import CHARTS
+    from simulator.report.charts.panels import specification
+
+    with schemapi.debug_mode(False):
+        figures = [chart(run) for chart in CHARTS]
+        return figures, [specification(run, panel, figure.caption) for figure in figures for panel in figure.panels]
+
+
+def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
+    mark = words.mark(d)
+    return {
+        "name": d.name,
+        "title": d.title,
+        "wording": d.wording if d.gpus > 1 else "",
+        "verdict": d.verdict,
+        "reason": words.sentence(d.reason),
+        "runs": d.runs,
+        "sign": mark.sign,
+        "css": mark.css,
+        "color": theme.color(index),
+        "dash": " ".join(map(str, theme.dash(index))),
+        "slo": words.slo_word(d) if d.slo_met is not None and d.runs else "",
+        "cost": words.usd(d.cost.usd_per_hour) if d.cost else "",
+        "remedy": words.remedy_line(d, run.workload.rate_per_s),
+        "chosen": d.name == run.recommendation.deployment,
+    }
+
+
+def _comparison(run: RunResult) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = []
+    for name, rows in groupby(words.comparison(run), key=lambda row: row.group):
+        cells = [(row.label, _cells(run, row)) for row in rows]
+        known = [{"label": label, "cells": row} for label, row in cells if any(cell["text"] != words.NONE for cell in row)]
+        groups += [{"name": name, "rows": known}] if known else []
+    return groups
+
+
+def _cells(run: RunResult, row: words.ComparisonRow) -> list[dict[str, Any]]:
+    keeps_up = [d.verdict in ("stable", "saturated") for d in run.deployments]
+    counts = keeps_up if any(keeps_up) else [d.runs for d in run.deployments]
+    texts = [(row.value(d), eligible) for d, eligible in zip(run.deployments, counts, strict=True)]
+    best = _best(row.label, [text for text, eligible in texts if eligible])
+    return [{"text": text, "best": eligible and text == best} for text, eligible in texts]
+
+
+def _best(label: str, texts: Sequence[str]) -> str | None:
+    """The best text of a row whose numbers have a better end; None where all are alike."""
+    sign = 1 if label.startswith(_HIGHER) else -1 if label.startswith(_LOWER) else 0
+    sized = {text: sign * _size(text) for text in texts if _NUMBER.search(text)}
+    return max(sized, key=lambda text: sized[text]) if sign and len(sized) > 1 else None
+
+
+def _size(text: str) -> float:
+    """The first number of a text in its base unit: `12 ms` is 0.012."""
+    match = _NUMBER.search(text)
+    value = float(match.group().replace(",", "")) if match else 0.0
+    return value / 1000 if match and text[match.end() :].startswith(" ms") else value
+
+
+def _numbered(figures: Iterable[Any], panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures with the place of each of their panels among all panels."""
+    places = iter(range(len(panels)))
+    numbered = []
+    for figure in figures:
+        own = [next(places) for _ in figure.panels]
+        described = [
+            {"index": i, "title": panels[i].get("title", {}).get("text", "chart"), "height": panels[i].get("height", 0)}
+            for i in own
+        ]
+        numbered.append({**{f.name: getattr(figure, f.name) for f in dataclasses.fields(figure)}, "panels": described})
+    return numbered
+
+
+def _undrawn(figures: Iterable[Any]) -> list[str]:
+    """Each reason why a figure is missing, with the figures it explains."""
+    reasons: dict[str, list[str]] = {}
+    for figure in figures:
+        if not figure.panels:
+            reasons.setdefault(figure.caption, []).append(figure.title)
+    return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
+
+
+def _slider(run: RunResult) -> dict[str, Any] | None:
+    from simulator.report.charts.panels import start_rate
+
+    rates = [point.rate_per_s for d in run.deployments for point in d.curve]
+    if not rates:
+        return None
+    start = start_rate(run)
+    low, high = min(*rates, start), max(*rates, start)
+    return {
+        "low": f"{low:.6g}",
+        "high": f"{high:.6g}",
+        "start": f"{start:.6g}",
+        "said": f"{words.number_or_dash(start)} requests/s",
+    }
+
+
+def _trust(run: RunResult) -> dict[str, Any]:
+    def each(lines: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(lines))
+
+    named = [(d.name, d) for d in run.deployments]
+    return {
+        "method": _METHOD.format(engine=run.engine),
+        "bands": each(f"{words.band(name, band)}, from {band.basis}" for _, d in named for name, band in d.error_bands.items()),
+        "extrapolations": each(f"{name}: {line}" for name, d in named for line in d.extrapolations),
+        "prices": each(f"{d.gpu}: {words.usd(d.cost.usd_per_gpu_hour)} per GPU-hour, {d.cost.price_source}, {d.cost.price_date}"
+                       for _, d in named if d.cost),
+        "notes": each(f"{name}: {line}" for name, d in named for line in (*d.notes, *(d.memory.notes if d.memory else ()))),
+    }  # fmt: skip
+
+
+_METHOD = (
+    "Every request is simulated through continuous batching as {engine} does it: chunked prefill, a budget of tokens and of "
+    "sequences a step, KV cache in blocks, preemption with recomputation, first come first served. A step lasts as long as a "
+    "roofline of the GPU says, with efficiencies fitted to published measurements. Latencies are those of the requests that "
+    "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm "
+    "in at most 1% of runs. A request that gets no answer (refused because it can never fit, timed out, or not sent because a "
+    "turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out (5% at most; 1% without an "
+    "SLO) is a verdict of its own, and latencies are those of the others."
+)
+
+
+def _date(created_at: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(created_at):%d %B %Y, %H:%M}"
+    except ValueError:
+        return created_at

@@ -1,0 +1,65 @@
+"""Binding: what keeps a deployment from doing more, read from the steps it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.results.model import Binding, Resource
+
+_RARELY = 0.05
+_WORDS: dict[Resource, str] = {
+    "KV memory": "requests wait because the KV cache is full",
+    "sequence limit": "requests wait because max_num_seqs sequences are running",
+    "token budget": "prompts wait because steps are full of max_num_batched_tokens tokens",
+    "compute": "no limit holds requests back; steps last as long as their arithmetic",
+    "bandwidth": "no limit holds requests back; steps last as long as reading weights and KV cache from memory",
+    "communication": "no limit holds requests back; steps last as long as moving activations between GPUs",
+    "overhead": "no limit holds requests back; steps last as long as the engine takes to prepare and launch them",
+    "nothing": "no limit holds requests back",
+}
+
+
+def bottleneck(
+    trace: RunRecord, limits: SchedulerConfig, resource_seconds: Mapping[Resource, float], start_s: float = 0.0
+) -> Binding:
+    """The resource that holds requests back in the largest share of busy time from `start_s` on.
+
+    A stretch in which requests wait is put down to the first limit that it has reached: sequences, tokens, else KV blocks.
+    Where that is less than 5 % of the time no limit binds, and the answer is the part of the step that takes longest, from
+    `resource_seconds` (see `simulator.results.time_breakdown`); without them nothing is said to bind.
+    """
+    s = trace.stretches
+    length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)
+    busy = float(length.sum())
+    if busy <= 0:
+        return _answer("nothing", 0.0)
+    held = {name: float(length[mask].sum()) / busy for name, mask in _held(trace, limits).items()}
+    worst = max(held, key=lambda name: held[name])
+    if held[worst] >= _RARELY:
+        return _answer(worst, held[worst])
+    total = sum(resource_seconds.values())
+    if total <= 0:
+        return _answer("nothing", 0.0)
+    part = max(resource_seconds, key=lambda name: resource_seconds[name])
+    return _answer(part, resource_seconds[part] / total)
+
+
+def _held(trace: RunRecord, limits: SchedulerConfig) -> dict[Resource, NDArray[np.bool_]]:
+    s = trace.stretches
+    waits = s["waiting"] > 0
+    sequences = waits & (s["sequences"] >= limits.max_num_seqs)
+    tokens = waits & ~sequences & (s["decoding"] + s["prefill_tokens"] >= limits.max_num_batched_tokens)
+    return {
+        "KV memory": (waits & ~sequences & ~tokens) | (s["preempted"] > 0),
+        "sequence limit": sequences,
+        "token budget": tokens,
+    }
+
+
+def _answer(resource: Resource, share: float) -> Binding:
+    return Binding(resource, share, f"{_WORDS[resource]} ({share:.0%} of busy time)" if share else _WORDS[resource])

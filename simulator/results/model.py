@@ -1,0 +1,264 @@
+"""What a run leaves: a DeploymentResult for each deployment, in a RunResult. Plain values, so that a file can hold them too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pydantic import InstanceOf
+
+from simulator.engine.record import RunRecord
+from simulator.memory.plan import MemoryPlan
+from simulator.results.slo import SloCheck
+
+Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
+Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and the interval it is known to. `high` is None where the search found no upper end."""
+
+    value: float
+    low: float
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBand:
+    """How far a metric may be from a real server: plus or minus `percent`, resting on `basis` ("41 runs on 6 GPUs, 2025")."""
+
+    percent: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory plan in plain numbers: bytes of the fullest GPU, tokens and blocks of a replica. Names as in MemoryPlan.
+
+    `args` are the engine arguments after defaults. `low`/`high` bound the KV cache where an overhead is a guess.
+    """
+
+    model: str
+    quantization: str
+    gpu: str
+    engine: str
+    args: dict[str, Any]
+    total_bytes: float
+    reserved_bytes: float
+    weights_bytes: float
+    weights_by_format: dict[str, float]
+    activation_bytes: float
+    non_torch_bytes: float
+    cuda_graph_bytes: float
+    cuda_graph_deducted: bool
+    kv_cache_bytes: float
+    kv_cache_low_bytes: float
+    kv_cache_high_bytes: float
+    kv_bytes_per_token: float
+    num_gpu_blocks: int
+    kv_tokens: int
+    max_concurrency: float
+    outcome: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OomPoint:
+    """Where the KV cache runs out.
+
+    `longest_context_tokens`: the longest single request that fits. `concurrency`: sequences of `typical_context_tokens`, the
+    workload's own, that fit at once on all replicas together; beyond it requests wait or are preempted. Rates, requests/s, are
+    the lowest simulated ones at which KV blocks ran out, requests were preempted, and most requests were; None where none did.
+    `next_limit`: what would bind if KV memory, or whatever binds first, did not.
+    """
+
+    longest_context_tokens: int
+    concurrency: float
+    typical_context_tokens: float
+    full_at_per_s: float | None = None
+    preempts_at_per_s: float | None = None
+    preempts_most_at_per_s: float | None = None
+    next_limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What one offered rate gives. Latencies and goodput are None where the queue grows without bound."""
+
+    rate_per_s: float
+    verdict: Verdict
+    requests_per_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    goodput_per_s: float | None = None
+    ttft_p50_s: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p99_s: float | None = None
+    e2e_p50_s: float | None = None
+    e2e_p99_s: float | None = None
+    running_mean: float | None = None
+    waiting_mean: float | None = None
+    kv_use_mean: float | None = None
+    slo_met: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Dollars. `usd_per_hour` is the whole deployment's; per-token figures are at this run's own throughput, `_at_slo` at the SLO
+    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work.
+    """
+
+    usd_per_hour: float
+    usd_per_gpu_hour: float
+    price_source: str
+    price_date: str
+    usd_per_million_output_tokens: float | None = None
+    usd_per_million_total_tokens: float | None = None
+    usd_per_month: float | None = None
+    usd_per_thousand_good_requests: float | None = None
+    usd_per_million_output_tokens_at_slo: float | None = None
+    usd_per_million_total_tokens_at_slo: float | None = None
+    watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What stops a deployment from doing more, and in what share of its busy time."""
+
+    resource: Resource
+    share: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeploymentResult:
+    """One deployment, answered.
+
+    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in METRICS, None where not defined
+    or not steady; None as a whole where nothing ran. `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`:
+    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand is.
+    `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
+    `step_seconds`: where the busy time went, part -> seconds.
+    `extrapolations`: what lies outside the range the step-time model was fitted on.
+    """
+
+    name: str
+    title: str
+    wording: str
+    gpu: str
+    gpus: int
+    replicas: int
+    verdict: Verdict
+    reason: str
+    memory: Memory | None = None
+    remedies: tuple[str, ...] = ()
+    metrics: dict[str, float | None] | None = None
+    slo: tuple[SloCheck, ...] = ()
+    binding: Binding | None = None
+    queueing_point: Estimate | None = None
+    recovers_below_per_s: float | None = None
+    slo_capacity: Estimate | None = None
+    ceiling_per_s: float | None = None
+    oom_point: OomPoint | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    cost: Cost | None = None
+    error_bands: dict[str, ErrorBand] = field(default_factory=dict)
+    serve_command: str = ""
+    notes: tuple[str, ...] = ()
+    extrapolations: tuple[str, ...] = ()
+    warmup_s: float = 0.0
+    trace: InstanceOf[RunRecord] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the engine starts at all."""
+        return self.steady or self.verdict == "overloaded"
+
+    @property
+    def steady(self) -> bool:
+        """Whether latencies have a steady state to speak of."""
+        return self.verdict in ("stable", "saturated", "requests unanswered")
+
+    @property
+    def carries(self) -> bool:
+        """Whether it does what is asked: it keeps up, answers the requests, and meets the SLO if there is one."""
+        return self.verdict in ("stable", "saturated") and self.slo_met is not False
+
+    @property
+    def slo_met(self) -> bool | None:
+        """Whether every term of the SLO is met; None without an SLO. What does not run, or never settles, meets none."""
+        if not self.slo:
+            return None
+        return self.steady and all(check.met for check in self.slo)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSummary:
+    """What was asked. `rate_per_s` is the demand, None for a closed loop, which has a `concurrency` instead."""
+
+    sentence: str
+    requests: int
+    rate_per_s: float | None
+    prompt_tokens_mean: float
+    output_tokens_mean: float
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What to rent. `deployment` is None when nothing meets the SLO. `headroom`: SLO capacity over demand, less one."""
+
+    deployment: str | None
+    sentence: str
+    usd_per_hour: float | None = None
+    headroom: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunResult:
+    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words."""
+
+    name: str
+    description: str
+    created_at: str
+    version: str
+    seed: int
+    engine: str
+    workload: WorkloadSummary
+    slo: tuple[str, ...]
+    deployments: tuple[DeploymentResult, ...]
+    recommendation: Recommendation
+    scenario_yaml: str
+    scenario: dict[str, Any]
+    command: str
+    not_modelled: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
+
+    def deployment(self, name: str) -> DeploymentResult:
+        """A deployment by its name; KeyError when there is none."""
+        for deployment in self.deployments:
+            if deployment.name == name:
+                return deployment
+        raise KeyError(name)
+
+
+def plain_memory(plan: MemoryPlan) -> Memory:
+    """The numbers of a memory plan, without the specs it was made from."""
+    shared = {f.name for f in dataclasses.fields(Memory)} & {f.name for f in dataclasses.fields(MemoryPlan)}
+    numbers: Mapping[str, Any] = {
+        name: getattr(plan, name) for name in shared - {"model", "quantization", "gpu", "engine", "args"}
+    }
+    return Memory(
+        model=plan.model.name,
+        quantization=plan.quantization.name if plan.quantization else plan.model.dtype,
+        gpu=plan.gpu.name,
+        engine=plan.engine.name,
+        args=dataclasses.asdict(plan.args),
+        **numbers,
+    )

@@ -1,0 +1,175 @@
+"""The one binder: engine arguments become a memory plan, a step time and the scheduler's limits; servers become a fleet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
+from simulator.catalog.engines import Engine
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization
+from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.load import Load, OpenLoop
+from simulator.engine.record import RunRecord
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.serve import serve
+from simulator.latency import calibration as calibrated
+from simulator.latency.calibration import Calibration
+from simulator.latency.models import LatencySpec, Roofline
+from simulator.latency.step import StepTime
+from simulator.latency.target import Target
+from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
+from simulator.workload.requests import Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One engine with everything a simulation of it needs; `target` is what its step time is bound to."""
+
+    plan: MemoryPlan
+    target: Target
+    step_time: StepTime
+    limits: SchedulerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DoesNotStart:
+    """An engine that lacks memory: its plan says why, and what would help."""
+
+    plan: MemoryPlan
+    target: Target
+
+    @property
+    def reason(self) -> str:
+        """What the engine would say."""
+        return self.plan.reason
+
+
+def plan_server(
+    model: Model,
+    quantization: Quantization | None,
+    gpu: Gpu,
+    args: EngineArgs,
+    engine: Engine,
+    *,
+    latency: LatencySpec | None = None,
+    calibration: Calibration | None = None,
+    link_bytes_per_s: float | None = None,
+    kv_tokens: int | None = None,
+) -> Server | DoesNotStart:
+    """One engine as it runs with these arguments, or why it does not start.
+
+    `quantization` None is the checkpoint's own, `latency` None the roofline. `link_bytes_per_s` is what the server gives from one
+    GPU to another in one direction, in place of the datasheet's. `kv_tokens` is the KV cache that the engine printed at its
+    start: the plan then has the blocks that print so.
+
+    Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
+    """
+    plan = plan_memory(model, quantization, gpu, args, engine)
+    if kv_tokens is not None:
+        printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
+        plan = plan_memory(model, quantization, gpu, printed, engine)
+    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s)
+    if not plan.starts:
+        return DoesNotStart(plan, target)
+    step_time = (latency or Roofline()).bind(target)
+    if calibration is not None:
+        factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
+        step_time = calibrated.apply(step_time, factors)
+    return Server(plan, target, step_time, _limits(plan.args, plan))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """Equal instances of a server behind a router, as they are simulated."""
+
+    server: Server
+    instances: int = 1
+    router: Router = field(default_factory=RoundRobin)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all its instances."""
+        return self.instances * self.server.plan.gpus_per_replica
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """The pools that requests go through, all of which start."""
+
+    pools: tuple[PoolPlan, ...]
+
+    @property
+    def pool(self) -> PoolPlan:
+        """Its only pool: `plan_fleet` refuses several."""
+        (only,) = self.pools
+        return only
+
+    @property
+    def server(self) -> Server:
+        """What each instance of its only pool is."""
+        return self.pool.server
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The memory plan of that server."""
+        return self.server.plan
+
+    @property
+    def instances(self) -> int:
+        """Engines of all pools."""
+        return sum(pool.instances for pool in self.pools)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all pools."""
+        return sum(pool.gpus for pool in self.pools)
+
+    def with_instances(self, instances: int) -> FleetPlan:
+        """The fleet with so many instances in its only pool."""
+        return FleetPlan((replace(self.pool, instances=instances),))
+
+    def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
+        """Serve the requests, by default at their own times, and give the trace of it."""
+        pool = self.pool
+        engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
+        return serve(requests, engines, router=pool.router, load=source or OpenLoop(), seed=seed)
+
+
+def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
+    blocks, groups, states = kv_pool(plan)
+    return SchedulerConfig(
+        kv_blocks=blocks,
+        kv_groups=groups,
+        state_blocks=states,
+        block_size=args.block_size,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        max_model_len=args.max_model_len,
+        long_prefill_token_threshold=args.long_prefill_token_threshold,
+        max_num_partial_prefills=args.max_num_partial_prefills,
+        scheduling_policy=args.scheduling_policy,
+        enable_chunked_prefill=args.enable_chunked_prefill,
+        enable_prefix_caching=args.enable_prefix_caching,
+        reserve_full_prompt=args.scheduler_reserve_full_isl,
+        async_scheduling=args.async_scheduling,
+    )
+
+
+def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...], int]:
+    """The blocks that requests share, the layer groups that take them, and the blocks of a sequence's states.
+
+    One block fewer than the plan has, which is vLLM's null block. Where groups differ in block size, or ranks split a
+    sequence's tokens, the pool is that of one group which holds as many sequences of max_model_len.
+    """
+    layers = plan.layout.groups
+    states = sum(layer.states for layer in layers if layer.kind == "state")
+    growing = [layer for layer in layers if layer.kind != "state" or not layer.states]
+    unequal = any(layer.block_size != plan.layout.block_size for layer in growing)
+    if plan.layout.shards > 1 or unequal or not growing:
+        return max(1, plan.scheduler_blocks - 1), (KvGroup(),), 0
+    reaches = Counter(layer.reach or None for layer in growing)
+    groups = tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
+    return max(1, plan.num_gpu_blocks - 1), groups, states

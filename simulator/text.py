@@ -1,0 +1,64 @@
+"""Amounts in words: numbers that people read, counts with their nouns, and names as they were written."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_READABLE = 1e15
+_MARKS = re.compile(r"[\\`*_{}\[\]<>|#~&]")
+_LISTED = re.compile(r"^(\d*)([-+=.)](?=[-=\s]|$))")  # what starts a list or is a rule
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to `digits` significant digits or its whole part, thousands grouped.
+
+    >>> number(12345.678), number(0.01234), number(4.0), number(1234.5, 6)
+    ('12,346', '0.0123', '4', '1,234.5')
+    """
+    rounded = abs(float(f"{value:.{digits}g}"))
+    return f"{value:,.0f}" if 10 ** (digits - 1) <= rounded < _READABLE else f"{value:,.{digits}g}"
+
+
+def share(part: float) -> str:
+    """A share as a percentage; what is not all of it never reads 100 %, and what is something never 0 %.
+
+    >>> share(0.1234), share(0.9999), share(1.0), share(0.00001)
+    ('12.3%', '99.9%', '100%', '0.001%')
+    """
+    return "99.9%" if 0.999 < part < 1 else f"{part * 100:.3g}%"
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its word.
+
+    >>> plural(1, "GPU"), plural(4, "GPU"), plural(1200, "request")
+    ('1 GPU', '4 GPUs', '1,200 requests')
+    """
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Text from outside in one line: what cannot be printed is spelled out, but for what `keep` has.
+
+    >>> print(visible("H100 [fp8]"), visible("a\x1b[31mb\n"))
+    H100 [fp8] a\x1b[31mb\n
+    """
+    return "".join(c if _is_shown(c) or c in keep else _spelled(c) for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def as_markdown(text: str) -> str:
+    r"""Text from outside in one line that Markdown shows as it was written.
+
+    >>> print(as_markdown("a|b [c](d) `e`"))
+    a\|b \[c\](d) \`e\`
+    """
+    return _LISTED.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", visible(" ".join(text.split()))))

@@ -1,0 +1,1 @@
+"""Files of measurements, a reader for each format."""

@@ -1,0 +1,136 @@
+"""Files to calibrate with: CSV rows of closed loops, and what `vllm bench serve --save-result` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.errors import MeasurementError, SimulatorError
+from simulator.validation.calibrate import MeasuredPoint
+from simulator.validation.measurements import Row, Skipped, read_measurement_table
+from simulator.validation.protocols import MeasuredServer, requests_of
+from simulator.validation.readers.closed_loop import MANY, client_of, closed_loop_server, is_capped, load_of
+from simulator.validation.readers.rows import values_in
+from simulator.workload.requests import Ints, Requests
+
+_CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
+
+
+def read_points(paths: Iterable[Path], server: MeasuredServer | None = None) -> tuple[list[MeasuredPoint], list[Skipped]]:
+    """The points in CSV files of closed loops and JSON files of `vllm bench serve --save-result`, and the rows left out.
+
+    `server` is what a JSON file was measured on, which it does not say itself.
+    """
+    points: list[MeasuredPoint] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        try:
+            found, left = _points(path, server)
+        except SimulatorError as problem:
+            found, left = [], [Skipped(path.name, 0, str(problem))]
+        points += found
+        skipped += left
+    return points, skipped
+
+
+def _points(path: Path, server: MeasuredServer | None) -> tuple[list[MeasuredPoint], list[Skipped]]:
+    if path.suffix.lower() == ".json":
+        return [_from_bench(path, server)], []
+    table = read_measurement_table(path)
+    if missing := MANY.missing(table):
+        raise MeasurementError(f"{path.name}: columns missing: {', '.join(name.replace('|', ' or ') for name in missing)}")
+    points, skipped = [], []
+    for index, row in enumerate(table.rows, start=1):
+        try:
+            points.append(_from_row(path.name, index, row))
+        except SimulatorError as problem:
+            skipped.append(Skipped(path.name, index, str(problem)))
+    return points, skipped
+
+
+def _from_row(source: str, index: int, row: Row) -> MeasuredPoint:
+    measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
+    requests, load = load_of(row)
+    if isinstance(load, ClosedLoop):
+        users: float = load.concurrency
+        if is_capped(row, load.concurrency):
+            raise MeasurementError("its requests waited for a limit that the row does not state")
+    else:
+        users = _mean_users(requests, measured["ttft"] or 0.0, measured["tpot"] or 0.0)
+    return MeasuredPoint(
+        source=source,
+        row=index,
+        server=closed_loop_server(row)[0],
+        requests=requests,
+        load=load,
+        concurrency=users,
+        tpot_ms=measured["tpot"],
+        ttft_ms=measured["ttft"],
+        client=client_of(row),
+    )
+
+
+def _mean_users(requests: Requests, ttft_ms: float, tpot_ms: float) -> float:
+    """Requests in the system on average, by Little's law; all of them where they come at once."""
+    sojourn_s = (ttft_ms + tpot_ms * (float(requests.output_tokens.mean()) - 1)) / 1e3
+    lasted_s = float(requests.arrival_s[-1])
+    return max(1.0, len(requests) * sojourn_s / (lasted_s or sojourn_s or 1.0))
+
+
+def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
+    """A point from vLLM's benchmark: mean lengths, or each request's own with --save-detailed."""
+    if server is None:
+        raise MeasurementError(
+            f"{path.name} does not say what it was measured on: give --gpu (and --model, --tensor-parallel-size)"
+        )
+    told = _json(path)
+    requests, users = _lengths(path, told), told.get("max_concurrency")
+    duration = _positive(path, told, "duration")
+    tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
+    output = float(requests.output_tokens.mean())
+    load: Load = ClosedLoop(concurrency=int(users)) if users else OpenLoop()
+    if not users:
+        rate = told.get("request_rate", "inf")
+        requests = _arriving(requests, float(rate)) if str(rate) != "inf" else requests
+    mean_users = float(users or len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration)
+    return MeasuredPoint(path.name, 1, server, requests, load, mean_users, tpot, ttft)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise MeasurementError(f"{path}: no such file") from None
+    except (OSError, ValueError) as problem:
+        raise MeasurementError(f"{path}: cannot be read as JSON: {problem}") from None
+    if not isinstance(told, dict) or "mean_tpot_ms" not in told:
+        raise MeasurementError(f"{path}: not a result of `vllm bench serve --save-result`: it has no mean_tpot_ms")
+    return told
+
+
+def _positive(path: Path, told: dict[str, Any], name: str) -> float:
+    value = told.get(name)
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise MeasurementError(f"{path.name}: {name} is {value!r}; a number above 0 is needed")
+    return float(value)
+
+
+def _lengths(path: Path, told: dict[str, Any]) -> Requests:
+    if told.get("input_lens") and told.get("output_lens"):
+        pairs = [(i, o) for i, o in zip(told["input_lens"], told["output_lens"], strict=True) if i > 0 and o > 0]
+        prompt, output = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
+        return requests_of(prompt, output)
+    total = int(_positive(path, told, "completed"))
+    means = (_positive(path, told, name) / total for name in ("total_input_tokens", "total_output_tokens"))
+    columns: list[Ints] = [np.full(total, max(1, round(mean)), dtype=np.int64) for mean in means]
+    return requests_of(columns[0], columns[1])
+
+
+def _arriving(requests: Requests, rate: float) -> Requests:
+    gaps = np.random.default_rng(0).exponential(1 / rate, len(requests))
+    return Requests(arrival_s=np.cumsum(gaps), prompt_tokens=requests.prompt_tokens, output_tokens=requests.output_tokens)

@@ -1,0 +1,283 @@
+"""Runs at a fixed concurrency or a request rate, one row a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.gpus import ComputeType, gpu
+from simulator.catalog.models import Model, MoeMlp, model
+from simulator.catalog.quantizations import runs_as
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import inter_token_latencies
+from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
+from simulator.latency.client import FrontEnd
+from simulator.memory.weights import active_parameters
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
+from simulator.validation.protocols import (
+    Bench,
+    MeasuredServer,
+    at_client,
+    nominal_lengths,
+    output_tokens_per_s,
+    requests_of,
+    uniform_lengths,
+    weighted_median,
+)
+from simulator.validation.readers.inferencex import Run, Script, script
+from simulator.validation.readers.rows import (
+    Prediction,
+    compare_rows,
+    count,
+    day_of,
+    engine_arguments,
+    engine_of,
+    quantization_of,
+    values_in,
+)
+from simulator.workload.requests import BlockHashes, Ints, Requests
+
+# Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
+PROMPTS_EACH = 10
+# Prompts sent at a request rate where a file does not say: vLLM vllm/benchmarks/datasets.py, --num-prompts.
+PROMPTS_AT_A_RATE = 1000
+# vLLM release assumed where a row names neither a release nor a date.
+ASSUMED_VERSION = "0.11.0"
+# Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
+_FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
+# TTFT of InferenceX's client beyond the engine's, fitted to its own runs of vLLM 0.11-0.18 on H100, H200 and B200;
+# AIConfigurator's runs, to which it was not, agree. It holds whatever our prefill lacks on H200 and B200: others see 5 ms.
+BENCHMARK_CLIENT = FrontEnd(fixed_ms=11.5, prompt_token_us=3.8, concurrent_ms=0.28, decode_steps=0.86)
+# Runs in which requests waited for a sequence or KV limit that the row does not state.
+_CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
+
+_MANY = {
+    "ttft_ms": ("ttft_ms_mean", 1.0),
+    "ttft_ms_p50": ("ttft_ms_median", 1.0),
+    "ttft_ms_p99": ("ttft_ms_p99", 1.0),
+    "tpot_ms": ("tpot_ms_mean", 1.0),
+    "tpot_ms_p50": ("tpot_ms_median", 1.0),
+    "tpot_ms_p99": ("tpot_ms_p99", 1.0),
+    "output_tok_s": ("output_tok_s", 1.0),
+}
+_ONE = {
+    "output_tok_s": ("output_tok_s", 1.0),
+    "itl_ms_p50": ("itl_median_ms", 1.0),
+    "tpot_ms_p95": ("tpot_p95_ms", 1.0),
+    "ttft_ms_p95": ("ttft_p95_ms", 1.0),
+    "ttft_ms_p99": ("ttft_p99_ms", 1.0),
+    "e2e_ms_p95": ("e2e_p95_ms", 1.0),
+}
+
+
+def compare_many(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+    """Rows that name model, GPU and parallelism, with latencies or throughput."""
+    return compare_rows(table, predict_many, lambda row: values_in(row, _MANY), calibration)
+
+
+def compare_one(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+    """Rows of one deployment, which the file's name tells: `..._h100_qwen3-8b_bf16.csv`."""
+    server, before = _from_name(table.source), _prompts_of_the_run_before(table)
+    return compare_rows(
+        table, lambda row, bench: _predict_one(row, bench, server, before[id(row)]), lambda row: values_in(row, _ONE), calibration
+    )
+
+
+def predict_many(row: Row, bench: Bench) -> Prediction:
+    """Latencies at the client and throughput of a run at a fixed concurrency or a request rate."""
+    server, stated = closed_loop_server(row)
+    requests, load = load_of(row)
+    users = load.concurrency if isinstance(load, ClosedLoop) else None
+    trace = bench.run(server, requests, load)
+    seen = at_client(trace, client_of(row), users)
+    found = {"output_tok_s": output_tokens_per_s(trace)}
+    for name in ("ttft", "tpot"):
+        values = 1e3 * seen[f"{name}_s"]
+        found[f"{name}_ms"] = float(np.nanmean(values))
+        found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
+    return Prediction(found, server, stated and not (users and is_capped(row, users)))
+
+
+def load_of(row: Row) -> tuple[Requests, Load]:
+    """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
+    where that is `inf`."""
+    if text(row, "concurrency"):
+        users = count(row, "concurrency")
+        rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
+        return drawn_requests(row, rng, PROMPTS_EACH * users), ClosedLoop(concurrency=users)
+    rng = np.random.default_rng([count(row, "input_len"), count(row, "output_len")])
+    requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
+    if text(row, "request_rate").lower() == "inf":
+        return requests, OpenLoop()
+    if not (rate := number_in(row, "request_rate")) or rate <= 0:
+        raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
+    return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), OpenLoop()
+
+
+def client_of(row: Row) -> FrontEnd:
+    """What the client of a row adds to the engine's TTFT; chunks of several tokens are fewer to stream."""
+    if not (_is_lab(row) or _is_inferencex(row)):
+        return FrontEnd()
+    ran = script_of(row)
+    chunk = 1 if ran is None else ran.stream_interval
+    return replace(BENCHMARK_CLIENT, concurrent_ms=BENCHMARK_CLIENT.concurrent_ms / chunk)
+
+
+def script_of(row: Row) -> Script | None:
+    """What the harness's own script passed to the server of a row; None where the row is of another source or undated."""
+    day = day_of(row)
+    if not _is_inferencex(row) or day is None:
+        return None
+    form = text(row, "moe_dtype", "gemm_dtype")
+    return script(
+        Run(
+            model=model(text(row, "model")).name,
+            form="int4" if form == "int4_wo" else form.split("_")[0],
+            gpu=gpu(text(row, "gpu")).name,
+            day=day,
+            prompt_tokens=count(row, "input_len"),
+            output_tokens=count(row, "output_len"),
+            users=count(row, "concurrency"),
+            tensor=int(number_in(row, "tensor_parallel_size") or 1),
+            experts=int(number_in(row, "moe_ep_size") or 1),
+            ranks=int(number_in(row, "attention_dp_size") or 1),
+        )
+    )
+
+
+def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
+    """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
+    ratio = 1.0 if (written := number_in(row, "length_range_ratio")) is None else written
+    total, longest = count(row, "num_prompts") if text(row, "num_prompts") else usual, count(row, "output_len")
+    prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
+    return requests_of(
+        prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
+    )
+
+
+def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
+    """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
+    base, card = model(text(row, "model")), gpu(text(row, "gpu"))
+    release, stated = engine_of(row, ASSUMED_VERSION)
+    ranks, tensor = int(number_in(row, "attention_dp_size") or 1), int(number_in(row, "tensor_parallel_size") or 1)
+    parallelism = {
+        "tensor_parallel_size": tensor,
+        "data_parallel_size": ranks,
+        "enable_expert_parallel": (number_in(row, "moe_ep_size") or 1) > 1,
+    }
+    ran = script_of(row)
+    told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
+    told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
+    args = EngineArgs(pipeline_parallel_size=int(number_in(row, "pipeline_parallel_size") or 1), **told)
+    server = MeasuredServer(base, _quantization(row, base), card, release, args)
+    return server, stated and args.data_parallel_size == 1
+
+
+def _is_inferencex(row: Row) -> bool:
+    return text(row, "source") == "InferenceX"
+
+
+def _is_lab(row: Row) -> bool:
+    """Whether the row is of AIConfigurator's lab: its users do not stay in step, as those of truly equal requests would."""
+    return text(row, "source").startswith("AIConfigurator")
+
+
+def _quantization(row: Row, base: Model) -> Any:
+    written = text(row, "moe_dtype", "gemm_dtype")
+    return quantization_of("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
+
+
+def _only_whole(base: Model, tensor: int) -> bool:
+    """Whether experts cannot be split: vLLM needs whole 128-wide blocks of block-quantized weights on every rank."""
+    forms = base.quantization.formats if base.quantization else {}
+    blocked = "experts" in forms and forms["experts"].kernel == "fp8_block"
+    return blocked and any(isinstance(m := layer.mlp, MoeMlp) and m.width // tensor % 128 for layer in base.layers)
+
+
+def is_capped(row: Row, users: int) -> bool:
+    """Whether requests waited for a sequence or KV limit that the row does not state."""
+    ttft = number_in(row, "ttft_ms_mean") or 0.0
+    return ttft > _CAPPED_TTFT_MS or (users >= _CAPPED_CONCURRENCY[0] and ttft > _CAPPED_CONCURRENCY[1])
+
+
+def _prompts_of_the_run_before(table: MeasurementTable) -> dict[int, int]:
+    """By the row's identity, how many prompts the run before it had, where that was one of the same lengths."""
+    found, last = {}, ("", "", 0)
+    for row in table.rows:
+        lengths = text(row, "input_len"), text(row, "output_len")
+        found[id(row)] = last[2] if lengths == last[:2] else 0
+        last = (*lengths, int(number_in(row, "num_prompts") or 0))
+    return found
+
+
+def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) -> Prediction:
+    users, total = count(row, "concurrency"), count(row, "num_prompts")
+    prompt, output = np.full(total, count(row, "input_len")), np.full(total, count(row, "output_len"))
+    cached = min(before, total) if _beats_the_datasheet(row, server, users * count(row, "input_len")) else 0
+    requests = replace(requests_of(prompt, output), hashes=_alike(prompt, cached)) if cached else requests_of(prompt, output)
+    trace = bench.run(server, requests, ClosedLoop(concurrency=users))
+    seen = at_client(trace, FrontEnd(), users)
+    percentiles: Mapping[str, float] = {
+        "itl_ms_p50": 1e3 * weighted_median(*inter_token_latencies(trace)),
+        "tpot_ms_p95": 1e3 * float(np.nanpercentile(seen["tpot_s"], 95)),
+        "ttft_ms_p95": 1e3 * float(np.percentile(seen["ttft_s"], 95)),
+        "ttft_ms_p99": 1e3 * float(np.percentile(seen["ttft_s"], 99)),
+        "e2e_ms_p95": 1e3 * float(np.percentile(seen["e2e_s"], 95)),
+    }
+    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, stated=not cached)
+
+
+def _beats_the_datasheet(row: Row, server: MeasuredServer, tokens: int) -> bool:
+    """Whether the prompts of the opening burst came sooner than at 85 % of the GPU's peak: they were in the prefix cache.
+
+    Benchmark tools draw prompts from one seed, so a run's first prompts are those of the run before.
+    """
+    fastest = max(server.gpu.flops[kind] for kind in _computing(server))
+    flops = 0.85 * fastest * server.args.tensor_parallel_size
+    return (number_in(row, "ttft_p99_ms") or float("inf")) < 1e3 * 2 * active_parameters(server.model) * tokens / flops
+
+
+def _computing(server: MeasuredServer) -> set[ComputeType]:
+    """The number types that the server's matmuls run in."""
+    forms = server.quantization.formats.values() if server.quantization else ()
+    return {runs_as(form, server.gpu).compute for form in (None, *forms)}
+
+
+def _alike(prompt: Ints, cached: int) -> BlockHashes:
+    """Labels of prompts of which the first `cached` have one content, so that only one of these is ever computed."""
+    blocks = prompt // _BLOCK
+    offsets = np.concatenate([[0], np.cumsum(blocks)]).astype(np.int64)
+    ids = np.arange(offsets[-1]) + int(blocks[0])
+    ids[: offsets[cached]] = np.tile(np.arange(blocks[0]), cached)
+    return BlockHashes(_BLOCK, offsets, ids)
+
+
+def _from_name(source: str) -> MeasuredServer:
+    """Model, GPU and dtype from a file's name; vLLM 0.30 with a 16,384-token limit."""
+    found = re.search(r"_(?P<gpu>[a-z]+\d+[a-z]*)_(?P<model>.+?)_(?P<dtype>bf16|fp8|int4)\.csv$", source)
+    if found is None:
+        raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
+    base, card = model(found["model"]), gpu(found["gpu"])
+    form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
+    args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
+    printed = _PRINTED.get((base.name, card.name, found["dtype"]))
+    return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
+
+
+_BLOCK = 16
+
+# KV tokens that vLLM printed: silybench-data (CC BY 4.0).
+_PRINTED = {("qwen3-8b", "h100-sxm", "bf16"): 377_024}
+
+MANY = Reader(
+    "runs of many servers, at a concurrency or a rate",
+    ("model", "gpu", "input_len", "output_len", "concurrency|request_rate", "ttft_ms_mean|tpot_ms_mean|output_tok_s"),
+    compare_many,
+)
+ONE = Reader("closed loops of one server", ("input_len", "output_len", "concurrency", "num_prompts", "output_tok_s"), compare_one)

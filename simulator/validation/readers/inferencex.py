@@ -1,0 +1,165 @@
+"""What InferenceX's scripts pass to vLLM: settings by model, format, GPU and date.
+
+A row's labels of parallelism come from a table of intentions; the script decides what ran.
+Source: SemiAnalysisAI/InferenceX, benchmarks/single_node/*.sh and benchmarks/*_slurm.sh with
+their dated history up to August 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+# Scripts of Blackwell cards took over one common set of arguments on these days; before, or for
+# what is not named, they passed less.
+_BLACKWELL_SET = {
+    ("minimax-m2", "b200"): date(2026, 4, 3),
+    ("minimax-m2", "b300"): date(2026, 4, 3),
+    ("kimi-k2.5", "b200"): date(2026, 4, 20),
+    ("kimi-k2.5", "b300"): date(2026, 8, 1),
+    ("minimax-m3", "b200"): date.min,
+    ("minimax-m3", "b300"): date.min,
+}
+_NO_PREFIX_CACHING = date(2026, 3, 27)
+# VLLM_FLOAT32_MATMUL_PRECISION=high in the scripts of MiniMax-M2.5.
+_TF32 = date(2026, 4, 21)
+_EXPERTS_ON_H200 = date(2026, 3, 13)
+_KIMI_EXPERTS = date(2026, 8, 1)
+# Only these scripts know DP_ATTENTION: one rank of tensor parallel 1 for each GPU.
+_DATA_PARALLEL = {
+    ("minimax-m2", "nvfp4"),
+    ("kimi-k2.5", "nvfp4"),
+    ("minimax-m3", "fp8"),
+    ("minimax-m3", "nvfp4"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a row states. `form` is `fp8`, `nvfp4`, `int4` or `mxfp4`; `gpu` a catalog name.
+
+    `experts` and `ranks` are the row's labels of expert and attention-data parallelism.
+    """
+
+    model: str
+    form: str
+    gpu: str
+    day: date
+    prompt_tokens: int
+    output_tokens: int
+    users: int
+    tensor: int
+    experts: int = 1
+    ranks: int = 1
+
+    @property
+    def card(self) -> str:
+        """The GPU without its form factor: `h100`, `b200`."""
+        return self.gpu.split("-")[0]
+
+    @property
+    def has_blackwell_set(self) -> bool:
+        """Whether the script passes the arguments that Blackwell's scripts share."""
+        if self.model == "kimi-k2.5" and self.form != "nvfp4":
+            return False
+        since = _BLACKWELL_SET.get((self.model, self.card))
+        return since is not None and self.day >= since
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Engine arguments that a script passed, and how many tokens its server sends in one chunk."""
+
+    args: dict[str, Any] = field(default_factory=dict)
+    stream_interval: int = 1
+
+
+def script(run: Run) -> Script:
+    """What the script of a run passed on its day.
+
+    >>> script(Run("minimax-m2", "fp8", "h100-sxm", date(2026, 3, 28), 1024, 1024, 8, 4, 16, 4)).args
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'max_model_len': 2068, 'gpu_memory_utilization': 0.9, 'enable_prefix_caching': False,
+     'tensor_parallel_size': 4, 'data_parallel_size': 1, 'enable_expert_parallel': True,
+     'max_num_seqs': 256}
+    """
+    spare = 20 if run.prompt_tokens == run.output_tokens == 1024 else 200
+    args: dict[str, Any] = {
+        "max_model_len": run.prompt_tokens + run.output_tokens + spare,
+        "gpu_memory_utilization": 0.9,
+        "enable_prefix_caching": False,
+        **_parallelism(run),
+    }
+    args |= _OF_A_MODEL[run.model](run) if run.model in _OF_A_MODEL else {}
+    if not run.has_blackwell_set:
+        return Script(args)
+    args |= {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 2 * run.prompt_tokens}
+    return Script(args, stream_interval=20)
+
+
+def _parallelism(run: Run) -> dict[str, Any]:
+    if run.ranks > 1 and (run.model, run.form) in _DATA_PARALLEL:
+        return {
+            "tensor_parallel_size": 1,
+            "data_parallel_size": run.tensor,
+            "enable_expert_parallel": True,
+        }
+    return {
+        "tensor_parallel_size": run.tensor,
+        "data_parallel_size": 1,
+        "enable_expert_parallel": run.experts > 1,
+    }
+
+
+def _minimax_m2(run: Run) -> dict[str, Any]:
+    caching: dict[str, Any] = {"enable_prefix_caching": run.day < _NO_PREFIX_CACHING}
+    if run.day >= _TF32:
+        caching["float32_matmul_precision"] = "high"
+    if run.card == "h100":
+        return {**caching, "max_num_seqs": 256}
+    if run.form != "fp8" or run.has_blackwell_set:
+        return caching
+    experts = run.card != "h200" or run.day >= _EXPERTS_ON_H200
+    return {**caching, "gpu_memory_utilization": 0.95, "enable_expert_parallel": experts}
+
+
+def _kimi_k2_5(run: Run) -> dict[str, Any]:
+    args: dict[str, Any] = {
+        "max_num_seqs": run.users,
+        "enable_prefix_caching": run.day < _NO_PREFIX_CACHING,
+    }
+    if run.form != "nvfp4":
+        args["gpu_memory_utilization"] = 0.95
+    if run.day < _KIMI_EXPERTS:
+        args["enable_expert_parallel"] = False
+    return args
+
+
+def _gpt_oss(run: Run) -> dict[str, Any]:
+    args: dict[str, Any] = {"max_num_batched_tokens": 8192}
+    if run.day < _NO_PREFIX_CACHING:
+        args["max_num_seqs"] = run.users
+    if run.day < date(2026, 2, 25):
+        args["async_scheduling"] = True
+    if run.card == "b200":
+        args["kv_cache_dtype"] = "fp8"
+    return args
+
+
+def _llama_70b(run: Run) -> dict[str, Any]:
+    return {
+        "max_num_batched_tokens": 8192,
+        "max_num_seqs": run.users,
+        "async_scheduling": True,
+        "kv_cache_dtype": "fp8",
+    }
+
+
+_OF_A_MODEL = {
+    "minimax-m2": _minimax_m2,
+    "kimi-k2.5": _kimi_k2_5,
+    "gpt-oss-120b": _gpt_oss,
+    "llama-3.1-70b": _llama_70b,
+    "llama-3.3-70b": _llama_70b,
+}

@@ -1,0 +1,151 @@
+"""Replays: a log of requests as an engine served them, one row a request, with `engine.json` beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.gpus import gpu
+from simulator.catalog.models import model
+from simulator.errors import MeasurementError
+from simulator.latency.calibration import Calibration
+from simulator.text import plural
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, number_in
+from simulator.validation.protocols import Bench, MeasuredServer, in_engine, output_tokens_per_s
+from simulator.validation.readers.rows import Prediction, beside
+from simulator.workload.requests import BlockHashes, Floats, Requests
+
+# Bytes/s from one PCIe card to another where a log does not say: a guess for cards without peer-to-peer access.
+GUESSED_LINK = 20e9
+_DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
+_PERCENTILES = (50, 90, 99)
+_NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
+
+
+def compare_replay(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+    """Mean and percentiles of a run, and every request, beside a simulation of the same requests."""
+    server = server_beside(table.path)
+    log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
+    requests = _requests(log, table.path.with_name("trace.jsonl"))
+    trace = Bench(calibration=calibration).run(server, requests)
+    ours, theirs = in_engine(trace), _measured(log)
+    if len(ours["e2e_s"]) < len(table.rows):
+        lost = plural(len(table.rows) - len(ours["e2e_s"]), "request")
+        raise MeasurementError(f"{table.source}: in the simulation {lost} can never finish")
+    source = f"{table.path.parent.name}/{table.source}"
+    length = float(log["last_token_s"].max() - log["arrival_s"].min())
+    rate = {"output_tok_s": float(log["output_len"].sum()) / length}
+    stated = server.link_bytes_per_s is None
+    found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server, stated))
+    found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server, stated))
+    return Findings(comparisons=found + _each(source, theirs, ours, server))
+
+
+def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer) -> list[Comparison]:
+    """Every request's own times; those of one token have no time per token."""
+    found: list[Comparison] = []
+    for index in range(len(theirs["e2e_s"])):
+        measured = {f"{name}_each": 1e3 * float(theirs[key][index]) for name, key in _NAMES.items()}
+        predicted = {f"{name}_each": 1e3 * float(ours[key][index]) for name, key in _NAMES.items()}
+        known = {name: value for name, value in measured.items() if np.isfinite(value) and value > 0}
+        found += beside(source, index + 1, known, Prediction(predicted, server, server.link_bytes_per_s is None))
+    return found
+
+
+def _summary(times: Mapping[str, Floats]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, key in _NAMES.items():
+        figures[f"{name}_mean"] = 1e3 * float(np.nanmean(times[key]))
+        for q, value in zip(_PERCENTILES, np.nanpercentile(times[key], _PERCENTILES), strict=True):
+            figures[f"{name}_p{q}"] = 1e3 * float(value)
+    return figures
+
+
+def _measured(log: Mapping[str, Floats]) -> dict[str, Floats]:
+    gaps = np.where(log["output_len"] > 1, log["output_len"] - 1, np.nan)
+    return {
+        "ttft_s": log["first_token_s"] - log["arrival_s"],
+        "tpot_s": (log["last_token_s"] - log["first_token_s"]) / gaps,
+        "e2e_s": log["last_token_s"] - log["arrival_s"],
+    }
+
+
+def _column(rows: tuple[Row, ...], name: str) -> Floats:
+    values = [number_in(row, name) for row in rows]
+    if None in values:
+        raise MeasurementError(f"column {name}: row {values.index(None) + 1} is blank")
+    return np.array(values, dtype=np.float64)
+
+
+def _requests(log: Mapping[str, Floats], trace: Path) -> Requests:
+    hashes = _hashes(trace) if trace.is_file() else None
+    order = np.argsort(log["arrival_s"], kind="stable")
+    if not np.array_equal(order, np.arange(len(order))):
+        raise MeasurementError("requests must be in order of arrival")
+    prompt, output = log["input_len"].astype(np.int64), log["output_len"].astype(np.int64)
+    return Requests(arrival_s=log["arrival_s"], prompt_tokens=prompt, output_tokens=output, hashes=hashes)
+
+
+def _hashes(trace: Path) -> BlockHashes:
+    """Content of the prompts' blocks of 16 tokens, from a Mooncake-style trace of the same requests."""
+    ids = [json.loads(line)["hash_ids"] for line in trace.read_text("utf-8").splitlines() if line.strip()]
+    offsets = np.concatenate([[0], np.cumsum([len(blocks) for blocks in ids])]).astype(np.int64)
+    return BlockHashes(16, offsets, np.concatenate(ids).astype(np.int64))
+
+
+def server_beside(path: Path) -> MeasuredServer:
+    """The server that `engine.json` beside a log describes; the GPU from there, or from the folder's name."""
+    try:
+        told: dict[str, Any] = json.loads(path.with_name("engine.json").read_text("utf-8"))
+    except (OSError, ValueError) as problem:
+        raise MeasurementError(f"{path.name}: engine.json beside it cannot be read: {problem}") from None
+    cache, hardware = told.get("kv_cache") or {}, told.get("hardware") or {}
+    base, args = model(told["model"]), _arguments(told)
+    card = gpu(hardware.get("device_name") or _card(path.parent.name))
+    ranks = args.data_parallel_size if args.enable_expert_parallel and base.is_moe else 1
+    unstated = args.tensor_parallel_size * ranks > 1 and card.link == "pcie"
+    return MeasuredServer(
+        base,
+        base.quantization,
+        card,
+        engine(f"vllm {told['vllm_version']}"),
+        args,
+        kv_tokens=None if args.num_gpu_blocks_override else cache.get("num_kv_tokens"),
+        link_bytes_per_s=GUESSED_LINK if unstated else None,
+    )
+
+
+def _arguments(told: Mapping[str, Any]) -> EngineArgs:
+    """The engine's arguments as its log states them, with the KV blocks that it had. Raises MeasurementError."""
+    names = {f.name for f in fields(EngineArgs)}
+    cache = told.get("kv_cache") or {}
+    stated: dict[str, Any] = {"num_gpu_blocks_override": cache.get("num_gpu_blocks")}
+    for part in (cache, told.get("engine_kwargs") or {}):
+        stated |= {name: value for name, value in part.items() if name in names and value is not None}
+    stated["kv_cache_dtype"] = _DTYPES.get(dtype := stated.get("kv_cache_dtype", "auto"), dtype)
+    try:
+        return EngineArgs(**stated)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = str(first["loc"][0])
+        said = f"{stated[name]!r} cannot be: {first['msg']}"
+        raise MeasurementError(f"engine.json: {name}: {said}") from None
+
+
+def _card(folder: str) -> str:
+    """`rtxpro6000_qwen3-32b_tp2` is an RTX PRO 6000."""
+    written = folder.split("_")[0]
+    return re.sub(r"^rtxpro", "rtx pro ", written)
+
+
+READER = Reader(
+    "replays", ("request_id", "arrival_s", "input_len", "output_len", "first_token_s", "last_token_s"), compare_replay
+)

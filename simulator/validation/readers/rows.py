@@ -1,0 +1,138 @@
+"""Rows of serving measurements: what configuration a row states, and how a prediction is put beside its values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from simulator.catalog.engines import Engine, engine
+from simulator.catalog.models import Model
+from simulator.catalog.quantizations import Quantization, quantization
+from simulator.catalog.releases import vllm_on
+from simulator.errors import MeasurementError, SimulatorError
+from simulator.latency.calibration import Calibration, format_name
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
+from simulator.validation.protocols import Bench, MeasuredServer
+
+_COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
+_SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# A latency in milliseconds below this was written in seconds.
+_LEAST_MS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted metrics of one row by name, the server they are of, and whether the row states all they rest on."""
+
+    values: Mapping[str, float]
+    server: MeasuredServer
+    stated: bool = True
+
+
+def compare_rows(
+    table: MeasurementTable,
+    predict: Callable[[Row, Bench], Prediction],
+    measured: Callable[[Row], Mapping[str, float]],
+    calibration: Calibration | None = None,
+) -> Findings:
+    """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason."""
+    findings, bench = Findings(), Bench(calibration=calibration)
+    for index, row in enumerate(table.rows, start=1):
+        try:
+            if not (values := measured(row)):
+                raise MeasurementError("the row has no measured value")
+            findings.comparisons += beside(table.source, index, values, predict(row, bench))
+        except SimulatorError as problem:
+            findings.skipped.append(Skipped(table.source, index, str(problem)))
+    return findings
+
+
+def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction) -> list[Comparison]:
+    """Comparisons of the metrics that are both measured and predicted."""
+    labels = labels_of(ours.server)
+    both = ((name, value, ours.values[name]) for name, value in values.items() if name in ours.values)
+    return [Comparison(source, row, name, value, predicted, ours.stated, labels) for name, value, predicted in both]
+
+
+def labels_of(server: MeasuredServer) -> tuple[str, str, str, str]:
+    """Engine, model, GPU and dtype of a server, as reports group rows."""
+    form = format_name(server.model, server.quantization)
+    return f"{server.engine.family} {server.engine.version}", server.model.name, server.gpu.name, form
+
+
+def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, float]:
+    """Measured values by metric, from (column, factor) pairs; blank columns are left out.
+
+    Raises MeasurementError for a value that its unit cannot have.
+    """
+    found = {}
+    for metric, (column, factor) in columns.items():
+        if (value := number_in(row, column)) is None:
+            continue
+        if not 0 < value < float("inf"):
+            raise MeasurementError(f"column {column}: {value:g} cannot be; a measured value is above 0")
+        if metric.split("_")[1] == "ms" and value * factor < _LEAST_MS:
+            raise MeasurementError(f"column {column}: {value * factor:g} ms cannot be; was it written in seconds?")
+        found[metric] = value * factor
+    return found
+
+
+def count(row: Row, *names: str) -> int:
+    """A column that must hold a whole number of at least 1. Raises MeasurementError."""
+    value = number_in(row, *names)
+    if value is None or value < 1 or value != int(value):
+        raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
+    return int(value)
+
+
+def engine_arguments(row: Row) -> dict[str, Any]:
+    """Engine arguments that a row states, in columns of vLLM's names. Raises MeasurementError for a value they cannot have."""
+    found: dict[str, Any] = {name: count(row, name) for name in _COUNTS if text(row, name)}
+    found |= {name: _yes_or_no(row, name) for name in _SWITCHES if text(row, name)}
+    if (share := number_in(row, "gpu_memory_utilization")) is not None:
+        found["gpu_memory_utilization"] = share
+    if text(row, "kv_cache_dtype"):
+        found["kv_cache_dtype"] = text(row, "kv_cache_dtype")
+    return found
+
+
+def _yes_or_no(row: Row, name: str) -> bool:
+    written = text(row, name).lower()
+    if written not in _WORDS:
+        raise MeasurementError(f"column {name}: {written!r} is neither true nor false")
+    return _WORDS[written]
+
+
+def engine_of(row: Row, assumed: str) -> tuple[Engine, bool]:
+    """The engine of a row, and whether the row states its version; a nightly build is the vLLM of its day."""
+    family = text(row, "engine").lower() or "vllm"
+    written = text(row, "engine_version")
+    found = None if "nightly" in written else re.search(r"\d+\.\d+(\.\d+)?", written)
+    if found is not None:
+        return engine(f"{family} {found[0]}"), True
+    day = day_of(row) if family == "vllm" else None
+    return engine(f"{family} {vllm_on(day) if day else assumed}"), False
+
+
+def day_of(row: Row) -> date | None:
+    """The day of a measurement, from column `measured`; None where it is blank. Raises MeasurementError."""
+    if not (written := text(row, "measured")):
+        return None
+    try:
+        return date.fromisoformat(written[:10])
+    except ValueError:
+        raise MeasurementError(f"column measured: {written!r} is not a date such as 2026-03-28") from None
+
+
+def quantization_of(name: str, base: Model) -> Quantization | None:
+    """The named quantization; the checkpoint's own where that computes in the same type, or where no name is given."""
+    named = quantization(name) if name else None
+    own = base.quantization
+    if named is None or own is None:
+        return named or own
+    types = [{form.compute for form in q.formats.values()} for q in (named, own)]
+    return own if types[0] & types[1] else named

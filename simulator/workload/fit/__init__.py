@@ -1,0 +1,1 @@
+"""What is in a trace, in figures, and a workload that stands for it."""

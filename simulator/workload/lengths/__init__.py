@@ -1,0 +1,1 @@
+"""How many tokens prompts and outputs have."""

@@ -1,0 +1,1 @@
+"""What prompts share: prefixes, conversations, the hashes of their blocks."""

@@ -1,0 +1,101 @@
+"""From a workload to its requests.
+
+Every column draws from a random stream of its own (`streams`), so the same seed gives the same requests whatever the deployment.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.errors import ScenarioError
+from simulator.workload.arrivals.gaps import gamma_gaps
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
+from simulator.workload.draw import DrawnRows, DrawnSessions, draw_kinds, draw_rows, draw_sessions
+from simulator.workload.prompts.hashes import stream_hashes
+from simulator.workload.prompts.prefixes import Stems
+from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
+from simulator.workload.streams import Streams
+from simulator.workload.traces.replay import replay
+from simulator.workload.workload import Workload
+
+
+def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
+    """The requests of a workload, in order of arrival; the turns of a session stand together, at the time of its first.
+
+    `block_tokens` is the block size of the engine, for the hashes of shared prefixes.
+    Raises ScenarioError when the workload ends before its first request, MeasurementError for a trace that cannot be read.
+    """
+    streams = Streams(seed)
+    if workload.trace is not None:
+        return replay(workload.trace, workload.arrivals, workload.requests, workload.duration, streams, block_tokens)
+    mix = workload.mix()
+    starts, kinds = _starts(workload, streams)
+    sessions = draw_sessions(mix, kinds, streams)
+    rows = draw_rows(mix, sessions, streams, workload.requests)
+    kind = sessions.kind[rows.session]
+    has_turns, has_stems = any(c.sessions for c in mix), any(c.prefix for c in mix)
+    return Requests(
+        arrival_s=starts[rows.session],
+        prompt_tokens=rows.prompt,
+        output_tokens=rows.output,
+        priority=np.array([c.priority for c in mix], dtype=np.int64)[kind] if any(c.priority for c in mix) else None,
+        label=kind if workload.classes else None,
+        labels=tuple(c.name for c in mix),
+        previous=np.where(rows.turn > 0, np.arange(len(kind)) - 1, -1) if has_turns else None,
+        think_s=rows.think_s if has_turns else _loop_think(workload.closed_loop, streams, len(kind)),
+        hashes=_hashes(sessions, rows, block_tokens) if has_turns or has_stems else None,
+    )
+
+
+def _starts(workload: Workload, streams: Streams) -> tuple[Floats, Ints]:
+    """When sessions begin, and of which class they are: no more of them than requests are wanted."""
+    mix, at_most = workload.mix(), workload.requests
+    if workload.apart:
+        parts = [_times(workload, c.arrivals, c.mean_turns(), streams.within(c.name)) for c in mix]
+        times, kinds = np.concatenate(parts), np.repeat(np.arange(len(mix)), [len(part) for part in parts])
+        order = np.argsort(times, kind="stable")[:at_most]
+        times, kinds = times[order], kinds[order]
+    else:
+        times = _times(workload, workload.arrivals, workload.mean_turns(), streams)
+        kinds = draw_kinds(mix, streams, len(times))
+    if len(times) == 0:
+        raise ScenarioError("no request arrives before the workload ends; raise the rate, the duration or the number of requests")
+    return times, kinds
+
+
+def _times(workload: Workload, arrivals: Arrivals | None, turns: float, streams: Streams) -> Floats:
+    """When sessions of so many turns begin."""
+    assert arrivals is not None
+    if turns != 1 and not isinstance(arrivals, AllAtOnce | Recorded):
+        arrivals = arrivals.scaled(1 / turns)
+    return arrivals.times(streams.of("arrival"), workload.requests, workload.duration)
+
+
+def _loop_think(loop: ClosedLoopArrivals | None, streams: Streams, n: int) -> Floats | None:
+    """Seconds that a closed loop's user thinks before each request, where they vary."""
+    if loop is None or loop.think == 0 or loop.think_cv == 0:
+        return None
+    return loop.think * gamma_gaps(streams.of("think"), loop.think_cv)(n)
+
+
+def _hashes(sessions: DrawnSessions, rows: DrawnRows, block_tokens: int) -> BlockHashes:
+    """Hashes of the blocks that another request may have: a session's last turn lists only what came before it."""
+    goes_on = np.append(rows.session[1:] == rows.session[:-1], False)
+    ends = np.where(goes_on, rows.prompt + rows.output, rows.said)
+    repeated = (sessions.stock[rows.session] >= 0) & (rows.turn == 0)
+    ends = np.where(repeated, np.maximum(ends, rows.prompt), ends)
+    stems = _with_stock(sessions, rows, repeated)
+    return stream_hashes(stems, rows.session, ends, block_tokens)
+
+
+def _with_stock(sessions: DrawnSessions, rows: DrawnRows, repeated: NDArray[np.bool_]) -> Stems:
+    """The stems, with the first prompt of a stock as one more segment."""
+    if not repeated.any():
+        return sessions.stems
+    ends = np.hstack([sessions.stems.ends, sessions.stems.tokens[:, None]])
+    nodes = np.hstack([sessions.stems.nodes, sessions.stems.nodes[:, -1:]])
+    at = rows.session[repeated]
+    ends[at, -1] = rows.prompt[repeated]
+    nodes[at, -1] = nodes.max() + 1 + sessions.kind[at] * (sessions.stock.max() + 1) + sessions.stock[at]
+    return Stems(ends, nodes)

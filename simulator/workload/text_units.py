@@ -1,0 +1,65 @@
+"""Rates and durations as people write them: `4/s`, `240/min`, `10min`, `1h30m`; a bare number is per second, or seconds."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from simulator.units import DAY, HOUR, MINUTE, MS
+
+_SECONDS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), MS),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), MINUTE),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), HOUR),
+    **dict.fromkeys(("d", "day", "days"), DAY),
+}
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+_RATE = re.compile(rf"\s*({_NUMBER})\s*(?:/|per)\s*([a-z]+)\s*", re.IGNORECASE)
+_PART = re.compile(rf"({_NUMBER})\s*([a-z]+)\s*", re.IGNORECASE)
+
+
+def per_second(value: Any) -> Any:
+    """A rate such as `240/min` as a number per second; anything that is not text is left for the field to judge.
+
+    >>> per_second("240/min"), per_second("12/h") * 3600, per_second(4)
+    (4.0, 12.0, 4)
+    """
+    if not isinstance(value, str):
+        return value
+    found = _RATE.fullmatch(value)
+    if found and found[2].lower() in _SECONDS:
+        return float(found[1]) / _SECONDS[found[2].lower()]
+    raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 240/min, 500/h")
+
+
+def parse_seconds(value: Any) -> Any:
+    """A duration such as `1h30m` in seconds; anything that is not text is left for the field to judge.
+
+    >>> parse_seconds("1h30m"), parse_seconds("250ms"), parse_seconds(90)
+    (5400.0, 0.25, 90)
+    """
+    if not isinstance(value, str):
+        return value
+    parts = _PART.findall(value)
+    complete = "".join(_PART.split(value)[::3]).strip() == ""
+    if parts and complete and all(unit.lower() in _SECONDS for _, unit in parts):
+        return sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
+    raise ValueError(f"'{value}' is not a duration; write seconds as a number, or one such as 90s, 10min, 1h30m")
+
+
+_TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+Rate = Annotated[
+    float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+IdleRate = Annotated[
+    float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+Duration = Annotated[
+    float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+Pause = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+]

@@ -1,0 +1,1 @@
+"""Recorded requests: files of every known format, cleaned and replayed."""

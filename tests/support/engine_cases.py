@@ -1,0 +1,286 @@
+"""Small cases for the engine, drawn so that limits bind and times tie; and what must hold after every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from oracle import Oracle
+
+from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.serve import serve
+from simulator.latency.step import StepTime, Window
+from simulator.workload.requests import BlockHashes, Requests
+
+
+@dataclass
+class Case:
+    """One run: what is asked, of whom, and how."""
+
+    requests: Requests
+    replicas: list[tuple[StepTime, SchedulerConfig]]
+    router: Router
+    source: Load
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
+        more = {name: getattr(self.requests, name) for name in ("previous", "think_s")}
+        if self.requests.hashes is not None:
+            more["labels"] = self.requests.hashes.ids
+            more["offsets"] = self.requests.hashes.offsets
+        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in (columns | more).items() if v is not None)
+        times = [
+            (t.tokens[:3], t.sampled[:3], t.per_sequence, t.per_context, t.per_pair, t.constant, t.windows)
+            for t, _ in self.replicas
+        ]
+        limits = "\n  ".join(str(limits) for _, limits in self.replicas)
+        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed})"
+
+    def trace(self) -> RunRecord:
+        """The engine's trace, in integer ticks of a second."""
+        return serve(self.requests, self.replicas, router=self.router, load=self.source, seed=self.seed, tick_s=1.0)
+
+    def oracle(self) -> Oracle:
+        """What the naive simulator makes of it."""
+        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed).run()
+
+
+def step_time(
+    limits: SchedulerConfig,
+    *,
+    base: int,
+    token: int,
+    sample: int,
+    sequence: int,
+    context: int,
+    pair: int,
+    windows: tuple[Window, ...] = (),
+) -> StepTime:
+    """An affine step time in whole ticks."""
+    tokens = base + token * np.arange(limits.max_num_batched_tokens + 1, dtype=np.float64)
+    sampled = sample * np.arange(limits.max_num_seqs + 1, dtype=np.float64)
+    return StepTime(tokens, sampled, sequence, context, 2 * pair, 0, windows)
+
+
+@st.composite
+def limits(draw: st.DrawFn, **fixed: Any) -> SchedulerConfig:
+    """Limits that bind."""
+    seqs = draw(st.integers(1, 8))
+    size = draw(st.sampled_from([1, 2, 3, 4, 16]))
+    chosen: dict[str, Any] = {
+        "kv_blocks": max(draw(st.integers(28, 90)) // size, 1),
+        "block_size": size,
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": seqs + draw(st.integers(0, 20)),
+        "long_prefill_token_threshold": draw(st.sampled_from([0, 0, 0, 2, 5])),
+        "scheduling_policy": draw(st.sampled_from(["fcfs", "fcfs", "priority"])),
+        "enable_chunked_prefill": draw(st.sampled_from([True, True, True, False])),
+        "reserve_full_prompt": draw(st.booleans()),
+        "async_scheduling": draw(st.booleans()),
+        "watermark_blocks": draw(st.sampled_from([0, 0, 1, 3])),
+        "max_model_len": draw(st.sampled_from([None, None, 40])),
+    }
+    if not fixed.get("enable_prefix_caching") and fixed.get("scheduling_policy") != "static":
+        chosen["state_blocks"] = draw(st.sampled_from([0, 0, 0, 1, 3]))
+    return SchedulerConfig(**(chosen | fixed))
+
+
+@st.composite
+def step_times(draw: st.DrawFn, of: SchedulerConfig) -> StepTime:
+    """Step times of a few ticks, so that many events fall on one instant."""
+    small = st.integers(0, 3)
+    base, token, sample = draw(st.integers(0, 4)), draw(small), draw(small)
+    return step_time(
+        of, base=base, token=token, sample=sample, sequence=draw(small), context=draw(small), pair=draw(st.integers(0, 1))
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
+    """A dozen requests that come in bursts, some of them later turns."""
+    n = draw(st.integers(1, 14))
+
+    def ints(low: int, high: int) -> np.ndarray:
+        return np.array(draw(st.lists(st.integers(low, high), min_size=n, max_size=n)))
+
+    gaps = ints(0, 1) * ints(0, 60)
+    prompts, outputs = ints(1, 24), ints(1, 20)
+    previous = think = None
+    if turns and draw(st.booleans()):
+        previous = np.array([draw(st.integers(-1, i - 1)) if draw(st.booleans()) else -1 for i in range(n)])
+        think = ints(0, 4).astype(float)
+    priority = ints(0, 2) if draw(st.booleans()) else None
+    return Requests(np.cumsum(gaps).astype(float), prompts, outputs, priority=priority, previous=previous, think_s=think)
+
+
+@st.composite
+def hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with sliding windows, in the KV groups or in the step time or in both."""
+    size = draw(st.sampled_from([1, 2, 3, 4]))
+    case = draw(cases(block_size=size, **fixed))
+    replicas = []
+    for times, limits in case.replicas:
+        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(WINDOWS))]
+        windows = tuple(Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1))) for w in draw(st.sampled_from(SIZES)))
+        blocks = sum(group.groups for group in groups) * limits.kv_blocks
+        tight = draw(st.integers(blocks // 2 + 1, blocks))
+        replicas.append((replace(times, windows=windows), replace(limits, kv_groups=tuple(groups), kv_blocks=tight)))
+    return replace(case, replicas=replicas)
+
+
+WINDOWS = ((None,), (None, 3), (None, 6), (None, 6, 9), (5,), (None, 1))
+SIZES = ((), (), (3,), (6, 9), (8,))
+
+
+@st.composite
+def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
+    """Labels down the branches of one tree: some requests share prefixes, and some lists reach into the output."""
+    children: dict[int, list[int]] = {0: []}
+    lists = []
+    for prompt, output in zip(of.prompt_tokens.tolist(), of.output_tokens.tolist(), strict=True):
+        node, labels = 0, []
+        for _ in range(draw(st.integers(0, (prompt + output) // block_size + 1))):
+            branches = children[node]
+            which = draw(st.integers(0, min(len(branches), 2)))
+            if which == len(branches):
+                branches.append(len(children))
+                children[len(children)] = []
+            node = branches[which]
+            labels.append(node)
+        lists.append(labels)
+    offsets = np.cumsum([0, *map(len, lists)])
+    return BlockHashes(block_size, offsets, np.array([label for labels in lists for label in labels], dtype=np.int64))
+
+
+@st.composite
+def cached_hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with sliding windows and a prefix cache."""
+    case = draw(hybrid_cases(enable_prefix_caching=True, **fixed))
+    size = case.replicas[0][1].block_size
+    return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size))))
+
+
+@st.composite
+def cached_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case with a prefix cache."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    case = draw(cases(block_size=size, enable_prefix_caching=True, **fixed))
+    asked = replace(case.requests, hashes=draw(hashes(case.requests, size)))
+    return replace(case, requests=asked)
+
+
+ROUTERS = (
+    RoundRobin(),
+    LeastOutstanding(),
+    LeastKvUse(),
+    PowerOfTwoChoices(),
+    PrefixAffinity(slack=1, ratio=1.0),
+    PrefixAffinity(threshold=0.0),
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
+    """Any case."""
+    replicas = []
+    for _ in range(draw(st.integers(1, most_replicas))):
+        some = draw(limits(**fixed))
+        replicas.append((draw(step_times(some)), some))
+    timeout = draw(st.sampled_from([None, None, 15.0, 60.0]))
+    closed = draw(st.sampled_from([False, False, True]))
+    asked = draw(requests(turns=not closed))
+    think = draw(st.sampled_from([0.0, 0.0, 3.0]))
+    source = (
+        ClosedLoop(concurrency=draw(st.integers(1, 6)), think_s=think, timeout_s=timeout)
+        if closed
+        else OpenLoop(timeout_s=timeout)
+    )
+    return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
+
+
+def assert_equal(trace: RunRecord, oracle: Oracle) -> None:
+    """Every time, count and step of the two is the same."""
+    for column, log in (
+        *((f"{name}_s", name) for name in ("arrival", "scheduled", "first_token", "finish", "left")),
+        *(("replica", "replica"), ("status", "status"), ("preemptions", "preemptions"), ("cached_tokens", "cached")),
+    ):
+        np.testing.assert_array_equal(trace.requests[column], np.array(oracle.log[log]), err_msg=column)
+    _assert_equal_steps(trace, oracle)
+    if not (trace.requests["status"] == TIMED_OUT).any():
+        values, weights = inter_token_latencies(trace)
+        assert sorted(np.repeat(values, weights).tolist()) == sorted(oracle.gaps)
+
+
+def _assert_equal_steps(trace: RunRecord, oracle: Oracle) -> None:
+    """Each step of the oracle lies in its place in a stretch of the engine."""
+    s = trace.stretches
+    for replica in range(len(trace.block_size)):
+        steps = [row for row in oracle.steps if row["replica"] == replica]
+        at = 0
+        for i in np.flatnonzero(s["replica"] == replica).tolist():
+            run = steps[at : at + int(s["steps"][i])]
+            at += len(run)
+            assert len(run) == s["steps"][i]
+            starts = s["start_s"][i] + np.concatenate([[0.0], np.cumsum(s["base_s"][i] + s["slope_s"][i] * np.arange(len(run)))])
+            assert [row["start"] for row in run] == starts[:-1].tolist()
+            assert starts[-1] == s["end_s"][i] == run[-1]["start"] + run[-1]["seconds"]
+            for name in ("sequences", "prefill_tokens", "sampled"):
+                assert {row[name] for row in run} == {s[name][i]}, name
+            assert (run[0]["waiting"], run[0]["preempted"]) == (s["waiting"][i], s["preempted"][i])
+            assert run[-1]["kv_blocks"] == s["kv_blocks"][i]
+        assert at == len(steps)
+
+
+def assert_invariants(case: Case, trace: RunRecord) -> None:
+    """What holds of every run."""
+    r, s = trace.requests, trace.stretches
+    done = r["status"] == FINISHED
+    nobody_is_lost(case, trace)
+    assert (r["arrival_s"][done] <= r["scheduled_s"][done]).all()
+    assert (r["scheduled_s"][done] <= r["first_token_s"][done]).all()
+    assert (r["first_token_s"][done] <= r["finish_s"][done]).all()
+    most = np.array([limits.kv_blocks for _, limits in case.replicas])
+    assert ((s["kv_blocks"] >= 0) & (s["kv_blocks"] <= most[s["replica"]])).all()
+    emitted = (s["sampled"].astype(int) * s["steps"]).sum()
+    if not any(limits.scheduling_policy == "static" for _, limits in case.replicas):
+        wanted = r["output_tokens"][done].sum()
+        assert emitted == wanted if (done | (r["status"] == REFUSED) | (r["status"] == CANCELLED)).all() else emitted >= wanted
+    area_under_n_is_the_sum_of_sojourns(trace)
+    no_idle_step_while_work_waits(trace)
+
+
+def nobody_is_lost(case: Case, trace: RunRecord) -> None:
+    """Requests in = finished + refused + timed out + never sent because an earlier turn failed."""
+    status = trace.requests["status"]
+    assert len(trace) == len(case.requests) == sum((status == s).sum() for s in (FINISHED, REFUSED, TIMED_OUT, CANCELLED))
+    assert set(trace.refusals) == set(np.flatnonzero((status == REFUSED) | (status == CANCELLED)).tolist())
+
+
+def area_under_n_is_the_sum_of_sojourns(trace: RunRecord) -> None:
+    """Little's law without its limits: the integral of the number in the system is the sum of the times in it."""
+    arrived, left = trace.requests["arrival_s"], trace.requests["left_s"]
+    inside = ~np.isnan(arrived)
+    times = np.concatenate([arrived[inside], left[inside]])
+    change = np.concatenate([np.ones(inside.sum()), -np.ones(inside.sum())])
+    order = np.argsort(times, kind="stable")
+    area = (np.cumsum(change[order])[:-1] * np.diff(times[order])).sum() if len(order) else 0.0
+    np.testing.assert_allclose(area, (left[inside] - arrived[inside]).sum(), rtol=1e-9, atol=1e-9)
+
+
+def no_idle_step_while_work_waits(trace: RunRecord) -> None:
+    """A replica stands still only when nothing that it was given is unfinished."""
+    for replica in range(len(trace.block_size)):
+        mine = trace.stretches["replica"] == replica
+        start, end = trace.stretches["start_s"][mine], trace.stretches["end_s"][mine]
+        assert (start[1:] >= end[:-1]).all()
+        given = trace.requests["replica"] == replica
+        for idle_from, idle_to in zip(end[:-1], start[1:], strict=True):
+            if idle_to > idle_from:
+                inside = (trace.requests["arrival_s"][given] < idle_to) & (trace.requests["left_s"][given] > idle_from)
+                assert not inside.any()

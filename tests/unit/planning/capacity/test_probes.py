@@ -1,0 +1,115 @@
+"""The traffic at other rates: what is kept of its pattern, and what a search for the queueing point is asked with."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.planning_fixtures import small
+from support.workloads import workload, write_lines
+
+from simulator.planning.capacity import probes
+from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate
+from simulator.planning.capacity.search import queueing_point
+from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.run import review
+from simulator.scenario import load
+from simulator.workload.sample import sample
+
+
+def _class(name: str, rate: float, *, every: str, prompt: int) -> dict:
+    arrivals = {"kind": "stages", "rates": [rate, 3 * rate], "every": every}
+    return {"name": name, "arrivals": arrivals, "prompt": prompt, "output": 10}
+
+
+def _classes(every: str):
+    mix = [_class("short", 2.0, every=every, prompt=10), _class("long", 1.0, every=every, prompt=1000)]
+    return workload(arrivals=None, prompt=None, output=None, requests=None, classes=mix)
+
+
+def _trace(folder: Path, rows: Iterable[str]) -> Path:
+    return write_lines(folder / "trace.csv", ["arrived_at,num_prefill_tokens,num_decode_tokens", *rows])
+
+
+def test_classes_with_patterns_of_their_own_keep_them() -> None:
+    drawn = requests_at_rate(_classes("500s"), 12.0, 2_000, seed=1)
+    assert len(drawn) == pytest.approx(12_000, rel=0.05)
+    assert (drawn.arrival_s > 500).mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_patterns_too_long_to_be_tried_whole_are_evened_class_by_class() -> None:
+    drawn = requests_at_rate(_classes("1h"), 12.0, 2_000, seed=1)
+    assert len(drawn) == 2_000
+    assert len(drawn) / drawn.arrival_s[-1] == pytest.approx(12.0, rel=0.1)
+    assert (drawn.prompt_tokens == 1000).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(("most", "grows"), [(300, True), (299, False)])
+def test_a_pattern_is_kept_up_to_as_many_requests_as_are_tried(monkeypatch: pytest.MonkeyPatch, most: int, grows: bool) -> None:
+    monkeypatch.setattr(probes, "WHOLE", most)
+    ramp = {"kind": "ramp", "start": 0, "end": 8, "over": 100}
+    drawn = requests_at_rate(workload(arrivals=ramp, requests=300), 4.0, 200, seed=1)
+    assert (len(drawn) == 300) is grows
+    assert (np.median(drawn.arrival_s) > 0.6 * drawn.arrival_s[-1]) == grows
+
+
+def test_a_trace_is_tried_whole(tmp_path: Path) -> None:
+    path = _trace(tmp_path, (f"{i},9,9" for i in range(3_000)))
+    replayed = workload(arrivals=None, prompt=None, output=None, requests=None, trace={"path": str(path)})
+    assert len(requests_at_rate(replayed, 5.0, 2_000, seed=1)) == 3_000 < WHOLE
+
+
+def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path) -> None:
+    """Light requests for the first half and heavy ones after: a share of them is as heavy as the whole, wherever it is taken."""
+    rows = (f"{i / 10},{10 if i < 10_000 else 500},{5 if i < 10_000 else 40}" for i in range(20_000))
+    _trace(tmp_path, rows)
+    text = small(tmp_path).read_text("utf-8")
+    start, end = text.index("workload:"), text.index("slo:")
+    path = tmp_path / "halves.yaml"
+    path.write_text(f"{text[:start]}workload: {{trace: {{path: trace.csv}}}}\n{text[end:]}", "utf-8")
+    scenario = load(path)
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
+    whole, part = (flows(fleet, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    rate = 1.3 * full.requests_per_s
+    assert whole(rate).grows
+    assert whole(rate).completed_per_s == pytest.approx(part(rate).completed_per_s, rel=0.02)
+    calm = whole(0.7 * full.requests_per_s)
+    assert calm.keeps_up(0.02)
+    assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
+
+
+def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path) -> None:
+    """Their later turns wait for the earlier ones, so at any rate as many leave as come once the last conversation has begun."""
+    talks = "sessions: {kind: conversation, turns: 4, think: 2}"
+    scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
+    flow = flows(fleet, scenario.workload, full, scenario.seed, CHECK)
+    assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
+    assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
+    found = queueing_point(flow, full.requests_per_s)
+    assert 0.7 * full.requests_per_s < found.value < 3 * full.requests_per_s
+
+
+def test_a_handful_of_requests_that_share_prefixes_has_no_queueing_point_and_the_result_says_why(tmp_path: Path) -> None:
+    rows = [f'{{"timestamp": {1000 * i}, "input_length": 600, "output_length": 9, "hash_ids": [1, {i}]}}' for i in range(9)]
+    write_lines(tmp_path / "few.jsonl", rows)
+    text = small(tmp_path).read_text("utf-8")
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        f"{text[: text.index('workload:')]}workload: {{trace: {{path: few.jsonl}}}}\n{text[text.index('slo:') :]}", "utf-8"
+    )
+    found = review(load(path)).deployments[0]
+    assert found.queueing_point is None
+    assert found.verdict == "stable"
+    assert "no queueing point and no curve: 9 requests that share prefixes are too few to overload it for long" in found.notes
+
+
+def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(tmp_path: Path) -> None:
+    text = small(tmp_path, ("requests: 400", "requests: 1\n  prefix: {kind: shared_prefix, system_prompt_len: 64}")).read_text(
+        "utf-8"
+    )
+    path = tmp_path / "one.yaml"
+    path.write_text(text.replace("{kind: poisson, rate: 20/s}", "{kind: stages, rates: [10/s, 30/s], every: 60 s}"), "utf-8")
+    assert review(load(path)).deployments[0].queueing_point is not None

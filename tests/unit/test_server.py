@@ -1,0 +1,141 @@
+"""The binder: what of arguments and memory plan a simulated engine is given."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulator import catalog
+from simulator.catalog.engines import EngineArgs
+from simulator.engine.fleet.router import LeastOutstanding
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.latency.calibration import Calibration, DecodeFactor, Factors
+from simulator.latency.models import ConstantStep
+from simulator.memory.plan import MemoryPlan, plan_memory
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, kv_pool, plan_server
+from simulator.validation.protocols import requests_of
+
+
+def plan(model: str, gpu: str = "h100-sxm", **args: int) -> MemoryPlan:
+    found = catalog.model(model)
+    return plan_memory(found, found.quantization, catalog.gpu(gpu), EngineArgs(**args), catalog.engine("vllm-0.19.0"))  # type: ignore[arg-type]
+
+
+def test_one_kind_of_attention_has_the_whole_pool_but_the_null_block() -> None:
+    found = plan("llama-3.1-8b", max_model_len=8192)
+    assert kv_pool(found) == (found.num_gpu_blocks - 1, (KvGroup(),), 0)
+
+
+def test_full_and_sliding_layers_share_one_pool() -> None:
+    found = plan("gpt-oss-20b", max_model_len=16384)
+    blocks, groups, states = kv_pool(found)
+    assert (blocks, states) == (found.num_gpu_blocks - 1, 0)
+    assert set(groups) == {KvGroup(window=128), KvGroup()}
+
+
+def test_a_sequence_holds_the_blocks_of_its_states_whatever_its_length() -> None:
+    found = plan("nemotron-3-nano-30b-a3b", max_model_len=32768)
+    blocks, groups, states = kv_pool(found)
+    assert (groups, states) == ((KvGroup(),), 4), (
+        "23 layers of Mamba and 6 of attention make four groups of states and one of keys"
+    )
+    assert blocks == found.num_gpu_blocks - 1
+    for context in (100, 5_000, 32_768):
+        per_sequence = SchedulerConfig(
+            kv_blocks=blocks, block_size=found.layout.block_size, max_num_seqs=1, max_num_batched_tokens=1, state_blocks=states
+        ).blocks_for(context)
+        assert found.num_gpu_blocks / per_sequence == pytest.approx(found.concurrency_at(context))
+
+
+def server(model: str = "llama-3.1-8b", release: str = "vllm-0.19.0", **given: object) -> Server | DoesNotStart:
+    """A model on one H100."""
+    args = EngineArgs(**{"max_model_len": 16384, **given.pop("args", {})})  # type: ignore[call-overload]
+    found = catalog.model(model)
+    return plan_server(found, None, catalog.gpu("h100-sxm"), args, catalog.engine(release), **given)  # type: ignore[arg-type]
+
+
+def started(*args: object, **given: object) -> Server:
+    found = server(*args, **given)  # type: ignore[arg-type]
+    assert isinstance(found, Server), found.plan.reason
+    return found
+
+
+def test_every_argument_that_the_scheduler_obeys_reaches_it() -> None:
+    args = {
+        "block_size": 32,
+        "max_num_seqs": 17,
+        "max_num_batched_tokens": 4099,
+        "long_prefill_token_threshold": 77,
+        "max_num_partial_prefills": 3,
+        "scheduling_policy": "priority",
+        "enable_prefix_caching": False,
+        "async_scheduling": False,
+        "scheduler_reserve_full_isl": True,
+        "num_gpu_blocks_override": 1_001,
+    }
+    assert started(args=args).limits == SchedulerConfig(
+        kv_blocks=1_000,
+        block_size=32,
+        max_num_seqs=17,
+        max_num_batched_tokens=4099,
+        max_model_len=16384,
+        long_prefill_token_threshold=77,
+        max_num_partial_prefills=3,
+        scheduling_policy="priority",
+        enable_chunked_prefill=True,
+        enable_prefix_caching=False,
+        reserve_full_prompt=True,
+        async_scheduling=False,
+    )
+
+
+def test_an_engine_without_memory_says_why_and_what_would_help() -> None:
+    found = server("llama-3.1-70b")
+    assert isinstance(found, DoesNotStart)
+    assert "CUDA out of memory" in found.reason
+    assert found.plan.remedies
+
+
+@pytest.mark.parametrize("release", ["vllm-0.19.0", "vllm-0.30.0"])
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "gemma-3-27b", "gpt-oss-20b", "nemotron-3-nano-30b-a3b"])
+def test_a_printed_kv_cache_has_the_blocks_that_print_so(model: str, release: str) -> None:
+    """Up to one block of each group is lost where the engine shares the blocks out before it prints."""
+    short = {"max_model_len": 4096}
+    planned = started(model, release, args=short)
+    again = started(model, release, args=short, kv_tokens=planned.plan.kv_tokens)
+    assert again.plan.kv_tokens == planned.plan.kv_tokens
+    lost = planned.limits.kv_blocks - again.limits.kv_blocks
+    assert 0 <= lost < len(planned.plan.layout.groups)
+    half = started(model, release, args=short, kv_tokens=planned.plan.kv_tokens // 2)
+    assert half.limits.kv_blocks == pytest.approx(planned.limits.kv_blocks / 2, rel=0.01)
+    assert replace(half.limits, kv_blocks=1) == replace(planned.limits, kv_blocks=1)
+
+
+def test_a_calibration_scales_the_step_time_that_the_latency_model_gives() -> None:
+    twice = Factors(
+        model="llama-3.1-8b", gpu="h100-sxm", quantization="bf16", decode=(DecodeFactor(sequences=1, factor=2.0, percent=1.0),)
+    )
+    latency, calibration = ConstantStep(step_ms=10.0), Calibration(source="mine", fitted="2026-11-30", factors=(twice,))
+    plain = started(latency=latency).step_time
+    scaled = started(latency=latency, calibration=calibration).step_time
+    assert plain.tokens[1] + plain.constant == pytest.approx(0.010)
+    assert scaled.tokens[1] + scaled.constant == pytest.approx(0.020)
+
+
+def test_a_stated_link_replaces_the_datasheets() -> None:
+    fast, slow = (started(args={"tensor_parallel_size": 2}, link_bytes_per_s=rate) for rate in (None, 10e9))
+    assert slow.target.link_bytes_per_s == 10e9
+    assert slow.step_time.tokens[2048] > 1.2 * fast.step_time.tokens[2048]
+
+
+def test_a_fleet_has_the_instances_and_gpus_of_its_pools() -> None:
+    found = started(args={"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "data_parallel_size": 3})
+    fleet = FleetPlan((PoolPlan(found, instances=6),))
+    assert (fleet.instances, fleet.gpus) == (6, 24)
+    assert (fleet.with_instances(1).instances, fleet.with_instances(1).server) == (1, found)
+
+
+def test_a_fleet_serves_on_every_instance_as_its_router_says() -> None:
+    four = requests_of(np.full(4, 100), np.full(4, 10))
+    fleet = FleetPlan((PoolPlan(started(), instances=2, router=LeastOutstanding()),))
+    assert fleet.serve(four).requests["replica"].tolist() == [0, 1, 0, 1]

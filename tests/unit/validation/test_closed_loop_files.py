@@ -1,0 +1,28 @@
+"""Closed loops of one server, whose file's name tells model, GPU and format."""
+
+from pathlib import Path
+
+from simulator.validation.measurements import MeasurementTable
+from simulator.validation.readers.closed_loop import compare_one
+
+
+def loop(dtype: str, ttft_ms: float) -> MeasurementTable:
+    row = {
+        "input_len": "8192",
+        "output_len": "2",
+        "concurrency": "32",
+        "num_prompts": "32",
+        "output_tok_s": "100",
+        "ttft_p99_ms": str(ttft_ms),
+    }
+    return MeasurementTable(Path(f"loop_h100_qwen3-8b_{dtype}.csv"), tuple(row), (row, row))
+
+
+def stated(dtype: str, ttft_ms: float) -> bool:
+    return compare_one(loop(dtype, ttft_ms)).comparisons[-1].stated
+
+
+def test_prompts_are_cached_only_where_the_type_that_computes_cannot_be_so_fast():
+    cached = 3000.0  # 32 prompts of 8,192: 5.1 s at BF16's peak on this card, 2.6 s at FP8's
+    assert not stated("bf16", cached)
+    assert stated("fp8", cached)
