@@ -14,7 +14,21 @@ from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.spec import Count, Positive, spec
 from simulator.units import GB, GIB, TFLOPS
 
-Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx", "cdna3", "cdna4"]
+Architecture = Literal[
+    "pascal",
+    "volta",
+    "turing",
+    "ampere",
+    "ada",
+    "hopper",
+    "blackwell",
+    "blackwell-rtx",
+    "cdna2",
+    "cdna3",
+    "cdna4",
+    "rdna3",
+    "rdna4",
+]
 ComputeType = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
 
