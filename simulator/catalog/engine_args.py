@@ -16,11 +16,13 @@ class EngineArgs:
 
     `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
+    `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own.
     """
 
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
     data_parallel_size: Count = 1
+    data_parallel_external_lb: bool = False
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: bool = False
     gpu_memory_utilization: Fraction | None = None
