@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from simulator.errors import SimulatorError
 from simulator.results.model import RunResult
 
-FORMAT = 2
+FORMAT = 3
 _DIGITS = 8
 
 
@@ -29,7 +29,11 @@ def from_summary(summary: dict[str, Any]) -> RunResult:
     """The run that `to_summary` was given, without its traces. Raises SimulatorError for another format or a missing field."""
     found = summary.get("format")
     if found != FORMAT:
-        raise SimulatorError(f"summary format {found!r} is not {FORMAT}, the one this version reads; run the scenario again")
+        writer = summary.get("version", "unknown")
+        raise SimulatorError(
+            f"written by version {writer} in summary format {found!r}, and this version reads {FORMAT}; "
+            "run the scenario again with `sim run`"
+        )
     try:
         return _adapter().validate_python({key: value for key, value in summary.items() if key != "format"})
     except ValidationError as problem:
