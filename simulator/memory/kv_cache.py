@@ -95,7 +95,8 @@ def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs,
     if isinstance(mixer, LatentAttention):
         if stored in ("nvfp4", "int8"):
             raise NotModelled(
-                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel"
+                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel",
+                field="kv_cache_dtype",
             )
         rows = [_latent_row_bytes(mixer, stored)]
         if mixer.index_heads:

@@ -84,14 +84,20 @@ def check_parallel(model: Model, args: EngineArgs) -> None:
     for layer in model.layers:
         heads = getattr(layer.mixer, "heads", None) or getattr(layer.mixer, "key_heads", None)
         if heads and heads % tp:
-            raise NotModelled(f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads")
+            raise NotModelled(
+                f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads",
+                field="tensor_parallel_size",
+            )
         kv_heads = getattr(layer.mixer, "kv_heads", None)
         if kv_heads and kv_heads % tp and tp % kv_heads:
             raise NotModelled(
-                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them"
+                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them",
+                field="tensor_parallel_size",
             )
     if pp > len(model.layers):
-        raise NotModelled(f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers")
+        raise NotModelled(
+            f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers", field="pipeline_parallel_size"
+        )
 
 
 def stage_of_layer(layers: int, stages: int) -> list[int]:
