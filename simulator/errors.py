@@ -39,10 +39,6 @@ class ConfigError(SimulatorError):
     """A HuggingFace config.json cannot be understood."""
 
 
-class DoesNotFit(SimulatorError):
-    """A deployment has no room to start. The message says what would help."""
-
-
 class Unstable(SimulatorError):
     """A steady-state figure was asked of a queue that grows without bound."""
 

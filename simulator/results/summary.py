@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import SimulatorError
 from simulator.results.model import RunResult
+from simulator.spec import first_mistake
 
 FORMAT = 3
 _DIGITS = 8
@@ -37,9 +38,8 @@ def from_summary(summary: dict[str, Any]) -> RunResult:
     try:
         return _adapter().validate_python({key: value for key, value in summary.items() if key != "format"})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SimulatorError(f"summary: {place}: {first['msg'].lower()}; run the scenario again") from None
+        mistake = first_mistake(problem)
+        raise SimulatorError(f"summary: {mistake.place}: {mistake.said.lower()}; run the scenario again") from None
 
 
 def as_stored(run: RunResult) -> RunResult:

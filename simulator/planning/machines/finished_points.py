@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from simulator import __version__
 from simulator.errors import SimulatorError
+from simulator.results.files import unwritable
 
 FORMAT = 2
 _FIRST_VERSION = "0.1.0"  # which did not write what it is
@@ -25,10 +25,9 @@ class FinishedPoints:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.rows: dict[str, dict[str, Any]] = {}
-        above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         try:
-            if not above.is_dir() or not os.access(above, os.W_OK):
-                raise PermissionError("no permission to write there" if above.is_dir() else f"{above} is not a directory")
+            if why := unwritable(folder):
+                raise PermissionError(why)
             if self.path.exists():
                 self._read()
         except OSError as problem:
