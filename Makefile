@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench report clean
+.PHONY: help setup run check quick test fuzz chromium golden bench accuracy report clean
+
+CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -49,6 +51,10 @@ golden: $(STAMP)  ## rewrite the golden summaries; review the diff
 
 bench: $(STAMP)  ## measure speed, as ratios in one run
 	$(BIN)/python -m benchmarks
+
+accuracy: $(STAMP)  ## closed loops in sample and with a combination left out, public reports by class of card
+	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
+	$(BIN)/python -m benchmarks.cards
 
 report: $(STAMP)  ## the report of every scenario
 	$(BIN)/sim run scenarios/*.yaml

@@ -8,6 +8,16 @@ from typing import Any, Literal
 from simulator.spec import Count, Fraction, Natural, spec
 
 KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
+MoeBackend = Literal[
+    "auto",
+    "triton",
+    "deep_gemm",
+    "cutlass",
+    "flashinfer_trtllm",
+    "flashinfer_cutlass",
+    "marlin",
+    "aiter",
+]
 
 
 @spec
@@ -15,6 +25,8 @@ class EngineArgs:
     """Engine arguments under vLLM's names. None means the engine's own default for the GPU and version.
 
     `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
+    `moe_backend`: the kernels of experts; `auto` is the release's default (--moe-backend; VLLM_USE_FLASHINFER_MOE_FP8=0 and
+    VLLM_MOE_USE_DEEP_GEMM=0 force triton). `float32_matmul_precision` is VLLM_FLOAT32_MATMUL_PRECISION: `high` is TF32.
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
     """
 
@@ -36,6 +48,8 @@ class EngineArgs:
     enable_chunked_prefill: bool | None = None
     long_prefill_token_threshold: Natural = 0
     max_num_partial_prefills: Count = 1
+    moe_backend: MoeBackend = "auto"
+    float32_matmul_precision: Literal["highest", "high"] = "highest"
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None

@@ -23,7 +23,9 @@ class Gpu:
     """One GPU. Memory as the driver reports it (torch's total); dense FLOP/s, without sparsity and with FP32 accumulation.
 
     `link_bytes_per_s` is the one-direction bandwidth to a peer GPU over `link`; for PCIe cards it is what the
-    slot allows and a server's topology may give less, so a deployment can override it.
+    slot allows and a server's topology may give less, so a deployment can override it. `peer_access`: whether the driver lets
+    cards read each other's memory over PCIe; without it their traffic goes through the host's memory. `bridge_bytes_per_s` is
+    what an NVLink bridge between two cards gives in one direction, where the card takes one.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Gpu:
     flops: dict[ComputeType, Positive]
     link: Literal["nvlink", "pcie", "infinity-fabric"]
     link_bytes_per_s: Positive
+    peer_access: bool = True
+    bridge_bytes_per_s: Positive | None = None
     tdp_watts: Positive
     source: str
     checked: str
@@ -80,25 +84,29 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
 
 def gpu_to_fields(card: Gpu) -> dict[str, Any]:
     """The fields that `gpu_from_fields` reads back to an equal GPU."""
-    units = {written: getattr(card, field) / unit for field, (written, unit) in _UNITS.items()}
+    given = {field: unit for field, unit in _UNITS.items() if getattr(card, field) is not None}
+    units = {written: getattr(card, field) / unit for field, (written, unit) in given.items()}
     same = {field: getattr(card, field) for field in _FIELDS if field in Gpu.__dataclass_fields__}
     tera = {dtype: rate / TFLOPS for dtype, rate in card.flops.items()}
     return {k: v for k, v in {**same, **units, "tflops": tera}.items() if v is not None}
 
 
 _REQUIRED = ("name", "architecture", "memory_gib", "memory_gb_per_s", "tflops", "link", "link_gb_per_s", "tdp_watts")
-_FIELDS = (*_REQUIRED, "aliases", "vendor", "compute_capability", "source", "checked", "note")
+_OPTIONAL = ("aliases", "vendor", "compute_capability", "peer_access", "bridge_gb_per_s", "source", "checked", "note")
+_FIELDS = (*_REQUIRED, *_OPTIONAL)
 _UNITS: Mapping[str, tuple[str, float]] = {
     "memory_bytes": ("memory_gib", GIB),
     "memory_bytes_per_s": ("memory_gb_per_s", GB),
     "link_bytes_per_s": ("link_gb_per_s", GB),
+    "bridge_bytes_per_s": ("bridge_gb_per_s", GB),
 }
 
 
 def _refuse_non_numbers(name: str, fields: Mapping[str, Any]) -> None:
     if not isinstance(fields["tflops"], Mapping) or not fields["tflops"]:
         raise ScenarioError(f"GPU {name}: tflops must give dense TFLOP/s by type, such as {{fp16: 989, fp8: 1979}}")
-    numbers = {**{unit: fields[unit] for unit, _ in _UNITS.values()}, **{f"tflops.{k}": v for k, v in fields["tflops"].items()}}
+    stated = {unit: fields[unit] for unit, _ in _UNITS.values() if unit in fields}
+    numbers = {**stated, **{f"tflops.{k}": v for k, v in fields["tflops"].items()}}
     for field, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ScenarioError(f"GPU {name}: {field} must be a number above 0, not {value!r}")
@@ -113,7 +121,8 @@ def _si(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Datasheet units (GiB, GB/s, TFLOP/s) to SI."""
     f = dict(fields)
     for field, (written, unit) in _UNITS.items():
-        f[field] = f.pop(written) * unit
+        if f.get(written) is not None:
+            f[field] = f.pop(written) * unit
     f["memory_bytes"] = round(f["memory_bytes"])
     f["flops"] = {dtype: tera * TFLOPS for dtype, tera in f.pop("tflops").items()}
     f["checked"] = str(f["checked"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from simulator.catalog import stanzas
+from simulator.catalog.engine_args import MoeBackend
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.errors import NotModelled, UnknownName
-from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.spec import Count, Fraction, NonNegative, Positive, spec
 
 RunningKernel = Literal[
     "fp32",
@@ -40,14 +41,16 @@ class Matmul:
     with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
     over 16-bit activations that 8- and 4-bit kernels need. Steps of more than `unpack_above` tokens unpack the weights to 16 bits
     at `unpack_bandwidth` of BW, and go on as a 16-bit matmul. `taken_from`: where the numbers of an unmeasured kernel are from.
+    `stairs`: measured seconds over that curve by tokens, where the kernel computes whole tiles and changes them with the tokens.
     """
 
-    bandwidth: Positive
+    bandwidth: Fraction
     compute: Positive
     sharpness: Positive = 1.0
     fixed_us: NonNegative = 0.0
     depth_ns: NonNegative = 0.0
     quantize: NonNegative = 0.0
+    stairs: dict[Count, Positive] = Field(default_factory=dict)
     unpack_above: Count | None = None
     unpack_bandwidth: Positive = 0.5
     taken_from: str = ""
@@ -61,7 +64,7 @@ class Experts:
     routed tokens' 16-bit activations.
     """
 
-    bandwidth: Positive
+    bandwidth: Fraction
     compute: Positive
     sharpness: Positive = 1.0
     fixed_us: NonNegative = 0.0
@@ -78,7 +81,7 @@ class Attention:
     """
 
     decode_us: NonNegative
-    decode_bandwidth: Positive
+    decode_bandwidth: Fraction
     sequence: NonNegative
     prefill_us: NonNegative
     prefill_compute: Positive
@@ -87,19 +90,26 @@ class Attention:
 
 @spec
 class AllReduce:
-    """An all-reduce of one number of ranks: microseconds before the first byte and fraction of the link, one-shot and NCCL."""
+    """An all-reduce of one number of ranks: microseconds before the first byte and fraction of the link, NCCL and one-shot.
 
-    custom_us: NonNegative
-    custom_link: Positive
+    `custom_us` and `custom_link` are None where the engine has no one-shot kernel: it needs peer access, and beyond two ranks an
+    NVLink mesh (vllm/distributed/device_communicators/custom_all_reduce.py, read November 2026).
+    """
+
     nccl_us: NonNegative
     nccl_link: Positive
+    custom_us: NonNegative | None = None
+    custom_link: Positive | None = None
 
 
 @spec
 class Kernels:
     """Efficiencies of one GPU, or of the architecture it stands for where the GPU itself was not measured.
 
-    `attention` by bits of a cache element; `latent` the same for MLA.
+    `attention` by bits of a cache element; `latent` the same for MLA. `experts` are those of the newest release; `triton_below`
+    names the vLLM release before which a format ran on Triton, whose experts are in `experts_by_backend`.
+    `derating`: what all kernels of a guessed card take longer than the fractions of its sibling say, one figure for all cards of
+    a `derating_class`; `extrapolated` says why, `benchmarks/cards.py` what it rests on.
     `measured`: its kernels were, at least those of 16 bits; `extrapolated` says in words what was not.
     """
 
@@ -108,11 +118,15 @@ class Kernels:
     gemm: dict[RunningKernel, Matmul]
     experts: dict[RunningKernel, Experts]
     experts_by_engine: dict[Family, dict[RunningKernel, Experts]] = Field(default_factory=dict)
+    experts_by_backend: dict[MoeBackend, dict[RunningKernel, Experts]] = Field(default_factory=dict)
+    triton_below: dict[RunningKernel, str] = Field(default_factory=dict)
     attention: dict[Literal[16, 8], Attention]
     latent: dict[Literal[16, 8], Attention]
     all_reduce: dict[int, AllReduce]
     elementwise_bandwidth: Positive = 0.75
     sampling_bandwidth: Positive = 0.70
+    derating: Annotated[float, Field(ge=1)] = 1.0
+    derating_class: str = ""
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str
@@ -149,6 +163,23 @@ class Overheads:
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str
+
+
+@spec
+class Interconnect:
+    """All-reduces by number of ranks over one way between cards, with where the numbers are from."""
+
+    name: str
+    all_reduce: dict[int, AllReduce]
+    source: str
+    checked: str
+
+
+def interconnect(name: str) -> Interconnect:
+    """All-reduces over `host-memory` or an `nvlink-bridge`, whatever the card."""
+    return Interconnect(
+        name=name, **_dated(stanzas.load_entry("interconnects", stanzas.find("interconnects", name, "interconnect")))
+    )
 
 
 def kernels(gpu: Gpu) -> Kernels:

@@ -64,7 +64,10 @@ def _grouped_query(r: GpuShare, m: GroupedQueryAttention, index: int) -> LayerCo
         gemm=r.gemm("attention", index, query + keys, h) + r.gemm("attention", index, h, heads * m.value_head_dim),
         moved=r.tokens * 4.0 * (query + keys),
         recurrent=r.tokens * a.query * 2.0 * (heads + kv) * width / r.gpu.memory_bytes_per_s,
-        small=2 + (4 if across else m.query_key_norm) + (_INDEXER_SMALL if m.index_heads else 0),
+        small=2
+        + (4 if across else m.query_key_norm)
+        + (_INDEXER_SMALL if m.index_heads else 0)
+        + (r.quantizing_kernels("attention", index) if r.model.is_moe else 0),
         fixed=a.decode_us * US,
         per_sequence=a.sequence * 2.0 * heads * width / r.gpu.memory_bytes_per_s,
         reaches=indexed,
@@ -165,9 +168,14 @@ def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes:
 
 
 def _indexed(r: GpuShare, reach: Reach, heads: float, dim: float, top_k: int) -> tuple[Reach, ...]:
-    """Attention over the `top_k` tokens that an indexer picks, and the indexer's own look at every token."""
+    """Attention over the `top_k` tokens that an indexer picks, and the indexer's own look at every token.
+
+    The look reaches no more than the card's softmax attention does: on cards without tuned kernels it runs on a fallback.
+    """
     if not top_k:
         return (reach,)
-    looked = Reach(dim / (_INDEX_BANDWIDTH * r.gpu.memory_bytes_per_s), 2.0 * heads * dim / (_LATENT_COMPUTE * r.sixteen_flops))
+    bandwidth = min(_INDEX_BANDWIDTH, r.attention.decode_bandwidth)
+    compute = min(_LATENT_COMPUTE, r.attention.prefill_compute)
+    looked = Reach(dim / (bandwidth * r.gpu.memory_bytes_per_s), 2.0 * heads * dim / (compute * r.sixteen_flops))
     chosen = Reach(reach.per_context, reach.per_pair, top_k)
     return (chosen, looked) if heads else (chosen,)

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulator.catalog.kernels import AllReduce
-from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
 from simulator.latency.feed_forward import mlp_cost
 from simulator.latency.gpu_share import GpuShare, distinct_layers
+from simulator.latency.interconnect import reached
 from simulator.latency.layer_cost import LayerCost
 from simulator.latency.physics import Array
 from simulator.latency.step import StepTime, Window
@@ -22,6 +21,9 @@ from simulator.units import US
 Costs = list[tuple[LayerCost, int]]
 # What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
 _PEER_LINK, _PEER_US = 0.7, 20.0
+# Of what an all-reduce of two cards reaches over PCIe, what gathers of uneven lengths do: Qwen3-30B-A3B on two RTX PRO 6000, data
+# parallel with experts, beside Qwen3-32B with tensor parallelism on the same two (LLMServingSim, MIT).
+_UNEVEN_OVER_PCIE = 0.5
 
 
 def parts(r: GpuShare) -> dict[str, StepTime]:
@@ -38,6 +40,7 @@ def parts(r: GpuShare) -> dict[str, StepTime]:
         "small kernels": step(r, tokens=moved, constant=small * o.kernel_us * US),
         "head": step(r, sampled=_head(r)),
     }
+    gpu = {name: part if name == "all-reduce" else scaled(part, r.kernels.derating) for name, part in gpu.items()}
     waits = 0.0 if r.asynchronous else 1.0
     engine = step(
         r,
@@ -74,6 +77,22 @@ def add(steps: Iterable[StepTime]) -> StepTime:
         per_pair=sum(s.per_pair for s in every),
         constant=sum(s.constant for s in every),
         windows=tuple(Window(w[0].size, sum(x.per_context for x in w), sum(x.per_pair for x in w)) for w in windows),
+    )
+
+
+def scaled(part: StepTime, factor: float) -> StepTime:
+    """A part that takes `factor` times as long."""
+    if factor == 1:
+        return part
+    windows = tuple(Window(w.size, factor * w.per_context, factor * w.per_pair) for w in part.windows)
+    return StepTime(
+        tokens=factor * part.tokens,
+        sampled=factor * part.sampled,
+        per_sequence=factor * part.per_sequence,
+        per_context=factor * part.per_context,
+        per_pair=factor * part.per_pair,
+        constant=factor * part.constant,
+        windows=windows,
     )
 
 
@@ -129,24 +148,32 @@ def _all_reduces(r: GpuShare, costs: Costs) -> Array:
     total = np.zeros_like(r.tokens)
     if r.tp > 1:
         halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
-        latency = np.where(r.tokens > 0, r.overheads.all_reduce * _reached(r, r.tp).custom_us * US, 0.0)
-        total = total + halves * _collective(r, r.tp, message) + tiny * latency
+        found = reached(r.gpu, r.tp, r.link_bytes_per_s)
+        first_byte = found.nccl_us if found.custom_us is None else found.custom_us
+        latency = np.where(r.tokens > 0, r.overheads.all_reduce * first_byte * US, 0.0)
+        total = total + halves * _all_reduce(r, r.tp, message) + tiny * latency
     if r.dp > 1:
-        total = total + sum(n for cost, n in costs if cost.experts.any()) * _collective(r, r.dp, r.dp * message)
+        total = total + sum(n for cost, n in costs if cost.experts.any()) * _exchange(r, r.dp * message)
     return total
 
 
-def _collective(r: GpuShare, ranks: int, message: Array) -> Array:
-    """Seconds of an all-reduce by the faster of the one-shot kernel and NCCL."""
-    c, waits = _reached(r, ranks), r.overheads.all_reduce * US
-    custom = physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link))
-    return np.minimum(custom, physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link)))
+def _all_reduce(r: GpuShare, ranks: int, message: Array) -> Array:
+    """Seconds of an all-reduce by NCCL, or by the one-shot kernel where there is one that is faster."""
+    c, waits = reached(r.gpu, ranks, r.link_bytes_per_s), r.overheads.all_reduce * US
+    nccl = physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link))
+    if c.custom_us is None or c.custom_link is None:
+        return nccl
+    return np.minimum(nccl, physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link)))
 
 
-def _reached(r: GpuShare, ranks: int) -> AllReduce:
-    if ranks not in r.kernels.all_reduce:
-        raise NotModelled(f"no all-reduce over {ranks} GPUs is modelled; known: {', '.join(map(str, r.kernels.all_reduce))}")
-    return r.kernels.all_reduce[ranks]
+def _exchange(r: GpuShare, message: Array) -> Array:
+    """Seconds of an all-gather of every rank's tokens and a reduce-scatter of their sums: two calls of NCCL.
+
+    Lengths differ from rank to rank, so the one-shot kernel never runs, and over PCIe NCCL reaches less of the link.
+    """
+    c, waits = reached(r.gpu, r.dp, r.link_bytes_per_s), r.overheads.all_reduce * US
+    share = c.nccl_link * (_UNEVEN_OVER_PCIE if r.gpu.link == "pcie" else 1.0)
+    return physics.all_reduce(message, r.dp, 2 * c.nccl_us * waits, r.link(share))
 
 
 def _pipeline(r: GpuShare) -> StepTime:

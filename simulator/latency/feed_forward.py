@@ -19,7 +19,7 @@ def mlp_cost(r: GpuShare, m: Mlp, index: int) -> LayerCost:
         return layer_cost(r, gemm=_feed_forward(r, "mlp", index, m.width, m.gated), moved=_activation(r, m.width), small=1)
     beside: list[tuple[TensorGroup, int]] = [("shared_experts", m.shared_width), ("mlp", m.dense_width)]
     dense = [_feed_forward(r, group, index, width, m.gated) for group, width in beside if width]
-    gemm, small = sum(dense, _router(r, m, index)), 2 * len(dense)
+    gemm, small = sum(dense, _router(r, m, index)), 2 * len(dense) + r.quantizing_kernels("experts", index)
     return layer_cost(
         r, gemm=gemm, experts=_experts(r, m, index), moved=_activation(r, m.shared_width + m.dense_width), small=small
     )
@@ -30,7 +30,8 @@ def _router(r: GpuShare, m: MoeMlp, index: int) -> Array:
     narrow = r.gemm("router", index, m.experts, h)
     if r.model.architecture not in _WIDE_ROUTERS or "fp32" not in r.gpu.flops:
         return narrow
-    return narrow + 2 * r.tokens * m.experts * h / (0.5 * r.gpu.flops["fp32"])
+    wide = r.gpu.flops["bf16"] / 2 if r.tf32 else r.gpu.flops["fp32"]
+    return narrow + 2 * r.tokens * m.experts * h / (0.5 * wide)
 
 
 def _experts(r: GpuShare, m: MoeMlp, index: int) -> Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.catalog.engine_args import MoeBackend
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import Attention, Experts, Kernels, Matmul, Overheads, RunningKernel, kernels, overheads
@@ -33,7 +34,8 @@ class GpuShare:
     width without. `dp` ranks bring their tokens together in front of the experts. `link_bytes_per_s` is what the user's server
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
     tokens. `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one before runs;
-    `separate_prefill`: prompts and decodes have steps of their own. `silicon`: measured kernels to take for matmuls and experts.
+    `separate_prefill`: prompts and decodes have steps of their own. `moe_backend`: the kernels of experts.
+    `tf32`: matmuls of 32 bits run on tensor cores. `silicon`: measured kernels to take for matmuls and experts.
     """
 
     model: Model
@@ -54,6 +56,8 @@ class GpuShare:
     compiled: bool
     asynchronous: bool
     separate_prefill: bool
+    moe_backend: MoeBackend = "auto"
+    tf32: bool = False
     silicon: Tables | None = None
 
     def link(self, fraction: float) -> float:
@@ -69,6 +73,17 @@ class GpuShare:
     def sixteen_flops(self) -> float:
         """FLOP/s of 16-bit matmuls."""
         return self.gpu.flops["bf16" if self.gpu.computes("bf16") else "fp16"]
+
+    @property
+    def quantizes_apart(self) -> bool:
+        """Whether inputs of block-FP8 and NVFP4 layers are quantized by small kernels of their own: data-center Blackwell."""
+        return self.gpu.architecture == "blackwell" and self.engine.family == "vllm"
+
+    def quantizing_kernels(self, group: TensorGroup, layer: int) -> int:
+        """Small kernels that quantize the inputs of one half layer: two where they run apart."""
+        form = self.format(group, layer)
+        apart = self.quantizes_apart and form is not None and running_kernel(form, self.gpu) in ("fp8_block", "nvfp4")
+        return 2 if apart else 0
 
     @property
     def attention(self) -> Attention:
@@ -102,7 +117,8 @@ class GpuShare:
         if self.silicon is not None and tokens is self.tokens:
             alone = self._rates(form, reached, 3 * reached.quantize, reached.depth_ns * 1e-9)
             return self.silicon.matmul(running_kernel(form, self.gpu), tokens, n, k, alone, rates)
-        packed = physics.gemm(tokens, n, k, rates)
+        padded = physics.padded(tokens, self.largest_graph) if reached.stairs else tokens
+        packed = physics.gemm(padded, n, k, rates) * physics.stairs(padded, reached.stairs)
         if form is None or reached.unpack_above is None:
             return packed
         unpacking = n * k * (form.bytes + 2.0) / (reached.unpack_bandwidth * self.gpu.memory_bytes_per_s)
@@ -124,9 +140,24 @@ class GpuShare:
         """Rates of a grouped matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
         kernel = running_kernel(form, self.gpu)
         own = self.kernels.experts_by_engine.get(self.engine.family, {})
+        backend = self._moe_backend(kernel)
+        if backend != "auto":
+            own = self.kernels.experts_by_backend.get(backend, {})
+            if kernel not in own:
+                known = [name for name, table in self.kernels.experts_by_backend.items() if kernel in table]
+                raise NotModelled(
+                    f"moe_backend {backend} with {kernel} experts is not modelled on {self.gpu.name}; "
+                    f"known there: {', '.join(['auto', *known])}"
+                )
         if (reached := own.get(kernel, self.kernels.experts.get(kernel))) is None:
             raise _unknown(kernel, self.gpu, self.kernels.experts)
         return self._rates(form, reached, 2 * reached.routing, 0.0)
+
+    def _moe_backend(self, kernel: RunningKernel) -> MoeBackend:
+        """The backend that is asked for, or what the release takes by itself where that is not the newest one's."""
+        below = self.kernels.triton_below.get(kernel)
+        early = self.engine.family == "vllm" and below is not None and not self.engine.at_least(below)
+        return "triton" if self.moe_backend == "auto" and early else self.moe_backend
 
     def _rates(self, form: WeightFormat | None, reached: Matmul | Experts, passes: float, depth_s: float) -> Rates:
         runs = runs_as(form, self.gpu)
@@ -165,6 +196,8 @@ def gpu_share(target: Target) -> GpuShare:
         asynchronous=args.async_scheduling,
         separate_prefill=engine.generation == "v0" and not args.enable_chunked_prefill,
         compiled=engine.generation == "v1" and not args.enforce_eager,
+        moe_backend=args.moe_backend,
+        tf32=args.float32_matmul_precision == "high",
     )
 
 

@@ -9,6 +9,7 @@ absorption in MLA of DeepSeek-V2, arXiv:2405.04434.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -47,6 +48,29 @@ def gemm(tokens: Array, n: float, k: float, rates: Rates) -> Array:
     compute = 2 * tokens * n * k / rates.flops_per_s
     body = overlap(rates.sharpness, moved / rates.bytes_per_s, compute, rates.depth_s * k)
     return np.where(tokens > 0, rates.fixed_s + body + rates.pass_s * tokens * k, 0.0)
+
+
+def padded(tokens: Array, largest: int) -> Array:
+    """Tokens as a CUDA graph runs them: up to the next size that vLLM captures, and as they are beyond the largest.
+
+    Sizes are 1, 2, 4, then every 8 to 256 and every 16 beyond (vllm/config/compilation.py, cudagraph_capture_sizes; vLLM V0 and
+    V1 alike, read November 2026).
+
+    >>> padded(np.array([0.0, 3.0, 9.0, 257.0, 600.0]), 512).tolist()
+    [0.0, 4.0, 16.0, 272.0, 600.0]
+    """
+    small = np.where(tokens <= 2, tokens, np.where(tokens <= 4, 4.0, 8 * np.ceil(tokens / 8)))
+    sizes = np.where(tokens <= 256, small, 16 * np.ceil(tokens / 16))
+    return np.where(tokens <= largest, np.minimum(sizes, np.maximum(largest, tokens)), tokens)
+
+
+def stairs(tokens: Array, measured: Mapping[int, float]) -> Array:
+    """Measured over smooth seconds at each number of tokens, by straight lines in logarithms; 1 where nothing is known."""
+    if not measured:
+        return np.ones_like(tokens)
+    at = np.array(sorted(measured), dtype=np.float64)
+    ratios = np.log([measured[int(each)] for each in at])
+    return np.asarray(np.exp(np.interp(np.log(np.maximum(tokens, 1.0)), np.log(at), ratios)))
 
 
 def touched_experts(tokens: Array, experts: float, per_token: float, skew: float = 0.0) -> Array:

@@ -126,7 +126,7 @@ def _error_bands(scenario: Scenario, plan: MemoryPlan) -> dict[str, ErrorBand]:
     """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
     if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
         return {}
-    typical = typical_error(plan.model, plan.gpu, scenario.engine)
+    typical = typical_error(plan.model, plan.gpu, scenario.engine, plan.args)
     return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
 
 

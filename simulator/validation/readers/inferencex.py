@@ -22,6 +22,8 @@ _BLACKWELL_SET = {
     ("minimax-m3", "b300"): date.min,
 }
 _NO_PREFIX_CACHING = date(2026, 3, 27)
+# VLLM_FLOAT32_MATMUL_PRECISION=high in the scripts of MiniMax-M2.5.
+_TF32 = date(2026, 4, 21)
 _EXPERTS_ON_H200 = date(2026, 3, 13)
 _KIMI_EXPERTS = date(2026, 8, 1)
 # Only these scripts know DP_ATTENTION: one rank of tensor parallel 1 for each GPU.
@@ -111,7 +113,9 @@ def _parallelism(run: Run) -> dict[str, Any]:
 
 
 def _minimax_m2(run: Run) -> dict[str, Any]:
-    caching = {"enable_prefix_caching": run.day < _NO_PREFIX_CACHING}
+    caching: dict[str, Any] = {"enable_prefix_caching": run.day < _NO_PREFIX_CACHING}
+    if run.day >= _TF32:
+        caching["float32_matmul_precision"] = "high"
     if run.card == "h100":
         return {**caching, "max_num_seqs": 256}
     if run.form != "fp8" or run.has_blackwell_set:

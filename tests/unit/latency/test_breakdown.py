@@ -71,7 +71,7 @@ def test_the_parts_add_up_to_the_step(c: Case) -> None:
 def test_a_weight_only_format_reads_less_and_computes_in_16_bits() -> None:
     plain, packed = case("llama-3.1-8b", "a100-80gb"), case("llama-3.1-8b", "a100-80gb", "fp8")
     assert running_kernel(packed.quantization.format("mlp"), packed.gpu) == "fp8_wo"
-    assert packed.bind().seconds(DECODES) < 0.75 * plain.bind().seconds(DECODES)
+    assert packed.bind().seconds(DECODES) < 0.8 * plain.bind().seconds(DECODES)
     assert packed.parts()["gemm"].seconds(PROMPT) > 0.9 * plain.parts()["gemm"].seconds(PROMPT)
 
 

@@ -31,9 +31,18 @@ def test_a_kernel_that_was_taken_from_elsewhere_is_named_only_where_it_runs() ->
 
 
 def test_pcie_is_a_guess_until_the_link_is_given() -> None:
-    c = case("llama-3.1-8b", "rtx 4090", tensor_parallel_size=2)
+    c = case("llama-3.1-8b", "l40s", tensor_parallel_size=2)
     assert any("link_gb_per_s" in line for line in said(c))
-    assert not any("link_gb_per_s" in line for line in said(c, link_bytes_per_s=20e9))
+    stated = said(c, link_bytes_per_s=20e9)
+    assert not any("link_gb_per_s" in line for line in stated)
+    assert any("of the link that is stated is taken from one server" in line for line in stated)
+
+
+def test_cards_without_peer_access_say_so_whatever_link_is_given() -> None:
+    c = case("llama-3.1-8b", "rtx 3090", tensor_parallel_size=2)
+    assert any("no peer access" in line for line in said(c))
+    assert any("no peer access" in line for line in said(c, link_bytes_per_s=16e9))
+    assert not any("no peer access" in line for line in said(c, link_bytes_per_s=56e9)), "an NVLink bridge"
 
 
 def test_parallelism_that_nothing_was_compared_with_is_said() -> None:
@@ -66,3 +75,13 @@ def test_every_error_says_what_it_rests_on(name: str) -> None:
     fields = stanzas.load_entry("errors", name)
     assert fields["basis"]
     assert fields["source"]
+
+
+def test_a_pipeline_and_the_hosts_memory_widen_what_is_stated() -> None:
+    plain = case("llama-3.1-8b", "rtx 3090", tensor_parallel_size=2)
+    alone = case("llama-3.1-8b", "rtx 3090")
+    staged = case("llama-3.1-8b", "h100", pipeline_parallel_size=2)
+    for c, factor in ((plain, 1.5), (alone, 1.0), (staged, 2.0)):
+        usual, ours = typical_error(c.model, c.gpu, c.engine), typical_error(c.model, c.gpu, c.engine, c.args)
+        assert ours["tpot"][0] == factor * usual["tpot"][0]
+        assert (ours["tpot"][1] == usual["tpot"][1]) == (factor == 1)
