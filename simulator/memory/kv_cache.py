@@ -29,9 +29,9 @@ from simulator.errors import NotModelled
 from simulator.memory.kv_deepseek_v4 import BLOCK_SIZE as COMPRESSED_BLOCK_SIZE
 from simulator.memory.kv_deepseek_v4 import compressed_layout
 from simulator.memory.kv_layout import KvLayout, LayerCache
+from simulator.units import BYTES_OF
 
 StoredAs = Literal["fp32", "bf16", "fp16", "fp8", "nvfp4", "int8"]
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
 def kv_layout(
@@ -123,14 +123,14 @@ def _vector_bytes(size: int, stored: StoredAs) -> int:
     """Bytes of one cached vector: NVFP4 has a scale byte per 16 values, per-token-head INT8 a 4-byte scale."""
     if stored == "nvfp4":
         return size // 2 + size // 16
-    return size * _BYTES[stored] + (4 if stored == "int8" else 0)
+    return size * BYTES_OF[stored] + (4 if stored == "int8" else 0)
 
 
 def _latent_row_bytes(mixer: LatentAttention, stored: StoredAs) -> int:
     """Bytes of one token's latent; sparse attention in FP8 keeps 512 values, their scales and a 16-bit rope: 656 bytes."""
     if mixer.index_top_k and stored == "fp8":
         return mixer.kv_lora_rank + 4 * ceil(mixer.kv_lora_rank / 128) + 2 * mixer.rope_dim
-    return (mixer.kv_lora_rank + mixer.rope_dim) * _BYTES[stored]
+    return (mixer.kv_lora_rank + mixer.rope_dim) * BYTES_OF[stored]
 
 
 def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_parallel: int = 1) -> int:
@@ -138,8 +138,8 @@ def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_par
 
     Source: MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
     """
-    wide = _BYTES[mixer.state_dtype]
-    narrow = _BYTES[model.dtype]
+    wide = BYTES_OF[mixer.state_dtype]
+    narrow = BYTES_OF[model.dtype]
     kept = mixer.conv_kernel - 1
     if isinstance(mixer, Mamba1):
         return mixer.inner // tensor_parallel * (mixer.state_size * wide + kept * narrow)

@@ -14,9 +14,7 @@ from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttention, Layer, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization
-from simulator.units import GIB
-
-ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+from simulator.units import BYTES_OF, GIB
 
 # The CUDA context and loaded kernels: 78.57 of 79.18 GiB free on H100, 78.84 of 79.25 on A100, 23.21 of 23.65 on RTX 4090.
 CONTEXT_BYTES = 0.5 * GIB
@@ -111,7 +109,7 @@ def forward_peak(
     if any(isinstance(layer.mixer, CompressedAttention) for layer in layers):
         held *= _HYPER_STREAMS
     width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
-    per_token = (held * model.hidden + 3 * width) * ELEMENT_BYTES[model.dtype]
+    per_token = (held * model.hidden + 3 * width) * BYTES_OF[model.dtype]
     form = quantization.format("mlp") if quantization else None
     if form is not None and form.activation_bits <= 8:
         per_token += width + model.hidden
@@ -134,7 +132,7 @@ def _latent_prefill(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -
         return 0.0
     tokens = min(max(8 * args.max_model_len, 64 * args.max_num_seqs), 65536)
     heads = latent.heads / args.tensor_parallel_size
-    return tokens * heads * (latent.nope_dim + latent.value_head_dim) * ELEMENT_BYTES[model.dtype]
+    return tokens * heads * (latent.nope_dim + latent.value_head_dim) * BYTES_OF[model.dtype]
 
 
 def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
@@ -149,7 +147,7 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) ->
     split = 1 if args.enable_expert_parallel else args.tensor_parallel_size
     width, hidden = experts.width / split, experts.latent or model.hidden
     row = max(width, hidden) + max((2 if experts.gated else 1) * width, hidden)
-    return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
+    return args.max_num_batched_tokens * experts.experts_per_token * row * BYTES_OF[model.dtype]
 
 
 def sampler_peak(model: Model, args: ResolvedArgs, engine: Engine) -> float:
@@ -158,7 +156,7 @@ def sampler_peak(model: Model, args: ResolvedArgs, engine: Engine) -> float:
     if args.tensor_parallel_size > 1 and copies == _SORTED and engine.generation == "v1":
         copies += _GATHERED
     logits = model.vocabulary * 4
-    hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
+    hidden = args.max_num_batched_tokens * model.hidden * BYTES_OF[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden
 
 

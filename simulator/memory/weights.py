@@ -12,8 +12,8 @@ from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
 from simulator.memory.tensors import Tensor, tensors
+from simulator.units import BYTES_OF
 
-BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 VOCABULARY_PADDING = 64
 MIB = 2**20
 # Of the bits of MXFP4, those that are values: 4 each, and 8 of scale for 32.
@@ -170,13 +170,13 @@ class _Account:
     def add_absorbed(self, mixer: LatentAttention, model: Model, args: EngineArgs) -> None:
         """vLLM keeps kv_b_proj a second time in 16 bits, as the two matrices that MLA's decode absorbs."""
         size = mixer.kv_lora_rank * mixer.heads * (mixer.nope_dim + mixer.value_head_dim)
-        self._count(model.dtype, "attention", size * BYTES[model.dtype] / args.tensor_parallel_size)
+        self._count(model.dtype, "attention", size * BYTES_OF[model.dtype] / args.tensor_parallel_size)
 
     def add_tables(self, model: Model, quantization: Quantization | None) -> None:
         """Rotary tables, in the type of the unquantized tensors, whole on every GPU."""
         if model.rope_cache_elements:
             vectors = quantization.format("norm") if quantization else None
-            each = vectors.bytes if vectors else BYTES[model.dtype]
+            each = vectors.bytes if vectors else BYTES_OF[model.dtype]
             self._count("rope-cache", "rope-cache", model.rope_cache_elements * each)
 
     def _count(self, name: str, group: str, amount: float) -> None:
@@ -241,7 +241,7 @@ def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages:
 def _stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
     group: TensorGroup = tensor.group
     stored: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
-    return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES[model.dtype]))
+    return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES_OF[model.dtype]))
 
 
 def _whole_bytes(model: Model, quantization: Quantization | None) -> float:

@@ -69,11 +69,6 @@ class Training:
         """GPUs that the run occupies."""
         return self.data_parallel_size * self.tensor_parallel_size * self.pipeline_parallel_size
 
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens between two updates of the weights."""
-        return self.micro_batch_size * self.sequence_length * self.gradient_accumulation_steps * self.data_parallel_size
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingBytes:
