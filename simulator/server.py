@@ -72,7 +72,7 @@ def plan_server(
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
     target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s)
-    if plan.outcome != "starts":
+    if not plan.starts:
         return DoesNotStart(plan, target)
     step_time = (latency or Roofline()).bind(target)
     if calibration is not None:

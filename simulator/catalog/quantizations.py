@@ -32,6 +32,8 @@ _GROUPS: dict[str, tuple[TensorGroup, ...]] = {
     "linear": LINEAR,
     "tables": (*LINEAR, "embedding", "lm_head"),
     "experts": ("experts",),
+    "feed_forward": ("mlp", "experts", "shared_experts"),
+    "attention_and_mlp": ("attention", "mlp", "experts", "shared_experts"),
     "all": get_args(TensorGroup),
 }
 
@@ -165,6 +167,8 @@ def _build(name: str) -> Quantization:
 
 
 def _fields(name: str, stanza: dict[str, Any], groups: tuple[TensorGroup, ...]) -> dict[str, Any]:
-    kept = {key: value for key, value in stanza.items() if key not in ("weights", "groups")}
-    form = WeightFormat(name=name, **stanza["weights"])
-    return {**kept, "name": name, "checked": str(stanza["checked"]), "formats": dict.fromkeys(groups, form)}
+    kept = {key: value for key, value in stanza.items() if key not in ("weights", "groups", "others")}
+    formats = dict.fromkeys(groups, WeightFormat(name=name, **stanza["weights"]))
+    for group, other in stanza.get("others", {}).items():
+        formats[group] = _build(other).formats[group]
+    return {**kept, "name": name, "checked": str(stanza["checked"]), "formats": formats}

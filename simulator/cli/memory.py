@@ -13,18 +13,26 @@ if TYPE_CHECKING:
     from simulator.catalog.quantizations import Quantization
     from simulator.memory.plan import MemoryPlan
     from simulator.memory.training.plan import TrainingPlan
+    from simulator.scenario.serve_line import ServeLine
 
 T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
 
 
 def memory_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, or a config.json.")],
-    gpu: Annotated[list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")
+    ],
+    more: Annotated[list[str], typer.Argument(metavar="[ARGUMENTS OF VLLM SERVE]...")] = [],  # noqa: B006
+    gpu: Annotated[
+        list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare. Of a `vllm serve` line: else the commonly rented.")
+    ] = [],  # noqa: B006
     quantization: Annotated[
         list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")
     ] = [],  # noqa: B006
-    engine: Annotated[str, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0.")] = "vllm",
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
+    ] = None,
     max_model_len: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
@@ -32,6 +40,10 @@ def memory_command(
     kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
     block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=_SERVING)] = False,
+    memory_used_gib: Annotated[
+        float,
+        typer.Option("--used-gib", min=0, help="GiB of each GPU that a display, another process or the system holds at start."),
+    ] = 0.0,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "-tp", min=1, rich_help_panel=_PARALLEL)] = 1,
     pipeline_parallel_size: Annotated[int, typer.Option("--pipeline-parallel-size", "-pp", min=1, rich_help_panel=_PARALLEL)] = 1,
     data_parallel_size: Annotated[int, typer.Option("--data-parallel-size", "-dp", min=1, rich_help_panel=_PARALLEL)] = 1,
@@ -50,27 +62,77 @@ def memory_command(
     tokens: Annotated[int | None, typer.Option(min=1, help="Of the run, for time and cost.", rich_help_panel=_TRAINING)] = None,
     as_json: Json = False,
 ) -> None:
-    """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once."""
+    """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
+
+    Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s --enable-prefix-caching --max-loras 4; or
+    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k
+    """
     given = dict(locals())
     from simulator.cli import memory_output as output
 
+    asked = _pasted(model, more, engine)
     if train or lora or qlora:
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
-        output.print_training(_training_plans(model, gpu, given), as_json)
+        output.print_training(_training_plans(model, _cards(gpu), given), as_json)
     else:
-        output.print_plans(_plans(model, gpu, quantization, engine, given), tuple(context), as_json)
+        plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
+        output.print_plans(plans, tuple(context), as_json)
 
 
-def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, given: dict[str, Any]) -> list[MemoryPlan]:
+def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
+    """What the model and the arguments behind it say: a whole line, or a model with arguments that have no option here.
+
+    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows.
+    """
+    from simulator import catalog
+    from simulator.scenario.serve_line import parse
+
+    return parse([model, *more], catalog.engine(engine).family if engine else "vllm")
+
+
+def _cards(named: list[str], pasted: bool = False) -> list[str]:
+    """The GPUs asked for; of a pasted line without any, the commonly rented ones. Raises SimulatorError where none is named."""
+    from simulator.catalog.memory_overheads import rented_cards
+    from simulator.errors import SimulatorError
+
+    if not named and not pasted:
+        raise SimulatorError("missing option '--gpu' / '-g' (see sim memory --help)")
+    return named or [card.name for card in rented_cards("nvidia")]
+
+
+def _plans(
+    asked: ServeLine, gpus: list[str], quantizations: list[str], engine: str | None, given: dict[str, Any]
+) -> list[MemoryPlan]:
     """One plan for every GPU and quantization."""
     from simulator import catalog
     from simulator.catalog.engines import EngineArgs
+    from simulator.errors import SimulatorError
     from simulator.memory.plan import plan_memory
+    from simulator.scenario.serve_line import model_of, quantization_of
 
-    args: EngineArgs = _specified(EngineArgs, given)
-    serving, planned = catalog.engine(engine), catalog.model(model)
-    formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations] or [None]
-    return [plan_memory(planned, form, catalog.gpu(name), args, serving) for name in gpus for form in formats]
+    if asked.model is None:
+        raise SimulatorError("the line names no model: vllm serve MODEL ...")
+    defaults = EngineArgs()
+    typed = {name: value for name, value in given.items() if hasattr(defaults, name) and value != getattr(defaults, name)}
+    args: EngineArgs = _specified(EngineArgs, {**asked.arguments, **typed})
+    serving, planned = catalog.engine(engine or asked.engine or "vllm"), model_of(asked)
+    formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations]
+    plans = [
+        plan_memory(planned, form, catalog.gpu(name), args, serving)
+        for name in gpus
+        for form in formats or [quantization_of(asked, planned)]
+    ]
+    return [_noting(plan, asked) for plan in plans]
+
+
+def _noting(plan: MemoryPlan, asked: ServeLine) -> MemoryPlan:
+    """The plan with what was accepted and changes nothing."""
+    from dataclasses import replace
+
+    if not asked.harmless:
+        return plan
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in asked.harmless)
+    return replace(plan, notes=(*plan.notes, f"no effect on memory: {named}"))
 
 
 def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[TrainingPlan]:

@@ -20,6 +20,7 @@ from simulator.units import GIB
 
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)
 _BAR = 52
+_STARTS = {"starts": "yes", "may_not_start": "may not"}
 _PARTS = (
     ("weights", "weights", "#4c78a8"),
     ("activation", "activation peak", "#f58518"),
@@ -137,7 +138,7 @@ def _table(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int]) -> 
     rows += [(f"sequences of {context:,}", [_sequences(plan, context) for plan in plans]) for context in every]
     if any(plan.gpu_count > 1 for plan in plans):
         rows += [("whole deployment", [_deployment(plan) for plan in plans])]
-    rows += [("starts", ["yes" if p.outcome == "starts" else "no" for p in plans])]
+    rows += [("starts", [_STARTS.get(p.outcome, "no") for p in plans])]
     for name, cells in rows:
         table.add_row(name, *cells)
     return table
@@ -195,13 +196,15 @@ def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
 
 def _words(plan: MemoryPlan) -> list[Text]:
     lines = []
-    if plan.outcome != "starts":
+    if plan.outcome == "may_not_start":
+        lines.append(plain(f"{plan.reason[:1].upper()}{plan.reason[1:]}", style="yellow"))
+    elif not plan.starts:
         lines.append(plain(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
     if plan.remedies:
         lines.append(plain("What would help:"))
         width = max(len(remedy.change) for remedy in plan.remedies)
         lines += [plain(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
-    return lines + [plain(f"Note: {note}") for note in plan.notes]
+    return lines + [plain(f"Note: {note}") for note in plan.notes if note != plan.reason]
 
 
 def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:

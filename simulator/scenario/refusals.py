@@ -9,9 +9,9 @@ from pathlib import Path
 from simulator import catalog
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
-from simulator.errors import ScenarioError, SimulatorError, UnknownName
+from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
-from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Prices, Scenario
+from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
 from simulator.text import number
 from simulator.workload.arrivals.steady import Recorded
@@ -97,9 +97,17 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
 
 
+def _refuse_untimed(pool: Pool) -> None:
+    """Raise for what takes memory that is modelled, and time that is not."""
+    for field, what in (("spec_method", "speculative decoding"), ("spec_model", "speculative decoding"), ("enable_lora", "LoRA")):
+        if getattr(pool, field):
+            raise NotModelled(f"{field}: the time of {what} is not modelled; `sim memory` answers for its memory")
+
+
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
     model, pool = scenario.model_of(deployment), deployment.pool
+    _refuse_untimed(pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > _MOST_TOKENS:

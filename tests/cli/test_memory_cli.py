@@ -10,7 +10,7 @@ from simulator.cli.memory import memory_command
 from simulator.errors import SimulatorError
 
 app = typer.Typer()
-app.command()(memory_command)
+app.command(context_settings={"ignore_unknown_options": True})(memory_command)
 
 
 def run(*arguments: str) -> str:
@@ -105,3 +105,40 @@ def test_a_mistake_is_answered_in_one_line(arguments: list[str], said: str) -> N
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pasted_line_is_planned_on_the_gpu_that_is_named_or_on_the_commonly_rented() -> None:
+    line = ("--", "vllm", "serve", "Qwen/Qwen3-8B", "--max_model_len", "8k", "--max-num-seqs", "32", "--port", "80")
+    found = plans_of("--gpu", "h100", "--json", *line)[0]
+    assert (found["model"], found["args"]["max_model_len"], found["args"]["max_num_seqs"]) == ("qwen3-8b", 8000, 32)
+    assert "no effect on memory: --port" in found["notes"]
+    assert len(plans_of("--json", *line)) > 5
+
+
+def test_arguments_of_vllm_without_an_option_here_are_taken_too() -> None:
+    found = plans("qwen3-8b", "-g", "h100", "--enable-lora", "--max-lora-rank", "64")[0]
+    assert found["args"]["enable_lora"] and found["args"]["max_lora_rank"] == 64
+    assert found["per_gpu_gib"]["weights"] > plans("qwen3-8b", "-g", "h100")[0]["per_gpu_gib"]["weights"]
+
+
+def test_memory_that_others_hold_is_subtracted() -> None:
+    alone, shared = (plans("qwen3-8b", "-g", "l40s", "--used-gib", used)[0] for used in ("0", "6"))
+    assert alone["outcome"] == "starts" and shared["outcome"] == "too_little_free_memory"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("qwen3-8b",), "missing option '--gpu'"),
+        (("qwen3-8b", "-g", "h100", "--max-num-sequences", "4"), "unknown argument --max-num-sequences"),
+        (("-g", "h100", "--", "vllm", "serve", "m", "--cpu-offload-gb", "4"), "not modelled"),
+        (("-g", "h100", "--", "vllm", "serve", "--port", "80"), "names no model"),
+    ],
+)
+def test_a_line_that_cannot_be_planned_says_why(arguments: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(SimulatorError, match=complaint):
+        run(*arguments)
+
+
+def plans_of(*arguments: str) -> list[dict]:
+    return json.loads(run(*arguments))["plans"]

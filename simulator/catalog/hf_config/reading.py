@@ -89,6 +89,7 @@ def build(
         draft_other_parameters=_draft_other(fields, len(drafts), hidden, vocabulary),
         vision_parameters=vision.vision_parameters(traits.multimodal, fields) if traits.multimodal else 0,
         vision_replicated=traits.multimodal == "pixtral" and not fields.has("quantization_config"),
+        vision=vision.encoder(traits.multimodal, fields) if traits.multimodal else None,
         other_parameters=_other(fields, traits, main, hidden, vocabulary),
         rope_cache_elements=rope.cache_elements(fields, main) if _rotates(fields, traits) else 0,
         checkpoint_bytes=None if index is None else total_size(index, source) // (2 if _is_float32(fields) else 1),
