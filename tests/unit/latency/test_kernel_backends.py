@@ -11,6 +11,7 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.kernels import kernels
 from simulator.errors import NotModelled
 from simulator.latency import physics
+from simulator.latency.breakdown import parts
 
 
 def test_a_graph_runs_the_next_size_that_was_captured() -> None:
@@ -69,3 +70,11 @@ def test_defaults_of_the_new_arguments_are_the_engines_own() -> None:
     assert (c.args.moe_backend, c.args.float32_matmul_precision) == ("auto", "highest")
     assert replace(c.args, moe_backend="triton").moe_backend == "triton"
     assert engine("vllm 0.24.0").at_least("0.24.0")
+
+
+def test_an_indexer_reaches_no_more_than_the_cards_softmax_attention() -> None:
+    """MI300X reads its cache at 0.4 of the memory's rate and computes prompts at 0.31: the look at every token does as well."""
+    amd, nvidia = (case("deepseek-v3.2", card, tensor_parallel_size=8, max_model_len=8192).rank() for card in ("mi300x", "h200"))
+    assert amd.attention.decode_bandwidth < 0.66 <= nvidia.attention.decode_bandwidth
+    slow, fast = (parts(r)["attention"].per_pair * r.sixteen_flops for r in (amd, nvidia))
+    assert slow == pytest.approx(fast * 0.5 / amd.attention.prefill_compute, rel=0.02)
