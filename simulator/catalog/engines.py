@@ -155,12 +155,14 @@ class Engine:
         if tokens < sequences and self.family == "vllm":
             raise SimulatorError(
                 f"max_num_batched_tokens {tokens} is below max_num_seqs {sequences}, and {self.name} does not start so; "
-                f"raise the first to {sequences} or lower the second to {tokens}"
+                f"raise the first to {sequences} or lower the second to {tokens}",
+                field=("max_num_batched_tokens", "max_num_seqs"),
             )
         if not chunked and tokens < length:
             raise SimulatorError(
                 f"max_num_batched_tokens {tokens} is below max_model_len {length}, and {self.name} does not start so; "
-                f"raise the first to {length}, lower the second, or set enable_chunked_prefill"
+                f"raise the first to {length}, lower the second, or set enable_chunked_prefill",
+                field=("max_num_batched_tokens", "max_model_len", "enable_chunked_prefill"),
             )
         return tokens, sequences
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ValidationError
 
 from simulator.catalog import stanzas
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
-from simulator.spec import Count, Positive, spec
+from simulator.spec import Count, Positive, first_mistake, spec
 from simulator.units import GB, GIB, TFLOPS
 
 
@@ -87,8 +87,7 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     try:
         return Gpu(**_si({"source": "given by the user", "checked": "", **fields}))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        raise ScenarioError(f"GPU {name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        raise ScenarioError(f"GPU {name}: {first_mistake(problem)}") from None
 
 
 def gpu_to_fields(card: Gpu) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from simulator.catalog import stanzas
 from simulator.catalog.gpus import ComputeType, Gpu
 from simulator.errors import NotModelled, SimulatorError
-from simulator.spec import Natural, NonNegative, Positive, spec
+from simulator.spec import Natural, Positive, spec
 
 TensorGroup = Literal[
     "embedding",
@@ -65,7 +65,7 @@ class Quantization:
 
     `exceptions` are (layer index, group) pairs left unquantized. `overrides` are formats of one layer's group, or of one of its
     modules ("o_proj"), that differ from `formats`; None leaves it unquantized. A checkpoint names both; they are never guessed.
-    `kv_cache_dtype` is what the checkpoint asks of the KV cache, if it does. `overhead_bytes` is what the format adds besides.
+    `kv_cache_dtype` is what the checkpoint asks of the KV cache, if it does.
     """
 
     name: str
@@ -74,7 +74,6 @@ class Quantization:
     exceptions: frozenset[tuple[Natural, TensorGroup]] = frozenset()
     overrides: dict[tuple[Natural, str], WeightFormat | None] = field(default_factory=dict)
     kv_cache_dtype: Literal["fp8", "nvfp4", "int8"] | None = None
-    overhead_bytes: NonNegative = 0.0
     source: str
     checked: str = ""
     note: str = ""

@@ -174,11 +174,12 @@ def _specified(spec: type[T], given: dict[str, Any]) -> T:
     from pydantic import ValidationError
 
     from simulator.errors import SimulatorError
+    from simulator.spec import first_mistake
 
     fields: dict[str, Any] = spec.__dataclass_fields__  # type: ignore[attr-defined]
     try:
         return spec(**{name: value for name, value in given.items() if name in fields})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
-        raise SimulatorError(f"--{name} {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        mistake = first_mistake(problem)
+        name = str(mistake.location[0]).replace("_", "-") if mistake.location else "arguments"
+        raise SimulatorError(f"--{name} {mistake.value}: {mistake.said[:1].lower()}{mistake.said[1:]}") from None

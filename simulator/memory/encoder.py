@@ -7,8 +7,7 @@ from typing import Any
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import Model, VisionEncoder
-
-ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+from simulator.units import BYTES_OF
 
 
 def text_only(model: Model, args: EngineArgs) -> bool:
@@ -38,7 +37,7 @@ def encoding(model: Model, args: EngineArgs) -> tuple[float, float]:
         return 0.0, 0.0
     item = _largest_item(model.vision, args.mm_processor_kwargs or {})
     items = items_profiled(item, args)
-    each = ELEMENT_BYTES[model.dtype]
+    each = BYTES_OF[model.dtype]
     ranks = 1 if args.mm_encoder_tp_mode == "data" else args.tensor_parallel_size
     width = item.width / ranks * (3 if item.gated else 2)
     peak = items * item.patches * (item.patch_values + 2 * item.hidden + max(width, 5 * item.hidden)) * each

@@ -30,9 +30,9 @@ from simulator.errors import NotModelled
 from simulator.memory.kv_deepseek_v4 import BLOCK_SIZE as COMPRESSED_BLOCK_SIZE
 from simulator.memory.kv_deepseek_v4 import compressed_layout
 from simulator.memory.kv_layout import KvLayout, LayerCache
+from simulator.units import BYTES_OF
 
 StoredAs = Literal["fp32", "bf16", "fp16", "fp8", "nvfp4", "int8"]
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
 def kv_layout(
@@ -110,7 +110,8 @@ def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs,
     if isinstance(mixer, LatentAttention):
         if stored in ("nvfp4", "int8"):
             raise NotModelled(
-                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel"
+                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel",
+                field="kv_cache_dtype",
             )
         rows = [_latent_row_bytes(mixer, stored)]
         if mixer.index_heads:
@@ -137,14 +138,14 @@ def _vector_bytes(size: int, stored: StoredAs) -> int:
     """Bytes of one cached vector: NVFP4 has a scale byte per 16 values, per-token-head INT8 a 4-byte scale."""
     if stored == "nvfp4":
         return size // 2 + size // 16
-    return size * _BYTES[stored] + (4 if stored == "int8" else 0)
+    return size * BYTES_OF[stored] + (4 if stored == "int8" else 0)
 
 
 def _latent_row_bytes(mixer: LatentAttention, stored: StoredAs) -> int:
     """Bytes of one token's latent; sparse attention in FP8 keeps 512 values, their scales and a 16-bit rope: 656 bytes."""
     if mixer.index_top_k and stored == "fp8":
         return mixer.kv_lora_rank + 4 * ceil(mixer.kv_lora_rank / 128) + 2 * mixer.rope_dim
-    return (mixer.kv_lora_rank + mixer.rope_dim) * _BYTES[stored]
+    return (mixer.kv_lora_rank + mixer.rope_dim) * BYTES_OF[stored]
 
 
 _AS_STORED: dict[str, StoredAs] = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -157,9 +158,9 @@ def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, args: Engi
     Source: MambaStateShapeCalculator and MambaStateDtypeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
     """
     tensor_parallel = args.tensor_parallel_size
-    narrow = _BYTES[_AS_STORED.get(args.mamba_cache_dtype, model.dtype)]
+    narrow = BYTES_OF[_AS_STORED.get(args.mamba_cache_dtype, model.dtype)]
     own = _AS_STORED.get(args.mamba_cache_dtype, mixer.state_dtype)
-    wide = _BYTES[_AS_STORED.get(args.mamba_ssm_cache_dtype, own)]
+    wide = BYTES_OF[_AS_STORED.get(args.mamba_ssm_cache_dtype, own)]
     kept = mixer.conv_kernel - 1
     if isinstance(mixer, Mamba1):
         return mixer.inner // tensor_parallel * (mixer.state_size * wide + kept * narrow)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.memory.tensors import Tensor
+from simulator.units import BYTES_OF
 
-ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Projections that the engine runs as one: slices of it that have an A of their own.
 _INWARD = {
     "qkv_proj": 3, "q_proj": 1, "q_a_proj": 1, "kv_a_proj": 1, "up_proj": 2, "shared_up_proj": 2, "in_proj_qkvz": 2, "in_proj": 2,
@@ -27,7 +27,7 @@ def lora_bytes(model: Model, tensors: Iterable[Tensor], args: EngineArgs) -> flo
     if not args.enable_lora:
         return 0.0
     values = sum(_values(model, tensor, args) for tensor in tensors)
-    return args.max_loras * args.max_lora_rank * values * ELEMENT_BYTES[model.dtype]
+    return args.max_loras * args.max_lora_rank * values * BYTES_OF[model.dtype]
 
 
 def _values(model: Model, tensor: Tensor, args: EngineArgs) -> float:

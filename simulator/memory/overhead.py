@@ -17,9 +17,7 @@ from simulator.catalog.models import CompressedAttention, DenseMlp, LatentAttent
 from simulator.catalog.quantizations import Quantization
 from simulator.memory.cuda_graphs import graph_bytes
 from simulator.memory.encoder import encoding
-from simulator.units import GIB
-
-ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+from simulator.units import BYTES_OF, GIB
 
 # Copies more for checking one drafted token of every sequence: rows of 16 bits for it and for the one behind it, and in float32
 # what it is checked against. Source: _dummy_sampler_run in vllm/v1/worker/gpu_model_runner.py (0.27.1).
@@ -90,7 +88,7 @@ def forward_peak(
     if any(isinstance(layer.mixer, CompressedAttention) for layer in layers):
         held *= _HYPER_STREAMS
     width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
-    per_token = (held * model.hidden + wide * width) * ELEMENT_BYTES[model.dtype]
+    per_token = (held * model.hidden + wide * width) * BYTES_OF[model.dtype]
     form = quantization.format("mlp") if quantization else None
     if form is not None and form.activation_bits <= 8:
         per_token += width + model.hidden
@@ -118,7 +116,7 @@ def _latent_prefill(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -
         return 0.0
     tokens = min(max(8 * args.max_model_len, 64 * args.max_num_seqs), 65536)
     heads = latent.heads / args.tensor_parallel_size
-    return tokens * heads * (latent.nope_dim + latent.value_head_dim) * ELEMENT_BYTES[model.dtype]
+    return tokens * heads * (latent.nope_dim + latent.value_head_dim) * BYTES_OF[model.dtype]
 
 
 def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) -> float:
@@ -133,7 +131,7 @@ def expert_buffers(model: Model, layers: Iterable[Layer], args: ResolvedArgs) ->
     split = 1 if args.enable_expert_parallel else args.tensor_parallel_size
     width, hidden = experts.width / split, experts.latent or model.hidden
     row = max(width, hidden) + max((2 if experts.gated else 1) * width, hidden)
-    return args.max_num_batched_tokens * experts.experts_per_token * row * ELEMENT_BYTES[model.dtype]
+    return args.max_num_batched_tokens * experts.experts_per_token * row * BYTES_OF[model.dtype]
 
 
 def indexer_logits(layers: Iterable[Layer], args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
@@ -162,7 +160,7 @@ def sampler_peak(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> 
     if args.decode_length > 1:
         copies += _REJECTED
     logits = model.vocabulary * 4
-    hidden = args.max_num_batched_tokens * model.hidden * ELEMENT_BYTES[model.dtype]
+    hidden = args.max_num_batched_tokens * model.hidden * BYTES_OF[model.dtype]
     return (copies * args.max_num_seqs + buffer_rows) * logits + hidden
 
 

@@ -12,8 +12,8 @@ from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFor
 from simulator.errors import NotModelled
 from simulator.memory.lora import lora_bytes
 from simulator.memory.tensors import Tensor, tensors
+from simulator.units import BYTES_OF
 
-BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 VOCABULARY_PADDING = 64
 MIB = 2**20
 # Of the bits of MXFP4, those that are values: 4 each, and 8 of scale for 32.
@@ -80,14 +80,20 @@ def check_parallel(model: Model, args: EngineArgs) -> None:
     for layer in model.layers:
         heads = getattr(layer.mixer, "heads", None) or getattr(layer.mixer, "key_heads", None)
         if heads and heads % tp:
-            raise NotModelled(f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads")
+            raise NotModelled(
+                f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads",
+                field="tensor_parallel_size",
+            )
         kv_heads = getattr(layer.mixer, "kv_heads", None)
         if kv_heads and kv_heads % tp and tp % kv_heads:
             raise NotModelled(
-                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them"
+                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them",
+                field="tensor_parallel_size",
             )
     if pp > len(model.layers):
-        raise NotModelled(f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers")
+        raise NotModelled(
+            f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers", field="pipeline_parallel_size"
+        )
 
 
 def stage_of_layer(layers: int, stages: int) -> list[int]:
@@ -165,13 +171,13 @@ class _Account:
     def add_absorbed(self, mixer: LatentAttention, model: Model, args: EngineArgs) -> None:
         """vLLM keeps kv_b_proj a second time in 16 bits, as the two matrices that MLA's decode absorbs."""
         size = mixer.kv_lora_rank * mixer.heads * (mixer.nope_dim + mixer.value_head_dim)
-        self._count(model.dtype, "attention", size * BYTES[model.dtype] / args.tensor_parallel_size)
+        self._count(model.dtype, "attention", size * BYTES_OF[model.dtype] / args.tensor_parallel_size)
 
     def add_tables(self, model: Model, quantization: Quantization | None) -> None:
         """Rotary tables, in the type of the unquantized tensors, whole on every GPU."""
         if model.rope_cache_elements:
             vectors = quantization.format("norm") if quantization else None
-            each = vectors.bytes if vectors else BYTES[model.dtype]
+            each = vectors.bytes if vectors else BYTES_OF[model.dtype]
             self._count("rope-cache", "rope-cache", model.rope_cache_elements * each)
 
     def add_slots(self, amount: float) -> None:
@@ -243,7 +249,7 @@ def stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> t
     """(name of the format that a tensor is stored in, bytes of one of its parameters)."""
     group: TensorGroup = tensor.group
     form: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
-    return (form.name, form.bytes) if form else (model.dtype, float(BYTES[model.dtype]))
+    return (form.name, form.bytes) if form else (model.dtype, float(BYTES_OF[model.dtype]))
 
 
 def _whole_bytes(model: Model, quantization: Quantization | None) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import NotModelled, ScenarioError
+from simulator.spec import first_mistake
 from simulator.workload.workload import Workload
 
 Fields = dict[str, Any]
@@ -176,6 +177,5 @@ def _checked(fields: Fields) -> Workload:
     try:
         workload: Workload = TypeAdapter(Workload).validate_python(fields)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        raise ScenarioError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ScenarioError(str(first_mistake(problem))) from None
     return workload

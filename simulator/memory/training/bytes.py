@@ -116,11 +116,6 @@ class Training:
         return self.data_parallel_size * self.context_parallel_size
 
     @property
-    def tokens_per_step(self) -> int:
-        """Tokens between two updates of the weights."""
-        return self.micro_batch_size * self.sequence_length * self.gradient_accumulation_steps * self.data_parallel_size
-
-    @property
     def code(self) -> Framework:
         """What the framework's code keeps."""
         return FRAMEWORKS[self.framework]
