@@ -17,7 +17,7 @@ _MOST_REPEATED, _ENDLESS, _WORD = 100_000, 10**12, 64
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The parsed text with positions (`root`), where it came from, and the values that were set over it by dotted path."""
+    """The parsed text with positions (`root`), where it came from, and what was set over it by dotted path, as written."""
 
     path: Path
     root: Any
@@ -46,37 +46,38 @@ class Document:
         written = self.written(location)
         position, marked = _position(self.root, written)
         dotted = ".".join(map(str, location))
-        for path, text in self.settings.items():
+        for path, setting in self.settings.items():
             opened = path.startswith(dotted + ".") and bool(written) and not marked
             if dotted == path or dotted.startswith(path + ".") or opened:
-                return f"--set {path}={text}"
+                return setting
         return f"{self.path}:{position[0] + 1}:{position[1] + 1}"
 
     def error(self, location: Location, message: str) -> ScenarioError:
         """The error that points at a location."""
         return ScenarioError(f"{self.where(location)}: {message}")
 
-    def with_value(self, dotted: str, text: str) -> Document:
+    def with_value(self, dotted: str, text: str, option: str = "--set") -> Document:
         """This document with one value set, given as YAML text: `deployments.0.gpu`, or `deployments.NAME.gpu` by name.
 
+        `option`: the option of the command line that asked for it, which mistakes are told by.
         What an alias shares is changed here only. Raises ScenarioError when the path leads through something that is not there.
         """
         root = copy.deepcopy(self.root)
         *parents, last = dotted.split(".")
         if not all((*parents, last)):
-            raise ScenarioError(f"--set {dotted}: an empty name in the path; write it as in workload.arrivals.rate")
+            raise ScenarioError(f"{option} {dotted}: an empty name in the path; write it as in workload.arrivals.rate")
         node = root
         canonical: list[str | int] = []
         for part in parents:
-            key = _key(node, part, canonical, dotted)
+            key = _key(node, part, canonical, f"{option} {dotted}")
             canonical.append(key)
             below = node.get(key) if isinstance(node, Mapping) else node[key]
             node[key] = {} if below is None else copy.deepcopy(below)
             node = node[key]
-        key = _key(node, last, canonical, dotted)
-        node[key] = parse_yaml(text, Path(f"--set {dotted}"))
+        key = _key(node, last, canonical, f"{option} {dotted}")
+        node[key] = parse_yaml(text, Path(f"{option} {dotted}"))
         path = ".".join(map(str, [*canonical, key]))
-        return Document(self.path, root, {**self.settings, path: text})
+        return Document(self.path, root, {**self.settings, path: f"{option} {path}={text}"})
 
 
 def read_document(path: Path) -> Document:
@@ -210,7 +211,7 @@ def _key_of(node: Any, part: str | int) -> Any:
     return part if part in node else next((key for key in node if str(key) == part), _ABSENT)
 
 
-def _key(node: Any, part: str, above: Sequence[str | int], dotted: str) -> str | int:
+def _key(node: Any, part: str, above: Sequence[str | int], setting: str) -> str | int:
     """The key or index that one part of a dotted path means inside a node, which stands at the keys `above`."""
     if isinstance(node, Mapping):
         return part
@@ -221,6 +222,6 @@ def _key(node: Any, part: str, above: Sequence[str | int], dotted: str) -> str |
         if part in names:
             return names.index(part)
         offered = did_you_mean(nearest_names(part, names)) or f"; its entries are numbered 0 to {len(node) - 1}"
-        raise ScenarioError(f"--set {dotted}: nothing called '{part}' in the list{offered}")
+        raise ScenarioError(f"{setting}: nothing called '{part}' in the list{offered}")
     parent = ".".join(map(str, above))
-    raise ScenarioError(f"--set {dotted}: '{part}' would stand under the plain value {node!r}; set {parent} itself")
+    raise ScenarioError(f"{setting}: '{part}' would stand under the plain value {node!r}; set {parent} itself")

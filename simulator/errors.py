@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 
 class SimulatorError(Exception):
-    """Root of all errors that are somebody's input and not our bug."""
+    """Root of all errors that are somebody's input and not our bug.
+
+    `field`: the name of the argument at fault, or of several that do not go together, so that it can be pointed at.
+    """
+
+    def __init__(self, message: str = "", *, field: str | tuple[str, ...] = ()) -> None:
+        self.fields = (field,) if isinstance(field, str) else field
+        super().__init__(message)
 
 
 class UnknownName(SimulatorError):
@@ -30,10 +37,6 @@ class ScenarioError(SimulatorError):
 
 class ConfigError(SimulatorError):
     """A HuggingFace config.json cannot be understood."""
-
-
-class DoesNotFit(SimulatorError):
-    """A deployment has no room to start. The message says what would help."""
 
 
 class Unstable(SimulatorError):

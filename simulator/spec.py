@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 from types import UnionType
-from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, NamedTuple, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 T = TypeVar("T")
@@ -34,3 +34,27 @@ def variants(union: Any) -> tuple[type, ...]:
     if isinstance(union, UnionType) or typing.get_origin(union) is typing.Union:
         return typing.get_args(union)
     return (union,)
+
+
+class Mistake(NamedTuple):
+    """What is wrong with one field: where it stands, what pydantic says of it, its value, and the kind of the mistake."""
+
+    location: tuple[str | int, ...]
+    said: str
+    value: Any
+    kind: str
+
+    @property
+    def place(self) -> str:
+        """The location as it is read: `lengths.0.mean`."""
+        return ".".join(map(str, self.location))
+
+    def __str__(self) -> str:
+        """Place and mistake in one line."""
+        return f"{self.place}: {self.said}"
+
+
+def first_mistake(problem: ValidationError) -> Mistake:
+    """The first mistake of a failed validation."""
+    first = problem.errors()[0]
+    return Mistake(first["loc"], first["msg"].removeprefix("Value error, "), first["input"], first["type"])

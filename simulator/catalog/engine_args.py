@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from simulator.spec import Count, Fraction, Natural, spec
+from simulator.spec import Count, Fraction, Natural, NonNegative, spec
 
 KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
 MoeBackend = Literal[
@@ -18,6 +18,13 @@ MoeBackend = Literal[
     "marlin",
     "aiter",
 ]
+CudaGraphMode = Literal["none", "piecewise", "full", "full_decode_only", "full_and_piecewise"]
+StateDtype = Literal["auto", "float32", "float16", "bfloat16"]
+SpecMethod = Literal[
+    "ngram", "ngram_gpu", "suffix", "mtp", "qwen3_next_mtp", "qwen3_5_mtp", "deepseek_mtp", "glm4_moe_mtp", "ernie_mtp",
+    "nemotron_h_mtp", "mimo_mtp", "eagle", "eagle3", "draft_model", "medusa", "dflash", "dspark",
+]  # fmt: skip
+Modality = Literal["image", "video", "audio"]
 
 
 @spec
@@ -28,11 +35,19 @@ class EngineArgs:
     `moe_backend`: the kernels of experts; `auto` is the release's default (--moe-backend; VLLM_USE_FLASHINFER_MOE_FP8=0 and
     VLLM_MOE_USE_DEEP_GEMM=0 force triton). `float32_matmul_precision` is VLLM_FLOAT32_MATMUL_PRECISION: `high` is TF32.
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
+    `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
+    `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
+    recurrent state for every block ("all") or of the last ones ("align"). `spec_method`, `spec_tokens` and `spec_model` are of
+    the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
+    `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
+    each GPU that a display, another process or the system holds when it starts.
+    `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own.
     """
 
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
     data_parallel_size: Count = 1
+    data_parallel_external_lb: bool = False
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: bool = False
     gpu_memory_utilization: Fraction | None = None
@@ -53,13 +68,52 @@ class EngineArgs:
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None
+    cudagraph_mode: CudaGraphMode | None = None
+    cudagraph_capture_sizes: tuple[Count, ...] | None = None
+    max_cudagraph_capture_size: Natural | None = None
+    language_model_only: bool = False
+    limit_mm_per_prompt: dict[Modality, Natural] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+    skip_mm_profiling: bool = False
+    mamba_cache_dtype: StateDtype = "auto"
+    mamba_ssm_cache_dtype: StateDtype = "auto"
+    mamba_cache_mode: Literal["none", "all", "align"] | None = None
+    mm_encoder_tp_mode: Literal["weights", "data"] = "weights"
+    disable_hybrid_kv_cache_manager: bool = False
+    enable_sleep_mode: bool = False
+    spec_method: SpecMethod | None = None
+    spec_tokens: Natural = 0
+    spec_model: str | None = None
+    enable_lora: bool = False
+    max_loras: Count = 1
+    max_lora_rank: Count = 16
+    fully_sharded_loras: bool = False
+    fit_max_model_len: bool = False
+    memory_used_gib: NonNegative = 0.0
+
+    @property
+    def captures_graphs(self) -> bool:
+        """Whether any CUDA graph is captured."""
+        sizes = self.max_cudagraph_capture_size != 0 and self.cudagraph_capture_sizes != ()
+        return not self.enforce_eager and self.cudagraph_mode != "none" and sizes
+
+    @property
+    def decode_length(self) -> int:
+        """Tokens of a sequence in a decode step: its last one, and those drafted."""
+        return 1 + (self.spec_tokens if self.spec_method or self.spec_model else 0)
+
+    @property
+    def full_graphs(self) -> bool:
+        """Whether whole decode steps are captured, and not only the pieces between attention layers."""
+        return self.captures_graphs and self.cudagraph_mode != "piecewise"
 
 
 @spec
 class ResolvedArgs(EngineArgs):
     """The arguments an engine runs with: what was written, and its own defaults where nothing was.
 
-    `kv_cache_memory_bytes` and `num_gpu_blocks_override` stay None where the KV cache is what memory leaves for it.
+    `kv_cache_memory_bytes` and `num_gpu_blocks_override` stay None where the KV cache is what memory leaves for it; so does what
+    is only there when asked for (captured sizes, limits on inputs, a drafter).
     """
 
     gpu_memory_utilization: Fraction

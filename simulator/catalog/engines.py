@@ -87,7 +87,7 @@ class Engine:
         chunked = self._chunks(args, length)
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
-        caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not _is_hybrid(model))
+        caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not model.is_hybrid)
         return ResolvedArgs.of(
             args,
             gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
@@ -106,11 +106,26 @@ class Engine:
         return self.family != "vllm" or _release(self.version) >= _release(version)
 
     def largest_cudagraph(self, args: ResolvedArgs) -> int:
-        """The largest batch for which the engine captures a CUDA graph; 0 with enforce_eager."""
-        if args.enforce_eager:
-            return 0
-        largest = self.max_cudagraph_capture_size
-        return min(2 * args.max_num_seqs, largest) if self.cudagraphs_follow_max_num_seqs else largest
+        """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
+        return max(self.captured_batches(args), default=0)
+
+    def captured_batches(self, args: ResolvedArgs) -> tuple[int, ...]:
+        """The batches, in tokens, that CUDA graphs are captured for: those asked for, or 1, 2, 4, by 8, and from 256 on by 16.
+
+        Source: _set_cudagraph_sizes in vllm/config/vllm.py (0.27.1, 0.31.0).
+        """
+        if not args.captures_graphs:
+            return ()
+        most = args.max_num_batched_tokens
+        if args.cudagraph_capture_sizes is not None:
+            return tuple(sorted({size for size in args.cudagraph_capture_sizes if size <= most}))
+        largest = args.max_cudagraph_capture_size or self._usual_largest(args)
+        sizes = {1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)}
+        return tuple(sorted(size for size in sizes if size <= min(largest, most)))
+
+    def _usual_largest(self, args: ResolvedArgs) -> int:
+        most = self.max_cudagraph_capture_size
+        return min(2 * args.max_num_seqs * args.decode_length, most) if self.cudagraphs_follow_max_num_seqs else most
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))
@@ -137,15 +152,17 @@ class Engine:
             tokens = min(usual if chunked else max(usual, length), sequences * length)
         if args.max_num_seqs is None:
             sequences = min(sequences, tokens)
-        if tokens < sequences:
+        if tokens < sequences and self.family == "vllm":
             raise SimulatorError(
                 f"max_num_batched_tokens {tokens} is below max_num_seqs {sequences}, and {self.name} does not start so; "
-                f"raise the first to {sequences} or lower the second to {tokens}"
+                f"raise the first to {sequences} or lower the second to {tokens}",
+                field=("max_num_batched_tokens", "max_num_seqs"),
             )
         if not chunked and tokens < length:
             raise SimulatorError(
                 f"max_num_batched_tokens {tokens} is below max_model_len {length}, and {self.name} does not start so; "
-                f"raise the first to {length}, lower the second, or set enable_chunked_prefill"
+                f"raise the first to {length}, lower the second, or set enable_chunked_prefill",
+                field=("max_num_batched_tokens", "max_model_len", "enable_chunked_prefill"),
             )
         return tokens, sequences
 
@@ -154,16 +171,12 @@ def _given(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
 
-def _is_hybrid(model: Model) -> bool:
-    """Whether any layer keeps a recurrent state instead of keys and values."""
-    return any(layer.mixer is not None and layer.mixer.kind in ("mamba1", "mamba2", "gdn") for layer in model.layers)
-
-
 def engine(name: str | Engine = "vllm") -> Engine:
     """An engine by name and version (`vllm-0.19.0`, `vllm 0.19`, `0.19.0`); a family alone is its newest release we know.
 
     A release we do not know takes the defaults of the nearest one, and its note says so. A build of the main branch
-    (`0.20.2rc1.dev249`) is taken for the release that followed it. ` V0` or ` V1` behind the version picks the other generation.
+    is taken for the release that followed it (`0.23.1rc1.dev550` for 0.24), or in the first half of the way for the one before.
+    ` V0` or ` V1` behind the version picks the other generation.
     Raises UnknownName for another family, or a version far from all we know.
 
     >>> engine("0.6.3.post1").generation, engine("vllm").version, engine("vllm 0.19").gpu_memory_utilization
@@ -184,6 +197,8 @@ _WRITTEN = re.compile(
     r"(?P<suffix>(?:\.?(?:post|rc|dev|a|b)\d*)*)(?:\+[^()]*?)?(?:\s*\(.*\))?(?:\s+(?P<generation>v[01]))?$"
 )
 _FUTURE_MINORS = 20
+# Commits of the main branch after a release of vLLM from which a build is nearer to the next one; builds up to 608 are seen.
+_HALF_A_CYCLE = 350
 
 
 @cache
@@ -195,7 +210,8 @@ def _resolve(name: str) -> Engine:
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
     newest = _merged(known[-1])["last"]
     asked = _release(written["release"] or newest)
-    if re.search(r"rc\d*\.dev", written["suffix"]):
+    build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
+    if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
     note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
     reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]
@@ -214,7 +230,7 @@ def _as_written(written: re.Match[str]) -> str:
 
 def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest: tuple[int, ...]) -> str:
     """What to say of a release outside those we know. Raises UnknownName for one that cannot be."""
-    if asked[0] != newest[0] or asked[1] > newest[1] + _FUTURE_MINORS or asked < (0, 1):
+    if asked[0] > newest[0] or asked[:2] > (newest[0], newest[1] + _FUTURE_MINORS) or asked < (0, 1):
         raise UnknownName("engine", name, stanzas.stanzas("engines"))
     if asked > newest:
         return f"Newer than {'.'.join(map(str, newest))}, the newest release known here, whose defaults are assumed."

@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from simulator.catalog import stanzas
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
-from simulator.spec import Count, Positive, spec
+from simulator.spec import Count, Positive, first_mistake, spec
 from simulator.units import GB, GIB, TFLOPS
 
-Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-rtx", "cdna3", "cdna4"]
+
+def _known_architecture(name: str) -> str:
+    if name in stanzas.stanzas("architectures"):
+        return name
+    near = did_you_mean(nearest_names(name, stanzas.stanzas("architectures")))
+    raise ValueError(f"'{name}' is not in catalog/data/architectures.yaml{near}")
+
+
+Architecture = Annotated[str, AfterValidator(_known_architecture)]
 ComputeType = Literal["fp32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
 
@@ -79,8 +87,7 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     try:
         return Gpu(**_si({"source": "given by the user", "checked": "", **fields}))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        raise ScenarioError(f"GPU {name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        raise ScenarioError(f"GPU {name}: {first_mistake(problem)}") from None
 
 
 def gpu_to_fields(card: Gpu) -> dict[str, Any]:

@@ -80,13 +80,12 @@ class Attention:
     """Softmax attention over a paged cache of one element width.
 
     Decode: decode_us a call, `decode_bandwidth` of BW for the cache, `sequence` passes over each sequence's 16-bit queries and
-    outputs. Prefill: prefill_us a call, `prefill_compute` of the 16-bit FLOP/s, `query` passes over all of q, k, v and outputs.
+    outputs. Prefill: `prefill_compute` of the 16-bit FLOP/s, `query` passes over all of q, k, v and outputs.
     """
 
     decode_us: NonNegative
     decode_bandwidth: Fraction
     sequence: NonNegative
-    prefill_us: NonNegative
     prefill_compute: Positive
     query: NonNegative
 

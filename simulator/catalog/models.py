@@ -185,12 +185,33 @@ class Layer:
 
 
 @spec
+class VisionEncoder:
+    """What decides the memory of encoding images: sizes of its layers, and of the largest item that it takes.
+
+    `hidden` and `width` are its layers', `patch_values` the pixels of a patch in three colors. `patches` and `tokens` are those
+    of the largest item (an image, or a video where that is larger), before and after merging; `outputs` the values that one token
+    of it hands to the language model; `pixels` of an image, for one token. `modalities`: what it encodes.
+    """
+
+    hidden: Count
+    width: Count
+    gated: bool = False
+    patch_values: Natural = 0
+    patches: Count
+    tokens: Count
+    outputs: Count
+    pixels: Natural = 0
+    modalities: tuple[Literal["image", "video", "audio"], ...] = ("image",)
+
+
+@spec
 class Model:
     """A decoder-only language model as its checkpoint defines it.
 
     `layers` are in order, so a pipeline stage is a slice. `draft_layers` are multi-token-prediction heads, stored in the
     checkpoint and loaded only for speculative decoding. `vision_parameters` are an encoder's, loaded beside the language
-    model; `vision_replicated`: vLLM does not divide it (Mistral's own format; converted and quantized checkpoints are divided).
+    model, and `vision` what encoding takes; `vision_replicated`: vLLM does not divide it (Mistral's own format; converted and
+    quantized checkpoints are divided).
     `dtype` is that of the unquantized tensors. `checkpoint_bytes` is the index file's total_size where known.
     `original_position`: positions before LongRoPE, with which vLLM starts from 0.12 on where no max_model_len is given.
     `draft_other_parameters` are the projections, norms and tables of the draft layers.
@@ -211,6 +232,7 @@ class Model:
     draft_other_parameters: Natural = 0
     vision_parameters: Natural = 0
     vision_replicated: bool = False
+    vision: VisionEncoder | None = None
     other_parameters: Natural = 0
     rope_cache_elements: Natural = 0
     checkpoint_bytes: Count | None = None
@@ -221,6 +243,11 @@ class Model:
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""
         return any(isinstance(layer.mlp, MoeMlp) for layer in self.layers)
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether any layer keeps a recurrent state instead of keys and values."""
+        return any(isinstance(layer.mixer, Mamba1 | Mamba2 | GatedDeltaNet) for layer in self.layers)
 
 
 def model(name: str | Path | Model) -> Model:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from simulator.catalog import stanzas
 from simulator.catalog.gpus import ComputeType, Gpu
 from simulator.errors import NotModelled, SimulatorError
-from simulator.spec import Natural, NonNegative, Positive, spec
+from simulator.spec import Natural, Positive, spec
 
 TensorGroup = Literal[
     "embedding",
@@ -32,6 +32,8 @@ _GROUPS: dict[str, tuple[TensorGroup, ...]] = {
     "linear": LINEAR,
     "tables": (*LINEAR, "embedding", "lm_head"),
     "experts": ("experts",),
+    "feed_forward": ("mlp", "experts", "shared_experts"),
+    "attention_and_mlp": ("attention", "mlp", "experts", "shared_experts"),
     "all": get_args(TensorGroup),
 }
 
@@ -63,7 +65,7 @@ class Quantization:
 
     `exceptions` are (layer index, group) pairs left unquantized. `overrides` are formats of one layer's group, or of one of its
     modules ("o_proj"), that differ from `formats`; None leaves it unquantized. A checkpoint names both; they are never guessed.
-    `kv_cache_dtype` is what the checkpoint asks of the KV cache, if it does. `overhead_bytes` is what the format adds besides.
+    `kv_cache_dtype` is what the checkpoint asks of the KV cache, if it does.
     """
 
     name: str
@@ -72,7 +74,6 @@ class Quantization:
     exceptions: frozenset[tuple[Natural, TensorGroup]] = frozenset()
     overrides: dict[tuple[Natural, str], WeightFormat | None] = field(default_factory=dict)
     kv_cache_dtype: Literal["fp8", "nvfp4", "int8"] | None = None
-    overhead_bytes: NonNegative = 0.0
     source: str
     checked: str = ""
     note: str = ""
@@ -166,6 +167,8 @@ def _build(name: str) -> Quantization:
 
 
 def _fields(name: str, stanza: dict[str, Any], groups: tuple[TensorGroup, ...]) -> dict[str, Any]:
-    kept = {key: value for key, value in stanza.items() if key not in ("weights", "groups")}
-    form = WeightFormat(name=name, **stanza["weights"])
-    return {**kept, "name": name, "checked": str(stanza["checked"]), "formats": dict.fromkeys(groups, form)}
+    kept = {key: value for key, value in stanza.items() if key not in ("weights", "groups", "others")}
+    formats = dict.fromkeys(groups, WeightFormat(name=name, **stanza["weights"]))
+    for group, other in stanza.get("others", {}).items():
+        formats[group] = _build(other).formats[group]
+    return {**kept, "name": name, "checked": str(stanza["checked"]), "formats": formats}

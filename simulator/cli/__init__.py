@@ -31,6 +31,8 @@ _COMMANDS = {
 # What typer raises for a command line that it cannot parse: it has no public name.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _REFUSED, _PIPE_CLOSED = 2, 141
+# `sim memory` hands options that it has not to the reader of `vllm serve` lines, which names the nearest of what nobody has.
+_UNKNOWN_KEPT = {"ignore_unknown_options": True}
 
 
 def _print_version(wanted: bool) -> None:
@@ -57,7 +59,7 @@ def application(command: str = "") -> typer.Typer:
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            app.command(name)(found)
+            app.command(name, context_settings=_UNKNOWN_KEPT if name == "memory" else None)(found)
     return app
 
 

@@ -1,14 +1,10 @@
-"""Options that say where many runs are computed, and the bar that shows how far they are."""
+"""Options that say where many runs are computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from simulator.text import visible
 
 if TYPE_CHECKING:
     from simulator.planning.machines.pool import Machine
@@ -26,18 +22,3 @@ def machine_of(workers: int | None, cluster: str | None) -> Machine:
     if cluster:
         return Cluster(cluster)
     return InProcess() if workers == 1 else Processes(workers)
-
-
-@contextmanager
-def counted(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr that is told how many are done, of how many; None when quiet or when stderr is not a terminal."""
-    from simulator.cli.console import error_console, progress_columns
-
-    if quiet or not (console := error_console()).is_terminal:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(*progress_columns(), console=console, transient=True) as bar:
-        task = bar.add_task(visible(title))
-        yield lambda done, total: bar.update(task, completed=done, total=total)

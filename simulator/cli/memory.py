@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simulator.cli import training_options as training
 from simulator.cli.options import Json
 
 if TYPE_CHECKING:
@@ -13,18 +14,26 @@ if TYPE_CHECKING:
     from simulator.catalog.quantizations import Quantization
     from simulator.memory.plan import MemoryPlan
     from simulator.memory.training.plan import TrainingPlan
+    from simulator.scenario.serve_line import ServeLine
 
 T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
 
 
 def memory_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, or a config.json.")],
-    gpu: Annotated[list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")
+    ],
+    more: Annotated[list[str], typer.Argument(metavar="[ARGUMENTS OF VLLM SERVE]...")] = [],  # noqa: B006
+    gpu: Annotated[
+        list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare. Of a `vllm serve` line: else the commonly rented.")
+    ] = [],  # noqa: B006
     quantization: Annotated[
         list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")
     ] = [],  # noqa: B006
-    engine: Annotated[str, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0.")] = "vllm",
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
+    ] = None,
     max_model_len: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
@@ -32,6 +41,10 @@ def memory_command(
     kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
     block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
     enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=_SERVING)] = False,
+    memory_used_gib: Annotated[
+        float,
+        typer.Option("--used-gib", min=0, help="GiB of each GPU that a display, another process or the system holds at start."),
+    ] = 0.0,
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "-tp", min=1, rich_help_panel=_PARALLEL)] = 1,
     pipeline_parallel_size: Annotated[int, typer.Option("--pipeline-parallel-size", "-pp", min=1, rich_help_panel=_PARALLEL)] = 1,
     data_parallel_size: Annotated[int, typer.Option("--data-parallel-size", "-dp", min=1, rich_help_panel=_PARALLEL)] = 1,
@@ -41,44 +54,119 @@ def memory_command(
     train: Annotated[bool, typer.Option("--train", help="Plan a training run.", rich_help_panel=_TRAINING)] = False,
     lora: Annotated[bool, typer.Option("--lora", help="LoRA adapters beside frozen weights.", rich_help_panel=_TRAINING)] = False,
     qlora: Annotated[bool, typer.Option("--qlora", help="LoRA beside weights in NF4.", rich_help_panel=_TRAINING)] = False,
-    optimizer: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "adamw",
-    micro_batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
-    sequence_length: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 2048,
-    gradient_accumulation_steps: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
-    activation_checkpointing: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "none",
-    zero_stage: Annotated[int, typer.Option(min=0, max=3, rich_help_panel=_TRAINING)] = 0,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Of the run, for time and cost.", rich_help_panel=_TRAINING)] = None,
+    optimizer: training.Optimizer = "adamw",
+    precision: training.Precision = "mixed",
+    framework: training.Framework = "transformers",
+    fp32_gradients: training.Fp32Gradients = False,
+    micro_batch_size: training.MicroBatchSize = 1,
+    sequence_length: training.SequenceLength = 2048,
+    gradient_accumulation_steps: training.AccumulationSteps = 1,
+    activation_checkpointing: training.Checkpointing = "none",
+    flash_attention: training.FlashAttention = True,
+    dropout: training.Dropout = False,
+    loss: training.Loss = "plain",
+    logit_bytes: training.LogitBytes = None,
+    zero_stage: training.ZeroStage = 0,
+    sharding: training.ShardingOption = None,
+    reduce_bucket_size: training.ReduceBucketSize = 500_000_000,
+    context_parallel_size: training.ContextParallelSize = 1,
+    sequence_parallel: training.SequenceParallel = False,
+    pipeline_schedule: training.PipelineSchedule = "1f1b",
+    pipeline_chunks: training.PipelineChunks = 1,
+    offload_optimizer: training.OffloadOptimizer = False,
+    offload_weights: training.OffloadWeights = False,
+    offload_activations: training.OffloadActivations = False,
+    optimizer_in_backward: training.InBackward = False,
+    double_quantization: training.DoubleQuantization = True,
+    lora_rank: training.LoraRank = 16,
+    lora_targets: training.LoraTargets = "all-linear",
+    lora_dropout: training.LoraDropout = False,
+    fp32_adapters: training.Fp32Adapters = False,
+    tokens: training.Tokens = None,
+    utilization: training.Utilization = 0.4,
+    usd_per_gpu_hour: training.UsdPerGpuHour = None,
     as_json: Json = False,
 ) -> None:
-    """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once."""
+    """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
+
+    Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s --enable-prefix-caching --max-loras 4; or
+    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k
+    """
     given = dict(locals())
     from simulator.cli import memory_output as output
 
+    asked = _pasted(model, more, engine)
     if train or lora or qlora:
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
-        output.print_training(_training_plans(model, gpu, given), as_json)
+        output.print_training(_training_plans(model, _cards(gpu), given), as_json)
     else:
-        output.print_plans(_plans(model, gpu, quantization, engine, given), tuple(context), as_json)
+        training.refuse_without_train(given)
+        plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
+        output.print_plans(plans, tuple(context), as_json)
 
 
-def _plans(model: str, gpus: list[str], quantizations: list[str], engine: str, given: dict[str, Any]) -> list[MemoryPlan]:
+def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
+    """What the model and the arguments behind it say: a whole line, or a model with arguments that have no option here.
+
+    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows.
+    """
+    from simulator import catalog
+    from simulator.scenario.serve_line import parse
+
+    return parse([model, *more], catalog.engine(engine).family if engine else "vllm")
+
+
+def _cards(named: list[str], pasted: bool = False) -> list[str]:
+    """The GPUs asked for; of a pasted line without any, the commonly rented ones. Raises SimulatorError where none is named."""
+    from simulator.catalog.memory_overheads import rented_cards
+    from simulator.errors import SimulatorError
+
+    if not named and not pasted:
+        raise SimulatorError("missing option '--gpu' / '-g' (see sim memory --help)")
+    return named or [card.name for card in rented_cards("nvidia")]
+
+
+def _plans(
+    asked: ServeLine, gpus: list[str], quantizations: list[str], engine: str | None, given: dict[str, Any]
+) -> list[MemoryPlan]:
     """One plan for every GPU and quantization."""
     from simulator import catalog
     from simulator.catalog.engines import EngineArgs
+    from simulator.errors import SimulatorError
     from simulator.memory.plan import plan_memory
+    from simulator.scenario.serve_line import model_of, quantization_of
 
-    args: EngineArgs = _specified(EngineArgs, given)
-    serving, planned = catalog.engine(engine), catalog.model(model)
-    formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations] or [None]
-    return [plan_memory(planned, form, catalog.gpu(name), args, serving) for name in gpus for form in formats]
+    if asked.model is None:
+        raise SimulatorError("the line names no model: vllm serve MODEL ...")
+    defaults = EngineArgs()
+    typed = {name: value for name, value in given.items() if hasattr(defaults, name) and value != getattr(defaults, name)}
+    args: EngineArgs = _specified(EngineArgs, {**asked.arguments, **typed})
+    serving, planned = catalog.engine(engine or asked.engine or "vllm"), model_of(asked)
+    formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations]
+    plans = [
+        plan_memory(planned, form, catalog.gpu(name), args, serving)
+        for name in gpus
+        for form in formats or [quantization_of(asked, planned)]
+    ]
+    return [_noting(plan, asked) for plan in plans]
+
+
+def _noting(plan: MemoryPlan, asked: ServeLine) -> MemoryPlan:
+    """The plan with what was accepted and changes nothing."""
+    from dataclasses import replace
+
+    if not asked.harmless:
+        return plan
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in asked.harmless)
+    return replace(plan, notes=(*plan.notes, f"no effect on memory: {named}"))
 
 
 def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[TrainingPlan]:
     from simulator import catalog
     from simulator.memory.training.plan import Training, plan_training
 
-    training = _specified(Training, given)
-    return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]
+    run = _specified(Training, given)
+    return [plan_training(catalog.model(model), catalog.gpu(name), run) for name in gpus]
 
 
 def _specified(spec: type[T], given: dict[str, Any]) -> T:
@@ -86,11 +174,12 @@ def _specified(spec: type[T], given: dict[str, Any]) -> T:
     from pydantic import ValidationError
 
     from simulator.errors import SimulatorError
+    from simulator.spec import first_mistake
 
     fields: dict[str, Any] = spec.__dataclass_fields__  # type: ignore[attr-defined]
     try:
         return spec(**{name: value for name, value in given.items() if name in fields})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
-        raise SimulatorError(f"--{name} {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        mistake = first_mistake(problem)
+        name = str(mistake.location[0]).replace("_", "-") if mistake.location else "arguments"
+        raise SimulatorError(f"--{name} {mistake.value}: {mistake.said[:1].lower()}{mistake.said[1:]}") from None

@@ -20,6 +20,7 @@ from simulator.units import GIB
 
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)
 _BAR = 52
+_STARTS = {"starts": "yes", "may_not_start": "may not"}
 _PARTS = (
     ("weights", "weights", "#4c78a8"),
     ("activation", "activation peak", "#f58518"),
@@ -137,7 +138,7 @@ def _table(named: Sequence[tuple[str, MemoryPlan]], contexts: Sequence[int]) -> 
     rows += [(f"sequences of {context:,}", [_sequences(plan, context) for plan in plans]) for context in every]
     if any(plan.gpu_count > 1 for plan in plans):
         rows += [("whole deployment", [_deployment(plan) for plan in plans])]
-    rows += [("starts", ["yes" if p.outcome == "starts" else "no" for p in plans])]
+    rows += [("starts", [_STARTS.get(p.outcome, "no") for p in plans])]
     for name, cells in rows:
         table.add_row(name, *cells)
     return table
@@ -195,13 +196,15 @@ def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
 
 def _words(plan: MemoryPlan) -> list[Text]:
     lines = []
-    if plan.outcome != "starts":
+    if plan.outcome == "may_not_start":
+        lines.append(plain(f"{plan.reason[:1].upper()}{plan.reason[1:]}", style="yellow"))
+    elif not plan.starts:
         lines.append(plain(f"Does not start ({plan.outcome}). {plan.reason}", style="red"))
     if plan.remedies:
         lines.append(plain("What would help:"))
         width = max(len(remedy.change) for remedy in plan.remedies)
         lines += [plain(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
-    return lines + [plain(f"Note: {note}") for note in plan.notes]
+    return lines + [plain(f"Note: {note}") for note in plan.notes if note != plan.reason]
 
 
 def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
@@ -220,8 +223,11 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
             table.add_row(field.name.replace("_", " "), *(f"{size / GIB:.2f}" for size in sizes))
     table.add_section()
     table.add_row("needed", *(f"{plan.bytes.total / GIB:.2f}" for plan in plans))
+    table.add_row("needed, from", *(f"{plan.low_bytes / GIB:.2f}" for plan in plans))
+    table.add_row("needed, to", *(f"{plan.high_bytes / GIB:.2f}" for plan in plans))
     table.add_row("of", *(f"{plan.gpu.memory_bytes / GIB:.2f}" for plan in plans))
-    table.add_row("fits", *("yes" if plan.fits else "no" for plan in plans))
+    answers = {"fits": "yes", "may not fit": "perhaps not", "does not fit": "no"}
+    table.add_row("fits", *(answers[plan.outcome] for plan in plans))
     out = console(WIDE)
     out.print(table)
     for plan in plans:
@@ -229,7 +235,7 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
 
 
 def _training_words(plan: TrainingPlan) -> list[Text]:
-    lines = [plain(f"{plan.gpu.name} {plan.reason}", style="" if plan.fits else "red")]
+    lines = [plain(f"{plan.gpu.name} {plan.reason}", style="" if plan.outcome == "fits" else "red")]
     lines += [plain(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
     if plan.cost:
         usd = "" if plan.cost.usd is None else f", {plan.cost.usd:,.0f} USD"
@@ -250,8 +256,11 @@ def _training_data(plan: TrainingPlan) -> dict[str, Any]:
         "trainable_parameters": plan.trainable_parameters,
         "per_gpu_gib": {name: size / GIB for name, size in dataclasses.asdict(plan.bytes).items()},
         "needed_gib": plan.bytes.total / GIB,
+        "needed_low_gib": plan.low_bytes / GIB,
+        "needed_high_gib": plan.high_bytes / GIB,
         "gpu_gib": plan.gpu.memory_bytes / GIB,
         "fits": plan.fits,
+        "outcome": plan.outcome,
         "reason": plan.reason,
         "remedies": [dataclasses.asdict(remedy) for remedy in plan.remedies],
         "cost": None if plan.cost is None else {k: v for k, v in dataclasses.asdict(plan.cost).items() if k != "price"},

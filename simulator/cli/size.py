@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.machines import ClusterAddress, Workers, counted, machine_of
+from simulator.cli.machines import ClusterAddress, Workers, machine_of
 from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
+from simulator.cli.progress import counted
 from simulator.text import number, plural
 
 if TYPE_CHECKING:

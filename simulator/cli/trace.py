@@ -93,6 +93,7 @@ def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_siz
     from pydantic import TypeAdapter, ValidationError
 
     from simulator.errors import MeasurementError
+    from simulator.spec import first_mistake
     from simulator.workload.traces.trace_file import TraceFile
 
     roles = {}
@@ -105,5 +106,4 @@ def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_siz
     try:
         return TypeAdapter(TraceFile).validate_python({"path": str(file), "skip_bad": skip_bad, **given})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        raise MeasurementError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise MeasurementError(str(first_mistake(problem))) from None

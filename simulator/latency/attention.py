@@ -16,7 +16,7 @@ from simulator.catalog.models import (
 from simulator.latency.gpu_share import GpuShare
 from simulator.latency.layer_cost import LayerCost, Reach, layer_cost
 from simulator.latency.physics import Array
-from simulator.units import US
+from simulator.units import BYTES_OF, US
 
 # Norms of queries and keys over all heads need the sum of squares of every rank: vllm/model_executor/models/minimax_m2.py
 # (MiniMaxText01RMSNormTP.forward_qk), read November 2026.
@@ -31,7 +31,6 @@ _INDEX_BANDWIDTH, _LATENT_COMPUTE = 0.66, 0.5
 # 0.11, prompts of 2,000 to 32,000 tokens; GPUStack, Apache-2.0). FlashAttention 3 and TensorRT-LLM's kernels do not mind them;
 # what is known of MI300X is Triton's speed already.
 _SINKS_IN_TRITON, _SINKS_IN_KERNEL = 0.2, {"hopper", "blackwell", "cdna3", "cdna4"}
-_STATE_BYTES = {"fp32": 4.0, "bf16": 2.0}
 
 
 def mixer_cost(r: GpuShare, m: Mixer, index: int) -> LayerCost:
@@ -133,14 +132,14 @@ def _gated_delta_net(r: GpuShare, m: GatedDeltaNet, index: int) -> LayerCost:
     h, keys, values = r.model.hidden, m.key_heads * m.key_head_dim / r.tp, m.value_heads * m.value_head_dim / r.tp
     wide = 2 * keys + 2 * values + 2 * m.value_heads / r.tp
     gemm = r.gemm("mamba", index, wide, h) + r.gemm("mamba", index, h, values)
-    return _recurrent(r, gemm, wide, m.value_heads / r.tp * m.key_head_dim * m.value_head_dim, _STATE_BYTES[m.state_dtype])
+    return _recurrent(r, gemm, wide, m.value_heads / r.tp * m.key_head_dim * m.value_head_dim, BYTES_OF[m.state_dtype])
 
 
 def _mamba2(r: GpuShare, m: Mamba2, index: int) -> LayerCost:
     inner = m.heads * m.head_dim / r.tp
     wide = 2 * inner + 2 * m.groups * m.state_size / min(r.tp, m.groups) + m.heads / r.tp
     gemm = r.gemm("mamba", index, wide, r.model.hidden) + r.gemm("mamba", index, r.model.hidden, inner)
-    return _recurrent(r, gemm, wide, inner * m.state_size, _STATE_BYTES[m.state_dtype])
+    return _recurrent(r, gemm, wide, inner * m.state_size, BYTES_OF[m.state_dtype])
 
 
 def _mamba1(r: GpuShare, m: Mamba1, index: int) -> LayerCost:
@@ -151,7 +150,7 @@ def _mamba1(r: GpuShare, m: Mamba1, index: int) -> LayerCost:
         + r.gemm("mamba", index, m.time_step_rank + 2 * m.state_size, inner)
         + r.gemm("mamba", index, inner, m.time_step_rank)
     )
-    return _recurrent(r, gemm, 2 * inner, inner * m.state_size, _STATE_BYTES[m.state_dtype])
+    return _recurrent(r, gemm, 2 * inner, inner * m.state_size, BYTES_OF[m.state_dtype])
 
 
 def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes: float) -> LayerCost:

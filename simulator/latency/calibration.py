@@ -16,7 +16,7 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.errors import MeasurementError
 from simulator.latency.step import StepTime, Window
-from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.spec import Count, NonNegative, Positive, first_mistake, spec
 
 
 @spec
@@ -109,9 +109,8 @@ def load_calibration(path: Path) -> Calibration:
     try:
         return TypeAdapter(Calibration).validate_python(data)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise MeasurementError(f"{path}: {where}: {first['msg']}") from None
+        mistake = first_mistake(problem)
+        raise MeasurementError(f"{path}: {mistake.place or 'the file'}: {mistake.said}") from None
 
 
 def dump_calibration(calibration: Calibration) -> str:

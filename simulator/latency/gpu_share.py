@@ -19,9 +19,9 @@ from simulator.latency import physics
 from simulator.latency.aiconfigurator import Tables
 from simulator.latency.physics import Array, Rates
 from simulator.latency.target import Target
-from simulator.units import US
+from simulator.units import BYTES_OF, US
 
-_CACHE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "int8": 1.0, "nvfp4": 0.5625}
+_NVFP4_BYTES = 0.5625  # 4 bits, and a scale byte for every 16 values
 _UNPACKED: dict[str, RunningKernel] = {"fp8": "fp8_wo", "fp8_block": "fp8_wo", "nvfp4": "nvfp4_wo", "mxfp4": "mxfp4_wo"}
 
 
@@ -184,6 +184,7 @@ def gpu_share(target: Target) -> GpuShare:
     """One rank of the target."""
     model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
+    stored = asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
     return GpuShare(
         model=model,
         quantization=quantization,
@@ -195,7 +196,7 @@ def gpu_share(target: Target) -> GpuShare:
         pp=args.pipeline_parallel_size,
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
         whole_experts=args.enable_expert_parallel,
-        cache_bytes=_CACHE_BYTES[asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype],
+        cache_bytes=_NVFP4_BYTES if stored == "nvfp4" else float(BYTES_OF[stored]),
         link_bytes_per_s=target.link_bytes_per_s,
         tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
         sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),

@@ -100,12 +100,14 @@ def _from_profile(profile: Profile, model: Model, args: ResolvedArgs) -> StepTim
     if tokens > profile.layer.largest or sequences > profile.sampled.largest:
         raise NotModelled(
             f"the profile was measured to {profile.layer.largest} tokens and {profile.sampled.largest} sequences a step; "
-            f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further"
+            f"max_num_batched_tokens is {tokens} and max_num_seqs {sequences}. Lower them, or measure further",
+            field=("max_num_batched_tokens", "max_num_seqs"),
         )
     if args.max_model_len > (longest := profile.attention.longest_context):
         raise NotModelled(
             f"the profile has contexts of up to {longest} tokens; max_model_len is {args.max_model_len}. "
-            "Lower it, or measure further"
+            "Lower it, or measure further",
+            field="max_model_len",
         )
     layers, a = len(model.layers), profile.attention
     counts = np.arange(tokens + 1, dtype=np.float64)

@@ -13,6 +13,7 @@ from typing import Literal
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import architecture, runs_v2
 from simulator.catalog.models import (
     CompressedAttention,
     GatedDeltaNet,
@@ -29,15 +30,21 @@ from simulator.errors import NotModelled
 from simulator.memory.kv_deepseek_v4 import BLOCK_SIZE as COMPRESSED_BLOCK_SIZE
 from simulator.memory.kv_deepseek_v4 import compressed_layout
 from simulator.memory.kv_layout import KvLayout, LayerCache
+from simulator.units import BYTES_OF
 
 StoredAs = Literal["fp32", "bf16", "fp16", "fp8", "nvfp4", "int8"]
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
 def kv_layout(
-    layers: Sequence[Layer], model: Model, quantization: Quantization | None, args: ResolvedArgs, engine: Engine, gpu: Gpu
+    layers: Sequence[Layer],
+    model: Model,
+    quantization: Quantization | None,
+    args: ResolvedArgs,
+    engine: Engine,
+    gpu: Gpu,
+    drafter: tuple[Sequence[Layer], Model] | None = None,
 ) -> KvLayout:
-    """The KV cache of some layers (a pipeline stage) on one GPU.
+    """The KV cache of some layers (a pipeline stage) on one GPU, and of those that draft for them. `args` are resolved.
 
     Raises NotModelled for attention we have no layout for.
     """
@@ -46,17 +53,23 @@ def kv_layout(
     if model.architecture.startswith("Mllama"):
         raise NotModelled(f"{model.name}: the cache of cross-attention layers is not modelled, and vLLM has dropped them")
     mixers = [layer.mixer for layer in layers if layer.mixer is not None]
+    if drafter is not None and drafter[1] is model:
+        mixers += [layer.mixer for layer in drafter[0] if layer.mixer is not None]
+        drafter = None
     if compressed := [mixer for mixer in mixers if isinstance(mixer, CompressedAttention)]:
         eight_bit = args.kv_cache_dtype not in ("bf16", "fp16")
         packed = engine.at_least("0.27")
-        return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(args, engine), packed=packed)
+        return compressed_layout(compressed, eight_bit=eight_bit, in_flight=_in_flight(model, args, engine), packed=packed)
     caches = [c for mixer in mixers for c in layer_caches(mixer, model, stored, args, block_size)]
+    if drafter is not None:
+        drafting = [layer.mixer for layer in drafter[0] if layer.mixer is not None]
+        caches += [c for mixer in drafting for c in layer_caches(mixer, drafter[1], stored, args, block_size)]
     caches = _with_matching_states(caches, model, args, engine)
     if not caches:
         raise NotModelled(f"{model.name} has no attention or state layer: nothing to cache is not modelled")
-    if not _keeps_windows(caches, engine):
+    if args.disable_hybrid_kv_cache_manager or not _keeps_windows(caches, engine):
         caches = [replace(c, kind="full", reach=0) if c.kind in ("sliding", "chunked") else c for c in caches]
-    return _grouped(caches, _in_flight(args, engine))
+    return _grouped(caches, _in_flight(model, args, engine))
 
 
 def stored_as(model: Model, quantization: Quantization | None, args: EngineArgs) -> StoredAs:
@@ -77,9 +90,11 @@ def attention_block_size(model: Model, engine: Engine, gpu: Gpu) -> int:
     latent = [layer.mixer for layer in model.layers if isinstance(layer.mixer, LatentAttention)]
     if not latent or engine.generation == "v0":
         return 16
-    if any(mixer.index_top_k for mixer in latent) or gpu.architecture == "blackwell":
+    if any(mixer.index_top_k for mixer in latent):
         return 64
-    return 64 if gpu.architecture == "hopper" and not engine.at_least("0.12") else 16
+    kind = architecture(gpu)
+    ended = kind.latent_block_until is not None and engine.at_least(kind.latent_block_until)
+    return 16 if ended else kind.latent_block
 
 
 def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs, block_size: int) -> list[LayerCache]:
@@ -95,14 +110,15 @@ def layer_caches(mixer: Mixer, model: Model, stored: StoredAs, args: EngineArgs,
     if isinstance(mixer, LatentAttention):
         if stored in ("nvfp4", "int8"):
             raise NotModelled(
-                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel"
+                f"{model.name}: a latent KV cache is stored in 16 bits or fp8; kv_cache_dtype {stored} has no kernel",
+                field="kv_cache_dtype",
             )
         rows = [_latent_row_bytes(mixer, stored)]
         if mixer.index_heads:
             rows.append(mixer.index_dim + 4 * ceil(mixer.index_dim / 128))
         return [LayerCache("full", block_size * row, block_size, shards=shards) for row in rows]
     if isinstance(mixer, Mamba1 | Mamba2 | GatedDeltaNet):
-        return [LayerCache("state", state_bytes(mixer, model, args.tensor_parallel_size), block_size, states=1)]
+        return [LayerCache("state", state_bytes(mixer, model, args), block_size, states=1)]
     raise NotModelled(f"{model.name}: the KV cache of '{mixer.kind}' attention is not modelled")
 
 
@@ -122,23 +138,29 @@ def _vector_bytes(size: int, stored: StoredAs) -> int:
     """Bytes of one cached vector: NVFP4 has a scale byte per 16 values, per-token-head INT8 a 4-byte scale."""
     if stored == "nvfp4":
         return size // 2 + size // 16
-    return size * _BYTES[stored] + (4 if stored == "int8" else 0)
+    return size * BYTES_OF[stored] + (4 if stored == "int8" else 0)
 
 
 def _latent_row_bytes(mixer: LatentAttention, stored: StoredAs) -> int:
     """Bytes of one token's latent; sparse attention in FP8 keeps 512 values, their scales and a 16-bit rope: 656 bytes."""
     if mixer.index_top_k and stored == "fp8":
         return mixer.kv_lora_rank + 4 * ceil(mixer.kv_lora_rank / 128) + 2 * mixer.rope_dim
-    return (mixer.kv_lora_rank + mixer.rope_dim) * _BYTES[stored]
+    return (mixer.kv_lora_rank + mixer.rope_dim) * BYTES_OF[stored]
 
 
-def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_parallel: int = 1) -> int:
+_AS_STORED: dict[str, StoredAs] = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, args: EngineArgs) -> int:
     """Bytes of the fixed state of one sequence in one layer on one GPU: recurrent state and convolution state.
 
-    Source: MambaStateShapeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
+    mamba_cache_dtype sets the type of both, mamba_ssm_cache_dtype that of the first; the checkpoint's own else.
+    Source: MambaStateShapeCalculator and MambaStateDtypeCalculator in vllm/model_executor/layers/mamba/mamba_utils.py (0.19.0).
     """
-    wide = _BYTES[mixer.state_dtype]
-    narrow = _BYTES[model.dtype]
+    tensor_parallel = args.tensor_parallel_size
+    narrow = BYTES_OF[_AS_STORED.get(args.mamba_cache_dtype, model.dtype)]
+    own = _AS_STORED.get(args.mamba_cache_dtype, mixer.state_dtype)
+    wide = BYTES_OF[_AS_STORED.get(args.mamba_ssm_cache_dtype, own)]
     kept = mixer.conv_kernel - 1
     if isinstance(mixer, Mamba1):
         return mixer.inner // tensor_parallel * (mixer.state_size * wide + kept * narrow)
@@ -155,19 +177,20 @@ def state_bytes(mixer: Mamba1 | Mamba2 | GatedDeltaNet, model: Model, tensor_par
 def _with_matching_states(caches: list[LayerCache], model: Model, args: ResolvedArgs, engine: Engine) -> list[LayerCache]:
     """Attention blocks grown until an attention page holds a state, and states padded to it: all pages of a pool are alike.
 
-    A prefix-cached state is kept per block by Mamba kernels that support it, and twice per sequence otherwise.
-    Source: HybridAttentionMambaModelConfig in vllm/model_executor/models/config.py (0.19.0).
+    A prefix-cached state is kept per block by Mamba kernels that support it, and twice per sequence otherwise; speculative
+    decoding keeps one more for every drafted token. Source: HybridAttentionMambaModelConfig in
+    vllm/model_executor/models/config.py (0.19.0); num_speculative_blocks of MambaSpec in vllm/v1/kv_cache_interface.py (0.27.1).
     """
     states = [c.page_bytes for c in caches if c.kind == "state"]
     attention = [c for c in caches if c.kind != "state"]
     if not states or not attention:
         return caches
     token_bytes = max(c.page_bytes // c.block_size for c in attention)
-    cached = args.enable_prefix_caching and engine.at_least("0.12")
-    per_block = cached and any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers)
-    unit = lcm(256, 16) if per_block else 16
+    mode = _state_caching(model, args, engine)
+    unit = lcm(256, 16) if mode == "all" else 16
     block = max(attention[0].block_size, unit * ceil(max(states) / (unit * token_bytes)))
-    kept = 0 if per_block else 2 if cached else 1
+    drafted = args.decode_length - 1
+    kept = {"all": 0, "align": 2 + drafted, "none": 1 + drafted}[mode]
     page = block * token_bytes
     return [
         replace(c, page_bytes=page, block_size=block, states=kept)
@@ -175,6 +198,15 @@ def _with_matching_states(caches: list[LayerCache], model: Model, args: Resolved
         else replace(c, page_bytes=c.page_bytes // c.block_size * block, block_size=block)
         for c in caches
     ]
+
+
+def _state_caching(model: Model, args: EngineArgs, engine: Engine) -> Literal["none", "all", "align"]:
+    """What prefix caching keeps of recurrent states: nothing, one a block where the kernels support it, or the last two."""
+    if not (args.enable_prefix_caching and engine.at_least("0.12")):
+        return "none"
+    if args.mamba_cache_mode in ("all", "align"):
+        return args.mamba_cache_mode
+    return "all" if any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers) else "align"
 
 
 def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
@@ -187,10 +219,17 @@ def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
     return engine.at_least("0.9.2") and not ("chunked" in kinds and engine.at_least("0.10"))
 
 
-def _in_flight(args: ResolvedArgs, engine: Engine) -> int:
-    """Tokens scheduled before a window's old blocks are freed: a batch, or one per concurrent batch from 0.24 on."""
-    batches = max(args.pipeline_parallel_size, 2 if args.async_scheduling else 1) if engine.at_least("0.24") else 1
-    return args.max_num_batched_tokens * batches
+def _in_flight(model: Model, args: ResolvedArgs, engine: Engine) -> int:
+    """Tokens scheduled before a window's old blocks are freed: a batch, or from 0.26 on one for each concurrent batch.
+
+    Source: max_in_flight_tokens and max_concurrent_batches in vllm/config/vllm.py (0.26.0; absent in 0.25.0).
+    """
+    tokens, stages = args.max_num_batched_tokens, args.pipeline_parallel_size
+    if not engine.at_least("0.26"):
+        return tokens
+    if args.async_scheduling and runs_v2(model, engine):
+        return tokens * (stages + 1)
+    return tokens * (2 if args.async_scheduling and stages == 1 else stages)
 
 
 def _grouped(caches: Sequence[LayerCache], in_flight: int) -> KvLayout:

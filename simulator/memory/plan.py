@@ -7,20 +7,33 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
+from simulator.catalog.checkpoints import suited
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
+from simulator.memory.cuda_graphs import deducts_cuda_graphs
+from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
 from simulator.memory.kv_layout import KvLayout
-from simulator.memory.overhead import CONTEXT_BYTES, Overhead, overhead
+from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
-from simulator.memory.weights import Mxfp4Kernel, Weights, mxfp4_kernel, stage_of_layer, weight_bytes
+from simulator.memory.speculative import Drafter, drafter_bytes, drafter_of
+from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
-Outcome = Literal["starts", "weights_do_not_fit", "no_kv_blocks", "max_model_len_exceeds_kv"]
+Outcome = Literal[
+    "starts",
+    "may_not_start",
+    "too_little_free_memory",
+    "weights_do_not_fit",
+    "no_kv_blocks",
+    "max_model_len_exceeds_kv",
+    "max_num_seqs_exceeds_state_blocks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,8 @@ class MemoryPlan:
     - non_torch - (cuda_graph where the version deducts it). `max_concurrency` (at `max_model_len`), `num_gpu_blocks` and
     `kv_tokens` are what vLLM prints, 0 where nothing is left. `weights_by_format` maps a format name ("bf16", "int4-g128") to its
     bytes on the GPU. `low`/`high` bound kv_cache where an overhead is a guess. `args` are resolved, with the block size that
-    results. `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
+    results. `outcome` is "may_not_start" where a need lies between the plan's figure and its lower bound.
+    `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
     `kv_bytes_per_token`: what one more token of a long sequence takes, which in windows and recurrent states is nothing.
     """
 
@@ -65,6 +79,11 @@ class MemoryPlan:
     def concurrency_at(self, context_tokens: int) -> float:
         """How many sequences of this many tokens the KV cache of one replica holds at once."""
         return self.num_gpu_blocks / self.layout.blocks_for(context_tokens)
+
+    @property
+    def starts(self) -> bool:
+        """Whether the engine starts by the plan's own figures, be it that it may not ("may_not_start")."""
+        return self.outcome in ("starts", "may_not_start")
 
     @property
     def gpus_per_replica(self) -> int:
@@ -116,11 +135,12 @@ Weigh = Callable[[Model, Quantization | None, EngineArgs, Mxfp4Kernel], Weights]
 
 def _weighed_once() -> Weigh:
     """Weights that are counted once for each quantization and parallel sizes: most remedies change neither."""
-    counted: dict[tuple[str, str, int, int, int, bool], Weights] = {}
+    counted: dict[tuple[object, ...], Weights] = {}
 
     def weigh(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel) -> Weights:
         sizes = args.tensor_parallel_size, args.pipeline_parallel_size, args.data_parallel_size, args.enable_expert_parallel
-        key = (quantization.name if quantization else "", mxfp4, *sizes)
+        slots = (args.enable_lora, args.max_loras, args.max_lora_rank, args.fully_sharded_loras, args.mm_encoder_tp_mode)
+        key = (quantization.name if quantization else "", mxfp4, *sizes, slots)
         if key not in counted:
             counted[key] = weight_bytes(model, quantization, args, mxfp4)
         return counted[key]
@@ -132,12 +152,23 @@ def plan_without_remedies(
     model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, weigh: Weigh = weight_bytes
 ) -> MemoryPlan:
     """The same plan without what would help; `weigh` counts the weights."""
-    block_size = args.block_size or attention_block_size(model, engine, gpu)
-    resolved = replace(engine.resolve(args, gpu, model), block_size=block_size)
-    weights = weigh(model, quantization or model.quantization, resolved, mxfp4_kernel(engine, gpu))
-    stages = _stages(weights, model, quantization or model.quantization, gpu, resolved, engine)
+    model = without_encoder(model, args)
+    asked = quantization or model.quantization
+    quantization = None if asked is None else suited(asked, model)
+    resolved = engine.resolve(args, gpu, model)
+    if args.block_size is None and engine.family != "tensorrt-llm":
+        resolved = replace(resolved, block_size=attention_block_size(model, engine, gpu))
+    drafter = drafter_of(model, resolved)
+    weights = weigh(model, quantization, resolved, mxfp4_kernel(engine, gpu))
+    if drafter is not None:
+        weights = weights.with_part("drafter", drafter_bytes(drafter, quantization, resolved))
+    stages = _stages(weights, model, quantization, gpu, resolved, engine, drafter)
     tightest = min(stages, key=lambda stage: stage.layout.blocks_in(stage.kv_cache_bytes))
-    return _account(tightest, model, quantization or model.quantization, gpu, resolved, engine)
+    plan = _account(tightest, model, quantization, gpu, resolved, engine)
+    if args.fit_max_model_len and plan.outcome == "max_model_len_exceeds_kv" and plan.longest_sequence:
+        fitted = replace(resolved, max_model_len=plan.longest_sequence)
+        return _account(tightest, model, quantization, gpu, fitted, engine)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +182,13 @@ class _Stage:
 
 
 def _stages(
-    weights: Weights, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    weights: Weights,
+    model: Model,
+    quantization: Quantization | None,
+    gpu: Gpu,
+    args: ResolvedArgs,
+    engine: Engine,
+    drafter: Drafter | None,
 ) -> list[_Stage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
@@ -159,16 +196,11 @@ def _stages(
     for stage in range(args.pipeline_parallel_size):
         layers = [layer for layer, at in zip(model.layers, owner, strict=True) if at == stage]
         last = stage == args.pipeline_parallel_size - 1
-        used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last)
-        layout = kv_layout(layers, model, quantization, args, engine, gpu)
+        used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last, first_stage=stage == 0)
+        drafting = (drafter.layers, drafter.model) if drafter is not None and last else None
+        layout = kv_layout(layers, model, quantization, args, engine, gpu, drafting)
         stages.append(_Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
     return stages
-
-
-def deducts_cuda_graphs(args: ResolvedArgs, engine: Engine, gpu: Gpu) -> bool:
-    """Whether the KV cache is what is left after an estimate of the CUDA graphs; on AMD GPUs from 0.27 on."""
-    estimates = gpu.vendor == "nvidia" or engine.at_least("0.27")
-    return engine.cuda_graphs_deducted and estimates and not args.enforce_eager
 
 
 def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weights, used: Overhead) -> float:
@@ -180,7 +212,8 @@ def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weigh
     graphs = used.cuda_graph if deducts_cuda_graphs(args, engine, gpu) else 0.0
     beside_weights = used.activation + used.non_torch + graphs
     if engine.memory_fraction_of == "free":
-        return args.gpu_memory_utilization * (gpu.memory_bytes - weights.bytes - beside_weights)
+        held = args.memory_used_gib * GIB + context_bytes(gpu)
+        return args.gpu_memory_utilization * (gpu.memory_bytes - held - weights.bytes - beside_weights)
     if engine.family == "sglang":
         return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes
     return args.gpu_memory_utilization * gpu.memory_bytes - weights.bytes - beside_weights
@@ -193,10 +226,10 @@ def _account(
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
     available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
     longest = layout.longest_in(available, args.max_model_len)
-    outcome, reason = _outcome(stage, gpu, args, engine, available, longest)
-    blocks = 0 if outcome in ("weights_do_not_fit", "no_kv_blocks") else blocks
+    spread = 0.0 if args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override else stage.overhead.uncertainty
+    outcome, reason = _outcome(stage, model, gpu, args, engine, available, spread)
+    blocks = 0 if outcome in ("too_little_free_memory", "weights_do_not_fit", "no_kv_blocks") else blocks
     concurrency = blocks / layout.blocks_for(args.max_model_len)
-    spread = 0.0 if args.kv_cache_memory_bytes is not None else stage.overhead.uncertainty
     return MemoryPlan(
         model=model,
         quantization=quantization,
@@ -209,7 +242,7 @@ def _account(
         weights_by_format=stage.weights.by_format,
         activation_bytes=stage.overhead.activation,
         non_torch_bytes=stage.overhead.non_torch,
-        cuda_graph_bytes=0.0 if args.enforce_eager else stage.overhead.cuda_graph,
+        cuda_graph_bytes=stage.overhead.cuda_graph,
         cuda_graph_deducted=deducts_cuda_graphs(args, engine, gpu),
         kv_cache_bytes=kv,
         kv_cache_low_bytes=kv - spread,
@@ -222,7 +255,7 @@ def _account(
         reason=reason,
         layout=layout,
         longest_sequence=longest,
-        notes=_notes(model, quantization, gpu, args, engine),
+        notes=(*([reason] if outcome == "may_not_start" else []), *_notes(model, quantization, gpu, args, engine)),
     )
 
 
@@ -244,32 +277,104 @@ def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
     return max(1, kv_tokens // (layout.block_size * layout.shards) * len(layout.groups))
 
 
-def _outcome(stage: _Stage, gpu: Gpu, args: ResolvedArgs, engine: Engine, available: float, longest: int) -> tuple[Outcome, str]:
-    needed = stage.layout.bytes_for(args.max_model_len)
-    at_peak = stage.weights.bytes + stage.overhead.activation + stage.overhead.non_torch + CONTEXT_BYTES
-    if at_peak > gpu.memory_bytes:
+def _outcome(
+    stage: _Stage, model: Model, gpu: Gpu, args: ResolvedArgs, engine: Engine, available: float, spread: float
+) -> tuple[Outcome, str]:
+    """Whether the engine starts, or the first of its refusals, in its own words; and where it may not, what is close."""
+    if refusal := (_not_free(gpu, args, engine) or _no_room(stage, gpu, args)):
+        return refusal
+    if refusal := _too_little_cache(stage, args, engine, available):
+        if _too_little_cache(stage, args, engine, available + spread) is None and spread:
+            return refusal[0], f"{refusal[1]} With {(available + spread) / GIB:.2f} GiB, within the plan's own error, it starts."
+        return refusal
+    if refusal := _too_few_states(stage, args, engine, available):
+        return refusal
+    if _too_little_cache(stage, args, engine, available - spread):
+        need = max(stage.layout.bytes_for(args.max_model_len), stage.layout.block_bytes)
+        return "may_not_start", (
+            f"may not start: needs {need / GIB:.2f} GiB of KV cache, "
+            f"has {max(0.0, available - spread) / GIB:.2f} to {(available + spread) / GIB:.2f}"
+        )
+    if _too_few_states(stage, args, engine, available - spread):
+        low, high = (stage.layout.blocks_in(available + change) for change in (-spread, spread))
+        return (
+            "may_not_start",
+            f"may not start: max_num_seqs is {args.max_num_seqs:,}, and there are {low:,} to {high:,} state blocks",
+        )
+    return "starts", ""
+
+
+def _not_free(gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[Outcome, str] | None:
+    """What vLLM checks first, from V1 on: whether the share it is to reserve is free.
+
+    Source: request_memory in vllm/v1/worker/utils.py (0.27.1); init_device in vllm/v1/worker/gpu_worker.py (0.8.0).
+    """
+    if engine.family != "vllm" or engine.generation == "v0" or args.kv_cache_memory_bytes is not None:
+        return None
+    free = gpu.memory_bytes - args.memory_used_gib * GIB - context_bytes(gpu)
+    desired = gpu.memory_bytes * args.gpu_memory_utilization
+    if free >= desired:
+        return None
+    return "too_little_free_memory", (
+        f"Free memory on the device ({free / GIB:.2f}/{gpu.memory_bytes / GIB:.2f} GiB) on startup is less than desired "
+        f"GPU memory utilization ({args.gpu_memory_utilization}, {desired / GIB:.2f} GiB)"
+    )
+
+
+def _no_room(stage: _Stage, gpu: Gpu, args: ResolvedArgs) -> tuple[Outcome, str] | None:
+    """Out of memory in the first pass, or where the KV cache is set by hand, in allocating it."""
+    used = stage.weights.bytes + stage.overhead.non_torch + context_bytes(gpu) + args.memory_used_gib * GIB
+    total = gpu.memory_bytes
+    if (at_peak := used + stage.overhead.activation) > total:
         beside = (at_peak - stage.weights.bytes) / GIB
         return "weights_do_not_fit", (
             f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the first pass {beside:.2f} GiB; "
-            f"{gpu.name} has {gpu.memory_bytes / GIB:.2f} GiB"
+            f"{gpu.name} has {total / GIB:.2f} GiB"
         )
+    asked = args.kv_cache_memory_bytes or (args.num_gpu_blocks_override or 0) * stage.layout.block_bytes
+    if asked and used + asked > total:
+        return "weights_do_not_fit", (
+            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the KV cache that is asked for "
+            f"{asked / GIB:.2f} GiB; {gpu.name} has {total / GIB:.2f} GiB"
+        )
+    return None
+
+
+def _too_little_cache(stage: _Stage, args: EngineArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
     if available < stage.layout.block_bytes:
         return "no_kv_blocks", (
             f"No available memory for the cache blocks ({available / GIB:.2f} GiB). Try increasing `gpu_memory_utilization`"
         )
+    needed = stage.layout.bytes_for(args.max_model_len or 1)
     if needed <= available:
-        return "starts", ""
+        return None
     if engine.generation == "v0":
         tokens = stage.layout.blocks_in(available) * stage.layout.block_size
         return "max_model_len_exceeds_kv", (
             f"The model's max seq len ({args.max_model_len}) is larger than the maximum number of tokens "
             f"that can be stored in KV cache ({tokens})"
         )
+    longest = stage.layout.longest_in(available, args.max_model_len or 1)
     estimate = f" Based on the available memory, the estimated maximum model length is {longest}." if longest else ""
     return "max_model_len_exceeds_kv", (
         f"To serve at least one request with the models's max seq len ({args.max_model_len}), "
         f"{needed / GIB:.2f} GiB KV cache is needed, "
         f"which is larger than the available KV cache memory ({available / GIB:.2f} GiB).{estimate}"
+    )
+
+
+def _too_few_states(stage: _Stage, args: ResolvedArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
+    """With graphs of whole decode steps every sequence needs a block for its recurrent state, from 0.20 on.
+
+    Source: resolve_cudagraph_mode_and_sizes in vllm/config/compilation.py (0.20.2, 0.30.0; absent in 0.19.0).
+    """
+    recurrent = any(layer.kind == "state" for layer in stage.layout.groups)
+    blocks, sequences = stage.layout.blocks_in(available), args.max_num_seqs
+    if engine.family != "vllm" or not engine.at_least("0.20") or not recurrent or not args.full_graphs or sequences <= blocks:
+        return None
+    return "max_num_seqs_exceeds_state_blocks", (
+        f"max_num_seqs ({sequences}) exceeds available Mamba cache blocks ({blocks}). Each decode sequence requires one Mamba "
+        f"cache block. Please lower max_num_seqs to at most {blocks} or increase gpu_memory_utilization"
     )
 
 
@@ -280,7 +385,12 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Reso
     """
     formats = {form.name: form for form in quantization.formats.values()} if quantization else {}
     runs = [runs_as(form, gpu).note for form in (formats.values() or [None])]
-    notes = [*model.approximations, *filter(None, runs)]
+    doubt = [quantization.note] if quantization and "is read as" in quantization.note else []
+    notes = [*model.approximations, *filter(None, runs), *doubt]
+    if (drafter := drafter_of(model, args)) and drafter.note:
+        notes.append(drafter.note)
+    if unread := unread_processor_options(model, args):
+        notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
     if engine.extrapolated:
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.gpus import Gpu, gpu
+from simulator.catalog.gpus import Gpu
+from simulator.catalog.memory_overheads import rented_cards
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import SimulatorError
+from simulator.memory.overhead import context_bytes
+from simulator.units import GIB
 
 if TYPE_CHECKING:
     from simulator.memory.plan import MemoryPlan
 
-# Cards that are commonly rented, by memory.
-_LADDER = {
-    "nvidia": ("l4", "rtx-4090", "rtx-5090", "l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm"),
-    "amd": ("mi300x", "mi325x", "mi355x"),
-}
 _USEFUL_CONTEXT = 2048  # a shorter context than this is no remedy worth naming
 Replan = Callable[[Quantization | None, Gpu, EngineArgs], "MemoryPlan"]
 
@@ -49,14 +48,14 @@ def _first_that_starts(changes: Iterator[tuple[str, _Change]], replan: Replan, m
     longest = _USEFUL_CONTEXT - 1
     for words, change in changes:
         better = _try(replan, change)
-        if better is not None and better.outcome == "starts":
+        if better is not None and better.starts:
             return Remedy(words, _gives(better))
         if better is not None and may_shorten and better.longest_sequence > longest:
             longest = better.longest_sequence
             form, card, args = change
             nearest = f"{words} with max_model_len {longest:,}", (form, card, replace(args, max_model_len=longest))
     shorter = _try(replan, nearest[1]) if nearest else None
-    return Remedy(nearest[0], _gives(shorter)) if nearest and shorter and shorter.outcome == "starts" else None
+    return Remedy(nearest[0], _gives(shorter)) if nearest and shorter and shorter.starts else None
 
 
 def _try(replan: Replan, change: _Change) -> MemoryPlan | None:
@@ -68,16 +67,21 @@ def _try(replan: Replan, change: _Change) -> MemoryPlan | None:
 
 
 def _gives(plan: MemoryPlan) -> str:
-    return f"{plan.kv_tokens:,} KV tokens, {plan.max_concurrency:.2f} sequences of {plan.args.max_model_len:,}"
+    doubt = f"; {plan.reason}" if plan.outcome == "may_not_start" else ""
+    return f"{plan.kv_tokens:,} KV tokens, {plan.max_concurrency:.2f} sequences of {plan.args.max_model_len:,}{doubt}"
 
 
 def _shorter_context(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    if length := plan.longest_sequence:
+    if plan.longest_sequence < (plan.args.max_model_len or 0) and (length := plan.longest_sequence):
         yield f"max_model_len {length:,}", (plan.quantization, plan.gpu, replace(args, max_model_len=length))
 
 
 def _fewer_sequences(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
     if plan.outcome == "weights_do_not_fit":
+        return
+    if plan.outcome == "max_num_seqs_exceeds_state_blocks":
+        blocks = plan.num_gpu_blocks
+        yield f"max_num_seqs {blocks:,}", (plan.quantization, plan.gpu, replace(args, max_num_seqs=blocks))
         return
     for sequences in (512, 256, 128, 64, 32, 16):
         if sequences < plan.args.max_num_seqs:
@@ -85,6 +89,12 @@ def _fewer_sequences(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, 
 
 
 def _more_utilization(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
+    if plan.outcome == "too_little_free_memory":
+        free = plan.total_bytes - args.memory_used_gib * GIB - context_bytes(plan.gpu)
+        share = math.floor(100 * free / plan.total_bytes) / 100
+        if share > 0:
+            yield f"gpu_memory_utilization {share}", (plan.quantization, plan.gpu, replace(args, gpu_memory_utilization=share))
+        return
     for utilization in (0.92, 0.95, 0.97):
         if utilization > plan.args.gpu_memory_utilization:
             changed = replace(args, gpu_memory_utilization=utilization)
@@ -110,7 +120,6 @@ def _more_gpus(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Chang
 
 
 def _bigger_gpu(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    for name in _LADDER[plan.gpu.vendor]:
-        card = gpu(name)
+    for card in rented_cards(plan.gpu.vendor):
         if card.memory_bytes > plan.gpu.memory_bytes:
-            yield f"gpu {name}", (plan.quantization, card, args)
+            yield f"gpu {card.name}", (plan.quantization, card, args)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import Gpu
+from simulator.catalog.engines import EngineArgs
+from simulator.catalog.memory_overheads import Mxfp4Kernel
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat
 from simulator.errors import NotModelled
+from simulator.memory.lora import lora_bytes
 from simulator.memory.tensors import Tensor, tensors
+from simulator.units import BYTES_OF
 
-BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 VOCABULARY_PADDING = 64
 MIB = 2**20
 # Of the bits of MXFP4, those that are values: 4 each, and 8 of scale for 32.
 _MXFP4_VALUES = 4 / 4.25
-Mxfp4Kernel = Literal["marlin", "triton", "trtllm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,15 @@ class Weights:
     by_format: dict[str, float]
     by_group: dict[str, float]
     stage: int = 0
+
+    def with_part(self, name: str, amount: float) -> Weights:
+        """The same with something more beside it."""
+        return replace(
+            self,
+            bytes=self.bytes + amount,
+            by_format={**self.by_format, name: amount},
+            by_group={**self.by_group, name: amount},
+        )
 
 
 def parameters(model: Model) -> int:
@@ -48,18 +56,6 @@ def active_parameters(model: Model) -> int:
     """Parameters that one token is multiplied with: the visited experts only, no embedding table unless it is the lm_head too."""
     table = model.vocabulary * model.hidden if model.tied_embeddings else 0
     return table + sum(tensor.active_parameters for tensor in tensors(model))
-
-
-def mxfp4_kernel(engine: Engine, gpu: Gpu) -> Mxfp4Kernel:
-    """What runs experts in MXFP4, and so how they are padded: Triton's kernels come with vLLM 0.12, for Hopper.
-
-    Source: vLLM vllm/model_executor/layers/quantization/mxfp4.py (0.11.2, 0.12.0), fused_moe/oracle/mxfp4.py (0.20.1, 0.31.0).
-    """
-    if engine.family != "vllm":
-        return "marlin"
-    if gpu.architecture == "blackwell":
-        return "trtllm"
-    return "triton" if gpu.architecture == "hopper" and engine.at_least("0.12") else "marlin"
 
 
 def weight_bytes(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel = "marlin") -> Weights:
@@ -84,14 +80,20 @@ def check_parallel(model: Model, args: EngineArgs) -> None:
     for layer in model.layers:
         heads = getattr(layer.mixer, "heads", None) or getattr(layer.mixer, "key_heads", None)
         if heads and heads % tp:
-            raise NotModelled(f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads")
+            raise NotModelled(
+                f"{model.name}: tensor_parallel_size {tp} does not divide its {heads} attention heads",
+                field="tensor_parallel_size",
+            )
         kv_heads = getattr(layer.mixer, "kv_heads", None)
         if kv_heads and kv_heads % tp and tp % kv_heads:
             raise NotModelled(
-                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them"
+                f"{model.name}: tensor_parallel_size {tp} neither divides its {kv_heads} KV heads nor is a multiple of them",
+                field="tensor_parallel_size",
             )
     if pp > len(model.layers):
-        raise NotModelled(f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers")
+        raise NotModelled(
+            f"{model.name}: pipeline_parallel_size {pp} exceeds its {len(model.layers)} layers", field="pipeline_parallel_size"
+        )
 
 
 def stage_of_layer(layers: int, stages: int) -> list[int]:
@@ -130,16 +132,21 @@ def on_one_gpu(tensor: Tensor, args: EngineArgs) -> float:
 def _stage(model: Model, quantization: Quantization | None, args: EngineArgs, mxfp4: Mxfp4Kernel, stage: int) -> Weights:
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     account = _Account()
-    if model.vision_replicated and _is_quantized(quantization):
+    if args.mm_encoder_tp_mode == "data":
+        model = replace(model, vision_replicated=True)
+    elif model.vision_replicated and _is_quantized(quantization):
         model = replace(model, vision_replicated=False)
     for tensor in tensors(model):
         if _is_here(tensor, model, owner, stage, args.pipeline_parallel_size):
-            name, bytes_each = _stored(model, quantization, tensor)
+            name, bytes_each = stored(model, quantization, tensor)
             account.add(tensor, name, on_one_gpu(tensor, args) * bytes_each * _padding(model, tensor, name, args, mxfp4))
     for index, layer in enumerate(model.layers):
         if owner[index] == stage and isinstance(layer.mixer, LatentAttention):
             account.add_absorbed(layer.mixer, model, args)
     account.add_tables(model, quantization)
+    if args.enable_lora:
+        here = [t for t in tensors(model) if _is_here(t, model, owner, stage, args.pipeline_parallel_size)]
+        account.add_slots(lora_bytes(model, here, args))
     return account.weights(stage)
 
 
@@ -164,14 +171,18 @@ class _Account:
     def add_absorbed(self, mixer: LatentAttention, model: Model, args: EngineArgs) -> None:
         """vLLM keeps kv_b_proj a second time in 16 bits, as the two matrices that MLA's decode absorbs."""
         size = mixer.kv_lora_rank * mixer.heads * (mixer.nope_dim + mixer.value_head_dim)
-        self._count(model.dtype, "attention", size * BYTES[model.dtype] / args.tensor_parallel_size)
+        self._count(model.dtype, "attention", size * BYTES_OF[model.dtype] / args.tensor_parallel_size)
 
     def add_tables(self, model: Model, quantization: Quantization | None) -> None:
         """Rotary tables, in the type of the unquantized tensors, whole on every GPU."""
         if model.rope_cache_elements:
             vectors = quantization.format("norm") if quantization else None
-            each = vectors.bytes if vectors else BYTES[model.dtype]
+            each = vectors.bytes if vectors else BYTES_OF[model.dtype]
             self._count("rope-cache", "rope-cache", model.rope_cache_elements * each)
+
+    def add_slots(self, amount: float) -> None:
+        """Slots for adapters, in 16 bits."""
+        self._count("lora-slots", "lora-slots", amount)
 
     def _count(self, name: str, group: str, amount: float) -> None:
         self.by_format[name] = self.by_format.get(name, 0.0) + amount
@@ -198,14 +209,16 @@ def allocated(amount: float) -> float:
 
 
 def _padding(model: Model, tensor: Tensor, name: str, args: EngineArgs, mxfp4: Mxfp4Kernel) -> float:
-    """How much larger vLLM stores MXFP4 experts: Marlin wants hidden in 256s and the expert's width in 128s, TensorRT-LLM both in
-    256s; Triton's layout for Hopper has the values, not the scales, in 256s along the depth of each matmul (64.4 GiB for
-    gpt-oss-120b, vllm#33155).
+    """How much larger vLLM stores MXFP4 experts: Marlin wants hidden in 256s and the expert's width in 128s, TensorRT-LLM and
+    AITER both in 256s; the older of Triton's layouts for Hopper has the values, not the scales, in 256s along the depth of each
+    matmul (64.4 GiB for gpt-oss-120b, vllm#33155).
     """
     mlp = model.layers[tensor.layer].mlp if tensor.layer is not None and tensor.group == "experts" else None
     if name != "mxfp4" or not isinstance(mlp, MoeMlp):
         return 1.0
     width = mlp.width / (1 if args.enable_expert_parallel else args.tensor_parallel_size * args.data_parallel_size)
+    if mxfp4 == "triton-unpadded":
+        return _up(width, 64) / width
     hidden = _up(model.hidden, 256) / model.hidden
     if mxfp4 == "triton":
         up, down = hidden * _up(width, 64) / width, _up(width, 256) / width
@@ -232,19 +245,20 @@ def _is_here(tensor: Tensor, model: Model, owner: list[int], stage: int, stages:
             return False
 
 
-def _stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
+def stored(model: Model, quantization: Quantization | None, tensor: Tensor) -> tuple[str, float]:
+    """(name of the format that a tensor is stored in, bytes of one of its parameters)."""
     group: TensorGroup = tensor.group
-    stored: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
-    return (stored.name, stored.bytes) if stored else (model.dtype, float(BYTES[model.dtype]))
+    form: WeightFormat | None = quantization.format(group, tensor.layer, tensor.module) if quantization else None
+    return (form.name, form.bytes) if form else (model.dtype, float(BYTES_OF[model.dtype]))
 
 
 def _whole_bytes(model: Model, quantization: Quantization | None) -> float:
-    return sum(tensor.parameters * _stored(model, quantization, tensor)[1] for tensor in tensors(model))
+    return sum(tensor.parameters * stored(model, quantization, tensor)[1] for tensor in tensors(model))
 
 
 def _scaled(weights: Weights, factor: float) -> Weights:
     """The same account with its tensors scaled to the checkpoint's exact bytes."""
-    own = ("rope-cache", "allocator")
+    own = ("rope-cache", "allocator", "lora-slots")
 
     def scale(parts: dict[str, float]) -> dict[str, float]:
         return {name: amount * (1.0 if name in own else factor) for name, amount in parts.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.results.files import unwritable
 from simulator.text import as_markdown, visible
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ def check_outputs(junit_file: Path | None, github: bool) -> None:
 
     Better before the work than after.
     """
-    if junit_file is not None:
-        above = next(parent for parent in junit_file.absolute().parents if parent.exists())
-        if junit_file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
-            raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
+    if junit_file is not None and (junit_file.is_dir() or unwritable(junit_file.absolute().parent)):
+        raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
         raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")

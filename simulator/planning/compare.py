@@ -16,10 +16,9 @@ from simulator.results.metrics import METRICS
 from simulator.results.model import DeploymentResult, Estimate, RunResult
 from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
+from simulator.statistics import BATCHES, half_width
 
 Floats = NDArray[np.float64]
-_BATCHES = 20
-_T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
 _LATENCIES = ("ttft", "tpot", "e2e")
 _UNITS = {m.name: m.unit for m in METRICS}
 
@@ -100,8 +99,8 @@ def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
     if _same_requests(first, other):
-        return _T_95 * float((b - a).std(ddof=1)) / math.sqrt(_BATCHES)
-    return _T_95 * math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / _BATCHES)
+        return half_width(b - a)
+    return math.hypot(half_width(a), half_width(b))
 
 
 def _same_requests(first: RunRecord, other: RunRecord) -> bool:
@@ -110,7 +109,7 @@ def _same_requests(first: RunRecord, other: RunRecord) -> bool:
 
 def _latency(name: str, reduce: Callable[[Floats], float], trace: RunRecord) -> Floats:
     """A statistic of a latency in batches of requests, in order of arrival."""
-    batches = np.array_split(latencies(trace)[f"{name}_s"], _BATCHES)
+    batches = np.array_split(latencies(trace)[f"{name}_s"], BATCHES)
     return np.array([reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches])
 
 
@@ -120,7 +119,8 @@ def _rate(column: str | None, trace: RunRecord) -> Floats:
     done = np.isfinite(r["finish_s"])
     end = last_arrival(trace) or float(np.nanmax(r["finish_s"], initial=1.0))
     weights = np.ones(int(done.sum())) if column is None else r[column][done].astype(np.float64)
-    return np.histogram(r["finish_s"][done], bins=_BATCHES, range=(0.0, end), weights=weights)[0] * _BATCHES / end
+    finished = np.histogram(r["finish_s"][done], bins=BATCHES, range=(0.0, end), weights=weights)[0]
+    return finished * BATCHES / end
 
 
 def _p99(values: Floats) -> float:

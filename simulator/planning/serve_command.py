@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from simulator.workload.workload import Workload
 
 _HUB = "https://huggingface.co/"
 _AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes", "bnb-int8": "bitsandbytes"}
+# Ours alone, or written otherwise: the mode in the compilation config; the longest length that fits by its number.
+_NO_FLAGS = {"memory_used_gib", "fit_max_model_len", "cudagraph_mode"}
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 # Tokens a second from which one API server may not keep up, where TTFT of AccelMark's V1 runs on A100, whose client shares a
@@ -72,7 +75,12 @@ def serve_command(scenario: Scenario, pool: Pool, plan: MemoryPlan) -> str:
     words = ["vllm", "serve", _checkpoint(pool, plan.model), *_quantization_flags(pool, plan.model)]
     for name, value in _flags(pool, plan):
         flag = name.replace("_", "-")
-        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            words += [f"--{flag}", *(str(each) for each in value)]
+        else:
+            words += [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
     return shlex.join(words)
 
 
@@ -101,8 +109,10 @@ def _flags(pool: Pool, plan: MemoryPlan) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = []
     for f in dataclasses.fields(EngineArgs):
         value = getattr(plan.args if f.name in decisive else pool, f.name)
-        if value != f.default and value is not None:
+        if value != f.default and value is not None and f.name not in _NO_FLAGS:
             pairs.append((f.name, kv.get(value, value) if f.name == "kv_cache_dtype" else value))
+    if pool.cudagraph_mode is not None:
+        pairs.append(("compilation_config", {"cudagraph_mode": pool.cudagraph_mode.upper()}))
     return pairs
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
 from simulator.scenario import Deployment, Pool
+from simulator.spec import first_mistake
 
 
 def space(
@@ -49,10 +50,9 @@ def _deployment(fields: Mapping[str, Any]) -> Deployment:
     try:
         return TypeAdapter(Deployment).validate_python(fields)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("pools", 0))
-        said = str(first["msg"]).removeprefix("Value error, ")
-        if first["type"] == "unexpected_keyword_argument":
+        mistake = first_mistake(problem)
+        place, said = ".".join(str(part) for part in mistake.location if part not in ("pools", 0)), mistake.said
+        if mistake.kind == "unexpected_keyword_argument":
             known = ["name", "model", *(f.name for f in dataclasses.fields(Pool))]
             said = f"unknown field{did_you_mean(nearest_names(place, known))}"
         raise ScenarioError(f"space: {place}: {said}") from None

@@ -130,13 +130,13 @@ def _check_axis(base: Document, axis: Axis) -> None:
     problem: SimulatorError | None = None
     for value in axis.values:
         try:
-            scenario_of(base.with_value(axis.path, value))
+            scenario_of(base.with_value(axis.path, value, "--over"))
         except SimulatorError as error:
             problem = problem or error
         else:
             return
     if problem is not None:
-        raise ScenarioError(str(problem).replace("--set ", "--over ", 1)) from None
+        raise problem
 
 
 def _axis_columns(point: GridPoint) -> Row:

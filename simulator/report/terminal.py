@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.report import words
-from simulator.report.words import NONE, ComparisonRow, comparison, mark
+from simulator.report.comparison import Row, comparison
+from simulator.report.words import NONE, mark
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.text import as_markdown, visible
 
@@ -67,9 +68,9 @@ def _fence(code: str) -> str:
     return "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
 
 
-def _known_rows(run: RunResult, deployments: Sequence[DeploymentResult]) -> list[tuple[ComparisonRow, list[str]]]:
+def _known_rows(run: RunResult, deployments: Sequence[DeploymentResult]) -> list[tuple[Row, list[str]]]:
     """The rows of the comparison in which anything is known."""
-    written = [(row, [row.value(d) for d in deployments]) for row in comparison(run)]
+    written = [(row, [row.say(d) for d in deployments]) for row in comparison(run)]
     return [(row, texts) for row, texts in written if any(text != NONE for text in texts)]
 
 

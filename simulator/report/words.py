@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 from simulator import text as amounts
 from simulator.results.model import DeploymentResult, ErrorBand, Estimate, RunResult, Verdict
-from simulator.results.recommend import headroom
+from simulator.results.slo import Latency
 from simulator.text import plural
 
 GIB = 2.0**30
@@ -62,16 +60,8 @@ def seconds(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage; what is not all of it never reads 100 %.
-
-    >>> percent(0.1234), percent(0.9999), percent(1.0)
-    ('12.3%', '99.9%', '100%')
-    """
-    if value is None:
-        return NONE
-    if 0.999 < value < 1:
-        return "99.9%"
-    return f"{value * 100:.3g}%"
+    """A share as a percentage, as `text.share`; a dash where there is none."""
+    return NONE if value is None else amounts.share(value)
 
 
 def gib(value: float | None) -> str:
@@ -107,11 +97,11 @@ def scenario_sentence(run: RunResult) -> str:
     return f"{served}{run.workload.sentence.rstrip('.')}."
 
 
-def slo_limits(run: RunResult, latency: str) -> list[tuple[float, str]]:
+def slo_limits(run: RunResult, latency: Latency) -> list[tuple[float, str]]:
     """The limits on a latency in seconds, each with the words for a chart, one for each class that has its own."""
     checks = next((d.slo for d in run.deployments if d.slo), ())
-    ours = [(check.limit, check.term.rpartition(": ")[0]) for check in checks if check.term.endswith(latency)]
-    return [(limit, f"SLO{f' {name}' * bool(name)} {seconds(limit)}") for limit, name in dict(ours).items()]
+    ours = {check.limit: check.label for check in checks if check.latency == latency}
+    return [(limit, f"SLO {label} {seconds(limit)}" if label else f"SLO {seconds(limit)}") for limit, label in ours.items()]
 
 
 def slo_word(d: DeploymentResult) -> str:
@@ -168,120 +158,3 @@ def metric(d: DeploymentResult, name: str, write: Callable[[float | None], str])
     if value is None and not d.steady and d.runs:
         return NOT_STEADY
     return write(value)
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """A row of the comparison: its label, its group, the value of each deployment in words."""
-
-    label: str
-    group: str
-    value: Callable[[DeploymentResult], str]
-
-
-def _pair(first: str, second: str, write: Callable[[float | None], str]) -> Callable[[DeploymentResult], str]:
-    def value(d: DeploymentResult) -> str:
-        a, b = metric(d, first, write), metric(d, second, write)
-        return a if a == b else f"{a} / {b}"
-
-    return value
-
-
-def comparison(run: RunResult) -> tuple[ComparisonRow, ...]:
-    """The rows of the comparison table, in order."""
-    demand = run.workload.rate_per_s
-    slower = any(d.recovers_below_per_s is not None for d in run.deployments)
-
-    def room(d: DeploymentResult) -> str:
-        spare = headroom(d, demand)
-        return NONE if spare is None else f"{spare:+.0%}"
-
-    latency = [
-        ComparisonRow(f"{word} p50 / p99", "Latency", _pair(f"{key}_p50_s", f"{key}_p99_s", seconds))
-        for key, word in (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2e", "E2E"))
-    ]
-    return (
-        ComparisonRow("Verdict", "Answer", lambda d: d.verdict),
-        ComparisonRow("SLO", "Answer", slo_word),
-        *([ComparisonRow("Unanswered requests", "Answer", _unanswered)] if any(map(_lost, run.deployments)) else []),
-        ComparisonRow("Hardware", "Answer", lambda d: d.title),
-        ComparisonRow("GPUs", "Answer", lambda d: str(d.gpus)),
-        *_slo_terms(run),
-        ComparisonRow("Per hour", "Cost", lambda d: usd(d.cost.usd_per_hour) if d.cost else NONE),
-        ComparisonRow("Per month", "Cost", lambda d: usd(d.cost.usd_per_month) if d.cost else NONE),
-        ComparisonRow(
-            "Per million output tokens", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens) if d.cost else NONE
-        ),
-        ComparisonRow(
-            "The same at the SLO capacity", "Cost", lambda d: usd(d.cost.usd_per_million_output_tokens_at_slo) if d.cost else NONE
-        ),
-        ComparisonRow(
-            "Per million tokens in and out", "Cost", lambda d: usd(d.cost.usd_per_million_total_tokens) if d.cost else NONE
-        ),
-        ComparisonRow("Starts to queue at", "Capacity", lambda d: estimate(d.queueing_point)),
-        *([ComparisonRow("Recovers from a queue below", "Capacity", lambda d: rate(d.recovers_below_per_s))] if slower else []),
-        ComparisonRow("Meets the SLO up to", "Capacity", lambda d: estimate(d.slo_capacity)),
-        ComparisonRow("Headroom over demand", "Capacity", room),
-        ComparisonRow("What binds", "Capacity", lambda d: d.binding.resource if d.binding else NONE),
-        ComparisonRow("Requests", "Throughput", lambda d: metric(d, "requests_per_s", rate)),
-        ComparisonRow("Output tokens/s", "Throughput", lambda d: metric(d, "output_tokens_per_s", number_or_dash)),
-        ComparisonRow("All tokens/s", "Throughput", lambda d: metric(d, "total_tokens_per_s", number_or_dash)),
-        ComparisonRow(
-            "Output tokens/s per GPU", "Throughput", lambda d: metric(d, "output_tokens_per_s_per_gpu", number_or_dash)
-        ),
-        ComparisonRow("Goodput", "Throughput", _goodput),
-        *latency,
-        ComparisonRow("Running mean / peak", "Queue", _pair("running_mean", "running_peak", number_or_dash)),
-        ComparisonRow("Waiting mean / peak", "Queue", _pair("waiting_mean", "waiting_peak", number_or_dash)),
-        ComparisonRow("Preemptions", "Queue", lambda d: metric(d, "preemptions", number_or_dash)),
-        ComparisonRow("KV cache", "Memory", lambda d: gib(max(d.memory.kv_cache_bytes, 0.0)) if d.memory else NONE),
-        ComparisonRow("KV tokens per replica", "Memory", lambda d: number_or_dash(d.memory.kv_tokens) if d.memory else NONE),
-        ComparisonRow("KV use mean / peak", "Memory", _pair("kv_use_mean", "kv_use_peak", percent)),
-        ComparisonRow("Longest context that fits", "Memory", _longest),
-        ComparisonRow("Requests the KV cache holds", "Memory", _concurrency),
-        ComparisonRow("KV blocks run out from", "Memory", lambda d: rate(d.oom_point.full_at_per_s) if d.oom_point else NONE),
-        ComparisonRow("Preempts from", "Memory", lambda d: rate(d.oom_point.preempts_at_per_s) if d.oom_point else NONE),
-    )
-
-
-def _slo_terms(run: RunResult) -> Iterator[ComparisonRow]:
-    """A row for each term of the SLO, with what was measured."""
-    terms = next((d.slo for d in run.deployments if d.slo), ())
-    for i, check in enumerate(terms):
-        asked = f"at most {seconds(check.limit)}" if check.unit else f"at least {percent(check.limit)}"
-        yield ComparisonRow(f"{check.term}, {asked}", "SLO", partial(_measured, i))
-
-
-def _measured(term: int, d: DeploymentResult) -> str:
-    check = d.slo[term] if d.slo else None
-    if check is not None and check.unit and check.too_few_answers:
-        return f"{amounts.share(check.unanswered)} unanswered, missed"
-    if check is None or check.measured is None:
-        return NOT_STEADY if d.runs and not d.steady else NONE
-    value = seconds(check.measured) if check.unit else percent(check.measured)
-    return value if check.met else f"{value}, missed"
-
-
-def _lost(d: DeploymentResult) -> float:
-    """The share of the requests that got no answer."""
-    return (d.metrics or {}).get("unanswered_share") or 0.0
-
-
-def _unanswered(d: DeploymentResult) -> str:
-    if d.metrics is None:
-        return NONE
-    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
-    return f"{count:,.0f} ({amounts.share(_lost(d))})" if count else "none"
-
-
-def _goodput(d: DeploymentResult) -> str:
-    flow, share = metric(d, "goodput_per_s", rate), metric(d, "goodput_share", percent)
-    return flow if flow == share else f"{flow}, {share} of requests"
-
-
-def _longest(d: DeploymentResult) -> str:
-    return f"{d.oom_point.longest_context_tokens:,} tokens" if d.oom_point else NONE
-
-
-def _concurrency(d: DeploymentResult) -> str:
-    return f"{d.oom_point.concurrency:,.0f} at once" if d.oom_point else NONE

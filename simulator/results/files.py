@@ -48,10 +48,16 @@ def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *,
 def check_writable(folder: Path, *, force: bool = False) -> None:
     """Raise SimulatorError where `write_run` could not make this folder: known before the simulation, not after it."""
     _check_replaceable(folder, force)
-    above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        why = "no permission to write there" if above.is_dir() else f"{above} is not a directory"
+    if why := unwritable(folder.absolute().parent):
         raise SimulatorError(f"cannot write {folder}: {why}; choose another place with --out")
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file can be made in a folder, which may have to be made first; "" where one can."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        return f"{nearest} is not a directory"
+    return "" if os.access(nearest, os.W_OK) else "no permission to write there"
 
 
 def read_run(folder: Path) -> RunResult:

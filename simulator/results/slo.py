@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,26 +33,35 @@ class Promise:
         """The latencies of its requests."""
         return latencies if self.of is None else {name: column[self.of] for name, column in latencies.items()}
 
-    def term(self, words: str) -> str:
-        """A term in words, with whose it is."""
-        return f"{self.name}: {words}" if self.name else words
+
+Latency = Literal["ttft", "tpot", "e2e"]
+_LATENCIES: tuple[Latency, ...] = get_args(Latency)
 
 
 @dataclass(frozen=True, slots=True)
 class SloCheck:
-    """One term and what came out. `term`: "p99 TTFT"; `unit`: "s", or "" for a share.
+    """One term of an SLO and what came out.
 
-    `unanswered`: the share of the requests that got no answer, each a miss of the term, which allows `left_out` of them to miss.
-    `measured`: None if nothing was steady, or where the unanswered alone are more than that.
+    `latency`: what is limited, at a `percentile` of the requests; both None for the goodput term, which asks for a share of
+    requests within all limits. `label`: the class it was promised to, "" for all requests. `limit` and `measured`: seconds, or
+    a share. `measured` is None if nothing was steady, or where the unanswered alone are more than may miss.
+    `unanswered`: the share of the requests that got no answer, each a miss; `left_out`: the share that may miss.
     """
 
-    term: str
+    latency: Latency | None
+    percentile: float | None
+    label: str
     limit: float
     measured: float | None
     met: bool
-    unit: str = "s"
     unanswered: float = 0.0
     left_out: float = 0.0
+
+    @property
+    def term(self) -> str:
+        """The term in words: `p99 TTFT`, `chat: goodput share`."""
+        words = f"p{self.percentile:g} {self.latency.upper()}" if self.latency else "goodput share"
+        return f"{self.label}: {words}" if self.label else words
 
     @property
     def too_few_answers(self) -> bool:
@@ -64,16 +74,16 @@ class SloCheck:
         if self.measured is None or not self.measured:
             some = self.too_few_answers and self.left_out
             return self.unanswered / self.left_out if some else float("inf")
-        return self.measured / self.limit if self.unit else self.limit / self.measured
+        return self.measured / self.limit if self.latency else self.limit / self.measured
 
     def __str__(self) -> str:
         """`p99 TTFT is 1.2 s against 1 s`, or what else it is."""
         lost = f"{share(self.unanswered)} of the requests get no answer"
-        if self.unit and self.too_few_answers:
+        if self.latency and self.too_few_answers:
             return f"{lost} and {self.term} leaves out {share(self.left_out)}"
         if self.measured is None:
             return f"{self.term} has no steady value"
-        unit = f" {self.unit}" if self.unit else ""
+        unit = " s" if self.latency else ""
         words = f"{self.term} is {number(self.measured)}{unit} against {number(self.limit, 6)}{unit}"
         return f"{words}; {lost}" if self.unanswered else words
 
@@ -120,29 +130,38 @@ def left_out(slo: Slo) -> float:
 
 
 def _checks(promise: Promise, latencies: Columns | None, lost: float) -> list[SloCheck]:
-    slo = promise.slo
-    checks = [_check_limit(promise, name, limit, latencies, lost) for name, limit in slo.limits().items()]
-    if slo.goodput is not None:
-        good_share = None if latencies is None or not len(latencies["e2e_s"]) else float(np.mean(meets_slo(slo, latencies)))
-        met = good_share is not None and good_share >= slo.goodput
-        checks.append(SloCheck(promise.term("goodput share"), slo.goodput, good_share, met, "", lost, 1 - slo.goodput))
+    checks = [_check_limit(promise, latency, latencies, lost) for latency in _LATENCIES if f"{latency}_s" in promise.slo.limits()]
+    if promise.slo.goodput is not None:
+        checks.append(_check_goodput(promise, promise.slo.goodput, latencies, lost))
     return checks
 
 
-def _check_limit(promise: Promise, name: str, limit: float, latencies: Columns | None, lost: float) -> SloCheck:
+def _check_goodput(promise: Promise, least: float, latencies: Columns | None, lost: float) -> SloCheck:
+    """The share of requests within all limits."""
+    measured = None
+    if latencies is not None and len(latencies["e2e_s"]):
+        measured = float(np.mean(meets_slo(promise.slo, latencies)))
+    met = measured is not None and measured >= least
+    return SloCheck(None, None, promise.name, least, measured, met, lost, 1 - least)
+
+
+def _check_limit(promise: Promise, latency: Latency, latencies: Columns | None, lost: float) -> SloCheck:
     """One limit at its percentile of all requests; those without an answer are the slowest of them."""
-    slo = promise.slo
-    term, beyond = promise.term(f"p{slo.percentile:g} {name[:-2].upper()}"), 1 - slo.percentile / 100
+    percentile = promise.slo.percentile
+    limit = promise.slo.limits()[f"{latency}_s"]
+    beyond = 1 - percentile / 100
+    check = SloCheck(latency, percentile, promise.name, limit, None, met=False)
     if latencies is None:
-        return SloCheck(term, limit, None, met=False)
+        return check
+    check = replace(check, unanswered=lost, left_out=beyond)
     if lost > beyond + ROUNDING:
-        return SloCheck(term, limit, None, False, "s", lost, beyond)
-    answered = latencies[name][np.isfinite(latencies[name])]
+        return check
+    answered = latencies[f"{latency}_s"][np.isfinite(latencies[f"{latency}_s"])]
     if not len(answered):
-        nothing_to_keep = name == "tpot_s" and bool(np.isfinite(latencies["e2e_s"]).any())
-        return SloCheck(term, limit, None, nothing_to_keep, "s", lost, beyond)
-    measured = float(np.percentile(answered, min(100.0, slo.percentile / (1 - lost))))
-    return SloCheck(term, limit, measured, measured <= limit, "s", lost, beyond)
+        nothing_to_keep = latency == "tpot" and bool(np.isfinite(latencies["e2e_s"]).any())
+        return replace(check, met=nothing_to_keep)
+    measured = float(np.percentile(answered, min(100.0, percentile / (1 - lost))))
+    return replace(check, measured=measured, met=measured <= limit)
 
 
 def _lost_share(latencies: Columns) -> float:

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.record import REFUSED, RunRecord
+from simulator.statistics import BATCHES, standard_error, student_t
 from simulator.text import number
 
 Floats = NDArray[np.float64]
 Steady = Literal["stable", "saturated", "overloaded"]
 
-BATCHES = 20
 FALSE_ALARM = 0.01
-_T_GROWS = 2.8609  # Student t, 19 degrees of freedom, 99.5 %
-_T_MAY_GROW = 1.7291  # the same, 95 %
+_T_GROWS = student_t(1 - FALSE_ALARM, BATCHES - 1)
+_T_MAY_GROW = student_t(0.90, BATCHES - 1)  # 95 % one-sided
 MOSTLY = 0.5
 _LEADERS = 0.05
 _AT_ONCE_S = 1e-9
@@ -118,7 +118,7 @@ def _drift(trace: RunRecord, start: float, end: float, until: Literal["left_s", 
     """Growth of the backlog, requests/s, and its standard error from batches."""
     edges = np.linspace(start, end, BATCHES + 1)
     growth = np.diff(backlog(trace, edges, until).astype(np.float64)) / (edges[1] - edges[0])
-    return _Drift(float(growth.mean()), float(growth.std(ddof=1) / np.sqrt(BATCHES)))
+    return _Drift(float(growth.mean()), standard_error(growth))
 
 
 def _waiting_share(trace: RunRecord, start: float, end: float) -> float:

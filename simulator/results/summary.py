@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import SimulatorError
 from simulator.results.model import RunResult
+from simulator.spec import first_mistake
 
-FORMAT = 2
+FORMAT = 3
 _DIGITS = 8
 
 
@@ -29,13 +30,16 @@ def from_summary(summary: dict[str, Any]) -> RunResult:
     """The run that `to_summary` was given, without its traces. Raises SimulatorError for another format or a missing field."""
     found = summary.get("format")
     if found != FORMAT:
-        raise SimulatorError(f"summary format {found!r} is not {FORMAT}, the one this version reads; run the scenario again")
+        writer = summary.get("version", "unknown")
+        raise SimulatorError(
+            f"written by version {writer} in summary format {found!r}, and this version reads {FORMAT}; "
+            "run the scenario again with `sim run`"
+        )
     try:
         return _adapter().validate_python({key: value for key, value in summary.items() if key != "format"})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SimulatorError(f"summary: {place}: {first['msg'].lower()}; run the scenario again") from None
+        mistake = first_mistake(problem)
+        raise SimulatorError(f"summary: {mistake.place}: {mistake.said.lower()}; run the scenario again") from None
 
 
 def as_stored(run: RunResult) -> RunResult:

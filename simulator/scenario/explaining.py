@@ -100,6 +100,7 @@ def schema() -> dict[str, Any]:
     deployment["properties"] |= pool["properties"]
     deployment["if"] = {"not": {"required": deployment.pop("required")}}
     deployment["then"] = {"required": pool["required"]}
+    deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 
 

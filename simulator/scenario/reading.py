@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.catalog.engines import EngineArgs
-from simulator.document import Document, read_document
+from simulator.document import Document, Location, read_document
+from simulator.errors import SimulatorError
 from simulator.scenario.explaining import explained
 from simulator.scenario.refusals import refuse
+from simulator.scenario.serve_line import ServeLine, fields_of, parse
 from simulator.scenario.specs import Scenario
 
 
@@ -32,7 +34,7 @@ def scenario_of(document: Document) -> Scenario:
     data.setdefault("name", document.path.stem)
     arguments = _take_engine_arguments(data, document)
     try:
-        scenario = TypeAdapter(Scenario).validate_python(_with_defaults(data, arguments))
+        scenario = TypeAdapter(Scenario).validate_python(_with_defaults(_with_lines(data, document), arguments))
     except ValidationError as problem:
         raise explained(document, problem) from None
     refuse(scenario, document)
@@ -69,6 +71,36 @@ def _filled(deployment: Any, arguments: dict[str, Any]) -> Any:
     if not isinstance(pools := deployment["pools"], list):
         return deployment
     return {**deployment, "pools": [{**arguments, **p} if isinstance(p, dict) else p for p in pools]}
+
+
+def _with_lines(data: dict[str, Any], document: Document) -> dict[str, Any]:
+    """With what each deployment's pasted `serve:` line states, where the deployment does not say otherwise.
+
+    The scenario's model and engine are those of the first line, where it names none.
+    """
+    deployments = data.get("deployments")
+    if not isinstance(deployments, list):
+        return data
+    filled = [_with_line(d, ("deployments", index), document) for index, d in enumerate(deployments)]
+    stated = [line for _, line in filled if line is not None]
+    usual: dict[str, Any] = {}
+    for name in ("model", "engine"):
+        if named := [getattr(line, name) for line in stated if getattr(line, name) is not None]:
+            usual[name] = named[0]
+    return {**usual, **data, "deployments": [deployment for deployment, _ in filled]}
+
+
+def _with_line(deployment: Any, location: Location, document: Document) -> tuple[Any, ServeLine | None]:
+    if not isinstance(deployment, dict) or "serve" not in deployment:
+        return deployment, None
+    explicit = {name: value for name, value in deployment.items() if name != "serve"}
+    try:
+        if not isinstance(text := deployment["serve"], str):
+            raise SimulatorError(f"must be a line of `vllm serve`, not {text!r:.60}")
+        line = parse(text)
+        return {**fields_of(line), **explicit}, line
+    except (SimulatorError, ValueError) as problem:
+        raise document.error((*location, "serve"), f"{location[0]}[{location[1]}].serve: {problem}") from None
 
 
 def _beside(node: Any, folder: Path) -> Any:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from simulator import catalog
-from simulator.catalog.engines import EngineArgs
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
-from simulator.errors import ScenarioError, SimulatorError, UnknownName
+from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
-from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Prices, Scenario
+from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
 from simulator.text import number
 from simulator.workload.arrivals.steady import Recorded
@@ -36,16 +35,16 @@ def refuse(scenario: Scenario, document: Document) -> None:
         try:
             _refuse_impossible(scenario, deployment)
         except SimulatorError as problem:
-            raise document.error(_culprit(document, index, str(problem)), f"deployments[{index}]: {problem}") from None
+            raise document.error(_culprit(document, index, problem.fields), f"deployments[{index}]: {problem}") from None
 
 
-def _culprit(document: Document, index: int, problem: str) -> Location:
-    """The argument that a refusal speaks of, where it is written: of the deployment, or of all; else the deployment."""
-    arguments = ["replicas", *(f.name for f in dataclasses.fields(EngineArgs))]
+def _culprit(document: Document, index: int, fields: Sequence[str]) -> Location:
+    """The first of the arguments at fault that is written: in the deployment, or for all; else the deployment."""
     for within in (("deployments", index), ("deployments", index, "pools", 0), ("engine",)):
-        named: list[Location] = [(*within, name) for name in arguments if name in problem]
-        if written := [location for location in named if document.written(location) == location]:
-            return min(written, key=lambda location: problem.index(str(location[-1])))
+        for field in fields:
+            location = (*within, field)
+            if document.written(location) == location:
+                return location
     return ("deployments", index)
 
 
@@ -98,21 +97,35 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
 
 
+def _refuse_untimed(pool: Pool) -> None:
+    """Raise for what takes memory that is modelled, and time that is not."""
+    for field, what in (("spec_method", "speculative decoding"), ("spec_model", "speculative decoding"), ("enable_lora", "LoRA")):
+        if getattr(pool, field):
+            raise NotModelled(f"{field}: the time of {what} is not modelled; `sim memory` answers for its memory")
+
+
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
     model, pool = scenario.model_of(deployment), deployment.pool
+    _refuse_untimed(pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > _MOST_TOKENS:
         raise ScenarioError(
-            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it"
+            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it",
+            field="max_num_batched_tokens",
         )
     planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)
     if isinstance(planned, DoesNotStart):
         scenario.latency.bind(planned.target)
     if pool.instances > _MOST_ENGINES:
-        raise ScenarioError(f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas")
+        raise ScenarioError(
+            f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas", field="replicas"
+        )
     longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:
-        raise ScenarioError(f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it")
+        raise ScenarioError(
+            f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it",
+            field="max_model_len",
+        )

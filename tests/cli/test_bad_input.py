@@ -89,6 +89,19 @@ def test_a_mistake_in_a_scenario_is_one_line_with_its_place(run, tmp_path, right
     assert [left.name for left in tmp_path.iterdir()] == ["case.yaml"]
 
 
+def test_a_refusal_points_at_the_argument_it_is_about_not_at_one_whose_name_it_contains(run, tmp_path):
+    (tmp_path / "replicas").mkdir()
+    (tmp_path / "replicas" / "config.json").write_text(CONFIG)
+    model, deployment = ("llama-3.1-8b", "replicas/config.json"), (GPU, f"{GPU}\n    replicas: 2\n    tensor_parallel_size: 3")
+    path = written(tmp_path, model, deployment)
+    line = mistake(run("check", path))
+    assert "replicas: tensor_parallel_size 3 does not divide its 4 attention heads" in line
+    assert line.startswith(f"error: {path}:14:5: ")
+
+
+CONFIG = """{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2,
+"intermediate_size": 128, "vocab_size": 1000, "max_position_embeddings": 4096, "torch_dtype": "bfloat16"}"""
+
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 30)
 )

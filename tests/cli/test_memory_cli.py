@@ -1,16 +1,19 @@
 """`sim memory` from the outside."""
 
+import inspect
 import json
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from simulator.catalog import gpu
 from simulator.cli.memory import memory_command
 from simulator.errors import SimulatorError
+from simulator.memory.training.plan import Training
 
 app = typer.Typer()
-app.command()(memory_command)
+app.command(context_settings={"ignore_unknown_options": True})(memory_command)
 
 
 def run(*arguments: str) -> str:
@@ -82,6 +85,26 @@ def test_a_deployment_of_several_gpus_is_counted_whole() -> None:
     )
 
 
+def test_whatever_describes_a_training_run_is_an_option() -> None:
+    known = inspect.signature(memory_command).parameters
+    assert set(Training.__dataclass_fields__) - set(known) == {"method"}
+
+
+def test_gpt_3_takes_the_well_known_4_6_million_dollars() -> None:
+    """28 TFLOP/s of a V100, 1.5 dollars an hour: the widely quoted estimate of 2020."""
+    share = str(28e12 / gpu("v100").flops["fp16"])
+    given = ["--train", "--tokens", "300B", "--utilization", share, "--usd-per-gpu-hour", "1.5"]
+    cost = plans("gpt-3", "--gpu", "v100", *given)[0]["cost"]
+    assert cost["usd"] == pytest.approx(4.6e6, rel=0.02)
+
+
+def test_a_run_that_may_not_fit_says_so() -> None:
+    given = ["--qlora", "--sequence-length", "2816", "--loss", "chunked", "--lora-targets", "query-value"]
+    plan = plans("llama-3.1-8b", "--gpu", "rtx-4090", *given)[0]
+    assert plan["needed_low_gib"] < plan["gpu_gib"] < plan["needed_high_gib"]
+    assert plan["outcome"] == "may not fit"
+
+
 def test_training_is_planned_too() -> None:
     found = plans("llama-3.1-8b", "--gpu", "rtx-4090", "--train", "--qlora", "--activation-checkpointing", "full")[0]
     assert found["fits"]
@@ -98,6 +121,8 @@ def test_training_is_planned_too() -> None:
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5"),
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--tensor-parallel-size", "5"], "does not divide its 32 attention heads"),
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--train", "--optimizer", "magic"], "--optimizer magic"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--optimizer", "lion"], "--optimizer is of a training run; add --train"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--train", "--offload-weights"], "offload_weights needs zero_stage 3"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(arguments: list[str], said: str) -> None:
@@ -105,3 +130,40 @@ def test_a_mistake_is_answered_in_one_line(arguments: list[str], said: str) -> N
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pasted_line_is_planned_on_the_gpu_that_is_named_or_on_the_commonly_rented() -> None:
+    line = ("--", "vllm", "serve", "Qwen/Qwen3-8B", "--max_model_len", "8k", "--max-num-seqs", "32", "--port", "80")
+    found = plans_of("--gpu", "h100", "--json", *line)[0]
+    assert (found["model"], found["args"]["max_model_len"], found["args"]["max_num_seqs"]) == ("qwen3-8b", 8000, 32)
+    assert "no effect on memory: --port" in found["notes"]
+    assert len(plans_of("--json", *line)) > 5
+
+
+def test_arguments_of_vllm_without_an_option_here_are_taken_too() -> None:
+    found = plans("qwen3-8b", "-g", "h100", "--enable-lora", "--max-lora-rank", "64")[0]
+    assert found["args"]["enable_lora"] and found["args"]["max_lora_rank"] == 64
+    assert found["per_gpu_gib"]["weights"] > plans("qwen3-8b", "-g", "h100")[0]["per_gpu_gib"]["weights"]
+
+
+def test_memory_that_others_hold_is_subtracted() -> None:
+    alone, shared = (plans("qwen3-8b", "-g", "l40s", "--used-gib", used)[0] for used in ("0", "6"))
+    assert alone["outcome"] == "starts" and shared["outcome"] == "too_little_free_memory"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("qwen3-8b",), "missing option '--gpu'"),
+        (("qwen3-8b", "-g", "h100", "--max-num-sequences", "4"), "unknown argument --max-num-sequences"),
+        (("-g", "h100", "--", "vllm", "serve", "m", "--cpu-offload-gb", "4"), "not modelled"),
+        (("-g", "h100", "--", "vllm", "serve", "--port", "80"), "names no model"),
+    ],
+)
+def test_a_line_that_cannot_be_planned_says_why(arguments: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(SimulatorError, match=complaint):
+        run(*arguments)
+
+
+def plans_of(*arguments: str) -> list[dict]:
+    return json.loads(run(*arguments))["plans"]

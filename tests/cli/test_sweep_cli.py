@@ -76,10 +76,11 @@ def test_a_folder_of_another_version_is_one_line_and_exit_code_2(
 ) -> None:
     folder = tmp_path / "small-sweep"
     folder.mkdir()
-    (folder / "points.jsonl").write_text('{"format": 99}\n')
+    (folder / "points.jsonl").write_text('{"format": 1}\n')
     left = sim(capsys, monkeypatch, "sweep", str(small(tmp_path)), *OVER, "--out", str(tmp_path), "--workers", "1")
     assert left.code == 2
-    assert "is not of this version: format 99" in left.err
+    assert left.err.count("\n") == 1
+    assert "written by version 0.1.0 in format 1" in left.err
 
 
 def test_a_cluster_that_does_not_answer_is_one_line_and_exit_code_2(

@@ -5,7 +5,19 @@ from ruamel.yaml import YAML
 
 from simulator.catalog import stanzas
 
-KINDS = ("engines", "errors", "gpus", "kernels", "models", "overheads", "prices", "quantizations")
+KINDS = (
+    "architectures",
+    "engines",
+    "errors",
+    "gpus",
+    "kernels",
+    "memory_overheads",
+    "models",
+    "overheads",
+    "prices",
+    "quantizations",
+    "serve_arguments",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

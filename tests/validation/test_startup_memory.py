@@ -213,3 +213,19 @@ def test_kv_bytes_per_token_are_exact_wherever_both_are_printed() -> None:
             assert plan.kv_bytes_per_token == pytest.approx(per_token, rel=rounding), f"{name} row {index}"
             checked += 1
     assert checked > 60
+
+
+@needs_shared
+def test_start_ups_that_nothing_was_fitted_to_are_met_in_their_outcomes() -> None:
+    """Public reports of 2024 to 2026 (FIELD_CASES.md), 22 start-ups of vLLM 0.7 to 0.30 on twelve cards."""
+    found = summed("startup_memory_field.csv")
+    assert found["weights_gib"]["p90_percent"] < 1.5
+    assert found["kv_cache_gib"]["median_percent"] < 5
+    assert found["kv_cache_gib"]["p90_percent"] < 9
+    assert found["outcome"]["right_percent"] >= 95
+
+
+def test_figures_of_a_card_that_another_process_shares_are_not_compared(tmp_path: Path) -> None:
+    found = measured(tmp_path, LLAMA + ",another process held 2.9 GiB", head=HEAD + ",notes")
+    assert [c.metric for c in found.comparisons] == ["weights_gib", "outcome"]
+    assert "another process took memory" in found.skipped[0].reason

@@ -1,6 +1,7 @@
-"""Parameters of the vision towers and projectors that are loaded beside a language model.
+"""Vision towers and projectors that are loaded beside a language model: their parameters, and the largest item they encode.
 
-Counted from the modules of the HuggingFace transformers implementations, read November 2026.
+Parameters are counted from the modules of the HuggingFace transformers implementations; the largest items are what vLLM's
+processing info of each model profiles with (vllm/model_executor/models, 0.19.0 and 0.27.1). Both read November 2026.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simulator.catalog.hf_config.fields import Fields
+from simulator.catalog.models import VisionEncoder
 
 Counter = Callable[[Fields, Fields], int]
 
@@ -18,6 +20,17 @@ def vision_parameters(kind: str, fields: Fields) -> int:
     if vision is None:
         return 0
     return _KINDS[kind](Fields(vision.values, vision.where, _DEFAULTS.get(kind)), fields)
+
+
+def encoder(kind: str, fields: Fields) -> VisionEncoder | None:
+    """The encoder of the part named by `kind`, with its largest item; None where the config.json leaves it out, or has no model
+    of its largest item here.
+    """
+    vision = fields.inner("vision_config")
+    made = _ENCODERS.get(kind)
+    if vision is None or made is None:
+        return None
+    return made(Fields(vision.values, vision.where, _DEFAULTS.get(kind)), fields)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> int:
@@ -124,6 +137,105 @@ def _mllama(v: Fields, text: Fields) -> int:
     return tower + _linear(v.positive("vision_output_dim"), out) + len(text.items("cross_attention_layers")) * crossing
 
 
+def _qwen_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    """Images of up to 16,384 tokens; Qwen3-VL hands on the output of some layers beside the last."""
+    merge, patch = v.positive("spatial_merge_size"), v.positive("patch_size")
+    hidden = v.positive("embed_dim") if v.has("embed_dim") else v.positive("hidden_size")
+    width = hidden * v.positive("mlp_ratio") if v.has("mlp_ratio") else v.positive("intermediate_size")
+    out = text.positive("hidden_size")
+    return VisionEncoder(
+        hidden=hidden,
+        width=width,
+        gated=v.get("hidden_act") == "silu",
+        patch_values=3 * v.positive("temporal_patch_size", default=2) * patch * patch,
+        patches=_QWEN_TOKENS * merge * merge,
+        tokens=_QWEN_TOKENS,
+        outputs=out * (1 + len(v.items("deepstack_visual_indexes"))),
+        pixels=(patch * merge) ** 2,
+        modalities=("image", "video"),
+    )
+
+
+def _siglip_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    """Gemma 3 pools an image to 256 tokens; LLaVA, which takes several layers' outputs, keeps one a patch."""
+    patches = (v.positive("image_size") // v.positive("patch_size")) ** 2
+    return VisionEncoder(
+        hidden=v.positive("hidden_size"),
+        width=v.positive("intermediate_size"),
+        patch_values=3 * v.positive("patch_size") ** 2,
+        patches=patches,
+        tokens=text.positive("mm_tokens_per_image", default=patches if text.items("vision_feature_layer") else 256),
+        outputs=text.positive("hidden_size"),
+    )
+
+
+def _gemma4_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    """A video of 32 frames of 70 tokens, each pooled from 3 x 3 patches, with a time stamp of some 8 tokens each."""
+    frames, tokens, pooled, stamp = 32, 70, 9, 8
+    return VisionEncoder(
+        hidden=v.positive("hidden_size"),
+        width=v.positive("intermediate_size"),
+        gated=True,
+        patch_values=3 * v.positive("patch_size") ** 2,
+        patches=frames * tokens * pooled,
+        tokens=frames * (tokens + stamp),
+        outputs=text.positive("hidden_size"),
+        modalities=("image", "video"),
+    )
+
+
+def _pixtral_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    merge, patch = text.positive("spatial_merge_size", default=1), v.positive("patch_size")
+    side = v.positive("image_size", default=1540) // patch
+    return VisionEncoder(
+        hidden=v.positive("hidden_size"),
+        width=v.positive("intermediate_size"),
+        gated=True,
+        patch_values=3 * patch * patch,
+        patches=side * side,
+        tokens=(side // merge) ** 2,
+        outputs=text.positive("hidden_size"),
+        pixels=(patch * merge) ** 2,
+    )
+
+
+def _llama4_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    """An image of 16 tiles and the whole of it once more; the adapter leaves a quarter of the patches."""
+    tiles, shuffled = 17, 4
+    patches = tiles * (v.positive("image_size") // v.positive("patch_size")) ** 2
+    return VisionEncoder(
+        hidden=v.positive("hidden_size"),
+        width=v.positive("intermediate_size"),
+        patch_values=3 * v.positive("patch_size") ** 2,
+        patches=patches,
+        tokens=patches // shuffled,
+        outputs=text.positive("hidden_size"),
+    )
+
+
+def _moonvit_encoder(v: Fields, text: Fields) -> VisionEncoder:
+    """Images of up to 4,096 tokens, each merged from 2 x 2 patches."""
+    tokens, merged = 4096, 4
+    return VisionEncoder(
+        hidden=v.positive("vt_hidden_size"),
+        width=v.positive("vt_intermediate_size"),
+        patches=tokens * merged,
+        tokens=tokens,
+        outputs=v.positive("text_hidden_size"),
+    )
+
+
+_QWEN_TOKENS = 16384
+_ENCODERS: dict[str, Callable[[Fields, Fields], VisionEncoder]] = {
+    "qwen2_vl": _qwen_encoder,
+    "qwen2_5_vl": _qwen_encoder,
+    "qwen3_vl": _qwen_encoder,
+    "siglip": _siglip_encoder,
+    "gemma4": _gemma4_encoder,
+    "pixtral": _pixtral_encoder,
+    "llama4": _llama4_encoder,
+    "moonvit": _moonvit_encoder,
+}
 _VIT = {"depth": 32, "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2}
 _DEFAULTS: dict[str, dict[str, int]] = {
     "qwen2_vl": {**_VIT, "embed_dim": 1280, "mlp_ratio": 4},

@@ -22,11 +22,9 @@ from simulator.results.steady_state import Steadiness, Steady, judge
 from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
 from simulator.server import FleetPlan
+from simulator.statistics import BATCHES, half_width
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo
-
-_BATCHES = 20
-_T_95 = 2.0930  # Student t, 19 degrees of freedom, two-sided 95 %
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,11 +141,10 @@ def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float,
 
     Batches see that late requests come in crowds. Where no request (or every one) missed, three misses could have gone unseen.
     """
-    if len(kept) < _BATCHES:
+    if len(kept) < BATCHES:
         return 0.0, 1.0, need
     share = float(kept.mean())
     if share in (0.0, 1.0):
         return max(0.0, share - 3 / len(kept)), min(1.0, share + 3 / len(kept)), need
-    means = [float(batch.mean()) for batch in np.array_split(kept, _BATCHES)]
-    half = _T_95 * float(np.std(means, ddof=1)) / _BATCHES**0.5
+    half = half_width(np.array([batch.mean() for batch in np.array_split(kept, BATCHES)]))
     return share - half, share + half, need

@@ -18,6 +18,7 @@ from simulator.planning.capacity.prefix_hits import prefix_hits
 from simulator.planning.capacity.search import Flow, NoQueueingPoint
 from simulator.results.steady_state import last_arrival, warmup_end
 from simulator.server import FleetPlan, Server
+from simulator.statistics import BATCHES, student_t
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.sample import sample
 from simulator.workload.traces.block_hashes import gathered
@@ -26,13 +27,10 @@ from simulator.workload.workload import Workload
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
 CHECK, _TALKS = 0.25, 0.5
-_BATCHES = 20
-_FEWEST = 10 * _BATCHES
+_FEWEST = 10 * BATCHES
 _SETTLES = 3
 _RUNS, _FILLINGS, _APART = 5, 10, 20.0
 _STRATUM = 100
-_T_99 = {1: 2.8609, _RUNS: 2.9467}  # Student t, two-sided 99 %, 19 degrees of freedom and, _RUNS in 4 parts each, 15
-_T_95 = 2.7764  # the same, 95 %, 4 degrees of freedom
 
 
 def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
@@ -209,8 +207,8 @@ def _windows(trace: RunRecord, requests: Requests, runs: Ints | None) -> list[Fl
     if runs is None or len(runs) == 2:
         end = last_arrival(trace)
         start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
-        return [np.linspace(start, end, _BATCHES + 1, dtype=np.float64)]
-    parts = _BATCHES // (len(runs) - 1)
+        return [np.linspace(start, end, BATCHES + 1, dtype=np.float64)]
+    parts = BATCHES // (len(runs) - 1)
     arrival, left = trace.requests["arrival_s"], trace.requests["left_s"]
     windows = []
     for first, last in itertools.pairwise(runs.tolist()):
@@ -230,9 +228,11 @@ def _half(rates: Floats) -> float:
     """
     runs, parts = rates.shape
     within = float(rates.var(axis=1, ddof=1).mean())
-    noise = _T_99[runs] * (within / rates.size) ** 0.5
-    apart = max(0.0, float(rates.mean(axis=1).var(ddof=1)) - within / parts) if runs > 1 else 0.0
-    return float((noise**2 + _T_95**2 * apart * (1 + 1 / runs)) ** 0.5)
+    noise = student_t(0.99, rates.size - runs) * (within / rates.size) ** 0.5
+    if runs == 1:
+        return float(noise)
+    apart = max(0.0, float(rates.mean(axis=1).var(ddof=1)) - within / parts)
+    return float((noise**2 + student_t(0.95, runs - 1) ** 2 * apart * (1 + 1 / runs)) ** 0.5)
 
 
 def _stay(trace: RunRecord, requests: Requests) -> float:

@@ -190,5 +190,5 @@ class _Demand:
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
     """The latency that is missed by most, or else the share of good requests; None when all are met."""
     missed = [check for check in checks if not check.met]
-    found = [Miss(str(check), check.excess) for check in [c for c in missed if c.unit] or missed]
+    found = [Miss(str(check), check.excess) for check in [c for c in missed if c.latency] or missed]
     return max(found, key=lambda miss: miss.excess, default=None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from simulator import __version__
 from simulator.errors import SimulatorError
+from simulator.results.files import unwritable
 
-FORMAT = 1
+FORMAT = 2
+_FIRST_VERSION = "0.1.0"  # which did not write what it is
 FILE = "points.jsonl"
 
 
@@ -23,10 +25,9 @@ class FinishedPoints:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.rows: dict[str, dict[str, Any]] = {}
-        above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         try:
-            if not above.is_dir() or not os.access(above, os.W_OK):
-                raise PermissionError("no permission to write there" if above.is_dir() else f"{above} is not a directory")
+            if why := unwritable(folder):
+                raise PermissionError(why)
             if self.path.exists():
                 self._read()
         except OSError as problem:
@@ -40,7 +41,7 @@ class FinishedPoints:
         self.rows[key] = plain
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"format": FORMAT})
+            self._append({"format": FORMAT, "version": __version__})
         self._append({"key": key, "row": plain})
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -54,13 +55,20 @@ class FinishedPoints:
         head = lines[0] if lines else {}
         if head.get("format") != FORMAT:
             raise SimulatorError(
-                f"{self.path} is not of this version: format {head.get('format', 'unknown')}, expected {FORMAT}; "
-                "choose another place with --out, or remove it"
+                f"{self.path}: {_of_another(head)}; remove it, or choose another place with --out, and run again"
             )
         self.rows = {line["key"]: line["row"] for line in lines if "key" in line and "row" in line}
         if not text.endswith("\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+
+def _of_another(head: dict[str, Any]) -> str:
+    """What is said of a file that does not begin as ours do."""
+    if "format" not in head:
+        return "not the finished points of a sweep"
+    writer = head.get("version", _FIRST_VERSION)
+    return f"written by version {writer} in format {head['format']!r}, and this version reads {FORMAT}"
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -30,10 +30,11 @@ from simulator.report.charts.panels import (
     what_if_line,
 )
 from simulator.results.model import RunResult
+from simulator.results.slo import Latency
 
 _ONE_RATE = "Only one rate was simulated, so there is nothing to draw against the rate."
 _NOT_STEADY = "No rate was steady, so there is no latency to draw."
-_TERMS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
+_TERMS: tuple[tuple[Latency, str], ...] = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
 _BANDS_UP_TO = 6
 
 
@@ -127,11 +128,11 @@ def latency(run: RunResult) -> Figure:
     )
 
 
-def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: str, word: str) -> Panel:
+def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: Latency, word: str) -> Panel:
     fields = ("d", "rate", f"{name}_p50_s", f"{name}_p99_s", "low", "high")
     base = rows(run, [{**row, **_band(run, row, name)} for row in data], fields)
     x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in data], "offered, requests/s"))
-    limits = words.slo_limits(run, word)
+    limits = words.slo_limits(run, name)
     measured = [row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")]
     log = log_scale([*measured, *(limit for limit, _ in limits)], SECONDS)
     tip = [

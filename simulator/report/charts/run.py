@@ -28,6 +28,7 @@ from simulator.report.charts.panels import (
     rows,
 )
 from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.slo import Latency
 from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
 from simulator.text import plural
@@ -35,7 +36,7 @@ from simulator.text import plural
 _FEW, _LINE = 5, 13
 _LENGTHS = {"prompt_tokens": "Prompt tokens", "output_tokens": "Output tokens"}
 _MEANS = {"sequences": "running_mean", "waiting": "waiting_mean", "kv_blocks": "kv_use_mean"}
-_TERMS = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
+_TERMS: tuple[tuple[Latency, str], ...] = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
 
 
 def distributions(run: RunResult) -> Figure:
@@ -65,14 +66,14 @@ def _no_latency(run: RunResult) -> str:
 
 
 def _ecdf_panel(
-    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], name: str, word: str
+    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], name: Latency, word: str
 ) -> Panel:
     data = []
     for i, d, columns in shown:
         measured = columns[f"{name}_s"][d.trace.requests["arrival_s"] >= d.warmup_s] if d.trace else columns[f"{name}_s"]
         data += [{"d": i, "at": at, "share": share} for at, share in zip(*frames.ecdf(measured), strict=True)]
     base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
-    limits = words.slo_limits(run, word)
+    limits = words.slo_limits(run, name)
     seen = sorted(row["at"] for row in data if row["at"] > 0)
     log = log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False)
     x = alt.X("at:Q", **log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -11,16 +10,11 @@ from typing import Any
 
 from simulator.report import words
 from simulator.report.charts import theme as theme
+from simulator.report.comparison import Row, best_of, comparison
 from simulator.report.pages.offline import as_json, asset, markup, template, vega
 from simulator.results.metrics import METRICS
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.summary import as_stored
-
-_NUMBER = re.compile(r"-?[\d,]*\.?\d+")
-_HIGHER, _LOWER = (
-    ("Starts to queue at", "Meets the SLO up to", "Output tokens/s per GPU", "KV cache"),
-    ("Per ", "The same at the SLO", "TTFT", "TPOT", "ITL", "E2E"),
-)
 
 
 def run_page(run: RunResult) -> str:
@@ -87,33 +81,18 @@ def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
 
 def _comparison(run: RunResult) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
-    for name, rows in groupby(words.comparison(run), key=lambda row: row.group):
+    for name, rows in groupby(comparison(run), key=lambda row: row.group):
         cells = [(row.label, _cells(run, row)) for row in rows]
         known = [{"label": label, "cells": row} for label, row in cells if any(cell["text"] != words.NONE for cell in row)]
         groups += [{"name": name, "rows": known}] if known else []
     return groups
 
 
-def _cells(run: RunResult, row: words.ComparisonRow) -> list[dict[str, Any]]:
-    keeps_up = [d.verdict in ("stable", "saturated") for d in run.deployments]
-    counts = keeps_up if any(keeps_up) else [d.runs for d in run.deployments]
-    texts = [(row.value(d), eligible) for d, eligible in zip(run.deployments, counts, strict=True)]
-    best = _best(row.label, [text for text, eligible in texts if eligible])
-    return [{"text": text, "best": eligible and text == best} for text, eligible in texts]
-
-
-def _best(label: str, texts: Sequence[str]) -> str | None:
-    """The best text of a row whose numbers have a better end; None where all are alike."""
-    sign = 1 if label.startswith(_HIGHER) else -1 if label.startswith(_LOWER) else 0
-    sized = {text: sign * _size(text) for text in texts if _NUMBER.search(text)}
-    return max(sized, key=lambda text: sized[text]) if sign and len(sized) > 1 else None
-
-
-def _size(text: str) -> float:
-    """The first number of a text in its base unit: `12 ms` is 0.012."""
-    match = _NUMBER.search(text)
-    value = float(match.group().replace(",", "")) if match else 0.0
-    return value / 1000 if match and text[match.end() :].startswith(" ms") else value
+def _cells(run: RunResult, row: Row) -> list[dict[str, Any]]:
+    """The cells of a row; the best of it is sought among those that keep up, or among all that run where none does."""
+    keep_up = [d for d in run.deployments if d.verdict in ("stable", "saturated")]
+    best = best_of(row, keep_up or [d for d in run.deployments if d.runs])
+    return [{"text": row.say(d), "best": d in best} for d in run.deployments]
 
 
 def _numbered(figures: Iterable[Any], panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

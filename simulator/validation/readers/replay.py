@@ -17,6 +17,7 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.spec import first_mistake
 from simulator.text import plural
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, number_in
 from simulator.validation.protocols import Bench, MeasuredServer, in_engine, output_tokens_per_s
@@ -134,10 +135,8 @@ def _arguments(told: Mapping[str, Any]) -> EngineArgs:
     try:
         return EngineArgs(**stated)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        name = str(first["loc"][0])
-        said = f"{stated[name]!r} cannot be: {first['msg']}"
-        raise MeasurementError(f"engine.json: {name}: {said}") from None
+        name = str((mistake := first_mistake(problem)).location[0])
+        raise MeasurementError(f"engine.json: {name}: {stated[name]!r} cannot be: {mistake.said}") from None
 
 
 def _card(folder: str) -> str:

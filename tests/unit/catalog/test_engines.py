@@ -44,7 +44,8 @@ def limits(version: str, card: str, **given: object) -> tuple[int | None, int | 
         ("0.6.3.post1", "0.6.3", "v0", 0.9),
         ("0.5", "0.5.0", "v0", 0.9),
         ("0.13.0+faa43dbf.nv26.01", "0.13.0", "v1", 0.9),
-        ("0.20.2rc1.dev249", "0.21.0", "v1", 0.92),
+        ("0.23.1rc1.dev550", "0.24.0", "v1", 0.92),
+        ("0.19.1rc1.dev316", "0.19.1", "v1", 0.9),
         ("0.8.5.dev169 V0", "0.8.5", "v0", 0.9),
         ("tensorrt-llm 1.2.0rc3", "1.2.0", "v1", 0.9),
         ("TRT-LLM", "1.3.0", "v1", 0.9),
@@ -130,10 +131,13 @@ def test_what_the_user_gave_stays() -> None:
     assert dataclasses.asdict(engine("vllm").resolve(given, gpu("h100"), MODEL)) == dataclasses.asdict(given)
 
 
-def test_nothing_is_left_open_but_what_replaces_the_computed_kv_cache() -> None:
+def test_nothing_is_left_open_but_what_nobody_asked_for() -> None:
     resolved = engine("vllm").resolve(EngineArgs(), gpu("h100"), MODEL)
     still_open = {name for name, value in dataclasses.asdict(resolved).items() if value is None}
-    assert still_open == {"kv_cache_memory_bytes", "num_gpu_blocks_override"}
+    assert still_open == {
+        "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "spec_method",
+        "spec_model", "max_cudagraph_capture_size", "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode",
+    }  # fmt: skip
     with pytest.raises(ValidationError, match="max_num_seqs"):
         dataclasses.replace(resolved, max_num_seqs=None)
 

@@ -68,7 +68,7 @@ def test_a_gpu_of_ones_own_is_written_in_the_units_of_the_catalog() -> None:
         ({"tflops": 989}, "tflops must give dense TFLOP/s by type"),
         ({"tflops": {"fp17": 1}}, "Input should be 'fp32'"),
         ({"tflops": {"fp16": 0}}, "tflops.fp16 must be a number above 0"),
-        ({"architecture": "hoper"}, "architecture: Input should be"),
+        ({"architecture": "hoper"}, "'hoper' is not in catalog/data/architectures.yaml; did you mean 'hopper'"),
         ({"link": "usb"}, "link: Input should be"),
     ],
 )

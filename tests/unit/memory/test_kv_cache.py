@@ -8,7 +8,7 @@ from support.memory_fixtures import GDN, gqa, mla, model_of, resolved
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
-from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Mamba2, Model
+from simulator.catalog.models import CompressedAttention, GroupedQueryAttention, Mamba2, Model, catalog_model
 from simulator.errors import NotModelled
 from simulator.memory.kv_cache import attention_block_size, kv_layout, state_bytes
 from simulator.memory.kv_layout import KvLayout
@@ -157,13 +157,13 @@ def test_mamba_states_are_cached_by_the_block() -> None:
 
 
 def test_a_state_is_heads_times_dimensions_and_a_short_convolution() -> None:
-    assert state_bytes(GDN, model_of(GDN)) == 48 * 128 * 128 * 4 + (2 * 16 * 128 + 48 * 128) * 3 * 2
-    assert state_bytes(GDN, model_of(GDN), tensor_parallel=2) * 2 == state_bytes(GDN, model_of(GDN))
+    assert state_bytes(GDN, model_of(GDN), resolved()) == 48 * 128 * 128 * 4 + (2 * 16 * 128 + 48 * 128) * 3 * 2
+    assert state_bytes(GDN, model_of(GDN), resolved(tensor_parallel_size=2)) * 2 == state_bytes(GDN, model_of(GDN), resolved())
 
 
 def test_groups_of_a_state_are_extended_to_every_rank() -> None:
     mamba = Mamba2(heads=64, head_dim=64, state_size=128, groups=1, conv_kernel=4)
-    two = state_bytes(mamba, model_of(mamba), tensor_parallel=2)
+    two = state_bytes(mamba, model_of(mamba), resolved(tensor_parallel_size=2))
     assert two == 32 * 64 * 128 * 2 + (4096 + 2 * 2 * 128) // 2 * 3 * 2
 
 
@@ -223,3 +223,16 @@ def test_two_batches_in_flight_keep_two_batches_behind_the_window() -> None:
 )
 def test_releases_are_compared_by_number(version: str, release: str, reached: bool) -> None:
     assert engine(version).at_least(release) is reached
+
+
+def test_the_types_of_recurrent_states_can_be_set() -> None:
+    state, convolution = 48 * 128 * 128, (2 * 16 * 128 + 48 * 128) * 3
+    assert state_bytes(GDN, model_of(GDN), resolved(mamba_ssm_cache_dtype="float16")) == 2 * (state + convolution)
+    assert state_bytes(GDN, model_of(GDN), resolved(mamba_cache_dtype="float32")) == 4 * (state + convolution)
+
+
+def test_a_request_of_a_hybrid_with_cached_states_takes_what_a_log_says() -> None:
+    """Qwen3-Next-80B on CMP 170HX, vLLM 0.27.1: 5.85 GiB hold 242,534 tokens at a length of 65,536, states in float16."""
+    args = resolved(max_model_len=65536, enable_prefix_caching=True, mamba_ssm_cache_dtype="float16", mamba_cache_mode="align")
+    found = layout(catalog_model("qwen3-next-80b-a3b"), args, "0.27.1", "a100-80gb-sxm")
+    assert found.bytes_for(65536) / GIB == pytest.approx(5.85 * 65536 / 242534, rel=0.003)

@@ -5,20 +5,22 @@ from dataclasses import replace
 import pytest
 from support.memory_fixtures import gqa, model_of, resolved
 
-from simulator.catalog.engine_args import ResolvedArgs
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
-from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp
+from simulator.catalog.memory_overheads import runs_v2
+from simulator.catalog.models import DenseMlp, Layer, Model, MoeMlp, catalog_model
+from simulator.memory.cuda_graphs import graph_bytes
 from simulator.memory.overhead import (
     Overhead,
     expert_buffers,
     forward_peak,
-    graph_bytes,
+    indexer_logits,
     non_torch,
     overhead,
-    runs_v2,
     sampler_peak,
 )
+from simulator.memory.plan import plan_without_remedies
 from simulator.units import GIB
 
 H100, A100, RTX4090 = gpu("h100-sxm"), gpu("a100-80gb-sxm"), gpu("rtx-4090")
@@ -58,14 +60,14 @@ def test_sorting_the_logits_takes_more_than_filtering_them() -> None:
     args = resolved(max_num_seqs=1024, max_num_batched_tokens=8192)
     one_copy = 1024 * 128256 * 4
     hidden = 8192 * 4096 * 2
-    assert sampler_peak(LLAMA, args, engine("0.11.0")) == 9.5 * one_copy + hidden
-    assert sampler_peak(LLAMA, args, engine("0.19.0")) == 3.5 * one_copy + 128 * 128256 * 4 + hidden
-    assert sampler_peak(LLAMA, args, engine("0.30.0")) == 2.5 * one_copy + hidden
+    assert sampler_peak(LLAMA, args, engine("0.11.0"), H100) == 9.5 * one_copy + hidden
+    assert sampler_peak(LLAMA, args, engine("0.19.0"), H100) == 3.5 * one_copy + 128 * 128256 * 4 + hidden
+    assert sampler_peak(LLAMA, args, engine("0.30.0"), H100) == 2.5 * one_copy + hidden
 
 
 def test_a_handful_of_sequences_is_sorted_even_by_newer_releases() -> None:
     args = resolved(max_num_seqs=4)
-    assert sampler_peak(LLAMA, args, engine("0.19.0")) == sampler_peak(LLAMA, args, engine("0.11.0"))
+    assert sampler_peak(LLAMA, args, engine("0.19.0"), H100) == sampler_peak(LLAMA, args, engine("0.11.0"), H100)
 
 
 def test_the_sampler_runs_on_the_last_stage_only() -> None:
@@ -108,13 +110,13 @@ def test_ranks_cost_more_with_fused_all_reduce() -> None:
 
 def test_eager_execution_has_no_graphs_and_leaves_nothing_of_them() -> None:
     eager, graphs = resolved(enforce_eager=True), resolved()
-    assert graph_bytes(LLAMA, LLAMA.layers, eager, engine("0.19.0")) == 0
-    assert graph_bytes(LLAMA, LLAMA.layers, graphs, engine("0.19.0")) > 0
+    assert graph_bytes(LLAMA, LLAMA.layers, eager, engine("0.19.0"), H100) == 0
+    assert graph_bytes(LLAMA, LLAMA.layers, graphs, engine("0.19.0"), H100) > 0
     assert non_torch(LLAMA, eager, engine("0.19.0"), RTX4090) < non_torch(LLAMA, graphs, engine("0.19.0"), RTX4090)
 
 
 def test_fewer_sequences_capture_fewer_graphs() -> None:
-    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(max_num_seqs=n), engine("0.19.0")) for n in (1, 64, 1024)]
+    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(max_num_seqs=n), engine("0.19.0"), H100) for n in (1, 64, 1024)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] / 5
 
@@ -131,7 +133,7 @@ def test_model_runner_v2_takes_dense_models_first() -> None:
 
 
 def test_runner_v2_deducts_nothing_for_graphs_until_it_estimates_them() -> None:
-    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(), engine(v)) for v in ("0.22.1", "0.27.1", "0.30.0")]
+    sizes = [graph_bytes(LLAMA, LLAMA.layers, resolved(), engine(v), H100) for v in ("0.22.1", "0.27.1", "0.30.0")]
     assert sizes[1] == 0 < sizes[0] < sizes[2]
 
 
@@ -142,3 +144,43 @@ def test_attention_alone_has_no_width() -> None:
     assert forward_peak(bare, bare.layers, None, args, engine("0.19.0")) < forward_peak(
         wide, wide.layers, None, args, engine("0.19.0")
     )
+
+
+def test_cards_before_ampere_sort_the_logits_whatever_the_release() -> None:
+    """Qwen3-8B on two T4, vLLM 0.22: 256 sequences take ten copies of the logits."""
+    args = resolved(max_num_seqs=256)
+    assert sampler_peak(LLAMA, args, engine("0.27.1"), gpu("t4")) == sampler_peak(LLAMA, args, engine("0.11.0"), H100)
+
+
+def test_compiled_layers_of_16_bits_hold_more_from_0_27_on() -> None:
+    args, eager = resolved(), resolved(enforce_eager=True)
+    old, new = (forward_peak(LLAMA, LLAMA.layers, None, args, engine(v)) for v in ("0.26.0", "0.27.1"))
+    assert new - old == 2048 * 2 * 14336 * 2
+    assert forward_peak(LLAMA, LLAMA.layers, None, eager, engine("0.27.1")) == old
+
+
+def test_a_sparse_indexer_reserves_its_logits_on_amd_gpus() -> None:
+    """vllm#53961: DeepSeek-V4-Pro at 1M does not start on MI300X with 16,384 tokens a batch, and does with 8,192."""
+    flash = catalog_model("deepseek-v4-flash")
+    args = resolved(max_model_len=1048576, max_num_batched_tokens=16384)
+    assert indexer_logits(flash.layers, args, engine("0.28.0"), gpu("mi300x")) == 16384 * 1048576 / 4 * 4
+    assert indexer_logits(flash.layers, args, engine("0.22.1"), gpu("mi300x")) == 0
+    assert indexer_logits(flash.layers, args, engine("0.28.0"), H100) == 0
+    assert indexer_logits(LLAMA.layers, args, engine("0.28.0"), gpu("mi300x")) == 0
+    starts = [
+        plan_without_remedies(
+            catalog_model("deepseek-v4-pro"),
+            None,
+            gpu("mi300x"),
+            EngineArgs(tensor_parallel_size=8, kv_cache_dtype="fp8", max_num_batched_tokens=tokens),
+            engine("0.28.0"),
+        ).starts
+        for tokens in (16384, 8192)
+    ]
+    assert starts == [False, True]
+
+
+def test_sleep_mode_hides_memory_until_0_27() -> None:
+    plain, asleep = resolved(), resolved(enable_sleep_mode=True)
+    assert non_torch(LLAMA, asleep, engine("0.26.0"), H100) < non_torch(LLAMA, plain, engine("0.26.0"), H100)
+    assert non_torch(LLAMA, asleep, engine("0.27.1"), H100) == non_torch(LLAMA, plain, engine("0.27.1"), H100)

@@ -88,7 +88,7 @@ def test_what_a_remedy_gives_is_what_planning_it_gives() -> None:
     found = plan("llama-3.1-70b", "h100-sxm", max_model_len=8192)
     remedy = next(r for r in found.remedies if r.change == "tensor_parallel_size 2")
     again = plan("llama-3.1-70b", "h100-sxm", max_model_len=8192, tensor_parallel_size=2)
-    assert again.outcome == "starts"
+    assert again.starts
     assert f"{again.kv_tokens:,} KV tokens" in remedy.gives
 
 
@@ -106,7 +106,7 @@ def test_a_context_too_long_is_answered_with_the_longest_that_fits() -> None:
     assert f"estimated maximum model length is {found.longest_sequence}" in found.reason
     assert found.remedies[0].change == f"max_model_len {found.longest_sequence:,}"
     shorter = plan("llama-3.1-8b", "rtx-4090", **{**RTX4090, "max_model_len": found.longest_sequence})
-    assert shorter.outcome == "starts"
+    assert shorter.starts
     assert "kv_cache_dtype fp8" not in [r.change for r in found.remedies], "16 GiB do not fit by halving"
 
 
@@ -156,3 +156,60 @@ def test_a_model_with_windows_has_blocks_for_a_scheduler_with_one_kind() -> None
     found = plan_memory(mixed, None, gpu("h100-sxm"), EngineArgs(max_model_len=65536), engine("0.19.0"))
     assert found.scheduler_blocks == int(found.max_concurrency * 65536) // 16
     assert found.kv_tokens < found.scheduler_blocks * 16
+
+
+def test_more_sequences_than_state_blocks_are_refused_with_how_many_there_are() -> None:
+    """Qwen3.8-27B-FP8 on L40S, vLLM 0.26.0 (public log): 184 blocks at 0.90, and 256 sequences by default."""
+    given = {"gpu_memory_utilization": 0.9, "max_model_len": 131072}
+    found = plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.26.0", **given)
+    assert found.outcome == "max_num_seqs_exceeds_state_blocks"
+    assert found.num_gpu_blocks == pytest.approx(184, rel=0.1)
+    assert f"max_num_seqs (256) exceeds available Mamba cache blocks ({found.num_gpu_blocks})" in found.reason
+    remedy = next(remedy for remedy in found.remedies if remedy.change.startswith("max_num_seqs"))
+    assert remedy.change == f"max_num_seqs {found.num_gpu_blocks}"
+    assert plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.26.0", max_num_seqs=16, **given).starts
+
+
+@pytest.mark.parametrize("change", [{"enforce_eager": True}, {"cudagraph_mode": "piecewise"}])
+def test_state_blocks_are_counted_only_where_whole_steps_are_captured(change: dict[str, object]) -> None:
+    given = {"gpu_memory_utilization": 0.9, "max_model_len": 131072, **change}
+    assert plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.26.0", **given).starts
+    before = plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.19.0", gpu_memory_utilization=0.9, max_model_len=131072)
+    assert before.starts and before.num_gpu_blocks < 256
+
+
+def test_a_share_that_is_not_free_is_refused_before_anything_else() -> None:
+    """nosana-ci/pipeline-templates#170: 18.78 of 23.5 GiB free, utilization 0.9."""
+    found = plan("qwen3.5-9b", "rtx-4090", version="0.22.0", gpu_memory_utilization=0.9, memory_used_gib=4.3)
+    assert found.outcome == "too_little_free_memory"
+    assert "Free memory on the device (18.78/23.52 GiB) on startup is less than desired" in found.reason
+    assert found.remedies[-1].change.startswith("gpu ")
+    assert plan("qwen3-0.6b", "rtx-4090", version="0.22.0", gpu_memory_utilization=0.7, memory_used_gib=4.3).starts
+    lower = plan("qwen3-0.6b", "rtx-4090", version="0.22.0", gpu_memory_utilization=0.9, memory_used_gib=4.3)
+    assert lower.remedies[0].change == "gpu_memory_utilization 0.79"
+
+
+def test_a_need_inside_the_plans_own_band_is_no_plain_yes() -> None:
+    longest = plan("llama-3.1-8b", "rtx-4090", version="0.27.1").longest_sequence
+    close = plan("llama-3.1-8b", "rtx-4090", version="0.27.1", max_model_len=longest - 64)
+    assert close.outcome == "may_not_start" and close.starts
+    assert close.reason.startswith("may not start: needs ")
+    assert close.reason in close.notes
+    assert plan("llama-3.1-8b", "rtx-4090", version="0.27.1", max_model_len=longest // 2).outcome == "starts"
+
+
+def test_a_kv_cache_set_by_hand_must_fit_beside_the_weights() -> None:
+    found = plan("llama-3.1-8b", "rtx-4090", kv_cache_memory_bytes=9 * 2**30)
+    assert found.outcome == "weights_do_not_fit"
+    assert "the KV cache that is asked for 9.00 GiB" in found.reason
+    assert plan("llama-3.1-8b", "rtx-4090", kv_cache_memory_bytes=6 * 2**30, max_model_len=8192).starts
+
+
+def test_tensorrt_llm_keeps_its_own_rules() -> None:
+    """Blocks of 32 tokens, fewer tokens a step than sequences, and a share of what is free beside what others hold."""
+    release = engine("tensorrt-llm-0.19.0")
+    args = EngineArgs(max_num_seqs=2048, max_num_batched_tokens=1024)
+    alone = plan_memory(model("llama-3.1-8b"), quantization("fp8"), gpu("rtx-5090"), args, release)
+    assert alone.starts and alone.layout.block_size == 32
+    shared = plan_memory(model("llama-3.1-8b"), quantization("fp8"), gpu("rtx-5090"), replace(args, memory_used_gib=2.0), release)
+    assert alone.kv_cache_bytes - shared.kv_cache_bytes == pytest.approx(0.9 * 2 * GIB)

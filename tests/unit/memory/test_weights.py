@@ -6,6 +6,7 @@ import pytest
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
+from simulator.catalog.memory_overheads import mxfp4_kernel
 from simulator.catalog.models import (
     CompressedAttention,
     DenseMlp,
@@ -22,7 +23,7 @@ from simulator.catalog.models import (
 from simulator.catalog.quantizations import Quantization, WeightFormat, quantization
 from simulator.errors import NotModelled
 from simulator.memory.tensors import layer_tensors, tensors
-from simulator.memory.weights import active_parameters, allocated, mxfp4_kernel, parameters, stage_of_layer, weight_bytes
+from simulator.memory.weights import active_parameters, allocated, parameters, stage_of_layer, weight_bytes
 from simulator.units import GIB
 
 ONE = EngineArgs()

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 from support.report_fixtures import HARD_CASES, chatbot, nothing_fits, overloaded
 
+from simulator.report.comparison import comparison
 from simulator.report.terminal import markdown, terminal
-from simulator.report.words import NOT_STEADY, comparison, number_or_dash, percent, rate, remedy_line, seconds, slo_word, usd
+from simulator.report.words import NOT_STEADY, number_or_dash, percent, rate, remedy_line, seconds, slo_word, usd
 
 
 def shown(case: str, width: int, **given: object) -> str:
@@ -52,14 +53,14 @@ def test_a_terminal_without_unicode_gets_ascii():
 
 
 def test_an_overloaded_run_shows_no_latency():
-    rows = {row.label: row.value(overloaded().deployments[0]) for row in comparison(overloaded())}
+    rows = {row.label: row.say(overloaded().deployments[0]) for row in comparison(overloaded())}
     assert rows["TTFT p50 / p99"] == rows["E2E p50 / p99"] == rows["Goodput"] == NOT_STEADY
     assert re.search(r"\d", rows["Output tokens/s"])
 
 
 def test_each_term_of_the_slo_has_a_row_with_what_was_measured():
     run = chatbot()
-    rows = {row.label: [row.value(d) for d in run.deployments] for row in comparison(run) if row.group == "SLO"}
+    rows = {row.label: [row.say(d) for d in run.deployments] for row in comparison(run) if row.group == "SLO"}
     assert list(rows) == ["p99 TTFT, at most 1 s", "p99 TPOT, at most 50 ms", "goodput share, at least 95%"]
     for d, texts in zip(run.deployments, zip(*rows.values(), strict=True), strict=True):
         if not d.runs:
@@ -78,7 +79,7 @@ def test_error_bands_are_said_in_the_words_of_the_table():
 def test_many_missed_terms_are_counted():
     run = chatbot()
     d = next(d for d in run.deployments if d.steady)
-    missed = tuple(dataclasses.replace(check, met=False, term=f"{name}: {check.term}") for name in "ab" for check in d.slo)
+    missed = tuple(dataclasses.replace(check, met=False, label=name) for name in "ab" for check in d.slo)
     assert slo_word(dataclasses.replace(d, slo=missed)) == "missed: a: p99 TTFT, 5 more terms"
 
 

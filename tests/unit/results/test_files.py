@@ -94,9 +94,16 @@ def test_an_incomplete_run_says_what_is_missing_and_how_to_make_it(tmp_path):
         read_run(tmp_path / "nowhere")
 
 
-def test_a_run_of_another_format_says_so():
-    with pytest.raises(SimulatorError, match=f"format 99 is not {FORMAT}"):
-        from_summary({**to_summary(one_request()), "format": 99})
+def test_a_run_of_another_version_says_which_and_to_run_again(tmp_path: Path) -> None:
+    folder = write_run(one_request(), tmp_path / "run", PAGES)
+    old = {**to_summary(one_request()), "format": 2, "version": "0.1.0"}
+    (folder / "summary.json").write_text(json.dumps(old))
+    with pytest.raises(SimulatorError) as problem:
+        read_run(folder)
+    assert str(problem.value) == (
+        f"{folder / 'summary.json'}: written by version 0.1.0 in summary format 2, and this version reads {FORMAT}; "
+        "run the scenario again with `sim run`"
+    )
 
 
 def test_a_summary_without_a_field_names_it():

@@ -15,7 +15,7 @@ def priced(name, usd, **changes):
 
 
 def missed(name, usd, seconds):
-    return priced(name, usd, slo=(SloCheck("p99 TTFT", 1.0, seconds, False),))
+    return priced(name, usd, slo=(SloCheck("ttft", 99.0, "", 1.0, seconds, False),))
 
 
 def test_of_equally_cheap_ones_the_one_with_more_room_is_recommended() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator import __version__
 from simulator.errors import SimulatorError
 from simulator.planning.machines.finished_points import FILE, FORMAT, FinishedPoints
 
@@ -30,16 +31,26 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_the_next_ones_are_whole(tmp_p
     assert FinishedPoints(tmp_path).rows == {"a": {"x": 1}, "c": {"x": 3}}
 
 
-@pytest.mark.parametrize("head", ['{"format": 99}', "not JSON", '["a list"]'])
-def test_a_folder_of_another_version_is_refused_with_a_way_out(tmp_path: Path, head: str) -> None:
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ('{"format": 1}', f"written by version 0.1.0 in format 1, and this version reads {FORMAT}"),
+        ('{"format": 99, "version": "9.0"}', f"written by version 9.0 in format 99, and this version reads {FORMAT}"),
+        ("not JSON", "not the finished points of a sweep"),
+        ('["a list"]', "not the finished points of a sweep"),
+    ],
+)
+def test_a_folder_of_another_version_says_which_and_to_run_again(tmp_path: Path, head: str, said: str) -> None:
     (tmp_path / FILE).write_text(head + "\n")
-    with pytest.raises(SimulatorError, match=f"expected {FORMAT}; choose another place with --out"):
+    with pytest.raises(SimulatorError) as problem:
         FinishedPoints(tmp_path)
+    assert str(problem.value) == (f"{tmp_path / FILE}: {said}; remove it, or choose another place with --out, and run again")
 
 
-def test_the_first_line_says_the_format(tmp_path: Path) -> None:
+def test_the_first_line_says_the_format_and_who_wrote_it(tmp_path: Path) -> None:
     FinishedPoints(tmp_path).keep("a", {"x": 1})
-    assert json.loads((tmp_path / FILE).read_text().splitlines()[0]) == {"format": FORMAT}
+    head = json.loads((tmp_path / FILE).read_text().splitlines()[0])
+    assert head == {"format": FORMAT, "version": __version__}
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,221 @@
+"""Comparison: the rows of the table that puts deployments side by side, as numbers with a unit and a better end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from simulator import text as amounts
+from simulator.report import words
+from simulator.report.words import NONE, NOT_STEADY
+from simulator.results.metrics import METRICS
+from simulator.results.model import Cost, DeploymentResult, RunResult
+from simulator.results.recommend import headroom
+from simulator.results.slo import SloCheck
+
+Better = Literal["higher", "lower", "neither"]
+Value = Callable[[DeploymentResult], float | None]
+Say = Callable[[DeploymentResult], str]
+
+_WRITERS: Mapping[str, Callable[[float | None], str]] = {
+    "s": words.seconds,
+    "requests/s": words.rate,
+    "bytes": words.gib,
+    "$": words.usd,
+    "share": words.percent,
+}
+_UNITS = {metric.name: metric.unit for metric in METRICS}
+_LATENCIES = (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2e", "E2E"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `value`: the number of a deployment, in `unit`, None where there is none or the row has only words.
+
+    `better`: which end of the numbers is the better one. `say`: the cell in words, which nothing reads again.
+    """
+
+    label: str
+    group: str
+    value: Value
+    unit: str
+    better: Better
+    say: Say
+
+
+def best_of(row: Row, deployments: Sequence[DeploymentResult]) -> list[DeploymentResult]:
+    """The deployments that are best in a row, and those that read the same; none where all do, or no end is better."""
+    numbers = [(value, d) for d in deployments if (value := row.value(d)) is not None]
+    if row.better == "neither" or len({row.say(d) for _, d in numbers}) < 2:
+        return []
+    choose = max if row.better == "higher" else min
+    best, first = choose(numbers, key=lambda number: number[0])
+    return [d for value, d in numbers if value == best or row.say(d) == row.say(first)]
+
+
+def comparison(run: RunResult) -> tuple[Row, ...]:
+    """The rows of the comparison table, in order."""
+    return (*_answer(run), *_slo_terms(run), *_cost(), *_capacity(run), *_throughput(), *_latency(), *_queue(), *_memory())
+
+
+def _answer(run: RunResult) -> Iterator[Row]:
+    row = partial(_words, "Answer")
+    yield row("Verdict", lambda d: d.verdict)
+    yield row("SLO", words.slo_word)
+    if any(map(_unanswered_share, run.deployments)):
+        yield _number("Answer", "Unanswered requests", _unanswered_share, "share", say=_unanswered)
+    yield row("Hardware", lambda d: d.title)
+    yield _number("Answer", "GPUs", lambda d: d.gpus)
+
+
+def _slo_terms(run: RunResult) -> Iterator[Row]:
+    """A row for each term of the SLO, with what was measured."""
+    for i, check in enumerate(next((d.slo for d in run.deployments if d.slo), ())):
+        unit = "s" if check.latency else "share"
+        asked = f"{'at most' if check.latency else 'at least'} {_WRITERS[unit](check.limit)}"
+        yield _number("SLO", f"{check.term}, {asked}", partial(_measured, i), unit, say=partial(_say_measured, i))
+
+
+def _cost() -> Iterator[Row]:
+    for label, of in (
+        ("Per hour", lambda cost: cost.usd_per_hour),
+        ("Per month", lambda cost: cost.usd_per_month),
+        ("Per million output tokens", lambda cost: cost.usd_per_million_output_tokens),
+        ("The same at the SLO capacity", lambda cost: cost.usd_per_million_output_tokens_at_slo),
+        ("Per million tokens in and out", lambda cost: cost.usd_per_million_total_tokens),
+    ):
+        yield _number("Cost", label, partial(_dollars, of), "$", "lower")
+
+
+def _capacity(run: RunResult) -> Iterator[Row]:
+    number = partial(_number, "Capacity")
+    yield number("Starts to queue at", _queueing_point, "requests/s", "higher", lambda d: words.estimate(d.queueing_point))
+    if any(d.recovers_below_per_s is not None for d in run.deployments):
+        yield number("Recovers from a queue below", lambda d: d.recovers_below_per_s, "requests/s")
+    yield number("Meets the SLO up to", _slo_capacity, "requests/s", "higher", lambda d: words.estimate(d.slo_capacity))
+    room = partial(_headroom, run.workload.rate_per_s)
+    yield number("Headroom over demand", room, "share", say=lambda d: _signed(room(d)))
+    yield _words("Capacity", "What binds", lambda d: d.binding.resource if d.binding else NONE)
+
+
+def _throughput() -> Iterator[Row]:
+    metric = partial(_metric, "Throughput")
+    yield metric("Requests", "requests_per_s")
+    yield metric("Output tokens/s", "output_tokens_per_s")
+    yield metric("All tokens/s", "total_tokens_per_s")
+    yield metric("Output tokens/s per GPU", "output_tokens_per_s_per_gpu", better="higher")
+    yield _number("Throughput", "Goodput", partial(_of_metrics, "goodput_per_s"), "requests/s", say=_goodput)
+
+
+def _latency() -> Iterator[Row]:
+    for key, word in _LATENCIES:
+        yield _metric("Latency", f"{word} p50 / p99", f"{key}_p50_s", f"{key}_p99_s", better="lower")
+
+
+def _queue() -> Iterator[Row]:
+    yield _metric("Queue", "Running mean / peak", "running_mean", "running_peak")
+    yield _metric("Queue", "Waiting mean / peak", "waiting_mean", "waiting_peak")
+    yield _metric("Queue", "Preemptions", "preemptions")
+
+
+def _memory() -> Iterator[Row]:
+    number = partial(_number, "Memory")
+    yield number("KV cache", lambda d: max(d.memory.kv_cache_bytes, 0.0) if d.memory else None, "bytes", "higher")
+    yield number("KV tokens per replica", lambda d: d.memory.kv_tokens if d.memory else None)
+    yield _metric("Memory", "KV use mean / peak", "kv_use_mean", "kv_use_peak", unit="share")
+    longest: Value = lambda d: d.oom_point.longest_context_tokens if d.oom_point else None  # noqa: E731
+    held: Value = lambda d: d.oom_point.concurrency if d.oom_point else None  # noqa: E731
+    yield number("Longest context that fits", longest, "tokens", say=partial(_counted, longest, "tokens"))
+    yield number("Requests the KV cache holds", held, "requests", say=partial(_counted, held, "at once"))
+    yield number("KV blocks run out from", lambda d: d.oom_point.full_at_per_s if d.oom_point else None, "requests/s")
+    yield number("Preempts from", lambda d: d.oom_point.preempts_at_per_s if d.oom_point else None, "requests/s")
+
+
+def _words(group: str, label: str, say: Say) -> Row:
+    """A row without numbers."""
+    return Row(label, group, lambda d: None, "", "neither", say)
+
+
+def _number(group: str, label: str, value: Value, unit: str = "", better: Better = "neither", say: Say | None = None) -> Row:
+    """A row of numbers, written as their unit is, or by a function of its own."""
+    return Row(label, group, value, unit, better, say or (lambda d: _write(unit, value(d))))
+
+
+def _metric(group: str, label: str, *names: str, unit: str = "", better: Better = "neither") -> Row:
+    """A row of one metric, or of several beside each other, of which the first is compared."""
+    unit = unit or _UNITS[names[0]]
+
+    def say(d: DeploymentResult) -> str:
+        return " / ".join(dict.fromkeys(words.metric(d, name, partial(_write, unit)) for name in names))
+
+    return Row(label, group, partial(_of_metrics, names[0]), unit, better, say)
+
+
+def _write(unit: str, value: float | None) -> str:
+    return _WRITERS.get(unit, words.number_or_dash)(value)
+
+
+def _of_metrics(name: str, d: DeploymentResult) -> float | None:
+    return (d.metrics or {}).get(name)
+
+
+def _dollars(of: Callable[[Cost], float | None], d: DeploymentResult) -> float | None:
+    return of(d.cost) if d.cost else None
+
+
+def _queueing_point(d: DeploymentResult) -> float | None:
+    return d.queueing_point.value if d.queueing_point else None
+
+
+def _slo_capacity(d: DeploymentResult) -> float | None:
+    return d.slo_capacity.value if d.slo_capacity else None
+
+
+def _headroom(demand: float | None, d: DeploymentResult) -> float | None:
+    return headroom(d, demand)
+
+
+def _signed(share: float | None) -> str:
+    return NONE if share is None else f"{share:+.0%}"
+
+
+def _counted(value: Value, noun: str, d: DeploymentResult) -> str:
+    count = value(d)
+    return NONE if count is None else f"{count:,.0f} {noun}"
+
+
+def _term(index: int, d: DeploymentResult) -> SloCheck | None:
+    return d.slo[index] if d.slo else None
+
+
+def _measured(index: int, d: DeploymentResult) -> float | None:
+    check = _term(index, d)
+    return check.measured if check else None
+
+
+def _say_measured(index: int, d: DeploymentResult) -> str:
+    check = _term(index, d)
+    if check is not None and check.latency and check.too_few_answers:
+        return f"{amounts.share(check.unanswered)} unanswered, missed"
+    if check is None or check.measured is None:
+        return NOT_STEADY if d.runs and not d.steady else NONE
+    value = _write("s" if check.latency else "share", check.measured)
+    return value if check.met else f"{value}, missed"
+
+
+def _unanswered_share(d: DeploymentResult) -> float | None:
+    return _of_metrics("unanswered_share", d)
+
+
+def _unanswered(d: DeploymentResult) -> str:
+    if d.metrics is None:
+        return NONE
+    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
+    return f"{count:,.0f} ({amounts.share(_unanswered_share(d) or 0.0)})" if count else "none"
+
+
+def _goodput(d: DeploymentResult) -> str:
+    flow, share = words.metric(d, "goodput_per_s", words.rate), words.metric(d, "goodput_share", words.percent)
+    return flow if flow == share else f"{flow}, {share} of requests"
