@@ -134,7 +134,7 @@ def _plans(
     from simulator.catalog.engines import EngineArgs
     from simulator.errors import SimulatorError
     from simulator.memory.plan import plan_memory
-    from simulator.scenario.serve_line import model_of, quantization_of
+    from simulator.scenario.serve_line import model_of, quantization_in
 
     if asked.model is None:
         raise SimulatorError("the line names no model: vllm serve MODEL ...")
@@ -146,7 +146,7 @@ def _plans(
     plans = [
         plan_memory(planned, form, catalog.gpu(name), args, serving)
         for name in gpus
-        for form in formats or [quantization_of(asked, planned)]
+        for form in formats or [quantization_in(asked, planned)]
     ]
     return [_noting(plan, asked) for plan in plans]
 

@@ -334,7 +334,7 @@ def model_of(line: ServeLine) -> Model:
     return dataclasses.replace(found, dtype=known[line.dtype])
 
 
-def quantization_of(line: ServeLine, model: Model) -> Quantization | None:
+def quantization_in(line: ServeLine, model: Model) -> Quantization | None:
     """The quantization of a line: the checkpoint's own where it has one, else what --quantization makes of it when it is loaded.
 
     Raises NotModelled for a method whose format neither it nor the repository's name tells.
@@ -355,12 +355,12 @@ _METHODS = {"awq_marlin": "awq-int4", "gptq_marlin": "gptq-int4", "modelopt_fp4"
 
 
 def fields_of(line: ServeLine) -> dict[str, Any]:
-    """The fields of a deployment that a line states. Raises as model_of and quantization_of do."""
+    """The fields of a deployment that a line states. Raises as model_of and quantization_in do."""
     stated: dict[str, Any] = dict(line.arguments)
     if line.model is not None:
         served = model_of(line)
         stated |= {"model": served}
-        if (made := quantization_of(line, served)) is not None:
+        if (made := quantization_in(line, served)) is not None:
             stated["quantization"] = made
     elif line.quantization is not None or line.dtype is not None:
         raise SimulatorError("serve: --quantization and --dtype need the model in the line; or give `quantization:` beside it")

@@ -8,7 +8,7 @@ from simulator.catalog import stanzas
 from simulator.catalog.engines import EngineArgs
 from simulator.errors import NotModelled, SimulatorError
 from simulator.scenario import load
-from simulator.scenario.serve_line import _EXACT, _NESTED, model_of, parse, quantization_of, whole_number
+from simulator.scenario.serve_line import _EXACT, _NESTED, model_of, parse, quantization_in, whole_number
 
 HARMLESS = stanzas.load_entry("serve_arguments", "harmless")["names"]
 NOT_MODELLED = stanzas.load_entry("serve_arguments", "not-modelled")["names"]
@@ -124,14 +124,14 @@ def test_the_type_and_the_quantization_of_a_line() -> None:
         model_of(parse("vllm serve Qwen/Qwen3-8B --dtype int4"))
     for line, made in (("--quantization fp8", "fp8"), ("-q bitsandbytes", "bnb-nf4"), ("", None), ("-q None", None)):
         found = parse(f"vllm serve Qwen/Qwen3-8B {line}")
-        form = quantization_of(found, model_of(found))
+        form = quantization_in(found, model_of(found))
         assert (form and form.name) == made
     awq = parse("vllm serve Qwen/Qwen3-32B-AWQ --quantization awq_marlin")
-    assert quantization_of(awq, model_of(awq)) is None, "a checkpoint that is quantized says how"
+    assert quantization_in(awq, model_of(awq)) is None, "a checkpoint that is quantized says how"
     untold = parse("vllm serve Qwen/Qwen3-8B --quantization compressed-tensors")
     unquantized = model_of(untold)
     with pytest.raises(NotModelled, match="says how a checkpoint is packed"):
-        quantization_of(untold, unquantized)
+        quantization_in(untold, unquantized)
 
 
 def test_servers_of_other_engines_have_their_own_names() -> None:
