@@ -110,7 +110,7 @@ def _more_gpus(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Chang
 
 
 def _bigger_gpu(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
-    for name in _LADDER[plan.gpu.vendor]:
+    for name in _LADDER.get(plan.gpu.vendor, ()):
         card = gpu(name)
         if card.memory_bytes > plan.gpu.memory_bytes:
             yield f"gpu {name}", (plan.quantization, card, args)
