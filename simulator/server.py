@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
-from simulator.catalog.gpus import Gpu
+from simulator.catalog.gpus import Gpu, require_rates
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.data_parallel import Balance, DataParallel
@@ -80,6 +80,7 @@ def plan_server(
     target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s)
     if not plan.starts:
         return DoesNotStart(plan, target)
+    require_rates(gpu)
     step_time = (latency or Roofline()).bind(target)
     if calibration is not None:
         factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)

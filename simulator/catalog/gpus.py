@@ -33,12 +33,13 @@ class Gpu:
     `link_bytes_per_s` is the one-direction bandwidth to a peer GPU over `link`; for PCIe cards it is what the
     slot allows and a server's topology may give less, so a deployment can override it. `peer_access`: whether the driver lets
     cards read each other's memory over PCIe; without it their traffic goes through the host's memory. `bridge_bytes_per_s` is
-    what an NVLink bridge between two cards gives in one direction, where the card takes one.
+    what an NVLink bridge between two cards gives in one direction, where the card takes one. `unstated`: fields that a card of one's own
+    leaves out; what they hold stands in only where memory is asked.
     """
 
     name: str
     aliases: tuple[str, ...] = ()
-    vendor: Literal["nvidia", "amd"] = "nvidia"
+    vendor: Literal["nvidia", "amd", "intel"] = "nvidia"
     architecture: Architecture
     compute_capability: Positive | None = None
     memory_bytes: Count
@@ -52,6 +53,7 @@ class Gpu:
     source: str
     checked: str
     note: str = ""
+    unstated: tuple[str, ...] = ()
 
     def computes(self, dtype: ComputeType) -> bool:
         """Whether the tensor cores have the type; without it a quantized weight is only stored in it."""
@@ -59,12 +61,37 @@ class Gpu:
 
 
 def gpu(name: str | Gpu) -> Gpu:
-    """A GPU by any of its names. Raises UnknownName with the nearest ones.
+    """A GPU by any of its names, or one of one's own as `memory_gib=24` or `memory_gib=24,name=mine`.
+
+    Raises UnknownName with the nearest names, ScenarioError for fields of one's own that cannot be.
 
     >>> gpu("NVIDIA H100 80GB HBM3").name
     'h100-sxm'
     """
-    return name if isinstance(name, Gpu) else _build(stanzas.find("gpus", name, "GPU"))
+    if isinstance(name, Gpu):
+        return name
+    return gpu_from_fields(_written(name)) if "=" in name else _build(stanzas.find("gpus", name, "GPU"))
+
+
+def _written(text: str) -> dict[str, Any]:
+    """The fields of `memory_gib=24,name=mine`."""
+    fields: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            fields[name] = float(value)
+        except ValueError:
+            fields[name] = value
+    return fields
+
+
+def require_rates(card: Gpu) -> None:
+    """Raises ScenarioError naming the fields that a card of one's own lacks where its speed or power is asked."""
+    if card.unstated:
+        raise ScenarioError(
+            f"GPU {card.name}: {', '.join(card.unstated)} missing: memory needs memory_gib alone, times and costs need them too "
+            "(*_gb_per_s in GB/s, tflops by type)"
+        )
 
 
 def gpus() -> tuple[Gpu, ...]:
@@ -75,17 +102,20 @@ def gpus() -> tuple[Gpu, ...]:
 def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     """A GPU of one's own, in the units of the catalog file: GiB, GB/s, TFLOP/s, watts.
 
-    `name`, `architecture`, `memory_gib`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and `tdp_watts` are required.
+    `memory_gib` is required. `architecture`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and
+    `tdp_watts` are required where times are asked (`require_rates`); until then a stand-in has them.
     Raises ScenarioError naming the field that is missing, unknown or impossible.
     """
     name = fields.get("name", "of your own")
     if unknown := [field for field in fields if field not in _FIELDS]:
         raise ScenarioError(f"GPU {name}: unknown field '{unknown[0]}'{did_you_mean(nearest_names(unknown[0], _FIELDS))}")
-    if missing := [field for field in _REQUIRED if field not in fields]:
-        raise ScenarioError(f"GPU {name}: {', '.join(missing)} missing (memory_gib in GiB, *_gb_per_s in GB/s, tflops by type)")
-    _refuse_non_numbers(str(name), fields)
+    if "memory_gib" not in fields:
+        raise ScenarioError(f"GPU {name}: memory_gib missing: what the driver reports, in GiB")
+    unstated = tuple(field for field in _STAND_IN if field not in fields)
+    whole = {"name": name, "source": "given by the user", "checked": "", **_STAND_IN, **fields}
+    _refuse_non_numbers(str(name), whole)
     try:
-        return Gpu(**_si({"source": "given by the user", "checked": "", **fields}))
+        return Gpu(**_si(whole), unstated=unstated)
     except ValidationError as problem:
         raise ScenarioError(f"GPU {name}: {first_mistake(problem)}") from None
 
@@ -96,12 +126,32 @@ def gpu_to_fields(card: Gpu) -> dict[str, Any]:
     units = {written: getattr(card, field) / unit for field, (written, unit) in given.items()}
     same = {field: getattr(card, field) for field in _FIELDS if field in Gpu.__dataclass_fields__}
     tera = {dtype: rate / TFLOPS for dtype, rate in card.flops.items()}
-    return {k: v for k, v in {**same, **units, "tflops": tera}.items() if v is not None}
+    everything = {**same, **units, "tflops": tera}
+    return {k: v for k, v in everything.items() if v is not None and k not in card.unstated}
 
 
-_REQUIRED = ("name", "architecture", "memory_gib", "memory_gb_per_s", "tflops", "link", "link_gb_per_s", "tdp_watts")
-_OPTIONAL = ("aliases", "vendor", "compute_capability", "peer_access", "bridge_gb_per_s", "source", "checked", "note")
-_FIELDS = (*_REQUIRED, *_OPTIONAL)
+# What a card of one's own is taken for where only its memory counts: nothing of it is printed or timed.
+_STAND_IN: Mapping[str, Any] = {
+    "architecture": "ampere",
+    "memory_gb_per_s": 1.0,
+    "tflops": {"fp16": 1.0, "bf16": 1.0},
+    "link": "pcie",
+    "link_gb_per_s": 1.0,
+    "tdp_watts": 1.0,
+}
+_FIELDS = (
+    "name",
+    "memory_gib",
+    *_STAND_IN,
+    "aliases",
+    "vendor",
+    "compute_capability",
+    "peer_access",
+    "bridge_gb_per_s",
+    "source",
+    "checked",
+    "note",
+)
 _UNITS: Mapping[str, tuple[str, float]] = {
     "memory_bytes": ("memory_gib", GIB),
     "memory_bytes_per_s": ("memory_gb_per_s", GB),

@@ -31,7 +31,7 @@ MISTAKES = [
         GPU,
         "gpu: {name: own}",
         "12:5",
-        "architecture, memory_gib, memory_gb_per_s, tflops, link, link_gb_per_s, tdp_watts missing",
+        "GPU own: memory_gib missing",
     ),
     (GPU, f"{GPU}\n    quantization: gptq5", "13:5", "unknown quantization 'gptq5'; did you mean 'gptq'"),
     (GPU, f"{GPU}\n    quantization: 8", "13:5", "quantization: must be a name, as in `sim catalog quantizations`"),

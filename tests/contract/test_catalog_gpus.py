@@ -67,7 +67,7 @@ def test_compute_per_byte_of_bandwidth_is_that_of_a_real_card(card: Gpu) -> None
 @each
 def test_types_follow_the_architecture(card: Gpu) -> None:
     assert card.computes("bf16") == (card.architecture not in ("pascal", "volta", "turing"))
-    without_fp8 = ("pascal", "volta", "turing", "ampere", "cdna2", "rdna3")
+    without_fp8 = ("pascal", "volta", "turing", "ampere", "cdna2", "rdna3", "xe2")
     assert card.computes("fp8") == (card.architecture not in without_fp8)
     assert card.computes("fp4") == card.architecture.startswith("blackwell")
 

@@ -21,6 +21,7 @@ each = pytest.mark.parametrize("entry", models(), ids=lambda entry: entry.name)
 
 # What the publishers' model cards say where the number in the name is a rounded one: billions of parameters.
 PUBLISHED = {
+    "mpt-7b": 6.65,
     "llama-2-7b": 6.74,
     "glm-4-9b-chat": 9.4,
     "codellama-7b": 6.74,

@@ -100,6 +100,7 @@ _MPT = Traits(
         "hidden_size": "d_model",
         "num_hidden_layers": "n_layers",
         "num_attention_heads": "n_heads",
+        "num_key_value_heads": "attn_config.kv_n_heads",
         "max_position_embeddings": "max_seq_len",
     },
 )
@@ -226,6 +227,12 @@ TRAITS: Mapping[str, Traits] = {
     "Gemma3ForConditionalGeneration": replace(_GEMMA3, multimodal="siglip"),
     "Gemma4ForCausalLM": _GEMMA4,
     "Gemma4ForConditionalGeneration": replace(_GEMMA4, multimodal="gemma4"),
+    "Gemma4UnifiedForConditionalGeneration": replace(
+        _GEMMA4, approximations=("the projections of images and sound are not counted",)
+    ),
+    "Qwen3OmniMoeForConditionalGeneration": replace(
+        _QWEN3, multimodal="qwen3_vl", approximations=("the sound encoder (2 % of the weights) and the talker are not counted",)
+    ),
     "GptOssForCausalLM": _GPT_OSS,
     "MiniMaxM2ForCausalLM": _MINIMAX,
     "MiniMaxM3ForCausalLM": _MINIMAX,
@@ -278,6 +285,7 @@ TRAITS: Mapping[str, Traits] = {
         router_bias="moe_router_enable_expert_bias",
     ),
     "Step3p5ForCausalLM": _STEP,
+    "Step3p7ForConditionalGeneration": replace(_STEP, approximations=(*_STEP.approximations, "the vision tower is not counted")),
     "JambaForCausalLM": Traits(body="jamba", rotary=False),
 }
 

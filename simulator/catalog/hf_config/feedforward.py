@@ -69,7 +69,9 @@ def _counted(fields: Fields, layers: int) -> set[int]:
 
 def dense(fields: Fields, traits: Traits) -> DenseMlp:
     """A dense feed-forward block."""
-    usual = traits.expansion * fields.positive("hidden_size", "n_embd") if traits.expansion else None
+    usual = None
+    if traits.expansion:
+        usual = fields.positive("expansion_ratio", default=traits.expansion) * fields.positive("hidden_size", "n_embd")
     return DenseMlp(
         width=fields.positive(*DENSE_WIDTH, default=usual), gated=traits.gated, bias=switched(fields, traits.mlp_bias)
     )

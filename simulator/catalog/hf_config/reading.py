@@ -100,6 +100,8 @@ def build(
 
 def language_fields(config: Mapping[str, Any], source: str, traits: Traits) -> Fields:
     """The fields of the language model: those of the config inside where there is one, over those around it."""
+    # Qwen-Omni: the language model that engines load is in the thinker.
+    config = {**config, **(config.get("thinker_config") or {}), "architectures": config.get("architectures")}
     inner: Mapping[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), Mapping)), {})
     stated = {key: value for key, value in inner.items() if value is not None}
     values = {**config, **stated}

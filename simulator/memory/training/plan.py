@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from simulator.catalog.gpus import ComputeType, Gpu, gpus
+from simulator.catalog.gpus import ComputeType, Gpu, gpus, require_rates
 from simulator.catalog.models import Model
 from simulator.catalog.prices import Price, price
 from simulator.errors import NotModelled
@@ -123,6 +123,7 @@ def training_cost(model: Model, gpu: Gpu, training: Training) -> TrainingCost:
 
     Source: Kaplan et al., Scaling Laws for Neural Language Models, arXiv:2001.08361, section 2.1.
     """
+    require_rates(gpu)
     computed = sum(t.active_parameters if t.split == "experts" else t.parameters for t in tensors(model) if t.place != "draft")
     flops = (6.0 if training.method == "full" else 4.0) * computed * (training.tokens or 0)
     gpu_hours = flops / (training.utilization * gpu.flops[compute_type(gpu, training)]) / HOUR
@@ -156,7 +157,7 @@ def _remedies(model: Model, gpu: Gpu, training: Training) -> Iterator[Remedy]:
                 yield _remedy(f"{change} with activation_checkpointing full", needed)
     needed = _needed(model, training)
     larger = [card for card in gpus() if _safely(card) >= needed and card.memory_bytes_per_s >= gpu.memory_bytes_per_s]
-    if larger:
+    if larger and not gpu.unstated:
         yield _remedy(f"gpu {min(larger, key=lambda card: card.memory_bytes).name}", needed)
 
 

@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 
-from simulator.catalog.gpus import gpu, gpu_from_fields
+from simulator.catalog import engine, model
+from simulator.catalog.engine_args import EngineArgs
+from simulator.catalog.gpus import gpu, gpu_from_fields, gpu_to_fields, require_rates
 from simulator.errors import ScenarioError, UnknownName
+from simulator.memory.plan import plan_memory
+from simulator.memory.training.plan import Training, plan_training, training_cost
+from simulator.server import plan_server
 from simulator.units import GIB
 
 OWN: dict[str, Any] = {
@@ -79,10 +84,44 @@ def test_a_gpu_of_ones_own_that_cannot_be_is_refused_by_field(change: dict[str, 
     assert "\n" not in str(problem.value)
 
 
-@pytest.mark.parametrize("field", [field for field in OWN if field != "name"])
-def test_a_field_that_is_missing_is_named(field: str) -> None:
-    with pytest.raises(ScenarioError, match=f"{field} missing"):
-        gpu_from_fields({key: value for key, value in OWN.items() if key != field})
+@pytest.mark.parametrize("field", [field for field in OWN if field not in ("name", "memory_gib")])
+def test_a_field_that_is_missing_is_named_where_times_are_asked(field: str) -> None:
+    own = gpu_from_fields({key: value for key, value in OWN.items() if key != field})
+    with pytest.raises(ScenarioError, match=f"GPU h100-modded: {field} missing: memory needs memory_gib alone"):
+        require_rates(own)
+    require_rates(gpu_from_fields(OWN))
+
+
+def test_a_card_of_ones_own_has_at_least_its_memory() -> None:
+    with pytest.raises(ScenarioError, match="memory_gib missing"):
+        gpu_from_fields({key: value for key, value in OWN.items() if key != "memory_gib"})
+
+
+def test_memory_alone_answers_a_memory_question_and_no_other() -> None:
+    own = gpu("memory_gib=24,name=mine")
+    assert (own.name, own.memory_bytes) == ("mine", 24 * GIB)
+    assert gpu_to_fields(own).keys() >= {"name", "memory_gib"}
+    assert gpu_from_fields(gpu_to_fields(own)) == own
+    llama = model("llama-3.1-8b")
+    assert plan_memory(llama, None, own, EngineArgs(max_model_len=8192), engine("vllm")).outcome == "starts"
+    assert plan_training(llama, own, Training(method="qlora", activation_checkpointing="full")).fits
+    with pytest.raises(ScenarioError, match="GPU mine: architecture, memory_gb_per_s, tflops"):
+        plan_server(llama, None, own, EngineArgs(max_model_len=8192), engine("vllm"))
+    with pytest.raises(ScenarioError, match="GPU mine: architecture, memory_gb_per_s, tflops"):
+        training_cost(llama, own, Training(tokens=10**9))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("memory=24", "unknown field 'memory'"),
+        ("memory_gib=much", "memory_gib must be a number"),
+        ("name=mine", "memory_gib missing"),
+    ],
+)
+def test_a_card_that_is_written_wrongly_is_refused_by_field(written: str, said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        gpu(written)
 
 
 def test_a_name_that_is_nearly_right_offers_the_right_one() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.latency_cases import case
+from support.untimed_cards import timed_cards, untimed_cards
 
 from simulator.catalog import stanzas
 from simulator.catalog.engines import EngineArgs, engine
@@ -21,8 +22,14 @@ from simulator.memory.plan import plan_memory
 GPUS = gpus()
 
 
-@pytest.mark.parametrize("card", GPUS, ids=lambda card: card.name)
-def test_every_gpu_of_the_catalog_has_efficiencies(card: object) -> None:
+@pytest.mark.parametrize("card", untimed_cards(), ids=lambda card: card.name)
+def test_a_card_without_efficiencies_is_refused_by_name_where_time_is_asked(card: Gpu) -> None:
+    with pytest.raises(NotModelled, match=f"no kernel efficiencies are known for {card.name} or its architecture"):
+        kernels(card)
+
+
+@pytest.mark.parametrize("card", timed_cards(), ids=lambda card: card.name)
+def test_every_other_gpu_of_the_catalog_has_efficiencies(card: Gpu) -> None:
     found = kernels(card)
     assert found.source
     assert {"bf16"} <= found.gemm.keys()

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 from support.latency_cases import Case, case
+from support.untimed_cards import timed_cards
 
 from simulator.catalog import stanzas
 from simulator.catalog.engines import engine
-from simulator.catalog.gpus import gpu, gpus
+from simulator.catalog.gpus import gpu
 from simulator.latency.error_bands import extrapolations, typical_error
 
 
@@ -58,7 +59,7 @@ def test_an_engine_without_runs_is_said_to_be_taken_from_another() -> None:
 @pytest.mark.parametrize("name", ["vllm 0.7.3", "vllm 0.19.0", "sglang", "tensorrt-llm"])
 @pytest.mark.parametrize("base", ["llama-3.1-8b", "qwen3-30b-a3b"])
 def test_every_class_of_configurations_has_an_error(name: str, base: str) -> None:
-    for card in gpus():
+    for card in timed_cards():
         found = typical_error(case(base).model, card, engine(name))
         assert found.keys() == {"ttft", "tpot", "e2e", "output_tokens_per_s"}
         assert all(0 < percent <= 100 and basis for percent, basis in found.values())
