@@ -10,7 +10,9 @@ from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.engine.fleet.data_parallel import Balance, DataParallel
 from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
@@ -26,12 +28,16 @@ from simulator.workload.requests import Requests
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One engine with everything a simulation of it needs; `target` is what its step time is bound to."""
+    """One engine with everything a simulation of it needs; `target` is what its step time is bound to.
+
+    `data_parallel`: how it is one of several ranks behind one front end.
+    """
 
     plan: MemoryPlan
     target: Target
     step_time: StepTime
     limits: SchedulerConfig
+    data_parallel: DataParallel = field(default_factory=lambda: DataParallel(ranks=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ def plan_server(
     if calibration is not None:
         factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
         step_time = calibrated.apply(step_time, factors)
-    return Server(plan, target, step_time, _limits(plan.args, plan))
+    return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,46 @@ class FleetPlan:
         """Serve the requests, by default at their own times, and give the trace of it."""
         pool = self.pool
         engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
-        return serve(requests, engines, router=pool.router, load=source or OpenLoop(), seed=seed)
+        load, parallel = source or OpenLoop(), self._ranks_together()
+        return serve(requests, engines, router=pool.router, load=load, data_parallel=parallel, seed=seed)
+
+    def _ranks_together(self) -> DataParallel:
+        """The ranks of a server as they are; alone where only some of them are simulated."""
+        parallel = self.server.data_parallel
+        whole = self.pool.instances % parallel.ranks == 0
+        return parallel if whole else replace(parallel, ranks=1, lock_step=None)
+
+
+_BALANCE: tuple[tuple[str, Balance], ...] = (
+    ("0.27", "in_flight"),
+    ("0.25", "rotating"),
+    ("0.11", "weighted"),
+    ("0.0", "fewest_waiting"),
+)
+
+
+def _data_parallel(plan: MemoryPlan) -> DataParallel:
+    """How an engine is one of several data-parallel ranks.
+
+    Ranks of vLLM make their steps together where they share experts, and before 0.14 whatever the
+    model is. Other engines give requests to ranks in turn here.
+
+    Source: vLLM 0.10 to 0.33, vllm/v1/engine/core.py `DPEngineCoreProc` (32 steps between two
+    questions whether all are idle, 16 and after the first from 0.30 on), core_client.py.
+    """
+    args, engine = plan.args, plan.engine
+    ranks = args.data_parallel_size
+    if ranks == 1:
+        return DataParallel(ranks=1)
+    lock_step = None
+    if plan.model.is_moe or (engine.family == "vllm" and not engine.at_least("0.14")):
+        often = engine.family == "vllm" and engine.at_least("0.30")
+        largest = engine.largest_cudagraph(args)
+        lock_step = LockStep(asks_every=16 if often else 32, asks_first=often, pads_up_to=largest)
+    balance: Balance = "router" if args.data_parallel_external_lb else "in_turn"
+    if engine.family == "vllm" and not args.data_parallel_external_lb:
+        balance = next(how for since, how in _BALANCE if engine.at_least(since))
+    return DataParallel(ranks=ranks, balance=balance, lock_step=lock_step)
 
 
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:

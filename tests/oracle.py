@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity
+from simulator.engine.fleet.data_parallel import DataParallel
+from simulator.engine.fleet.router import (
+    LeastKvUse,
+    LeastOutstanding,
+    LlmD,
+    PowerOfTwoChoices,
+    PrefixAffinity,
+    Random,
+    SessionAffinity,
+)
 from simulator.engine.load import ClosedLoop
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.step import StepTime
@@ -93,6 +102,7 @@ class Step:
     parts: list[tuple[Item, bool]]
     seconds: float
     row: dict[str, float]
+    tokens: int
 
 
 class Server:
@@ -186,6 +196,9 @@ class Server:
 
     def used(self) -> int:
         return self.limits.kv_blocks - len(self.pool.free)
+
+    def kv_use(self) -> float:
+        return self.used() / self.limits.kv_blocks
 
     # Scheduling
 
@@ -319,13 +332,49 @@ class Server:
         self.preempted = 0
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled] + time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2 + in_windows
-        return Step(parts, float(seconds), row)
+        return Step(parts, float(seconds), row, sum(given.values()))
+
+
+ALONE = DataParallel(ranks=1)
+
+
+class Group:
+    """The ranks of one server. In lock step `asked` counts their common steps since all were idle."""
+
+    def __init__(self, number: int, servers: list[Server]) -> None:
+        self.number, self.servers = number, servers
+        self.asked = 0
+        self.awake = False
+        self.first = self.turn = 0
+        self.limits = servers[0].limits
+        self.reports = Reports(servers)
+
+    @property
+    def outstanding(self) -> int:
+        return sum(s.outstanding for s in self.servers)
+
+    @property
+    def waiting(self) -> list[Item]:
+        return [item for s in self.servers for item in s.waiting]
+
+    def kv_use(self) -> float:
+        return sum(s.kv_use() for s in self.servers) / len(self.servers)
+
+
+class Reports:
+    """What each of some servers or groups last told of itself: [waiting, running, KV use]."""
+
+    def __init__(self, of: list) -> None:
+        self.of, self.known, self.reporting = of, [], False
+
+    def take(self) -> None:
+        self.known = [[len(s.waiting), s.outstanding - len(s.waiting), s.kv_use()] for s in self.of]
 
 
 class Oracle:
     """Serves requests; afterwards `log` holds the request columns, `steps` a row a step, `gaps` every inter-token latency."""
 
-    def __init__(self, requests: Requests, replicas, router, source, seed: int) -> None:
+    def __init__(self, requests: Requests, replicas, router, source, seed: int, data_parallel=ALONE) -> None:
         n = len(requests)
         self.requests, self.router, self.source = requests, router, source
         times = ("arrival", "scheduled", "first_token", "finish", "left")
@@ -339,6 +388,15 @@ class Oracle:
         self.rng = np.random.default_rng(seed)
         self.seen: dict[int, Server] = {}
         self.now = 0.0
+        self.under_way = 0
+        self.parallel = data_parallel
+        n = data_parallel.ranks
+        self.groups = [Group(i, self.servers[i : i + n]) for i in range(0, len(self.servers), n)]
+        self.endpoints = self.servers if n == 1 or data_parallel.balance == "router" else self.groups
+        self.reports = Reports(self.endpoints)
+        self.went_to: dict[int, Group] = {}
+        self.sent: dict[int, list] = {}
+        self.held: list[int] = []
 
     # At one instant: arrivals by index, then ends of steps by replica, then time-outs.
 
@@ -361,7 +419,16 @@ class Oracle:
         return self
 
     def arrive_at(self, when: float, i: int) -> None:
-        self.at(when, (0, i), lambda: self.arrive(i))
+        self.at(when, (0, i), lambda: self.send_or_hold(i))
+
+    def send_or_hold(self, i: int) -> None:
+        """The client sends a request, or keeps it while as many are under way as it allows."""
+        most = getattr(self.source, "max_concurrency", None)
+        if most is not None and self.under_way == most:
+            self.held.append(i)
+        else:
+            self.under_way += 1
+            self.arrive(i)
 
     def think(self, i: int, otherwise: float) -> float:
         return otherwise if self.requests.think_s is None else float(self.requests.think_s[i])
@@ -379,6 +446,11 @@ class Oracle:
                 self.arrive_at(self.now + self.think(j, 0.0), j)
         if isinstance(self.source, ClosedLoop) and not (later and status == FINISHED):
             self.next_of_user()
+        if self.held:  # who was held longest takes the place
+            i = self.held.pop(0)
+            self.at(self.now, (0, i), lambda: self.arrive(i))
+        else:
+            self.under_way -= 1
 
     def arrive(self, i: int) -> None:
         r = self.requests
@@ -393,8 +465,13 @@ class Oracle:
         server.outstanding += 1
         server.waiting.append(item)
         if self.source.timeout_s is not None:
-            self.at(self.now + self.source.timeout_s, (2, 0), lambda: self.time_out(item, server))
-        if not server.awake:
+            self.at(self.now + self.source.timeout_s, (3, 0), lambda: self.time_out(item, server))
+        mine = next(group for group in self.groups if server in group.servers)
+        if self.parallel.lock_step is not None:
+            if not mine.awake:
+                mine.awake = True
+                self.at(self.now, (1, mine.number), lambda: self.common_boundary(mine))
+        elif not server.awake:
             server.awake = True
             self.at(self.now, (1, server.number), lambda: self.boundary(server))
 
@@ -411,17 +488,75 @@ class Oracle:
         return most + limits.state_blocks > limits.kv_blocks or too_long or whole
 
     def choose(self, item: Item) -> Server:
-        servers, name = self.servers, type(self.router)
+        chosen = self.endpoints[0] if len(self.endpoints) == 1 else self.route(item)
+        return self.rank_of(chosen) if isinstance(chosen, Group) else chosen
+
+    def told(self, reports: Reports, every: float) -> list[list[float]]:
+        """The latest reports; all of them come `every` so long while anything is outstanding."""
+        if not reports.reporting:
+            reports.take()
+            if every:
+                reports.reporting = True
+                self.at(self.now + every, (2, 0), lambda: self.report(reports, every))
+        return reports.known
+
+    def report(self, reports: Reports, every: float) -> None:
+        reports.take()
+        reports.reporting = any(s.outstanding for s in reports.of)
+        if reports.reporting:
+            self.at(self.now + every, (2, 0), lambda: self.report(reports, every))
+
+    def rank_of(self, group: Group) -> Server:
+        """The rank that the front end of one server gives a request to."""
+        ranks, how = group.servers, self.parallel.balance
+        if len(ranks) == 1:
+            return ranks[0]
+        if how == "in_turn":
+            group.turn += 1
+            return ranks[(group.turn - 1) % len(ranks)]
+        counts = self.told(group.reports, self.parallel.report_s)
+        order = [(group.first + i) % len(ranks) for i in range(len(ranks))]
+        if how == "fewest_waiting":
+            i = min(order, key=lambda i: (counts[i][0], counts[i][1]))
+            counts[i][0 if counts[i][0] else 1] += 1
+            return ranks[i]
+        if how == "in_flight":
+            i = min(
+                order,
+                key=lambda i: (
+                    max(ranks[i].outstanding, counts[i][0] + counts[i][1]) + counts[i][0] * (6.0 * max(0.0, counts[i][2] - 0.5))
+                ),
+            )
+        else:
+            i = min(order, key=lambda i: 4 * counts[i][0] + counts[i][1])
+        counts[i][0] += 1
+        if how != "weighted":
+            group.first = (group.first + 1) % len(ranks)
+        return ranks[i]
+
+    def any_of(self, servers: list) -> Server:
+        return servers[0] if len(servers) == 1 else servers[int(self.rng.integers(len(servers)))]
+
+    def route(self, item: Item):
+        servers, name = self.endpoints, type(self.router)
         least = min(servers, key=lambda s: s.outstanding)
         if name is LeastOutstanding:
             return least
         if name is LeastKvUse:
-            return min(servers, key=lambda s: s.used() / s.limits.kv_blocks)
+            return min(servers, key=lambda s: s.kv_use())
+        if name is Random:
+            return self.any_of(servers)
+        if name is SessionAffinity:
+            previous = self.requests.previous
+            before = None if previous is None else self.went_to.get(int(previous[item.index]))
+            self.went_to[item.index] = before or self.any_of(servers)
+            return self.went_to[item.index]
+        if name is LlmD:
+            return self.by_scores(item)
         if name is PowerOfTwoChoices:
-            if len(servers) == 1:
-                return servers[0]
             first, second = int(self.rng.integers(len(servers))), int(self.rng.integers(len(servers) - 1))
-            return min([servers[first], [s for s in servers if s.number != first][second]], key=lambda s: s.outstanding)
+            others = [s for s in servers if s is not servers[first]]
+            return min([servers[first], others[second]], key=lambda s: s.outstanding)
         if name is PrefixAffinity:
             size, most = servers[0].limits.block_size, max(s.outstanding for s in servers)
             labels = item.labels[: item.prompt // size]
@@ -432,6 +567,24 @@ class Oracle:
             return chosen
         self.turn += 1
         return servers[(self.turn - 1) % len(servers)]
+
+    def by_scores(self, item: Item):
+        """The endpoint with the greatest weighted score, any of those that tie."""
+        router, servers = self.router, self.endpoints
+        counts = self.told(self.reports, router.report_s)
+        blocks = min(item.prompt // servers[0].limits.block_size, router.most_blocks)
+        longest, shortest = max(c[0] for c in counts), min(c[0] for c in counts)
+        scores = []
+        for server, (waiting, _, use) in zip(servers, counts, strict=True):
+            queue = 1.0 if longest == shortest else (longest - waiting) / (longest - shortest)
+            load = 0.5 * (1.0 - min(waiting, router.threshold) / router.threshold)
+            score = router.queue * queue + router.kv_cache * (1.0 - use) + router.load_aware * load
+            had = sum(server in self.sent.get(label, []) for label in item.labels[:blocks])
+            scores.append(score + (router.prefix * had / blocks if blocks and router.prefix else 0.0))
+        chosen = self.any_of([s for s, score in zip(servers, scores, strict=True) if score == max(scores)])
+        for label in item.labels[:blocks]:
+            self.sent.setdefault(label, []).append(chosen)
+        return chosen
 
     def time_out(self, item: Item, server: Server) -> None:
         if math.isnan(self.log["left"][item.index]):
@@ -459,6 +612,50 @@ class Oracle:
         if server.limits.async_scheduling:
             server.upcoming = server.compose(self.now)
         self.at(self.now + server.current.seconds, (1, server.number), lambda: self.boundary(server))
+
+    def common_boundary(self, group: Group) -> None:
+        """The ranks of a server end a step together, and begin the next."""
+        rules, servers = self.parallel.lock_step, group.servers
+        for server in servers:
+            for item in server.aborted:
+                self.abort(item, server)
+            server.aborted = []
+            for item, samples in server.current.parts if server.current is not None else []:
+                if samples:
+                    self.token(item, server)
+        for server in servers:
+            server.current, server.upcoming = server.upcoming, None
+        while not any(server.current for server in servers):
+            for server in servers:
+                server.just_preempted = True
+                while server.current is None and server.just_preempted:
+                    server.current = server.compose(self.now)
+            if not any(server.current for server in servers):
+                self.go_on_idle(group)
+                return
+        busy = [server for server in servers if server.current is not None]
+        most = max(server.current.tokens for server in busy)
+        tokens = servers[0].time.tokens
+        padded = most <= rules.pads_up_to
+        seconds = max(s.current.seconds + (tokens[most] - tokens[s.current.tokens] if padded else 0) for s in busy)
+        for server in busy:
+            self.steps.append({"replica": server.number, "start": self.now, "seconds": seconds, **server.current.row})
+        if servers[0].limits.async_scheduling:
+            for server in servers:
+                server.upcoming = server.compose(self.now)
+        group.asked += 1
+        self.at(self.now + seconds, (1, group.number), lambda: self.common_boundary(group))
+
+    def go_on_idle(self, group: Group) -> None:
+        """Nobody has work: dummy batches until the ranks ask each other, then sleep."""
+        rules, asked = self.parallel.lock_step, group.asked
+        time = group.servers[0].time
+        dummy = time.tokens[1] + time.constant
+        if not dummy or asked % rules.asks_every == 0 or (rules.asks_first and asked == 1):
+            group.awake, group.asked = False, 0
+            return
+        group.asked += 1
+        self.at(self.now + dummy, (1, group.number), lambda: self.common_boundary(group))
 
     def abort(self, item: Item, server: Server) -> None:
         if item in server.waiting:

@@ -41,11 +41,13 @@ class EngineArgs:
     the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
     `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
     each GPU that a display, another process or the system holds when it starts.
+    `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own.
     """
 
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
     data_parallel_size: Count = 1
+    data_parallel_external_lb: bool = False
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: bool = False
     gpu_memory_utilization: Fraction | None = None

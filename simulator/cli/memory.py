@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from simulator.cli import training_options as training
 from simulator.cli.options import Json
 
 if TYPE_CHECKING:
@@ -53,13 +54,37 @@ def memory_command(
     train: Annotated[bool, typer.Option("--train", help="Plan a training run.", rich_help_panel=_TRAINING)] = False,
     lora: Annotated[bool, typer.Option("--lora", help="LoRA adapters beside frozen weights.", rich_help_panel=_TRAINING)] = False,
     qlora: Annotated[bool, typer.Option("--qlora", help="LoRA beside weights in NF4.", rich_help_panel=_TRAINING)] = False,
-    optimizer: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "adamw",
-    micro_batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
-    sequence_length: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 2048,
-    gradient_accumulation_steps: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 1,
-    activation_checkpointing: Annotated[str, typer.Option(rich_help_panel=_TRAINING)] = "none",
-    zero_stage: Annotated[int, typer.Option(min=0, max=3, rich_help_panel=_TRAINING)] = 0,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Of the run, for time and cost.", rich_help_panel=_TRAINING)] = None,
+    optimizer: training.Optimizer = "adamw",
+    precision: training.Precision = "mixed",
+    framework: training.Framework = "transformers",
+    fp32_gradients: training.Fp32Gradients = False,
+    micro_batch_size: training.MicroBatchSize = 1,
+    sequence_length: training.SequenceLength = 2048,
+    gradient_accumulation_steps: training.AccumulationSteps = 1,
+    activation_checkpointing: training.Checkpointing = "none",
+    flash_attention: training.FlashAttention = True,
+    dropout: training.Dropout = False,
+    loss: training.Loss = "plain",
+    logit_bytes: training.LogitBytes = None,
+    zero_stage: training.ZeroStage = 0,
+    sharding: training.ShardingOption = None,
+    reduce_bucket_size: training.ReduceBucketSize = 500_000_000,
+    context_parallel_size: training.ContextParallelSize = 1,
+    sequence_parallel: training.SequenceParallel = False,
+    pipeline_schedule: training.PipelineSchedule = "1f1b",
+    pipeline_chunks: training.PipelineChunks = 1,
+    offload_optimizer: training.OffloadOptimizer = False,
+    offload_weights: training.OffloadWeights = False,
+    offload_activations: training.OffloadActivations = False,
+    optimizer_in_backward: training.InBackward = False,
+    double_quantization: training.DoubleQuantization = True,
+    lora_rank: training.LoraRank = 16,
+    lora_targets: training.LoraTargets = "all-linear",
+    lora_dropout: training.LoraDropout = False,
+    fp32_adapters: training.Fp32Adapters = False,
+    tokens: training.Tokens = None,
+    utilization: training.Utilization = 0.4,
+    usd_per_gpu_hour: training.UsdPerGpuHour = None,
     as_json: Json = False,
 ) -> None:
     """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
@@ -75,6 +100,7 @@ def memory_command(
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
         output.print_training(_training_plans(model, _cards(gpu), given), as_json)
     else:
+        training.refuse_without_train(given)
         plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
         output.print_plans(plans, tuple(context), as_json)
 
@@ -139,8 +165,8 @@ def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[
     from simulator import catalog
     from simulator.memory.training.plan import Training, plan_training
 
-    training = _specified(Training, given)
-    return [plan_training(catalog.model(model), catalog.gpu(name), training) for name in gpus]
+    run = _specified(Training, given)
+    return [plan_training(catalog.model(model), catalog.gpu(name), run) for name in gpus]
 
 
 def _specified(spec: type[T], given: dict[str, Any]) -> T:

@@ -223,8 +223,11 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
             table.add_row(field.name.replace("_", " "), *(f"{size / GIB:.2f}" for size in sizes))
     table.add_section()
     table.add_row("needed", *(f"{plan.bytes.total / GIB:.2f}" for plan in plans))
+    table.add_row("needed, from", *(f"{plan.low_bytes / GIB:.2f}" for plan in plans))
+    table.add_row("needed, to", *(f"{plan.high_bytes / GIB:.2f}" for plan in plans))
     table.add_row("of", *(f"{plan.gpu.memory_bytes / GIB:.2f}" for plan in plans))
-    table.add_row("fits", *("yes" if plan.fits else "no" for plan in plans))
+    answers = {"fits": "yes", "may not fit": "perhaps not", "does not fit": "no"}
+    table.add_row("fits", *(answers[plan.outcome] for plan in plans))
     out = console(WIDE)
     out.print(table)
     for plan in plans:
@@ -232,7 +235,7 @@ def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:
 
 
 def _training_words(plan: TrainingPlan) -> list[Text]:
-    lines = [plain(f"{plan.gpu.name} {plan.reason}", style="" if plan.fits else "red")]
+    lines = [plain(f"{plan.gpu.name} {plan.reason}", style="" if plan.outcome == "fits" else "red")]
     lines += [plain(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
     if plan.cost:
         usd = "" if plan.cost.usd is None else f", {plan.cost.usd:,.0f} USD"
@@ -253,8 +256,11 @@ def _training_data(plan: TrainingPlan) -> dict[str, Any]:
         "trainable_parameters": plan.trainable_parameters,
         "per_gpu_gib": {name: size / GIB for name, size in dataclasses.asdict(plan.bytes).items()},
         "needed_gib": plan.bytes.total / GIB,
+        "needed_low_gib": plan.low_bytes / GIB,
+        "needed_high_gib": plan.high_bytes / GIB,
         "gpu_gib": plan.gpu.memory_bytes / GIB,
         "fits": plan.fits,
+        "outcome": plan.outcome,
         "reason": plan.reason,
         "remedies": [dataclasses.asdict(remedy) for remedy in plan.remedies],
         "cost": None if plan.cost is None else {k: v for k, v in dataclasses.asdict(plan.cost).items() if k != "price"},

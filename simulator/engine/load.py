@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, repeat
 
 import numpy as np
@@ -22,13 +24,23 @@ _BATCH = 8192
 
 @spec
 class OpenLoop:
-    """Requests come at their own `arrival_s`, whatever happens to the others. One not finished after `timeout_s` is given up."""
+    """Requests come at their own `arrival_s`, whatever happens to the others. One not finished after `timeout_s` is given up.
+
+    With `max_concurrency` the client has at most so many under way: the others wait with it, first
+    come, first served, and a request counts as arrived when it is sent.
+
+    Source: vLLM 0.10 to 0.33, vllm/benchmarks/serve.py: a semaphore around each request, inside
+    which its clock starts.
+    """
 
     timeout_s: Positive | None = None
+    max_concurrency: Count | None = None
 
     def feed(self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send) -> Feed:
         """What sends the requests."""
-        return OpenFeed(requests, branches, clock, ticks, send)
+        if self.max_concurrency is None:
+            return OpenFeed(requests, branches, clock, ticks, send)
+        return CappedFeed(requests, branches, clock, ticks, send, self.max_concurrency)
 
 
 @spec
@@ -119,6 +131,48 @@ class OpenFeed(Feed):
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
             paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
             yield map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
+
+
+class CappedFeed(OpenFeed):
+    """Sends each request at its own time if fewer than `most` are under way, else when one of those has left."""
+
+    def __init__(self, requests: Requests, branches: PrefixTree, clock: Clock, ticks: Ticks, send: Send, most: int) -> None:
+        super().__init__(requests, branches, clock, ticks, self._send_or_hold)
+        self.free = most
+        self.held: deque[Request] = deque()
+        self.pass_on = send
+
+    @property
+    def heeds_departures(self) -> bool:
+        """Whether what is sent depends on what has left."""
+        return True
+
+    def finished(self, request: Request) -> None:
+        """Let what waited for this request come, and the one that was held longest."""
+        super().finished(request)
+        self._release()
+
+    def failed(self, request: Request) -> None:
+        """Let the one come that was held longest."""
+        self._release()
+
+    def _send_or_hold(self, request: Request) -> None:
+        if self.free:
+            self.free -= 1
+            self.pass_on(request)
+        else:
+            self.held.append(request)
+
+    def _release(self) -> None:
+        if self.held:
+            held = self.held.popleft()
+            self.clock.set(Alarm(self.clock, held.index, partial(self._send_held, held)), self.clock.now)
+        else:
+            self.free += 1
+
+    def _send_held(self, request: Request, alarm: Alarm) -> None:
+        request.arrived = alarm.when
+        self.pass_on(request)
 
 
 class ClosedFeed(Feed):

@@ -56,6 +56,7 @@ _PLANNED = np.dtype(
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
 pack_planned = struct.Struct("<3d6i").pack
 pack_ended = struct.Struct("<2i").pack
+_pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
 
 
@@ -66,6 +67,10 @@ class Log:
 
     def __init__(self) -> None:
         self.planned, self.ended = bytearray(), bytearray()
+
+    def restate(self, base: float, slope: float) -> None:
+        """Replace the step time of the stretch planned last."""
+        _pack_times(self.planned, len(self.planned) - _PLANNED.itemsize + _TIMES_AT, base, slope)
 
 
 class Recorder:

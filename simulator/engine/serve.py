@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simulator.engine.admission import check_requests
+from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.load import Load, OpenLoop
@@ -14,7 +15,7 @@ from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
-IN_TURN, BY_THE_CLOCK = RoundRobin(), OpenLoop()
+IN_TURN, BY_THE_CLOCK, EACH_ALONE = RoundRobin(), OpenLoop(), DataParallel(ranks=1)
 
 
 def serve(
@@ -23,17 +24,23 @@ def serve(
     *,
     router: Router = IN_TURN,
     load: Load = BY_THE_CLOCK,
+    data_parallel: DataParallel = EACH_ALONE,
     seed: int = 0,
     tick_s: float | None = None,
 ) -> RunRecord:
     """Serve `requests` on `replicas`, an instance each, and give the record of it.
 
-    Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many seconds and the simulation
-    counts ticks in integers, so equal means equal. `seed` is for routers that draw. Raises SimulatorError for columns or step
-    times that make no sense, before the clock starts; a request that can never fit is refused, with a reason in
-    `RunRecord.refusals`.
+    With `data_parallel` they are the ranks of servers, so many next to each other a server, and the
+    router chooses among servers.
+
+    Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many
+    seconds and the simulation counts ticks in integers, so equal means equal. `seed` is for routers
+    that draw. Raises SimulatorError for columns or step times that make no sense, before the clock
+    starts; a request that can never fit is refused, with a reason in `RunRecord.refusals`.
     """
     check_requests(requests, load)
     if not replicas:
         raise SimulatorError("serve: at least one replica is needed")
-    return Fleet(requests, replicas, router, load, seed, tick_s).run()
+    if len(replicas) % data_parallel.ranks:
+        raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
+    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel).run()

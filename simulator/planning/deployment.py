@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from simulator.engine.admission import most_tokens, never_answered
-from simulator.engine.load import Load
+from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
 from simulator.latency.error_bands import extrapolations, typical_error
@@ -90,7 +90,9 @@ def _roomier(scenario: Scenario, deployment: Deployment, plan: MemoryPlan, run: 
 
 
 def _source(scenario: Scenario) -> Load | None:
-    return None if scenario.workload.closed_loop is None else source_of(scenario.workload)
+    """How requests come, None where nothing but the clock decides it."""
+    source = source_of(scenario.workload)
+    return None if source == OpenLoop() else source
 
 
 def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart, requests: Requests) -> DeploymentResult:

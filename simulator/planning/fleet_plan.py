@@ -31,4 +31,6 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
 def source_of(workload: Workload) -> Load:
     """How requests reach the servers: at their own times, or as earlier ones finish."""
     loop = workload.closed_loop
-    return OpenLoop() if loop is None else ClosedLoop(concurrency=loop.concurrency, think_s=loop.think_s)
+    if loop is None:
+        return OpenLoop(max_concurrency=workload.max_concurrency)
+    return ClosedLoop(concurrency=loop.concurrency, think_s=loop.think_s)

@@ -13,6 +13,7 @@ from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_measurement_tables
 from simulator.validation.readers import serving as serving
 from simulator.validation.readers import startup as startup
+from simulator.validation.readers import training as training
 
 LABELS = ("engine", "model", "gpu", "dtype")
 
@@ -25,7 +26,7 @@ def validate(path: Path, calibration: Calibration | None = None) -> Findings:
     findings = Findings()
     for table in read_measurement_tables(path):
         try:
-            findings.add(choose_reader(table, (startup.READER, *serving.readers(calibration))).compare(table))
+            findings.add(choose_reader(table, (startup.READER, training.READER, *serving.readers(calibration))).compare(table))
         except MeasurementError as problem:
             findings.skipped.append(Skipped(table.source, 0, str(problem)))
     if not findings.comparisons:

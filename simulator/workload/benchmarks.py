@@ -35,7 +35,11 @@ def workload_of_command(command: str) -> Workload:
             "--ramp-up-strategy changes the rate by request number; write arrivals: {kind: ramp, start: ..., end: ..., over: ...}"
         )
     requests = _number(options, "num-prompts", 1000, int)
-    return _checked({"arrivals": _arrivals_of(options), "requests": requests, **_dataset_of(options)})
+    arrivals = _arrivals_of(options)
+    capped: Fields = {}
+    if "max-concurrency" in options and arrivals["kind"] != "closed_loop":
+        capped = {"max_concurrency": _number(options, "max-concurrency", 0, int)}
+    return _checked({"arrivals": arrivals, **capped, "requests": requests, **_dataset_of(options)})
 
 
 def workload_of_inference_perf(config: Mapping[str, Any]) -> Workload:
@@ -70,9 +74,7 @@ def _number(options: Mapping[str, str], name: str, default: float, kind: type = 
 
 def _arrivals_of(options: Mapping[str, str]) -> Fields:
     rate, burstiness = _number(options, "request-rate", math.inf), _number(options, "burstiness", 1.0)
-    if "max-concurrency" in options:
-        if math.isfinite(rate):
-            raise NotModelled("--request-rate and --max-concurrency together are not modelled; leave one of them out")
+    if "max-concurrency" in options and math.isinf(rate):
         return {"kind": "closed_loop", "concurrency": _number(options, "max-concurrency", 0, int)}
     if math.isinf(rate):
         return {"kind": "all_at_once"}

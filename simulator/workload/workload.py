@@ -30,6 +30,9 @@ class Workload(Traffic):
     reached, whichever is first.
 
     A rate is always of requests: sessions begin at that rate divided by their mean number of turns.
+
+    `max_concurrency`: the client has at most so many requests under way; the others wait with it
+    and count from when they are sent, as `vllm bench serve --max-concurrency` has it.
     """
 
     arrivals: Arrivals | None = None
@@ -37,6 +40,7 @@ class Workload(Traffic):
     trace: Trace | None = None
     requests: Count | None = None
     duration: Duration | None = None
+    max_concurrency: Count | None = None
 
     @model_validator(mode="after")
     def _one_kind_of_traffic(self) -> Workload:
@@ -62,6 +66,8 @@ class Workload(Traffic):
             raise ValueError(f"{self.arrivals.kind} arrivals need a number of requests, such as requests: 1000")
         if isinstance(self.arrivals, ClosedLoopArrivals) and any(c.sessions for c in self.mix()):
             raise ValueError("sessions in a closed loop are not modelled; give the sessions a rate of arrivals")
+        if isinstance(self.arrivals, ClosedLoopArrivals) and self.max_concurrency is not None:
+            raise ValueError("a closed loop has its concurrency already; leave out max_concurrency")
         if self.requests is None and self.duration is None and not self._ends_by_itself():
             raise ValueError("say how long: requests: 2000, or duration: 10min, or both (the first to be reached ends it)")
         return self

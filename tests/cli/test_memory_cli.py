@@ -1,13 +1,16 @@
 """`sim memory` from the outside."""
 
+import inspect
 import json
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from simulator.catalog import gpu
 from simulator.cli.memory import memory_command
 from simulator.errors import SimulatorError
+from simulator.memory.training.plan import Training
 
 app = typer.Typer()
 app.command(context_settings={"ignore_unknown_options": True})(memory_command)
@@ -82,6 +85,26 @@ def test_a_deployment_of_several_gpus_is_counted_whole() -> None:
     )
 
 
+def test_whatever_describes_a_training_run_is_an_option() -> None:
+    known = inspect.signature(memory_command).parameters
+    assert set(Training.__dataclass_fields__) - set(known) == {"method"}
+
+
+def test_gpt_3_takes_the_well_known_4_6_million_dollars() -> None:
+    """28 TFLOP/s of a V100, 1.5 dollars an hour: the widely quoted estimate of 2020."""
+    share = str(28e12 / gpu("v100").flops["fp16"])
+    given = ["--train", "--tokens", "300B", "--utilization", share, "--usd-per-gpu-hour", "1.5"]
+    cost = plans("gpt-3", "--gpu", "v100", *given)[0]["cost"]
+    assert cost["usd"] == pytest.approx(4.6e6, rel=0.02)
+
+
+def test_a_run_that_may_not_fit_says_so() -> None:
+    given = ["--qlora", "--sequence-length", "2816", "--loss", "chunked", "--lora-targets", "query-value"]
+    plan = plans("llama-3.1-8b", "--gpu", "rtx-4090", *given)[0]
+    assert plan["needed_low_gib"] < plan["gpu_gib"] < plan["needed_high_gib"]
+    assert plan["outcome"] == "may not fit"
+
+
 def test_training_is_planned_too() -> None:
     found = plans("llama-3.1-8b", "--gpu", "rtx-4090", "--train", "--qlora", "--activation-checkpointing", "full")[0]
     assert found["fits"]
@@ -98,6 +121,8 @@ def test_training_is_planned_too() -> None:
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5"),
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--tensor-parallel-size", "5"], "does not divide its 32 attention heads"),
         (["llama-3.1-8b", "--gpu", "h100-sxm", "--train", "--optimizer", "magic"], "--optimizer magic"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--optimizer", "lion"], "--optimizer is of a training run; add --train"),
+        (["llama-3.1-8b", "--gpu", "h100-sxm", "--train", "--offload-weights"], "offload_weights needs zero_stage 3"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(arguments: list[str], said: str) -> None:

@@ -47,7 +47,7 @@ def test_the_driver_reports_a_little_less_memory_than_the_box_says(card: Gpu) ->
 def test_rates_double_from_type_to_narrower_type(card: Gpu) -> None:
     rates = card.flops
     assert rates.get("bf16", rates["fp16"]) == rates["fp16"]
-    assert rates["fp32"] < rates["fp16"]
+    assert rates["fp32"] < rates["fp16"] or card.architecture == "pascal", "which computes FP16 in FP32"
     if "fp8" in rates:
         assert rates["fp8"] / rates["fp16"] == pytest.approx(2, rel=0.03)
     if "fp4" in rates:
@@ -58,7 +58,7 @@ def test_rates_double_from_type_to_narrower_type(card: Gpu) -> None:
 
 @each
 def test_compute_per_byte_of_bandwidth_is_that_of_a_real_card(card: Gpu) -> None:
-    assert 30 < card.flops["fp16"] / card.memory_bytes_per_s < 700
+    assert 25 < card.flops["fp16"] / card.memory_bytes_per_s < 1000
     assert 0.004 < card.memory_bytes / card.memory_bytes_per_s < 0.5, "seconds to read the whole memory once"
     assert card.link_bytes_per_s < card.memory_bytes_per_s
     assert 0.03e12 < card.flops["fp16"] / card.tdp_watts < 4e12
@@ -66,14 +66,15 @@ def test_compute_per_byte_of_bandwidth_is_that_of_a_real_card(card: Gpu) -> None
 
 @each
 def test_types_follow_the_architecture(card: Gpu) -> None:
-    assert card.computes("bf16") == (card.architecture not in ("volta", "turing"))
-    assert card.computes("fp8") == (card.architecture not in ("volta", "turing", "ampere"))
+    assert card.computes("bf16") == (card.architecture not in ("pascal", "volta", "turing"))
+    without_fp8 = ("pascal", "volta", "turing", "ampere", "cdna2", "rdna3")
+    assert card.computes("fp8") == (card.architecture not in without_fp8)
     assert card.computes("fp4") == card.architecture.startswith("blackwell")
 
 
 @each
 def test_links_are_one_direction(card: Gpu) -> None:
-    bounds = {"pcie": (15, 65), "nvlink": (100, 900), "infinity-fabric": (100, 600)}
+    bounds = {"pcie": (1 if card.name == "cmp-170hx" else 15, 65), "nvlink": (100, 900), "infinity-fabric": (100, 600)}
     low, high = bounds[card.link]
     assert low <= card.link_bytes_per_s / 1e9 <= high
 
@@ -92,7 +93,8 @@ def test_the_gpus_of_published_measurements_are_known() -> None:
         for path in (SHARED / "validation").glob("*.csv")
         for row in csv.DictReader(path.open(encoding="utf-8"))
     } - {""}
-    unknown = {name for name in written if not _known(name)}
+    bare = {re.sub(r"^not stated \((.*) used\)$", r"\1", name) for name in written}
+    unknown = {name for name in bare if not _known(re.sub(r" \(.*", "", name))}
     assert unknown <= {"RTX 5070 Ti 16GB + RTX 5090 D 32GB", "AMD Instinct MI308X"}, "two cards in one server; no public rates"
 
 

@@ -4,23 +4,52 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from support.by_hand import limits, step_time
 
-from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.fleet.router import (
+    LeastKvUse,
+    LeastOutstanding,
+    LlmD,
+    PowerOfTwoChoices,
+    PrefixAffinity,
+    Random,
+    RoundRobin,
+    Router,
+    SessionAffinity,
+)
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import FINISHED, TIMED_OUT
 from simulator.engine.serve import serve
 from simulator.spec import variants
 from simulator.workload.requests import BlockHashes, Requests
 
-ROUTERS = (RoundRobin(), LeastOutstanding(), LeastKvUse(), PowerOfTwoChoices(), PrefixAffinity(slack=4, ratio=1.0))
-HEEDS_LOAD = tuple(router for router in ROUTERS if not isinstance(router, RoundRobin))
+ROUTERS = (
+    RoundRobin(),
+    Random(),
+    LeastOutstanding(),
+    LeastKvUse(),
+    PowerOfTwoChoices(),
+    SessionAffinity(),
+    PrefixAffinity(slack=4, ratio=1.0),
+    LlmD(),
+)
+DRAW = (Random, PowerOfTwoChoices, SessionAffinity, LlmD)
+HEEDS_LOAD = tuple(router for router in ROUTERS if not isinstance(router, RoundRobin | Random | SessionAffinity))
 SOURCES = (
     OpenLoop(),
     OpenLoop(timeout_s=1.0),
+    OpenLoop(max_concurrency=40),
     ClosedLoop(concurrency=40),
     ClosedLoop(concurrency=40, think_s=0.5, timeout_s=1.0),
 )
+
+
+def most_at_once(source):
+    """The most requests that a client has under way, None where nothing bounds them."""
+    return source.concurrency if isinstance(source, ClosedLoop) else source.max_concurrency
+
+
 NAME = lambda one: getattr(one, "kind", type(one).__name__)  # noqa: E731
 
 N, REPLICAS = 400, 4
@@ -83,7 +112,7 @@ def test_the_same_seed_gives_the_same_run(router, source):
 def test_only_a_router_that_draws_heeds_the_seed():
     for router in ROUTERS:
         runs = [assignment(serve(load(), EQUAL, router=router, seed=seed)) for seed in (1, 2)]
-        assert (runs[0] == runs[1]) == (not isinstance(router, PowerOfTwoChoices)), router
+        assert (runs[0] == runs[1]) == (not isinstance(router, DRAW)), router
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=NAME)
@@ -120,16 +149,16 @@ def test_a_short_common_beginning_holds_nobody_to_one_replica():
     assert len(set(crowded)) == 1
 
 
-@pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, ClosedLoop)], ids=NAME)
-def test_a_closed_loop_never_has_more_in_the_system_than_its_users(source):
-    trace = serve(load(), EQUAL, load=source)
+@pytest.mark.parametrize("source", [s for s in SOURCES if most_at_once(s)], ids=NAME)
+def test_no_more_are_ever_in_the_system_than_the_client_allows(source):
+    trace = serve(load(rate=60.0), EQUAL, load=source)
     times = np.concatenate([trace.requests["arrival_s"], trace.requests["left_s"]])
     change = np.repeat([1, -1], N)
     inside = np.cumsum(change[np.lexsort((change, times))])
-    assert inside.max() == source.concurrency
+    assert inside.max() == most_at_once(source)
 
 
-@pytest.mark.parametrize("source", [s for s in SOURCES if isinstance(s, OpenLoop)], ids=NAME)
+@pytest.mark.parametrize("source", [s for s in SOURCES if not most_at_once(s)], ids=NAME)
 def test_an_open_loop_sends_by_the_clock_whatever_happens(source):
     requests = load(rate=60.0)
     assert np.array_equal(serve(requests, EQUAL, load=source).requests["arrival_s"], requests.arrival_s)
@@ -141,3 +170,32 @@ def test_nobody_stays_longer_than_the_time_out(source):
     assert (trace.requests["status"] == TIMED_OUT).any()
     stayed = trace.requests["left_s"] - trace.requests["arrival_s"]
     assert stayed.max() <= source.timeout_s * (1 + 1e-9)
+
+
+def test_a_session_stays_where_it_began():
+    requests = replace(load(), previous=np.where(np.arange(N) >= 40, np.arange(N) - 40, -1), think_s=np.full(N, 0.1))
+    places = np.array(assignment(serve(requests, EQUAL, router=SessionAffinity())))
+    assert (places[40:] == places[:-40]).all()
+    assert len(set(places[:40].tolist())) == REPLICAS
+
+
+def test_a_random_router_is_to_one_of_many_replicas_as_arrivals_at_random():
+    """Taking turns evens out arrivals; drawing does not: the mean wait is that of the replica alone at its share."""
+    requests = replace(load(rate=30.0), hashes=None)
+    waits = [
+        np.nanmean((trace := serve(requests, EQUAL, router=router)).requests["scheduled_s"] - trace.requests["arrival_s"])
+        for router in (Random(), RoundRobin())
+    ]
+    assert waits[0] > waits[1]
+
+
+def test_llm_d_finds_what_its_servers_hold_and_goes_round_a_long_queue():
+    found = [serve(load(), EQUAL, router=router).requests["cached_tokens"].sum() for router in (LlmD(), Random())]
+    assert found[0] > 1.2 * found[1]
+
+
+def test_a_bare_name_is_a_router_or_a_preset():
+    named = TypeAdapter(Router).validate_python
+    assert named("random") == Random()
+    assert named("llm-d") == LlmD(queue=2.0, kv_cache=2.0, prefix=3.0)
+    assert named("llm-d-load-aware") == LlmD(queue=0.0, kv_cache=0.0, prefix=2.0, load_aware=1.0)

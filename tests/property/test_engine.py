@@ -8,7 +8,16 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, given, settings
-from support.engine_cases import Case, assert_equal, assert_invariants, cached_cases, cached_hybrid_cases, cases, hybrid_cases
+from support.engine_cases import (
+    Case,
+    assert_equal,
+    assert_invariants,
+    cached_cases,
+    cached_hybrid_cases,
+    cases,
+    hybrid_cases,
+    parallel_cases,
+)
 
 TIMES = int(os.environ.get("ENGINE_CASES", "1"))
 
@@ -52,3 +61,15 @@ def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
 @given(cached_hybrid_cases())
 def test_prefixes_are_found_in_all_layer_groups_as_the_naive_simulator_finds_them(case: Case) -> None:
     check(case)
+
+
+@drawn(60)
+@given(parallel_cases(lock_step=False))
+def test_ranks_behind_their_front_end_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(100)
+@given(parallel_cases(lock_step=True))
+def test_ranks_in_lock_step_equal_the_naive_simulator_too(case: Case) -> None:
+    assert_equal(case.trace(), case.oracle())

@@ -7,9 +7,21 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from oracle import Oracle
+from oracle import ALONE, Oracle
 
-from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin, Router
+from simulator.engine.fleet.data_parallel import DataParallel
+from simulator.engine.fleet.router import (
+    LeastKvUse,
+    LeastOutstanding,
+    LlmD,
+    PowerOfTwoChoices,
+    PrefixAffinity,
+    Random,
+    RoundRobin,
+    Router,
+    SessionAffinity,
+)
+from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
@@ -27,6 +39,7 @@ class Case:
     router: Router
     source: Load
     seed: int = 0
+    data_parallel: DataParallel = ALONE
 
     def __repr__(self) -> str:
         columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
@@ -40,15 +53,16 @@ class Case:
             for t, _ in self.replicas
         ]
         limits = "\n  ".join(str(limits) for _, limits in self.replicas)
-        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed})"
+        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed} {self.data_parallel})"
 
     def trace(self) -> RunRecord:
         """The engine's trace, in integer ticks of a second."""
-        return serve(self.requests, self.replicas, router=self.router, load=self.source, seed=self.seed, tick_s=1.0)
+        how = {"router": self.router, "load": self.source, "seed": self.seed, "data_parallel": self.data_parallel}
+        return serve(self.requests, self.replicas, tick_s=1.0, **how)
 
     def oracle(self) -> Oracle:
         """What the naive simulator makes of it."""
-        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed).run()
+        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed, self.data_parallel).run()
 
 
 def step_time(
@@ -182,6 +196,11 @@ ROUTERS = (
     PowerOfTwoChoices(),
     PrefixAffinity(slack=1, ratio=1.0),
     PrefixAffinity(threshold=0.0),
+    Random(),
+    SessionAffinity(),
+    LlmD(report_s=0.0),
+    LlmD(report_s=7.0, most_blocks=3),
+    LlmD(report_s=20.0, queue=0.0, load_aware=1.0, threshold=2, prefix=0.0),
 )
 
 
@@ -199,9 +218,36 @@ def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
     source = (
         ClosedLoop(concurrency=draw(st.integers(1, 6)), think_s=think, timeout_s=timeout)
         if closed
-        else OpenLoop(timeout_s=timeout)
+        else OpenLoop(timeout_s=timeout, max_concurrency=draw(st.sampled_from([None, None, 1, 2, 5])))
     )
     return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
+
+
+BALANCES = ("router", "in_turn", "fewest_waiting", "weighted", "rotating", "in_flight")
+
+
+@st.composite
+def parallel_cases(draw: st.DrawFn, *, lock_step: bool, **fixed: Any) -> Case:
+    """Any case of servers with two or three ranks, equal within a server."""
+    case = draw(cases(most_replicas=1, **fixed))
+    ranks, servers = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    replicas = []
+    for _ in range(servers):
+        some = draw(limits(block_size=case.replicas[0][1].block_size, async_scheduling=draw(st.booleans()), **fixed))
+        replicas += [(draw(step_times(some)), some)] * ranks
+    together = LockStep(
+        asks_every=draw(st.sampled_from([1, 3, 4, 32])),
+        asks_first=draw(st.booleans()),
+        pads_up_to=draw(st.sampled_from([0, 4, 99])),
+    )
+    parallel = DataParallel(
+        ranks=ranks,
+        balance=draw(st.sampled_from(BALANCES)),
+        report_s=draw(st.sampled_from([0.0, 1.0, 9.0])),
+        lock_step=together if lock_step else None,
+    )
+    router = draw(st.sampled_from(ROUTERS))
+    return replace(case, replicas=replicas, router=router, data_parallel=parallel)
 
 
 def assert_equal(trace: RunRecord, oracle: Oracle) -> None:

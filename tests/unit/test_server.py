@@ -139,3 +139,29 @@ def test_a_fleet_serves_on_every_instance_as_its_router_says() -> None:
     four = requests_of(np.full(4, 100), np.full(4, 10))
     fleet = FleetPlan((PoolPlan(started(), instances=2, router=LeastOutstanding()),))
     assert fleet.serve(four).requests["replica"].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "balance", "lock_step"),
+    [
+        ("llama-3.1-8b", "vllm-0.10.0", "fewest_waiting", 32),
+        ("llama-3.1-8b", "vllm-0.14.0", "weighted", None),
+        ("qwen3-30b-a3b", "vllm-0.19.0", "weighted", 32),
+        ("qwen3-30b-a3b", "vllm-0.25.0", "rotating", 32),
+        ("qwen3-30b-a3b", "vllm-0.30.0", "in_flight", 16),
+        ("llama-3.1-8b", "sglang-0.5.6", "in_turn", None),
+    ],
+)
+def test_ranks_are_given_requests_and_keep_step_as_their_release_does(model, release, balance, lock_step):
+    args = EngineArgs(data_parallel_size=2)
+    found = plan_server(catalog.model(model), None, catalog.gpu("h200-sxm"), args, catalog.engine(release))
+    parallel = found.data_parallel
+    assert (parallel.ranks, parallel.balance) == (2, balance)
+    assert (parallel.lock_step and parallel.lock_step.asks_every) == lock_step
+
+
+def test_with_an_external_load_balancer_the_router_sees_every_rank():
+    args = EngineArgs(data_parallel_size=2, data_parallel_external_lb=True)
+    found = plan_server(catalog.model("qwen3-30b-a3b"), None, catalog.gpu("h200-sxm"), args, catalog.engine("vllm-0.19.0"))
+    assert found.data_parallel.balance == "router"
+    assert found.data_parallel.lock_step.pads_up_to == 512

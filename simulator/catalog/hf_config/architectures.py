@@ -20,8 +20,11 @@ class Traits:
     `defaults`: fields that the model's configuration class fills in and published files leave out. `renamed`: what others call
     so, and where this one keeps it; `attn_config.kv_n_heads` is a name inside another. `shared_gate`: the shared expert's output
     is gated by a projection to one value. `final_norm`: vectors of the norm before the lm_head. `head_bias`: it has a bias.
-    `rotary` is False where attention has no positions, or has learned ones. `drafts` is False where the draft layers are unlike
-    the others in a way that we have no model of; they are then not counted. `stretched`: the length stated counts linear or
+    `rotary` is False where attention has no rotary positions. `positions_ahead`: rows of learned positions
+    before the first; `embedding_norm`: vectors of the norm on the embedding. `expansion`: the MLP's width
+    over hidden_size where none is stated.
+    `drafts` is False where the draft layers are unlike the others in a way that we have no model of; they are then not counted.
+    `stretched`: the length stated counts linear or
     dynamic scaling of its positions already. `multimodal` names the tower that goes with the language model; `language` the one
     model_type that the language model inside may have.
     """
@@ -43,6 +46,9 @@ class Traits:
     head_bias: bool = False
     rotary: bool = True
     learned_positions: bool = False
+    positions_ahead: int = 0
+    embedding_norm: int = 0
+    expansion: int = 0
     sliding: Literal["never", "all", "even", "switched"] = "never"
     multimodal: Literal[
         "", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "siglip", "gemma4", "pixtral", "llama4", "moonvit", "mllama"
@@ -84,6 +90,19 @@ _GPT_OSS = Traits(
 _MINIMAX = Traits(query_key_norm="use_qk_norm", router_bias="use_routing_bias")
 _GRANITE = replace(_LLAMA, tied=True)
 _LAYER_NORM = Traits(norms=4, final_norm=2, gated=False)
+_GPT2 = replace(_LAYER_NORM, qkv_bias=True, output_bias=True, mlp_bias=True, tied=True, expansion=4)
+_MPT = Traits(
+    gated=False,
+    tied=True,
+    rotary=False,
+    expansion=4,
+    renamed={
+        "hidden_size": "d_model",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "max_position_embeddings": "max_seq_len",
+    },
+)
 _LLAMA4 = Traits(defaults={"n_shared_experts": 1, "interleave_moe_layer_step": 1})
 _STEP = Traits(
     qkv_bias="attention_bias",
@@ -160,8 +179,29 @@ TRAITS: Mapping[str, Traits] = {
         tied=True,
         rotary=False,
         learned_positions=True,
+        positions_ahead=2,
         defaults={"enable_bias": True},
     ),
+    "GPT2LMHeadModel": replace(
+        _GPT2,
+        rotary=False,
+        learned_positions=True,
+        renamed={"max_position_embeddings": "n_positions"},
+    ),
+    "GPTJForCausalLM": replace(
+        _LAYER_NORM,
+        norms=2,
+        mlp_bias=True,
+        head_bias=True,
+        expansion=4,
+        renamed={"max_position_embeddings": "n_positions"},
+        defaults={"rotary_dim": 64},
+    ),
+    "BloomForCausalLM": replace(
+        _GPT2, rotary=False, embedding_norm=2, renamed={"hidden_size": "n_embed", "max_position_embeddings": "seq_length"}
+    ),
+    "MPTForCausalLM": _MPT,
+    "MptForCausalLM": _MPT,
     "FalconForCausalLM": replace(_LAYER_NORM, qkv_bias="bias", output_bias="bias", mlp_bias="bias", norms=2, tied=True),
     "Starcoder2ForCausalLM": replace(
         _LAYER_NORM, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True, sliding="all"

@@ -69,7 +69,10 @@ def _counted(fields: Fields, layers: int) -> set[int]:
 
 def dense(fields: Fields, traits: Traits) -> DenseMlp:
     """A dense feed-forward block."""
-    return DenseMlp(width=fields.positive(*DENSE_WIDTH), gated=traits.gated, bias=switched(fields, traits.mlp_bias))
+    usual = traits.expansion * fields.positive("hidden_size", "n_embd") if traits.expansion else None
+    return DenseMlp(
+        width=fields.positive(*DENSE_WIDTH, default=usual), gated=traits.gated, bias=switched(fields, traits.mlp_bias)
+    )
 
 
 def experts(fields: Fields, traits: Traits) -> MoeMlp:

@@ -169,14 +169,16 @@ def _draft_other(fields: Fields, drafts: int, hidden: int, vocabulary: int) -> i
 
 
 def _other(fields: Fields, traits: Traits, main: tuple[Layer, ...], hidden: int, vocabulary: int) -> int:
-    """Parameters outside of what Model spells out: learned positions, biases of the last norm and the lm_head, hash tables."""
-    total = (traits.final_norm - 1) * hidden + (vocabulary if traits.head_bias else 0)
+    """Parameters outside of what Model spells out: learned positions, a norm on the embedding, biases of the last norm and the
+    lm_head, hash tables.
+    """
+    total = (traits.final_norm - 1 + traits.embedding_norm) * hidden + (vocabulary if traits.head_bias else 0)
     if traits.body == "deepseek_v4":
         streams = fields.positive("hc_mult")
         mixing = (2 + streams) * streams
         total += len(main) * 2 * (mixing * streams * hidden + mixing + 3) + streams * streams * hidden + streams + 1
     if traits.learned_positions:
-        total += (fields.positive("max_position_embeddings") + 2) * hidden
+        total += (fields.positive("max_position_embeddings") + traits.positions_ahead) * hidden
     if fields.count("word_embed_proj_dim", default=hidden) != hidden:
         raise fields.refused("word_embed_proj_dim", "differs from hidden_size; we have no model of the projections between them")
     return total

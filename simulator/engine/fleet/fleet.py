@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import cast
 
 import numpy as np
 
 from simulator.engine.admission import most_tokens, why_never
 from simulator.engine.clock import DEADLINE, Alarm, Clock
+from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.pool import InstancePool
+from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, StepTimer, in_seconds, in_ticks
+from simulator.engine.instance.durations import Durations, StepTimer, Ticks, in_seconds, in_ticks
 from simulator.engine.instance.instance import Instance
+from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
 from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
@@ -37,6 +41,7 @@ class Fleet:
         load: Load,
         seed: int,
         tick_s: float | None,
+        data_parallel: DataParallel,
     ) -> None:
         self.requests, self.tick_s = requests, tick_s
         ticks = in_seconds if tick_s is None else in_ticks(tick_s)
@@ -45,11 +50,14 @@ class Fleet:
         self.configs = [config for _, config in servers]
         self.most_tokens = [most_tokens(config) for config in self.configs]
         durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
-        instances = [self._instance(number, config, durations(time, config)) for number, (time, config) in enumerate(servers)]
-        self.pool = InstancePool(instances, self.configs[0].block_size)
+        kind = Instance if data_parallel.lock_step is None else Rank
+        instances = [
+            self._instance(kind, number, config, durations(time, config)) for number, (time, config) in enumerate(servers)
+        ]
         self.only = instances[0] if len(instances) == 1 else None  # which needs no router
-        self.choose = router.start(self.pool, np.random.default_rng(seed))
-        paths = PrefixTree(requests.hashes, self.pool.block_size)
+        self.block_size = self.configs[0].block_size
+        self.choose = self._chooser(instances, data_parallel, router, np.random.default_rng(seed), ticks)
+        paths = PrefixTree(requests.hashes, self.block_size)
         self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
         if self.feed.heeds_departures:
             for instance in instances:
@@ -58,10 +66,35 @@ class Fleet:
         self.deadlines: deque[tuple[Request, Instance]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
-    def _instance(self, number: int, config: SchedulerConfig, durations: Durations) -> Instance:
+    def _chooser(
+        self,
+        instances: list[Instance],
+        data_parallel: DataParallel,
+        router: Router,
+        rng: np.random.Generator,
+        ticks: Ticks,
+    ) -> Callable[[Request], Instance]:
+        """What gives a request its instance: the router, and where servers have several ranks their front end behind it."""
+        ranks, lock_step = data_parallel.ranks, data_parallel.lock_step
+        servers = [instances[i : i + ranks] for i in range(0, len(instances), ranks)]
+        if lock_step is not None:
+            for of_one in servers:
+                RankGroup(cast("list[Rank]", of_one), lock_step, self.clock)
+        if ranks == 1 or data_parallel.balance == "router":
+            pool = InstancePool(instances, self.block_size, self.clock, ticks, self.requests.previous)
+            return router.start(pool, rng)
+        every = ticks(data_parallel.report_s)
+        sets = [RankSet(of_one, data_parallel.balance, LoadReports(self.clock, every)) for of_one in servers]
+        if len(sets) == 1:
+            return sets[0].choose
+        pool = InstancePool(sets, self.block_size, self.clock, ticks, self.requests.previous)
+        route = router.start(pool, rng)
+        return lambda request: cast("Instance", route(request).choose(request))
+
+    def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
         sizes = {size for size, _, _ in durations.windows}
         scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
-        return Instance(
+        return kind(
             number,
             scheduler,
             StepTimer(durations, scheduler.batch, sums),

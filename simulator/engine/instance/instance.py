@@ -103,6 +103,11 @@ class Instance:
         if self._cut(self._composed(self.clock.now, passed=True)):
             self.clock.set(self.alarm, self._next_turn())
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self.scheduler.waiting)
+
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
         pool, steps = self.scheduler.pool, self.stretch.steps
@@ -139,8 +144,8 @@ class Instance:
         """Settle the stretch that ends and compose the next, again and again until somebody else must act first."""
         others, now = self.others, alarm.when
         while True:
-            self._settle(now)
-            if not self._compose(now, now, False):
+            self.settle(now)
+            if not self.compose(now, now, False):
                 self.asleep = True
                 return
             now = self.end
@@ -157,8 +162,8 @@ class Instance:
                 self.leaving = NOBODY
                 now = stretch.until(stretch.steps - 1)
             elif stretch.steps or self._begin(now):
-                self._settle(now)
-                self._compose(self.end, now, True)
+                self.settle(now)
+                self.compose(self.end, now, True)
                 last = stretch.steps - 1
                 now = stretch.start if self.leaving or last <= 0 else stretch.until(last)
             else:
@@ -170,8 +175,8 @@ class Instance:
 
     def _begin(self, now: float) -> bool:
         """Compose a step when none is in flight; False if there is none."""
-        self._settle(now)
-        return self._compose(now, now, False)
+        self.settle(now)
+        return self.compose(now, now, False)
 
     def _next_turn(self) -> float:
         """When the stretch ends; with async scheduling, when its last step begins, or before that somebody leaves."""
@@ -183,7 +188,7 @@ class Instance:
 
     # What ends
 
-    def _settle(self, now: float) -> None:
+    def settle(self, now: float) -> None:
         """Carry out the stretch in hand and write it down; let go who has all tokens, with async scheduling one step later."""
         scheduler, steps = self.scheduler, self.stretch.steps
         finished = self.leaving
@@ -232,7 +237,7 @@ class Instance:
 
     # What begins
 
-    def _compose(self, start: float, now: float, in_flight: bool) -> bool:
+    def compose(self, start: float, now: float, in_flight: bool) -> bool:
         """Compose the step that begins at `start`, and find how often it repeats; False if there is none."""
         scheduler, stretch = self.scheduler, self.stretch
         stretch.start = start
@@ -260,7 +265,7 @@ class Instance:
     def _find_nothing(self, step: Step, now: float, in_flight: bool) -> bool:
         """Nothing is computed in the composed step: try again if that is because all who ran were preempted."""
         if step.preempted and not in_flight:
-            return self._compose(self.stretch.start, now, in_flight)
+            return self.compose(self.stretch.start, now, in_flight)
         self.stretch.steps = 0
         return False
 

@@ -93,11 +93,15 @@ def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
     duration = _positive(path, told, "duration")
     tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
     output = float(requests.output_tokens.mean())
-    load: Load = ClosedLoop(concurrency=int(users)) if users else OpenLoop()
-    if not users:
-        rate = told.get("request_rate", "inf")
-        requests = _arriving(requests, float(rate)) if str(rate) != "inf" else requests
-    mean_users = float(users or len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration)
+    rate = float(told.get("request_rate", "inf"))
+    load: Load = OpenLoop(max_concurrency=int(users) if users else None)
+    if np.isfinite(rate):
+        requests = _arriving(requests, rate)
+    elif users:
+        load = ClosedLoop(concurrency=int(users))
+    mean_users = len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration
+    if isinstance(load, ClosedLoop):
+        mean_users = float(load.concurrency)
     return MeasuredPoint(path.name, 1, server, requests, load, mean_users, tpot, ttft)
 
 

@@ -106,18 +106,19 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
 
 def load_of(row: Row) -> tuple[Requests, Load]:
     """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
-    where that is `inf`."""
+    where that is `inf`; of these at most its `max_concurrency` at a time."""
     if text(row, "concurrency"):
         users = count(row, "concurrency")
         rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
         return drawn_requests(row, rng, PROMPTS_EACH * users), ClosedLoop(concurrency=users)
     rng = np.random.default_rng([count(row, "input_len"), count(row, "output_len")])
     requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
+    sent = OpenLoop(max_concurrency=count(row, "max_concurrency") if text(row, "max_concurrency") else None)
     if text(row, "request_rate").lower() == "inf":
-        return requests, OpenLoop()
+        return requests, sent
     if not (rate := number_in(row, "request_rate")) or rate <= 0:
         raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
-    return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), OpenLoop()
+    return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), sent
 
 
 def client_of(row: Row) -> FrontEnd:

@@ -9,6 +9,7 @@ import numpy as np
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
+from simulator.engine.load import OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
@@ -49,7 +50,8 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
 def _simulated(row: Row, bench: Bench) -> tuple[MeasuredServer, RunRecord, Ints]:
     server = open_loop_server(row)
     arrival, stage = _arrivals(text(row, "stages"))
-    return server, bench.run(server, _requests(row, arrival)), stage
+    most = count(row, "max_concurrency") if text(row, "max_concurrency") else None
+    return server, bench.run(server, _requests(row, arrival), OpenLoop(max_concurrency=most)), stage
 
 
 def open_loop_server(row: Row) -> MeasuredServer:

@@ -90,3 +90,17 @@ def test_after_a_step_that_takes_no_time_an_answer_is_sent_before_the_next_is_co
     trace = served(requests, limits(max_num_seqs=2, async_scheduling=True), step_time(per_context=1.0))
     assert times(trace, "arrival")[4] == 2.0
     assert times(trace, "scheduled") == [0.0, 0.0, 2.0, 2.0, 2.0]
+
+
+def test_at_most_so_many_are_under_way_and_the_others_wait_with_the_client():
+    """All come at once, two may be sent: the third is sent when the first has its tokens, and its time counts from there."""
+    trace = served(asked((0, 4, 3), (0, 4, 5), (0, 4, 2), (1, 4, 2)), limits(), load=OpenLoop(max_concurrency=2))
+    assert times(trace, "arrival") == [0.0, 0.0, 3.0, 5.0]
+    assert times(trace, "finish") == [3.0, 5.0, 6.0, 8.0]
+
+
+def test_who_gives_up_makes_room_for_one_that_was_held():
+    capped = OpenLoop(max_concurrency=1, timeout_s=5.0)
+    trace = served(asked((0, 4, 20), (0, 4, 2)), limits(), load=capped)
+    assert trace.requests["status"].tolist() == [TIMED_OUT, FINISHED]
+    assert times(trace, "arrival") == [0.0, 5.0]

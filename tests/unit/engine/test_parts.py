@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from support.by_hand import limits
 
+from simulator.engine.clock import Clock
 from simulator.engine.fleet.pool import InstancePool
-from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfTwoChoices, PrefixAffinity, RoundRobin
+from simulator.engine.fleet.router import LeastKvUse, Router
+from simulator.engine.instance.durations import in_seconds
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
@@ -14,6 +16,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import KvGroup
 from simulator.engine.scheduler.scheduler import EVEN, IDLE
+from simulator.spec import variants
 
 GROUPS = (KvGroup(), KvGroup(window=8))
 
@@ -63,7 +66,7 @@ def test_a_step_that_lacks_blocks_says_who_was_preempted():
 
 
 class Idle:
-    outstanding = 0
+    outstanding = waiting = 0
 
     def __init__(self, number):
         self.number = number
@@ -72,10 +75,10 @@ class Idle:
         return 0.0
 
 
-@pytest.mark.parametrize("router", [RoundRobin(), LeastOutstanding(), PowerOfTwoChoices(), PrefixAffinity()])
+@pytest.mark.parametrize("router", [kind() for kind in variants(Router)])
 def test_a_router_chooses_among_the_instances_that_are_ready_when_it_chooses(router):
     everyone = [Idle(number) for number in range(3)]
-    pool = InstancePool(everyone, 16)
+    pool = InstancePool(everyone, 16, Clock(), in_seconds)
     choose = router.start(pool, np.random.default_rng(0))
     request = Request(0, prompt=5, output=3, arrived=0.0)
     choose(request)
@@ -83,10 +86,9 @@ def test_a_router_chooses_among_the_instances_that_are_ready_when_it_chooses(rou
     assert {choose(request).number for _ in range(5)} == {2}
 
 
-def test_the_router_by_kv_use_looks_at_the_ready_ones_too(monkeypatch):
-    monkeypatch.setattr("simulator.engine.fleet.router.Instance", Idle)
+def test_the_router_by_kv_use_looks_at_the_ready_ones_too():
     everyone = [Idle(number) for number in range(3)]
-    pool = InstancePool(everyone, 16)
+    pool = InstancePool(everyone, 16, Clock(), in_seconds)
     choose = LeastKvUse().start(pool, np.random.default_rng(0))
     pool.ready = everyone[1:]
     assert choose(Request(0, prompt=5, output=3, arrived=0.0)).number == 1

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from simulator.engine.load import OpenLoop
 from simulator.validation.measurements import MeasurementTable
-from simulator.validation.readers.closed_loop import compare_one
+from simulator.validation.readers.closed_loop import compare_one, load_of
 
 
 def loop(dtype: str, ttft_ms: float) -> MeasurementTable:
@@ -26,3 +27,11 @@ def test_prompts_are_cached_only_where_the_type_that_computes_cannot_be_so_fast(
     cached = 3000.0  # 32 prompts of 8,192: 5.1 s at BF16's peak on this card, 2.6 s at FP8's
     assert not stated("bf16", cached)
     assert stated("fp8", cached)
+
+
+def test_a_rate_with_max_concurrency_holds_requests_at_the_client():
+    row = {"input_len": "128", "output_len": "16", "request_rate": "4", "max_concurrency": "8"}
+    requests, load = load_of(row)
+    assert load == OpenLoop(max_concurrency=8)
+    assert requests.arrival_s[-1] > 0
+    assert load_of({**row, "max_concurrency": "", "request_rate": "inf"})[1] == OpenLoop()

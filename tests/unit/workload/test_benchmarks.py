@@ -5,6 +5,7 @@ import pytest
 from support.workloads import workload
 
 from simulator.errors import NotModelled, ScenarioError
+from simulator.workload.arrivals.steady import Poisson
 from simulator.workload.benchmarks import workload_of_command, workload_of_inference_perf
 from simulator.workload.sample import sample
 
@@ -66,7 +67,7 @@ def test_a_command_may_go_over_several_lines_and_use_the_old_script():
             ScenarioError,
             "requests: Input should be greater than or equal to 1",
         ),
-        ("vllm bench serve --request-rate 4 --max-concurrency 8", NotModelled, "together are not modelled"),
+        ("vllm bench serve --request-rate 4 --max-concurrency 0", ScenarioError, "max_concurrency"),
         ("vllm bench serve --ramp-up-strategy linear", NotModelled, "kind: ramp"),
         ("vllm bench serve --dataset-name hf --dataset-path x", NotModelled, "give prompt and output lengths"),
     ],
@@ -179,3 +180,10 @@ def test_the_requests_of_a_shared_prefix_run_come_evenly_and_repeat_their_prompt
 def test_a_configuration_that_cannot_be_sent_says_why(config, error, told):
     with pytest.raises(error, match=told):
         workload_of_inference_perf(config)
+
+
+def test_a_rate_with_a_concurrency_is_arrivals_by_the_clock_of_which_so_many_are_under_way():
+    workload = workload_of_command("vllm bench serve --request-rate 4 --max-concurrency 8 --num-prompts 50")
+    assert (workload.arrivals, workload.max_concurrency) == (Poisson(rate=4.0), 8)
+    alone = workload_of_command("vllm bench serve --max-concurrency 8 --num-prompts 50")
+    assert (alone.closed_loop.concurrency, alone.max_concurrency) == (8, None)
