@@ -24,7 +24,7 @@ from simulator.memory.training.activations import (
     layer_activations,
 )
 from simulator.memory.training.frameworks import FRAMEWORKS, Framework, FrameworkName, Sharding
-from simulator.memory.training.optimizers import OPTIMIZERS, Optimizer, state_bytes
+from simulator.memory.training.optimizers import OPTIMIZERS, Optimizer, optimizer_bytes
 from simulator.memory.weights import check_parallel, on_one_gpu, parameters, stage_of_layer
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
@@ -209,7 +209,7 @@ def _stage_bytes(model: Model, training: Training, args: EngineArgs, stage: int)
     # FSDP keeps its shards in FP32 and has 16 bits only of what it gathers.
     fp32_shards = training.precision == "mixed" and shards[2] > 1 and training.divides_by == "fsdp" and not frozen
     on_host = OPTIMIZERS[training.optimizer].paged or training.offload_optimizer
-    states = state_bytes(training.optimizer, model, here, args, trained, training)
+    states = optimizer_bytes(training.optimizer, model, here, args, trained, training)
     gradient = 4 if training.fp32_gradients or (training.fp32_adapters and frozen) else value
     gradients = gradient * trained / shards[1]
     if training.offload_optimizer and training.zero_stage >= 2:

@@ -58,7 +58,7 @@ OPTIMIZERS: dict[Optimizer, States] = {
 }
 
 
-def state_bytes(
+def optimizer_bytes(
     optimizer: Optimizer, model: Model, here: list[Tensor], args: EngineArgs, trained: float, training: Training
 ) -> float:
     """Bytes of optimizer states of `trained` parameters, in FP32, in 8 bits, or in the 16 bits of a run in bf16 throughout.
