@@ -127,7 +127,7 @@ def servers_of(row: Row) -> list[MeasuredServer]:
 
 
 def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredServer:
-    """The server of a row, of so many GPUs a replica."""
+    """The server of a row, with this many GPUs per replica."""
     base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
     release, _ = engine_of(row, "0.7.3")
     offline = "offline" in notes
