@@ -41,6 +41,7 @@ class Matmul:
     with p = sharpness. `depth_ns` is the walk along k that small outputs cannot spread over the GPU; `quantize` the separate pass
     over 16-bit activations that 8- and 4-bit kernels need. Steps of more than `unpack_above` tokens unpack the weights to 16 bits
     at `unpack_bandwidth` of BW, and go on as a 16-bit matmul. `taken_from`: where the numbers of an unmeasured kernel are from.
+    Releases of vLLM from `fused_since` on pay `fused_us` in place of fixed_us: their compiler fuses what quantizes the inputs.
     `stairs`: measured seconds over that curve by tokens, where the kernel computes whole tiles and changes them with the tokens.
     """
 
@@ -50,6 +51,8 @@ class Matmul:
     fixed_us: NonNegative = 0.0
     depth_ns: NonNegative = 0.0
     quantize: NonNegative = 0.0
+    fused_us: NonNegative | None = None
+    fused_since: str = ""
     stairs: dict[Count, Positive] = Field(default_factory=dict)
     unpack_above: Count | None = None
     unpack_bandwidth: Positive = 0.5

@@ -161,6 +161,11 @@ class GpuShare:
         early = self.engine.family == "vllm" and below is not None and not self.engine.at_least(below)
         return "triton" if self.moe_backend == "auto" and early else self.moe_backend
 
+    def _fixed_us(self, reached: Matmul | Experts) -> float:
+        if isinstance(reached, Matmul) and reached.fused_us is not None and self.engine.at_least(reached.fused_since):
+            return reached.fused_us
+        return reached.fixed_us
+
     def _rates(self, form: WeightFormat | None, reached: Matmul | Experts, passes: float, depth_s: float) -> Rates:
         runs = runs_as(form, self.gpu)
         return Rates(
@@ -169,7 +174,7 @@ class GpuShare:
             weight_bytes=form.bytes if form is not None else 2.0,
             activation_bytes=form.activation_bits / 8 if form is not None and not runs.weight_only else 2.0,
             sharpness=reached.sharpness,
-            fixed_s=reached.fixed_us * US,
+            fixed_s=self._fixed_us(reached) * US,
             depth_s=depth_s,
             pass_s=passes / self.gpu.memory_bytes_per_s,
         )

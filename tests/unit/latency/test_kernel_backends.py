@@ -78,3 +78,10 @@ def test_an_indexer_reaches_no_more_than_the_cards_softmax_attention() -> None:
     assert amd.attention.decode_bandwidth < 0.66 <= nvidia.attention.decode_bandwidth
     slow, fast = (parts(r)["attention"].per_pair * r.sixteen_flops for r in (amd, nvidia))
     assert slow == pytest.approx(fast * 0.5 / amd.attention.prefill_compute, rel=0.02)
+
+
+def test_fp8_matmuls_start_sooner_where_the_compiler_fuses_quantization() -> None:
+    old, new = (case("llama-3.1-70b", "h100", "fp8", f"vllm {v}", tensor_parallel_size=4) for v in ("0.11.0", "0.12.0"))
+    saved = old.parts()["gemm"].tokens[8] - new.parts()["gemm"].tokens[8]
+    reached = kernels(gpu("h100")).gemm["fp8"]
+    assert saved == pytest.approx(80 * 4 * (reached.fixed_us - reached.fused_us) * 1e-6, rel=0.05), "80 layers of four matmuls"
