@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,23 +69,42 @@ def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
 
 
 def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:
-    name = row[0].name
-    found = []
-    for metric, statistic in _STATISTICS.items():
-        values = tuple((d.metrics or {}).get(metric) for d in row)
-        noise = (0.0, *(_noise(row[0].trace, d.trace, statistic) for d in row[1:]))
-        found.append(Difference(name, metric, _UNITS[metric], values, noise))
-    for metric, get in _ESTIMATES.items():
-        estimates = [get(d) for d in row]
-        noise = (0.0, *(_spread(estimates[0], e) for e in estimates[1:]))
-        found.append(Difference(name, metric, "requests/s", tuple(e.value if e else None for e in estimates), noise))
-    for metric in _SHARES:
-        shares = tuple((d.metrics or {}).get(metric) for d in row)
-        if any(shares):
-            found.append(Difference(name, metric, _UNITS[metric], shares, (0.0,) * len(row)))
-    for metric, cost in _COSTS.items():
-        found.append(Difference(name, metric, "$", tuple(cost(d) for d in row), (0.0,) * len(row)))
+    """The differences of one deployment, of which some run has a value."""
+    found = [*_of_metrics(row), *_of_estimates(row), *_of_shares(row), *_of_costs(row)]
     return [d for d in found if any(value is not None for value in d.values)]
+
+
+def _of_metrics(row: Sequence[DeploymentResult]) -> Iterator[Difference]:
+    """Metrics, whose noise is in the batches of the runs."""
+    for metric, statistic in _STATISTICS.items():
+        noise = (_noise(row[0].trace, d.trace, statistic) for d in row[1:])
+        yield Difference(row[0].name, metric, _UNITS[metric], _values(row, metric), (0.0, *noise))
+
+
+def _of_estimates(row: Sequence[DeploymentResult]) -> Iterator[Difference]:
+    """Rates that were searched, each with an interval of its own."""
+    for name, get in _ESTIMATES.items():
+        first, *others = (get(d) for d in row)
+        values = tuple(estimate.value if estimate else None for estimate in (first, *others))
+        noise = (_spread(first, other) for other in others)
+        yield Difference(row[0].name, name, "requests/s", values, (0.0, *noise))
+
+
+def _of_shares(row: Sequence[DeploymentResult]) -> Iterator[Difference]:
+    """Shares of requests, which are counted; where all are 0 there is nothing to say."""
+    for metric in _SHARES:
+        if any(shares := _values(row, metric)):
+            yield Difference(row[0].name, metric, _UNITS[metric], shares, (0.0,) * len(row))
+
+
+def _of_costs(row: Sequence[DeploymentResult]) -> Iterator[Difference]:
+    """Dollars, which have no noise of their own."""
+    for name, cost in _COSTS.items():
+        yield Difference(row[0].name, name, "$", tuple(cost(d) for d in row), (0.0,) * len(row))
+
+
+def _values(row: Sequence[DeploymentResult], metric: str) -> tuple[float | None, ...]:
+    return tuple((d.metrics or {}).get(metric) for d in row)
 
 
 def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable[[RunRecord], Floats]) -> float | None:

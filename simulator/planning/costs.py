@@ -21,7 +21,7 @@ def cost(
     good_per_s: float | None = None,
     busy: float | None = None,
 ) -> Cost | None:
-    """What a deployment costs, and a token or a good request of it at this throughput; None where nobody told a price.
+    """Dollars for a deployment, and for a token or a good request at this throughput; None without a price.
 
     `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time and IDLE_SHARE of it otherwise.
     """

@@ -120,7 +120,7 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
 
 
 def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
-    """What of the step time was not measured on this GPU and engine but taken from a sibling."""
+    """The parts of the step time that were taken from a similar GPU or engine, not measured on this one."""
     return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
 
 

@@ -39,11 +39,11 @@ class Ask:
 class Candidate:
     """One configuration with the replicas it needs, spare ones included; `replicas` None where no number of them will do.
 
-    `grown` is the same for the grown traffic. Dollars are infinite where nobody told a price. `why`: why it lost, or what one
+    `grown` is the same for the grown traffic. Dollars are infinite without a price. `why`: why it lost, or what one
     replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
     rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; `recovers_below`: the rate below which
     it works a backlog off, where it keeps up with more. Known of the first two.
-    `unanswered`: what of the requests gets no answer all the same, in words.
+    `unanswered`: which requests still get no answer, in words.
     """
 
     deployment: Deployment

@@ -68,23 +68,35 @@ def sweep(
     base = _base(path, settings)
     points = _points(base, axes, seed, limits)
     keys = [point.key() for point in points]
-    kept = FinishedPoints(folder) if folder else None
-    found: dict[str, Row] = {key: row for key, row in kept.rows.items() if key in set(keys)} if kept else {}
-    missing = {key: point for key, point in zip(keys, points, strict=True) if key not in found}
-    total = len(found) + len(missing)
-    if progress:
-        progress(len(found), total)
-    for key, row, final in _computed(missing, machine or Processes(at_most=max(1, len(missing)))):
-        found[key] = row
-        if kept and final:
-            kept.keep(key, row)
-        if progress:
-            progress(len(found), total)
+    finished = FinishedPoints(folder) if folder else None
+    found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
     frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         frame.write_parquet(folder / PARQUET)
     return frame
+
+
+def _rows(
+    points: dict[str, GridPoint],
+    finished: FinishedPoints | None,
+    machine: Machine | None,
+    progress: Callable[[int, int], None],
+) -> dict[str, Row]:
+    """The row of each point by its key: those that are kept, and the others computed and kept."""
+    found = {key: row for key, row in finished.rows.items() if key in points} if finished else {}
+    missing = {key: point for key, point in points.items() if key not in found}
+    progress(len(found), len(points))
+    for key, row, final in _computed(missing, machine or Processes(at_most=max(1, len(missing)))):
+        found[key] = row
+        if finished and final:
+            finished.keep(key, row)
+        progress(len(found), len(points))
+    return found
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
 
 
 def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:

@@ -124,7 +124,7 @@ def window_latencies(s: Sample) -> dict[str, Floats]:
 
 
 def window_promises(s: Sample) -> tuple[Promise, ...]:
-    """What was promised to the requests that arrived in the window."""
+    """The promises to the requests that arrived in the window."""
     return tuple(promise.within(s.arrived) for promise in s.promises)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -82,34 +82,51 @@ def _arrivals_of(options: Mapping[str, str]) -> Fields:
 
 
 def _dataset_of(options: Mapping[str, str]) -> Fields:
+    """What the data set of a benchmark asks for, as fields of a workload."""
     name = options.get("dataset-name", "random")
-    if name == "random":
-        ratio = _number(options, "random-range-ratio", 0.0)
-        prompt = _spread(_number(options, "random-input-len", 1024, int), ratio)
-        output = _spread(_number(options, "random-output-len", 128, int), ratio)
-        return {"prompt": prompt, "output": output, **_prefix(_number(options, "random-prefix-len", 0, int))}
-    if name == "prefix_repetition":
-        shared = _prefix(
-            _number(options, "prefix-repetition-prefix-len", 256, int),
-            _number(options, "prefix-repetition-num-prefixes", 10, int),
-        )
-        suffix, output = (
-            _number(options, f"prefix-repetition-{part}-len", size, int) for part, size in (("suffix", 256), ("output", 128))
-        )
-        return {"prompt": suffix, "output": output, **shared}
-    if name == "sonnet":
-        length, prefix = _number(options, "sonnet-input-len", 550, int), _number(options, "sonnet-prefix-len", 200, int)
-        return {"prompt": length - prefix, "output": _number(options, "sonnet-output-len", 150, int), **_prefix(prefix)}
-    if name == "sharegpt":
-        return {
-            "dataset": "sharegpt",
-            **({"output": _number(options, "sharegpt-output-len", 0, int)} if "sharegpt-output-len" in options else {}),
-        }
     if name == "burstgpt" and options.get("dataset-path"):
         return {"trace": options["dataset-path"]}
+    if name in _DATASETS:
+        return _DATASETS[name](options)
     raise NotModelled(
         f"--dataset-name {name} sends texts whose lengths only its tokenizer knows; give prompt and output lengths instead"
     )
+
+
+def _random(options: Mapping[str, str]) -> Fields:
+    ratio = _number(options, "random-range-ratio", 0.0)
+    prompt = _spread(_number(options, "random-input-len", 1024, int), ratio)
+    output = _spread(_number(options, "random-output-len", 128, int), ratio)
+    return {"prompt": prompt, "output": output, **_prefix(_number(options, "random-prefix-len", 0, int))}
+
+
+def _prefix_repetition(options: Mapping[str, str]) -> Fields:
+    shared = _number(options, "prefix-repetition-prefix-len", 256, int)
+    prefixes = _number(options, "prefix-repetition-num-prefixes", 10, int)
+    suffix = _number(options, "prefix-repetition-suffix-len", 256, int)
+    output = _number(options, "prefix-repetition-output-len", 128, int)
+    return {"prompt": suffix, "output": output, **_prefix(shared, prefixes)}
+
+
+def _sonnet(options: Mapping[str, str]) -> Fields:
+    length = _number(options, "sonnet-input-len", 550, int)
+    prefix = _number(options, "sonnet-prefix-len", 200, int)
+    output = _number(options, "sonnet-output-len", 150, int)
+    return {"prompt": length - prefix, "output": output, **_prefix(prefix)}
+
+
+def _sharegpt(options: Mapping[str, str]) -> Fields:
+    if "sharegpt-output-len" not in options:
+        return {"dataset": "sharegpt"}
+    return {"dataset": "sharegpt", "output": _number(options, "sharegpt-output-len", 0, int)}
+
+
+_DATASETS: Mapping[str, Callable[[Mapping[str, str]], Fields]] = {
+    "random": _random,
+    "prefix_repetition": _prefix_repetition,
+    "sonnet": _sonnet,
+    "sharegpt": _sharegpt,
+}
 
 
 def _spread(length: int, ratio: float) -> Fields | int:

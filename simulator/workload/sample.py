@@ -49,7 +49,7 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
 
 
 def _starts(workload: Workload, streams: Streams) -> tuple[Floats, Ints]:
-    """When sessions begin, and of which class they are: no more of them than requests are wanted."""
+    """Start time and class of each session; at most as many sessions as requests are asked for."""
     mix, at_most = workload.mix(), workload.requests
     if workload.apart:
         parts = [_times(workload, c.arrivals, c.mean_turns(), streams.within(c.name)) for c in mix]
@@ -65,7 +65,7 @@ def _starts(workload: Workload, streams: Streams) -> tuple[Floats, Ints]:
 
 
 def _times(workload: Workload, arrivals: Arrivals | None, turns: float, streams: Streams) -> Floats:
-    """When sessions of so many turns begin."""
+    """Start times of sessions with this many turns each, seconds."""
     assert arrivals is not None
     if turns != 1 and not isinstance(arrivals, AllAtOnce | Recorded):
         arrivals = arrivals.scaled(1 / turns)

@@ -151,7 +151,7 @@ class Workload(Traffic):
 
 
 def _rate(arrivals: Arrivals, turns: float) -> float:
-    """Requests per second of arrivals that bring so many requests each; recorded times are those of first requests."""
+    """Requests per second, where each arrival brings this many requests; recorded times are those of first requests."""
     return arrivals.mean_rate() * (turns if isinstance(arrivals, Recorded) else 1.0)
 
 

@@ -46,7 +46,7 @@ class DeploymentRun:
 
 
 def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
-    """Serve the requests on a fleet, and say what came of it, as the scenario's client or engine sees it."""
+    """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine measures them."""
     trace = fleet.serve(requests, source=source, seed=scenario.seed)
     if scenario.measured_at == "client":
         trace = _at_client(trace, fleet.instances, scenario.frontend)
@@ -67,7 +67,7 @@ def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
-    """What was promised to all requests, or to each class of them."""
+    """The SLO of all requests, or of each class that has one."""
     slos, label = scenario.slos, requests.label
     if label is None or "" in slos:
         return (Promise(scenario.slo),) if scenario.slo else ()
@@ -88,7 +88,7 @@ def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord
 
 
 def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
-    """The run with a verdict that more than the run has shown: nothing of an overloaded one is steady."""
+    """The run with a verdict from elsewhere; an overloaded one loses its steady metrics."""
     steady = verdict != "overloaded"
     if steady == (m.steadiness.verdict != "overloaded"):
         return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))

@@ -34,7 +34,7 @@ _STRATUM = 100
 
 
 def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
-    """The traffic at another mean rate, its pattern kept, and so many requests of it.
+    """This many requests of the traffic at another mean rate, with the same pattern.
 
     Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace are left out, and a longer
     pattern comes as Poisson arrivals of the mean rate.
@@ -245,7 +245,7 @@ def _stay(trace: RunRecord, requests: Requests) -> float:
 
 
 class _Sums:
-    """Amounts at times, and what of them falls between edges."""
+    """Amounts at times, to be summed between edges."""
 
     def __init__(self, at_s: Floats, amounts: Floats) -> None:
         order = np.argsort(at_s, kind="stable")

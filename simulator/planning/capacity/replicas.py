@@ -31,7 +31,7 @@ OPTIMISM = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """What of the SLO is missed, in words and as times over the limit."""
+    """A term of the SLO that is missed, in words and as times over the limit."""
 
     words: str
     excess: float
@@ -162,7 +162,7 @@ class _Demand:
         return found, misses.get(most if found is None else found - 1)
 
     def miss(self, workload: Workload, replicas: int) -> Miss | None:
-        """What such a number of replicas misses, None where it carries the workload."""
+        """The worst miss of this many replicas; None where they carry the workload."""
         run = self._run(workload, replicas)
         if run.steadiness.verdict == "overloaded":
             return Miss("the queue grows without end", math.inf)
@@ -171,7 +171,7 @@ class _Demand:
         return worst_miss(run.slo)
 
     def idle_miss(self) -> Miss | None:
-        """What of the SLO even a hardly used replica misses."""
+        """The term of the SLO that even a nearly idle replica misses; None where it meets all."""
         if not self.scenario.promises:
             return None
         run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)

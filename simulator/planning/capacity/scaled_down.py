@@ -11,7 +11,7 @@ from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 
 LARGEST = 16
-"""Copies of a model that are simulated together; a fleet of more is known by so many of them."""
+"""Instances that are simulated together; they stand for a larger fleet."""
 _ADD_UP = (
     "requests_per_s",
     "output_tokens_per_s",

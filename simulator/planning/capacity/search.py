@@ -67,7 +67,7 @@ class Turn:
     recovers_below: float | None = None
 
     def times(self, replicas: float) -> Turn:
-        """That of so many replicas."""
+        """The queueing point of this many replicas, each with one like this."""
         found = (self.value, self.low, self.high, self.recovers_below)
         value, low, high, recovers = (None if rate is None else rate * replicas for rate in found)
         assert value is not None and low is not None

@@ -1,1 +1,1 @@
-"""Where many runs are computed, and what of them is finished."""
+"""Machines that compute many runs, and the results that are finished already."""

@@ -98,7 +98,7 @@ def _ecdf_panel(
 
 
 def _upright(limit: float, text: str, axis: tuple[float, float], raised: int) -> Panel:
-    """A limit across the shares, its name above, so many pixels higher than other names."""
+    """A vertical line at a limit, its name above it, `raised` by pixels over other names."""
     low, high = axis
     place = float(np.log(limit / low) / np.log(high / low))
     return limit_line(limit, text, horizontal=False, place=place, raised=raised)

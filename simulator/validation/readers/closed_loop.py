@@ -38,7 +38,7 @@ from simulator.validation.readers.rows import (
     day_of,
     engine_arguments,
     engine_of,
-    quantization_of,
+    measured_quantization,
     values_in,
 )
 from simulator.workload.requests import BlockHashes, Ints, Requests
@@ -191,7 +191,7 @@ def _is_lab(row: Row) -> bool:
 
 def _quantization(row: Row, base: Model) -> Any:
     written = text(row, "moe_dtype", "gemm_dtype")
-    return quantization_of("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
+    return measured_quantization("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
 
 
 def _only_whole(base: Model, tensor: int) -> bool:
@@ -265,7 +265,7 @@ def _from_name(source: str) -> MeasuredServer:
     if found is None:
         raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
     base, card = model(found["model"]), gpu(found["gpu"])
-    form = quantization_of("" if found["dtype"] == "bf16" else found["dtype"], base)
+    form = measured_quantization("" if found["dtype"] == "bf16" else found["dtype"], base)
     args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
     printed = _PRINTED.get((base.name, card.name, found["dtype"]))
     return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)

@@ -28,7 +28,7 @@ from simulator.validation.protocols import (
     requests_of,
     second_pass,
 )
-from simulator.validation.readers.rows import Prediction, compare_rows, engine_of, quantization_of, values_in
+from simulator.validation.readers.rows import Prediction, compare_rows, engine_of, measured_quantization, values_in
 from simulator.workload.requests import Ints, Requests
 
 _COLUMNS = {
@@ -127,7 +127,7 @@ def servers_of(row: Row) -> list[MeasuredServer]:
 
 
 def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredServer:
-    """The server of a row, of so many GPUs a replica."""
+    """The server of a row, with this many GPUs per replica."""
     base, card, notes = model(text(row, "model")), gpu(text(row, "gpu", "gpu_norm")), text(row, "notes")
     release, _ = engine_of(row, "0.7.3")
     offline = "offline" in notes
@@ -175,7 +175,7 @@ def _quantization(row: Row, base: Model, offline: bool) -> Quantization | None:
     known = text(row, "quant_class")
     if known not in _CLASSES:
         raise MeasurementError(f"column quant_class: {known!r} is not known; known: {', '.join(_CLASSES)}")
-    return quantization_of(_CLASSES[known], base) if known != "bf16" else None
+    return measured_quantization(_CLASSES[known], base) if known != "bf16" else None
 
 
 def _load(row: Row) -> PublishedLoad:

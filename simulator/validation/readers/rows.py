@@ -128,7 +128,7 @@ def day_of(row: Row) -> date | None:
         raise MeasurementError(f"column measured: {written!r} is not a date such as 2026-03-28") from None
 
 
-def quantization_of(name: str, base: Model) -> Quantization | None:
+def measured_quantization(name: str, base: Model) -> Quantization | None:
     """The named quantization; the checkpoint's own where that computes in the same type, or where no name is given."""
     named = quantization(name) if name else None
     own = base.quantization

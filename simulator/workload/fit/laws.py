@@ -27,7 +27,7 @@ _COARSE = 0.2
 
 
 def stage_count(requests: int) -> int:
-    """How many stages so many requests can tell of."""
+    """The number of stages that this many requests can show."""
     return min(_MOST_STAGES, requests // _REQUESTS_A_STAGE)
 
 

@@ -1,4 +1,4 @@
-"""Fitting: a workload drawn from laws that stands for a trace, how near it comes, and what of the trace it loses."""
+"""Fitting: a workload of laws that stands for a trace, the distance between the two, and what the laws cannot show."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +35,54 @@ def record(trace: TraceFile) -> Recording:
     return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace)), trace)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The rows of a file as numbers, which of them are broken (`bad`), and which are failed requests without an answer."""
+
+    frame: pl.DataFrame
+    arrival: Floats
+    prompt: Floats
+    output: Floats
+    bad: Mask
+    failed: Mask
+    reasons: list[tuple[Mask, Callable[[int], str]]]
+
+
 def _recording(table: TraceTable, trace: TraceFile) -> Recording:
+    rows = _judged(table, trace)
+    broken = {**table.broken, **{line: _reason(rows.reasons, row) for row, line in _first_lines(rows.frame, rows.bad)}}
+    examples = tuple(f"line {line}: {broken[line]}" for line in sorted(broken)[:5])
+    count = int(rows.bad.sum()) + len(table.broken)
+    lines = rows.frame.height + len(table.broken)
+    kept = np.flatnonzero(~rows.bad & ~rows.failed)
+    _refuse_broken(trace, count, lines, len(kept), examples)
+    order, unsorted = _in_order(trace, rows.arrival[kept], rows.frame[LINE].to_numpy()[kept])
+    requests = _requests(rows, kept[order], table.layout, trace)
+    has_times, failures = "arrival" in rows.frame.columns, int(rows.failed.sum())
+    return Recording(requests, table.layout.format, has_times, lines, count, examples, failures, unsorted)
+
+
+def _judged(table: TraceTable, trace: TraceFile) -> _Rows:
+    """The rows with what is wrong with them."""
     frame, layout = _without_blank_lines(table.frame), table.layout
-    prompt, output = as_numbers(frame["prompt"]), as_numbers(frame["output"])
-    has_times = "arrival" in frame.columns
-    arrival = seconds_since_first(frame["arrival"], layout, trace) if has_times else np.zeros(frame.height)
+    prompt, output, arrival = as_numbers(frame["prompt"]), as_numbers(frame["output"]), np.zeros(frame.height)
+    if "arrival" in frame.columns:
+        arrival = seconds_since_first(frame["arrival"], layout, trace)
     failed = (output == 0) & np.isfinite(arrival) & layout.drops_failures
     reasons = _reasons(frame, arrival, prompt, output)
     bad = np.logical_or.reduce([mask for mask, _ in reasons]) & ~failed
-    broken = {**table.broken, **{line: _reason(reasons, row) for row, line in _first_lines(frame, bad)}}
-    examples = tuple(f"line {line}: {broken[line]}" for line in sorted(broken)[:5])
-    count = int(bad.sum()) + len(table.broken)
-    lines = frame.height + len(table.broken)
-    kept = np.flatnonzero(~bad & ~failed)
-    _refuse_broken(trace, count, lines, len(kept), examples)
-    order, unsorted = _in_order(trace, arrival[kept], frame[LINE].to_numpy()[kept])
-    kept = kept[order]
-    requests = Requests(
-        arrival_s=arrival[kept] - arrival[kept[0]],
-        prompt_tokens=prompt[kept].astype(np.int64),
-        output_tokens=output[kept].astype(np.int64),
-        **_labels(frame, kept),
-        hashes=_hashes(frame, kept, layout, prompt, trace),
+    return _Rows(frame, arrival, prompt, output, bad, failed, reasons)
+
+
+def _requests(rows: _Rows, kept: Ints, layout: Layout, trace: TraceFile) -> Requests:
+    """The requests of the rows that are kept, in order of arrival from time 0."""
+    return Requests(
+        arrival_s=rows.arrival[kept] - rows.arrival[kept[0]],
+        prompt_tokens=rows.prompt[kept].astype(np.int64),
+        output_tokens=rows.output[kept].astype(np.int64),
+        **_labels(rows.frame, kept),
+        hashes=_hashes(rows.frame, kept, layout, rows.prompt, trace),
     )
-    return Recording(requests, layout.format, has_times, lines, count, examples, int(failed.sum()), unsorted)
 
 
 def _without_blank_lines(frame: pl.DataFrame) -> pl.DataFrame:
