@@ -13,3 +13,9 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="Write the golden summaries anew instead of comparing.")
+
+
+@pytest.fixture(autouse=True)
+def no_width_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as they are where nobody watches, wherever the tests run."""
+    monkeypatch.delenv("COLUMNS", raising=False)

@@ -33,8 +33,8 @@ class Gpu:
     `link_bytes_per_s` is the one-direction bandwidth to a peer GPU over `link`; for PCIe cards it is what the
     slot allows and a server's topology may give less, so a deployment can override it. `peer_access`: whether the driver lets
     cards read each other's memory over PCIe; without it their traffic goes through the host's memory. `bridge_bytes_per_s` is
-    what an NVLink bridge between two cards gives in one direction, where the card takes one. `unstated`: fields that a card of one's own
-    leaves out; what they hold stands in only where memory is asked.
+    what an NVLink bridge between two cards gives in one direction, where the card takes one.
+    `unstated`: fields that a card of one's own leaves out; what they hold stands in only where memory is asked.
     """
 
     name: str

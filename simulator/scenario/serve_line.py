@@ -253,7 +253,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     **dict.fromkeys(
         ("enforce_eager", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling",
          "scheduler_reserve_full_isl", "language_model_only", "skip_mm_profiling", "enable_sleep_mode", "enable_lora",
-         "disable_hybrid_kv_cache_manager", "fully_sharded_loras"), _switch,
+         "disable_hybrid_kv_cache_manager", "fully_sharded_loras", "data_parallel_external_lb"), _switch,
     ),
     **dict.fromkeys(
         ("scheduling_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mm_encoder_tp_mode",

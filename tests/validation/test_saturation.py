@@ -121,6 +121,8 @@ def test_just_above_the_queueing_point_a_search_sees_growth_though_a_large_batch
     fleet = plan_fleet(scenario, next(d for d in scenario.deployments if d.name == "L4, GPTQ 4-bit"))
     full = ceiling(fleet.server.step_time, fleet.server.limits, sample(scenario.workload, scenario.seed))
     flow = flows(fleet, scenario.workload, full, scenario.seed)
-    point = queueing_point(flow, full.requests_per_s, check=flows(fleet, scenario.workload, full, scenario.seed, CHECK)).value
-    assert flow(1.03 * point).grows
-    assert flow(0.97 * point).keeps_up(0.02)
+    check = flows(fleet, scenario.workload, full, scenario.seed, CHECK, "burst")
+    point = queueing_point(flow, full.requests_per_s, check=check).value
+    burst = flows(fleet, scenario.workload, full, scenario.seed, start="burst")
+    assert burst(1.03 * point).grows
+    assert burst(0.97 * point).keeps_up(0.02)
