@@ -14,6 +14,7 @@ from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
@@ -155,6 +156,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         enable_prefix_caching=args.enable_prefix_caching,
         reserve_full_prompt=args.scheduler_reserve_full_isl,
         async_scheduling=args.async_scheduling,
+        rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 
 

@@ -48,7 +48,8 @@ class Engine:
     `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
     `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
     recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
-    recurrent layers make of it. `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    recurrent layers make of it. `scheduler_rules`: which of the rules of its scheduler hold that changed between releases (named in
+    engine/scheduler/rules.py). `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Engine:
     async_with_pipeline: bool = False
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
+    scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
@@ -167,7 +169,7 @@ def engine(name: str | Engine = "vllm") -> Engine:
     Raises UnknownName for another family, or a version far from all we know.
 
     >>> engine("0.6.3.post1").generation, engine("vllm").version, engine("vllm 0.19").gpu_memory_utilization
-    ('v0', '0.30.0', 0.9)
+    ('v0', '0.33.0', 0.9)
     """
     return name if isinstance(name, Engine) else _resolve(name)
 

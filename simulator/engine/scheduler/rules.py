@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
 from simulator.spec import spec
 
 
@@ -36,3 +40,9 @@ class SchedulerRules:
     goes_on: bool = False
     useless_unnamed: bool = False
     needless_unnamed: bool = False
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> SchedulerRules:
+        """These rules and no others. Raises TypeError for a name that is none."""
+        known: dict[str, Any] = dict.fromkeys((f.name for f in fields(cls)), False)
+        return cls(**{**known, **dict.fromkeys(names, True)})
