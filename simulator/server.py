@@ -156,6 +156,11 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         enable_prefix_caching=args.enable_prefix_caching,
         reserve_full_prompt=args.scheduler_reserve_full_isl,
         async_scheduling=args.async_scheduling,
+        watermark_blocks=int(args.watermark * (blocks + 1)),
+        max_num_scheduled_tokens=args.max_num_scheduled_tokens,
+        max_num_active_seqs=args.max_num_active_seqs,
+        long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
+        prefill_schedule_interval=args.prefill_schedule_interval,
         rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 

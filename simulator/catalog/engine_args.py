@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from simulator.spec import Count, Fraction, Natural, spec
 
@@ -15,7 +17,8 @@ class EngineArgs:
     """Engine arguments under vLLM's names. None means the engine's own default for the GPU and version.
 
     `kv_cache_memory_bytes` and `num_gpu_blocks_override` replace the computed KV cache, as in vLLM.
-    `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
+    `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free. `watermark`: the share of all
+    KV blocks that stays free when a request is admitted beside others.
     """
 
     tensor_parallel_size: Count = 1
@@ -35,7 +38,12 @@ class EngineArgs:
     enable_prefix_caching: bool | None = None
     enable_chunked_prefill: bool | None = None
     long_prefill_token_threshold: Natural = 0
+    long_prefill_token_threshold_adaptive: bool = False
     max_num_partial_prefills: Count = 1
+    max_num_scheduled_tokens: Count | None = None
+    max_num_active_seqs: Count | None = None
+    prefill_schedule_interval: Count = 1
+    watermark: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None

@@ -229,7 +229,7 @@ def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
     return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
 
 
-# Rules of releases, and arguments, that the engine does not know yet
+# Rules of releases, and their arguments
 
 
 @st.composite
@@ -277,7 +277,11 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
     "partial prefills": ruled(cases(long_prefill_token_threshold=3), long_prefill_token_threshold_adaptive=st.booleans()),
     "watermark": ruled(cases(watermark_blocks=0), since="0.24.0", watermark=st.sampled_from([0.0, 0.05, 0.2])),
     "fewer tokens": ruled(cases(), max_num_scheduled_tokens=st.integers(1, 20)),
-    "fewer sequences": ruled(cases(), since="0.31.0", max_num_active_seqs=st.integers(1, 4)),
+    "fewer sequences": ruled(
+        cases(max_num_seqs=4, max_num_batched_tokens=9, enable_chunked_prefill=True),
+        since="0.31.0",
+        max_num_active_seqs=st.integers(1, 4),
+    ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
     "queue limits": ruled(
         cases(),
@@ -288,7 +292,18 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
 }
 """Families for the engine to be compared on, each once it has the rules; ENGINE_KNOWS lists those."""
 
-ENGINE_KNOWS: tuple[str, ...] = ()
+ENGINE_KNOWS: tuple[str, ...] = (
+    "rules",
+    "rules, cached",
+    "rules, windows",
+    "rules, cached windows",
+    "nothing shared",
+    "partial prefills",
+    "watermark",
+    "fewer tokens",
+    "fewer sequences",
+    "seldom prefills",
+)
 
 
 def assert_equal(trace: RunRecord, oracle: Oracle) -> None:

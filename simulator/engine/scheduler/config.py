@@ -63,6 +63,9 @@ class SchedulerConfig:
         if self.max_num_batched_tokens < self.max_num_seqs:
             budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
             raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
+        if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
+            active, seqs = self.max_num_active_seqs, self.max_num_seqs
+            raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
 
     @property
     def window_lag(self) -> int:
