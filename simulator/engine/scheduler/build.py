@@ -30,7 +30,7 @@ def build_scheduler(
     """
     caching = config.enable_prefix_caching and not _finds_nothing(config, prefixes=prefixes)
     plain = config.kv_groups == (KvGroup(),)
-    _check(config, caching=caching, plain=plain, windows=bool(windows))
+    _check(config, caching=caching and prefixes, plain=plain, windows=bool(windows))
     lag = config.window_lag
     sizes = {group.window + lag for group in config.kv_groups if group.window is not None}.union(windows)
     sums = {size: WindowSums(size, config.block_size) for size in sizes}

@@ -9,6 +9,7 @@ from simulator.engine.fleet.router import LeastKvUse, LeastOutstanding, PowerOfT
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
+from simulator.engine.kv.own_blocks import OwnBlocksPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.build import build_scheduler
@@ -23,7 +24,7 @@ GROUPS = (KvGroup(), KvGroup(window=8))
     [
         ({}, True, BlockPool),
         ({"enable_prefix_caching": True}, True, CachedPool),
-        ({"enable_prefix_caching": True}, False, BlockPool),
+        ({"enable_prefix_caching": True}, False, OwnBlocksPool),
         ({"kv_groups": GROUPS}, False, WindowedPool),
         ({"kv_groups": GROUPS, "enable_prefix_caching": True}, True, GroupedPool),
     ],
@@ -31,6 +32,12 @@ GROUPS = (KvGroup(), KvGroup(window=8))
 def test_the_block_pool_does_no_more_than_the_configuration_asks_for(changed, prefixes, pool):
     scheduler, _ = build_scheduler(limits(**changed), (), prefixes=prefixes)
     assert type(scheduler.pool) is pool
+
+
+def test_static_batches_are_served_with_the_prefix_cache_on_where_nothing_is_shared():
+    config = limits(scheduling_policy="static", enable_prefix_caching=True, async_scheduling=False)
+    scheduler, _ = build_scheduler(config, (), prefixes=False)
+    assert type(scheduler.pool) is BlockPool
 
 
 def test_a_step_says_who_starts_who_completes_a_prompt_and_when_all_decode():
