@@ -24,7 +24,7 @@ def frontend_costs(engine: Engine, endpoint: Endpoint) -> FrontEndCosts | None:
 
     >>> from simulator.catalog.engines import engine
     >>> frontend_costs(engine("vllm-0.9.0"), "chat")
-    FrontEndCosts(request_ms=7.2, chunk_us=115.0)
+    FrontEndCosts(request_ms=6.3, chunk_us=117.0)
     """
     if engine.generation != "v1":
         return None
