@@ -1,0 +1,76 @@
+"""What one release of vLLM does and another does not, and arguments that the engine's Limits lack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers that share blocks: full attention, or a sliding window, in blocks of so many tokens.
+
+    `state`: one block for a recurrent state, held from admission on (MambaManager, mode "none").
+    """
+
+    window: int | None = None
+    block_size: int | None = None
+    state: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The defaults are what the engine does where no release is named.
+
+    `own_blocks`: every full block of a sequence has a name, so that a request which was preempted
+    finds its own again. `cap_at_admission`: the gate for whole prompts counts no more blocks of a
+    window than a sequence ever holds. `cap_counts_steps`: that bound counts a budget for each step
+    in flight, not one alone. `frees_when_done`: a block leaves a window when the tokens after it
+    are computed, not when they are scheduled. `unnamed_first`: given back, blocks without a name
+    go to the front of the free ones. `lone_prefill_uncut`: long_prefill_token_threshold does not
+    hold for a request that is alone. `skips_one`: where a victim ahead of the request at hand was
+    not in this step, the request behind it misses the step. `goes_on`: with priorities the pass
+    goes on after a request that was its own victim. `useless_unnamed`: blocks of a window of one
+    token, which no hit needs, are not named.
+    """
+
+    own_blocks: bool = False
+    cap_at_admission: bool = True
+    cap_counts_steps: bool = True
+    frees_when_done: bool = False
+    unnamed_first: bool = False
+    lone_prefill_uncut: bool = False
+    skips_one: bool = False
+    goes_on: bool = False
+    useless_unnamed: bool = False
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of `vllm serve` that Limits has no field for, and layer groups of other sizes.
+
+    `watermark`: a share of all blocks, in place of Limits.watermark_blocks.
+    """
+
+    max_num_scheduled_tokens: int | None = None
+    max_num_active_seqs: int | None = None
+    long_prefill_token_threshold_adaptive: bool = False
+    prefill_schedule_interval: int = 1
+    watermark: float | None = None
+    groups: tuple[Group, ...] | None = None
+
+
+def rules_of(release: str) -> Rules:
+    """The rules of a release: its version, "0.19.0" say."""
+    version = tuple(int(part) for part in release.split(".")[:2])
+    late = version >= (0, 33)
+    return Rules(
+        own_blocks=True,
+        cap_at_admission=late,
+        cap_counts_steps=late,
+        frees_when_done=late,
+        unnamed_first=late,
+        lone_prefill_uncut=late,
+        skips_one=not late,
+        goes_on=late,
+        useless_unnamed=late,
+    )
