@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from oracle import Oracle
+from oracle import Arguments, Oracle, Rules
 
 from simulator.engine.cluster import serve
 from simulator.engine.limits import KvGroup, Limits
@@ -20,13 +20,18 @@ from simulator.workload.requests import BlockHashes, Requests
 
 @dataclass
 class Case:
-    """One run: what is asked, of whom, and how."""
+    """One run: what is asked, of whom, and how.
+
+    `rules` and `arguments` are the naive simulator's; the engine does as the defaults say.
+    """
 
     requests: Requests
     replicas: list[tuple[StepTime, Limits]]
     router: Router
     source: Source
     seed: int = 0
+    rules: Rules = field(default_factory=Rules)
+    arguments: Arguments = field(default_factory=Arguments)
 
     def __repr__(self) -> str:
         columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
@@ -40,7 +45,8 @@ class Case:
             for t, _ in self.replicas
         ]
         limits = "\n  ".join(str(limits) for _, limits in self.replicas)
-        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed})"
+        how = f"{self.router} {self.source} seed={self.seed}\n  {self.rules}\n  {self.arguments}"
+        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {how})"
 
     def trace(self) -> Trace:
         """The engine's trace, in integer ticks of a second."""
@@ -48,7 +54,8 @@ class Case:
 
     def oracle(self) -> Oracle:
         """What the naive simulator makes of it."""
-        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed).run()
+        how = self.rules, self.arguments
+        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed, *how).run()
 
 
 def step_time(

@@ -48,7 +48,8 @@ class Oracle:
         self.log = {name: [math.nan] * n for name in times}
         self.log |= {"replica": [-1] * n, "status": [CANCELLED] * n, "preemptions": [0] * n, "cached": [0] * n}
         self.rules = rules or Rules()
-        how = self.rules, arguments or Arguments()
+        self.arguments = arguments or Arguments()
+        how = self.rules, self.arguments
         self.servers = [Server(i, t, limits, self.log, *how) for i, (t, limits) in enumerate(replicas)]
         self.steps: list[dict[str, float]] = []
         self.gaps: list[float] = []
@@ -56,6 +57,7 @@ class Oracle:
         self.count = self.turn = 0
         self.rng = np.random.default_rng(seed)
         self.seen: dict[int, Server] = {}
+        self.present: list[Item] = []
         self.now = 0.0
 
     # At one instant: arrivals by index, then ends of steps by replica, then time-outs.
@@ -104,11 +106,15 @@ class Oracle:
         item = Item(i, int(r.prompt_tokens[i]), int(r.output_tokens[i]), self.now, priority, [])
         self.log["arrival"][i] = self.now
         item.labels = self.labels(i)
+        if self.turned_away():
+            self.departed(i, REFUSED)
+            return
         server = self.choose(item)
         self.name_own(item, server)
         if self.never_fits(item, server):
             self.departed(i, REFUSED)
             return
+        self.present.append(item)
         self.log["replica"][i] = server.number
         server.outstanding += 1
         server.waiting.append(item)
@@ -122,6 +128,14 @@ class Oracle:
         hashes = self.requests.hashes
         return [] if hashes is None else hashes.ids[hashes.offsets[i] : hashes.offsets[i + 1]].tolist()
 
+    def turned_away(self) -> bool:
+        """Whether the front end answers 503, as too many requests or prompt tokens are there."""
+        reqs, tokens = self.arguments.max_num_queued_reqs, self.arguments.max_num_queued_tokens
+        self.present = [i for i in self.present if math.isnan(self.log["left"][i.index])]
+        ahead = sum(item.prompt for item in self.present if not item.received)
+        full = reqs is not None and len(self.present) + 1 > reqs
+        return full or (tokens is not None and ahead >= tokens)
+
     def name_own(self, item: Item, server: Server) -> None:
         """The blocks that no list names are the request's own, as its answer is."""
         if self.rules.own_blocks:
@@ -132,6 +146,8 @@ class Oracle:
     def never_fits(self, item: Item, server: Server) -> bool:
         limits, longest = server.limits, item.prompt + item.output - 1
         most = sum(min(g.need(longest), g.most) for g in server.layers)
+        if limits.reserve_full_prompt and not self.rules.cap_at_admission:
+            most = max(most, sum(g.need(item.prompt) for g in server.layers))
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         whole = not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens
         return most + limits.state_blocks > limits.kv_blocks or too_long or whole

@@ -125,6 +125,8 @@ class Layers:
 
     def name(self, held: Held, labels: list[object], first: int, upto: int) -> int:
         """Name the full blocks that have none yet; how many are dealt with."""
+        if self.rules.useless_unnamed:
+            upto -= upto % self.alignment
         upto = min(upto, len(labels) * self.unit) // self.size
         for i in range(first, upto):
             block = held[i]

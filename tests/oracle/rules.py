@@ -48,7 +48,8 @@ class Rules:
 class Arguments:
     """Arguments of `vllm serve` that Limits has no field for, and layer groups of other sizes.
 
-    `watermark`: a share of all blocks, in place of Limits.watermark_blocks.
+    `watermark`: a share of all blocks, in place of Limits.watermark_blocks. The queue limits are the
+    front end's, over all replicas: requests not finished, and prompt tokens before a first token.
     """
 
     max_num_scheduled_tokens: int | None = None
@@ -56,21 +57,22 @@ class Arguments:
     long_prefill_token_threshold_adaptive: bool = False
     prefill_schedule_interval: int = 1
     watermark: float | None = None
+    max_num_queued_reqs: int | None = None
+    max_num_queued_tokens: int | None = None
     groups: tuple[Group, ...] | None = None
 
 
 def rules_of(release: str) -> Rules:
-    """The rules of a release: its version, "0.19.0" say."""
+    """The rules of a release: its version, "0.19.0" say. Read in the wheels of 0.19.0 to 0.33.0."""
     version = tuple(int(part) for part in release.split(".")[:2])
-    late = version >= (0, 33)
     return Rules(
         own_blocks=True,
-        cap_at_admission=late,
-        cap_counts_steps=late,
-        frees_when_done=late,
-        unnamed_first=late,
-        lone_prefill_uncut=late,
-        skips_one=not late,
-        goes_on=late,
-        useless_unnamed=late,
+        cap_at_admission=version >= (0, 20),
+        cap_counts_steps=version >= (0, 26),
+        frees_when_done=version >= (0, 26),
+        unnamed_first=version >= (0, 24),
+        lone_prefill_uncut=version >= (0, 31),
+        skips_one=version < (0, 28),
+        goes_on=version >= (0, 33),
+        useless_unnamed=version >= (0, 22),
     )

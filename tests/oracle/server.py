@@ -81,8 +81,8 @@ class Server:
         self.just_preempted = False
         self.awake = False
         self.outstanding = 0
-        self.steps = self.last_prefill = 0
-        self.backlog = True
+        self.steps, self.last_prefill = 0, -arguments.prefill_schedule_interval
+        self.prefilled = self.backlog = False
 
     def _layers(self) -> list[Layers]:
         limits, specs = self.limits, self.arguments.groups
@@ -175,6 +175,7 @@ class Server:
     def compose(self, now: float) -> Step | None:
         if self.limits.scheduling_policy == "static":
             return self._compose_static(now)
+        self.prefilled = False
         cap = self._prefill_cap()
         held_back = self._holds_prefills_back()
         budget, given, victims = self._schedule_running(cap, held_back)
@@ -182,6 +183,9 @@ class Server:
         self.just_preempted = bool(victims)
         if not victims:
             self._admit(budget, given, cap, held_back, now)
+        self.steps += bool(given)
+        if self.prefilled:
+            self.last_prefill = self.steps
         return self._step(given) if given else None
 
     def _budget(self) -> int:
@@ -198,12 +202,8 @@ class Server:
 
     def _holds_prefills_back(self) -> bool:
         """Whether prompts wait as too few steps have passed since one was computed."""
-        interval = self.arguments.prefill_schedule_interval
-        soon = self.steps + 1 - self.last_prefill < interval
-        return interval > 1 and soon and not self.backlog and any(map(self.decodes, self.running))
-
-    def decodes(self, item: Item) -> bool:
-        return item.computed >= item.known + item.pending - (0 if item.in_flight else 1)
+        soon = self.steps + 1 - self.last_prefill < self.arguments.prefill_schedule_interval
+        return soon and not self.backlog and not all(item.prefilling for item in self.running)
 
     def _schedule_running(
         self, cap: int, held_back: bool
@@ -234,6 +234,7 @@ class Server:
                     continue
                 break
             self._allocate(item, tokens)
+            self.prefilled |= item.prefilling
             given[item] = tokens
             budget -= tokens
             i += 1
@@ -295,6 +296,7 @@ class Server:
         item.blocks = [g.adopt(hits[g.number], item.computed) for g in self.layers]
         item.registered = [len(blocks) for blocks in item.blocks]
         item.prefilling = True
+        self.prefilled |= item.computed < item.known - 1
         self._allocate(item, tokens)
         self.waiting.remove(item)
         self.running.append(item)
