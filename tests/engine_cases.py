@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from oracle import Arguments, Oracle, Rules
+from oracle import Arguments, Group, Oracle, Rules, rules_of
 
 from simulator.engine.cluster import serve
 from simulator.engine.limits import KvGroup, Limits
@@ -127,13 +127,14 @@ def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
 
 
 @st.composite
-def hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+def hybrid_cases(draw: st.DrawFn, *, windows_of_one: bool = True, **fixed: Any) -> Case:
     """Any case with sliding windows, in the KV groups or in the step time or in both."""
+    among = [w for w in WINDOWS if windows_of_one or 1 not in w]
     size = draw(st.sampled_from([1, 2, 3, 4]))
     case = draw(cases(block_size=size, **fixed))
     replicas = []
     for times, limits in case.replicas:
-        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(WINDOWS))]
+        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(among))]
         windows = tuple(Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1))) for w in draw(st.sampled_from(SIZES)))
         blocks = sum(group.groups for group in groups) * limits.kv_blocks
         tight = draw(st.integers(blocks // 2 + 1, blocks))
@@ -167,8 +168,12 @@ def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
 
 @st.composite
 def cached_hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
-    """Any case with sliding windows and a prefix cache."""
-    case = draw(hybrid_cases(enable_prefix_caching=True, **fixed))
+    """Any case with sliding windows and a prefix cache.
+
+    Windows of one token are in the family "rules, cached groups": vLLM needs no block of theirs,
+    and the engine takes one.
+    """
+    case = draw(hybrid_cases(windows_of_one=False, enable_prefix_caching=True, **fixed))
     size = case.replicas[0][1].block_size
     return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size))))
 
@@ -209,6 +214,68 @@ def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
         else OpenLoop(timeout_s=timeout)
     )
     return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
+
+
+# Rules of releases, and arguments, that the engine does not know yet
+
+
+@st.composite
+def ruled(draw: st.DrawFn, of: st.SearchStrategy[Case], since: str = "0.19.0", **arguments: st.SearchStrategy) -> Case:
+    """A case under the rules of some release, with arguments that it has."""
+    release = draw(st.sampled_from(RELEASES[RELEASES.index(since) :]))
+    chosen = {name: draw(values) for name, values in arguments.items()}
+    return replace(draw(of), rules=rules_of(release), arguments=Arguments(**chosen))
+
+
+@st.composite
+def many_groups(draw: st.DrawFn, **fixed: Any) -> Case:
+    """A case with several groups of windows, in blocks of one size or of several."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    case = draw(cases(block_size=size, most_replicas=1, **fixed))
+    windows = draw(st.lists(st.sampled_from([None, 1, 3, 6, 9, 17]), min_size=1, max_size=3))
+    sizes = draw(st.sampled_from([(1, 1), (1, 1), (1, 2), (2, 1), (4, 1)]))
+    several = [(None, sizes[0]), *((w, sizes[1]) for w in windows)]
+    groups = tuple(Group(window=w, block_size=size * times) for w, times in several)
+    if case.replicas[0][1].enable_prefix_caching:
+        named = draw(hashes(case.requests, size * min(sizes)))
+        case = replace(case, requests=replace(case.requests, hashes=named))
+    times, limits = case.replicas[0]
+    limits = replace(limits, kv_blocks=limits.kv_blocks * len(groups), state_blocks=0)
+    return replace(case, replicas=[(times, limits)], arguments=Arguments(groups=groups))
+
+
+@st.composite
+def ruled_groups(draw: st.DrawFn, **fixed: Any) -> Case:
+    """A case with several groups under the rules of some release."""
+    case = draw(many_groups(**fixed))
+    return replace(case, rules=rules_of(draw(st.sampled_from(RELEASES))))
+
+
+RELEASES = ("0.19.0", "0.20.2", "0.22.0", "0.23.0", "0.24.0", "0.26.0", "0.28.0", "0.31.0", "0.33.0")
+
+NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
+    "rules": ruled(cases()),
+    "rules, cached": ruled(cached_cases()),
+    "rules, windows": ruled(hybrid_cases()),
+    "rules, cached windows": ruled(cached_hybrid_cases()),
+    "rules, groups": ruled_groups(),
+    "rules, cached groups": ruled_groups(enable_prefix_caching=True),
+    "nothing shared": ruled(cases(enable_prefix_caching=True)),
+    "partial prefills": ruled(cases(long_prefill_token_threshold=3), long_prefill_token_threshold_adaptive=st.booleans()),
+    "watermark": ruled(cases(watermark_blocks=0), since="0.24.0", watermark=st.sampled_from([0.0, 0.05, 0.2])),
+    "fewer tokens": ruled(cases(), max_num_scheduled_tokens=st.integers(1, 20)),
+    "fewer sequences": ruled(cases(), since="0.31.0", max_num_active_seqs=st.integers(1, 4)),
+    "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "queue limits": ruled(
+        cases(),
+        since="0.31.0",
+        max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
+        max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
+    ),
+}
+"""Families for the engine to be compared on, each once it has the rules; ENGINE_KNOWS lists those."""
+
+ENGINE_KNOWS: tuple[str, ...] = ()
 
 
 def assert_equal(trace: Trace, oracle: Oracle) -> None:

@@ -27,6 +27,7 @@ from simulator.workload.requests import BlockHashes, Requests
 
 POCKET = Path(__file__).parent / "vllm"
 CORPUS = Path(os.environ.get("VLLM_CASES", SHARED / "validation" / "vllm_scheduler"))
+STATE = {"state": True}
 ANSWERS = {
     "first_token": "vllm_first",
     "finish": "vllm_finish",
@@ -58,13 +59,14 @@ class Served:
         limits = self.raw["limits"]
         known = {f.name for f in fields(Arguments)} - {"groups"}
         given = {name: value for name, value in limits.items() if name in known}
-        return Arguments(**given, groups=tuple(map(_group, limits["groups"])))
+        return Arguments(**given, groups=tuple(_group(g) for g in limits["groups"] if g != STATE))
 
     def limits(self) -> Limits:
         named = {f.name for f in fields(Limits)}
         given = {name: value for name, value in self.raw["limits"].items() if name in named}
         groups = tuple(KvGroup(window=g.window) for g in self.arguments().groups or ())
-        return Limits(**given, kv_groups=groups)
+        states = self.raw["limits"]["groups"].count(STATE)
+        return Limits(**given, kv_groups=groups, state_blocks=states)
 
     def case(self, *, answers_named: bool = False) -> Case:
         """The case. `answers_named`: the answers' blocks stand in the lists of hashes too."""
@@ -86,12 +88,10 @@ class Served:
         names: dict[tuple[int, ...], int] = {}
         ids: list[int] = []
         offsets = [0]
-        for i, (prompt, output) in enumerate(
-            zip(self.raw["tokens"], self.raw["output"], strict=True)
-        ):
+        for i, (prompt, output) in enumerate(zip(self.raw["tokens"], self.raw["output"], strict=True)):
             tokens = [*prompt, *[-1 - i] * output] if answers_named else prompt
-            for end in range(size, len(tokens) + 1, size):
-                ids.append(names.setdefault(tuple(tokens[:end]), len(names)))
+            ends = range(size, len(tokens) + 1, size)
+            ids += [names.setdefault(tuple(tokens[:end]), len(names)) for end in ends]
             offsets.append(len(ids))
         return BlockHashes(size, np.array(offsets), np.array(ids, dtype=np.int64))
 
@@ -106,7 +106,7 @@ def _int(x: float) -> int | None:
     return None if x != x else int(x)
 
 
-def _group(group: None | int | dict[str, Any]) -> Group:
+def _group(group: int | dict[str, Any] | None) -> Group:
     return Group(**group) if isinstance(group, dict) else Group(window=group)
 
 
@@ -123,5 +123,3 @@ def _read(folder: Path) -> Iterator[Served]:
     for path in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(path, "rt") as lines:
             yield from (Served(json.loads(line)) for line in lines)
-
-

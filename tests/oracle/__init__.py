@@ -12,9 +12,9 @@ import heapq
 import math
 
 import numpy as np
+
 from oracle.rules import Arguments, Group, Rules, rules_of
 from oracle.server import Item, Server
-
 from simulator.engine.router import (
     LeastKvUse,
     LeastOutstanding,

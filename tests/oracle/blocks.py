@@ -23,7 +23,6 @@ class Pool:
     """All blocks of a replica; the free ones in the order in which they will be used again."""
 
     free: list[Block]
-    unnamed_first: bool = False
     by_label: dict[Label, list[Block]] = field(default_factory=dict)
 
     def new(self) -> Block:
@@ -39,12 +38,12 @@ class Pool:
             self.free.remove(block)
         block.users += 1
 
-    def give_back(self, blocks: list[Block]) -> None:
-        """The first of them is to be used again first."""
+    def give_back(self, blocks: list[Block], unnamed_first: bool = False) -> None:
+        """The first of them is to be used again first; those without a name before all others."""
         for block in blocks:
             block.users -= 1
         idle = [block for block in blocks if block.users == 0]
-        if self.unnamed_first:
+        if unnamed_first:
             self.free[:0] = [block for block in idle if block.label is None]
             idle = [block for block in idle if block.label is not None]
         self.free += idle
@@ -77,7 +76,7 @@ class Layers:
     rules: Rules
 
     def need(self, tokens: int) -> int:
-        return 1 if self.spec.state else math.ceil(tokens / self.size)
+        return math.ceil(tokens / self.size)
 
     def outside(self, computed: int) -> int:
         """Blocks that no token after `computed` attends to."""
@@ -101,7 +100,7 @@ class Layers:
                 break
             gone.append(block)
             held[i] = None
-        self.pool.give_back(gone)
+        self._give_back(gone)
 
     def adopt(self, hits: Held, computed: int) -> Held:
         out = self.outside(computed)
@@ -115,7 +114,11 @@ class Layers:
             held.append(self.pool.new())
 
     def give_back(self, held: Held) -> None:
-        self.pool.give_back([block for block in reversed(held) if block is not None])
+        self._give_back([block for block in reversed(held) if block is not None])
+
+    def _give_back(self, blocks: list[Block]) -> None:
+        in_window = self.rules.unnamed_first_in_windows and self.spec.window is not None
+        self.pool.give_back(blocks, self.rules.unnamed_first or in_window)
 
     # The prefix cache
 
@@ -139,6 +142,8 @@ class Layers:
         if self.spec.window is None or not self.rules.useless_unnamed:
             return False
         together, needed = self.alignment // self.size, self.tail()
+        if together == 1 and not self.rules.needless_unnamed:
+            return False
         return needed < together and i % together < together - needed
 
     def tail(self) -> int:

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Group:
-    """Layers that share blocks: full attention, or a sliding window, in blocks of so many tokens.
-
-    `state`: one block for a recurrent state, held from admission on (MambaManager, mode "none").
-    """
+    """Layers that share blocks: full attention, or a sliding window, in blocks of so many tokens."""
 
     window: int | None = None
     block_size: int | None = None
-    state: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,15 +18,19 @@ class Rules:
     """The defaults are what the engine does where no release is named.
 
     `own_blocks`: every full block of a sequence has a name, so that a request which was preempted
-    finds its own again. `cap_at_admission`: the gate for whole prompts counts no more blocks of a
-    window than a sequence ever holds. `cap_counts_steps`: that bound counts a budget for each step
-    in flight, not one alone. `frees_when_done`: a block leaves a window when the tokens after it
-    are computed, not when they are scheduled. `unnamed_first`: given back, blocks without a name
-    go to the front of the free ones. `lone_prefill_uncut`: long_prefill_token_threshold does not
-    hold for a request that is alone. `skips_one`: where a victim ahead of the request at hand was
-    not in this step, the request behind it misses the step. `goes_on`: with priorities the pass
-    goes on after a request that was its own victim. `useless_unnamed`: blocks of a window of one
-    token, which no hit needs, are not named.
+    finds its own again.
+    `cap_at_admission`: the gate for whole prompts counts no more blocks of a window than a sequence
+    ever holds; `cap_counts_steps`: with a budget for each step in flight, not one alone.
+    `frees_when_done`: a block leaves a window when the tokens after it are computed, not when they
+    are scheduled.
+    `unnamed_first`: given back, blocks without a name go to the front of the free ones;
+    `unnamed_first_in_windows`: those of windows do.
+    `lone_prefill_uncut`: long_prefill_token_threshold does not hold for a request that is alone.
+    `skips_one`: where a victim ahead of the request at hand was not in this step, the request
+    behind it misses the step.
+    `goes_on`: with priorities the pass goes on after a request that was its own victim.
+    `useless_unnamed`: where groups differ in block size, blocks are not named that no hit of a
+    multiple of all sizes reads; `needless_unnamed`: nor are those of a window of one token.
     """
 
     own_blocks: bool = False
@@ -38,10 +38,12 @@ class Rules:
     cap_counts_steps: bool = True
     frees_when_done: bool = False
     unnamed_first: bool = False
+    unnamed_first_in_windows: bool = False
     lone_prefill_uncut: bool = False
     skips_one: bool = False
     goes_on: bool = False
     useless_unnamed: bool = False
+    needless_unnamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ def rules_of(release: str) -> Rules:
         cap_counts_steps=version >= (0, 26),
         frees_when_done=version >= (0, 26),
         unnamed_first=version >= (0, 24),
+        unnamed_first_in_windows=version >= (0, 23),
         lone_prefill_uncut=version >= (0, 31),
         skips_one=version < (0, 28),
         goes_on=version >= (0, 33),
         useless_unnamed=version >= (0, 22),
+        needless_unnamed=version >= (0, 23),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from math import gcd, lcm
 
@@ -69,7 +70,7 @@ class Server:
     ) -> None:
         self.number, self.time, self.limits, self.log = number, step_time, limits, log
         self.rules, self.arguments = rules, arguments
-        self.pool = Pool([Block() for _ in range(limits.kv_blocks)], rules.unnamed_first)
+        self.pool = Pool([Block() for _ in range(limits.kv_blocks)])
         self.layers = self._layers()
         self.unit = self.layers[0].unit
         self.waiting: list[Item] = []
@@ -90,8 +91,7 @@ class Server:
             kinds = [g for g in limits.kv_groups for _ in range(g.groups)]
             specs = tuple(Group(window=g.window) for g in kinds)
         sizes = [spec.block_size or limits.block_size for spec in specs]
-        in_use = [size for size, spec in zip(sizes, specs, strict=True) if not spec.state]
-        unit, alignment = gcd(*in_use), lcm(*in_use)
+        unit, alignment = gcd(*sizes), lcm(*sizes)
         return [
             Layers(i, spec, size, unit, alignment, self._most(spec, size), self.pool, self.rules)
             for i, (spec, size) in enumerate(zip(specs, sizes, strict=True))
@@ -109,9 +109,7 @@ class Server:
 
     # Blocks
 
-    def _lacking(
-        self, item: Item, tokens: int, hits: list[Held] | None = None, gate: bool = False
-    ) -> int:
+    def _lacking(self, item: Item, tokens: int, hits: list[Held] | None = None, gate: bool = False) -> int:
         lacking = self.limits.state_blocks - len(item.states)
         for layers in self.layers:
             held = item.blocks[layers.number] if item.blocks else []
@@ -127,9 +125,7 @@ class Server:
     def _allocate(self, item: Item, tokens: int) -> None:
         """Take blocks for `computed + tokens` tokens and name those that this step fills."""
         total = item.computed + tokens
-        item.states += [
-            self.pool.new() for _ in range(self.limits.state_blocks - len(item.states))
-        ]
+        item.states += [self.pool.new() for _ in range(self.limits.state_blocks - len(item.states))]
         for layers in self.layers:
             layers.extend(item.blocks[layers.number], total)
         self._register(item, min(total, item.known))
@@ -138,9 +134,7 @@ class Server:
         if self.limits.enable_prefix_caching:
             for layers in self.layers:
                 g = layers.number
-                item.registered[g] = layers.name(
-                    item.blocks[g], item.labels, item.registered[g], tokens
-                )
+                item.registered[g] = layers.name(item.blocks[g], item.labels, item.registered[g], tokens)
 
     def _free(self, item: Item) -> None:
         for layers in self.layers:
@@ -194,8 +188,8 @@ class Server:
 
     def _prefill_cap(self) -> int:
         cap, present = self.limits.prefill_cap, len(self.running) + len(self.waiting)
-        if self.rules.lone_prefill_uncut and present <= 1:
-            return self._budget()
+        if present <= 1:
+            return sys.maxsize if self.rules.lone_prefill_uncut else cap
         if self.arguments.long_prefill_token_threshold_adaptive:
             return max(cap, self.limits.max_num_batched_tokens // present)
         return cap
@@ -205,9 +199,7 @@ class Server:
         soon = self.steps + 1 - self.last_prefill < self.arguments.prefill_schedule_interval
         return soon and not self.backlog and not all(item.prefilling for item in self.running)
 
-    def _schedule_running(
-        self, cap: int, held_back: bool
-    ) -> tuple[int, dict[Item, int], list[Item]]:
+    def _schedule_running(self, cap: int, held_back: bool) -> tuple[int, dict[Item, int], list[Item]]:
         budget, i = self._budget(), 0
         given: dict[Item, int] = {}
         victims: list[Item] = []
@@ -255,9 +247,7 @@ class Server:
             item.prefilling = True
             self.waiting.insert(0, item)
 
-    def _admit(
-        self, budget: int, given: dict[Item, int], cap: int, held_back: bool, now: float
-    ) -> None:
+    def _admit(self, budget: int, given: dict[Item, int], cap: int, held_back: bool, now: float) -> None:
         most = self.arguments.max_num_active_seqs or self.limits.max_num_seqs
         while self.waiting and budget > 0 and len(self.running) < most:
             tokens = self._admit_head(budget, given, cap, held_back, now)
@@ -276,9 +266,7 @@ class Server:
             return int(share * (self.limits.kv_blocks + 1))
         return self.limits.watermark_blocks
 
-    def _admit_head(
-        self, budget: int, given: dict[Item, int], cap: int, held_back: bool, now: float
-    ) -> int:
+    def _admit_head(self, budget: int, given: dict[Item, int], cap: int, held_back: bool, now: float) -> int:
         by_priority = self.limits.scheduling_policy == "priority"
         item = min(self.waiting, key=self._rank) if by_priority else self.waiting[0]
         hits, item.computed = self._cached(item)
@@ -344,9 +332,7 @@ class Server:
             if item.prefilling:
                 pairs = n * (2 * item.computed + n)
                 half_pairs += pairs
-                in_windows += sum(
-                    w.per_pair * min(pairs, 2 * n * w.size) / 2 for w in time.windows
-                )
+                in_windows += sum(w.per_pair * min(pairs, 2 * n * w.size) / 2 for w in time.windows)
                 row["prefill_tokens"] += n
             else:
                 context += item.computed

@@ -33,16 +33,12 @@ def all_equal(cases: list[Served], found: dict[int, dict[str, tuple[list, list]]
 
 
 @pytest.mark.parametrize(("folder", "release", "family"), FAMILIES)
-def test_the_naive_simulator_equals_vllm_in_every_tick(
-    folder: str, release: str, family: str
-) -> None:
+def test_the_naive_simulator_equals_vllm_in_every_tick(folder: str, release: str, family: str) -> None:
     cases = served(FOLDERS[folder])[release, family]
     all_equal(cases, {i: c.differences(c.case().oracle().log) for i, c in enumerate(cases)})
 
 
-@pytest.mark.parametrize(
-    ("folder", "release", "family"), [f for f in FAMILIES if f[2] in ENGINE.get(f[1], ())]
-)
+@pytest.mark.parametrize(("folder", "release", "family"), [f for f in FAMILIES if f[2] in ENGINE.get(f[1], ())])
 def test_the_engine_equals_vllm_in_every_tick(folder: str, release: str, family: str) -> None:
     cases = served(FOLDERS[folder])[release, family]
     found = {}
