@@ -264,7 +264,9 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
     "partial prefills": ruled(cases(long_prefill_token_threshold=3), long_prefill_token_threshold_adaptive=st.booleans()),
     "watermark": ruled(cases(watermark_blocks=0), since="0.24.0", watermark=st.sampled_from([0.0, 0.05, 0.2])),
     "fewer tokens": ruled(cases(), max_num_scheduled_tokens=st.integers(1, 20)),
-    "fewer sequences": ruled(cases(), since="0.31.0", max_num_active_seqs=st.integers(1, 4)),
+    "fewer sequences": ruled(
+        cases(max_num_seqs=4, max_num_batched_tokens=12), since="0.31.0", max_num_active_seqs=st.integers(1, 4)
+    ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
     "queue limits": ruled(
         cases(),

@@ -149,7 +149,8 @@ class Oracle:
         if limits.reserve_full_prompt and not self.rules.cap_at_admission:
             most = max(most, sum(g.need(item.prompt) for g in server.layers))
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
-        whole = not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens
+        cap = longest if self.rules.lone_prefill_uncut else limits.prefill_cap
+        whole = not limits.enable_chunked_prefill and min(longest, cap) > server.budget()
         return most + limits.state_blocks > limits.kv_blocks or too_long or whole
 
     def choose(self, item: Item) -> Server:

@@ -182,7 +182,7 @@ class Server:
             self.last_prefill = self.steps
         return self._step(given) if given else None
 
-    def _budget(self) -> int:
+    def budget(self) -> int:
         most = self.limits.max_num_batched_tokens
         return min(self.arguments.max_num_scheduled_tokens or most, most)
 
@@ -200,7 +200,7 @@ class Server:
         return soon and not self.backlog and not all(item.prefilling for item in self.running)
 
     def _schedule_running(self, cap: int, held_back: bool) -> tuple[int, dict[Item, int], list[Item]]:
-        budget, i = self._budget(), 0
+        budget, i = self.budget(), 0
         given: dict[Item, int] = {}
         victims: list[Item] = []
         while i < len(self.running) and budget > 0:
