@@ -217,7 +217,10 @@ def test_kv_bytes_per_token_are_exact_wherever_both_are_printed() -> None:
 
 @needs_shared
 def test_start_ups_that_nothing_was_fitted_to_are_met_in_their_outcomes() -> None:
-    """Public reports of 2024 to 2026 (FIELD_CASES.md), 22 start-ups of vLLM 0.7 to 0.30 on twelve cards."""
+    """Public reports of 2024 to 2026 (FIELD_CASES.md), 22 start-ups of vLLM 0.7 to 0.30 on thirteen cards.
+
+    The cache of Qwen3.5-9B AWQ on RTX 5060 Ti comes out 10 % short: what of it is in 16 bits is guessed.
+    """
     found = summed("startup_memory_field.csv")
     assert found["weights_gib"]["p90_percent"] < 1.5
     assert found["kv_cache_gib"]["median_percent"] < 5
