@@ -19,6 +19,7 @@ from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
+from simulator.latency.client import ApiServer
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -138,12 +139,23 @@ class FleetPlan:
         """The fleet with so many instances in its only pool."""
         return FleetPlan((replace(self.pool, instances=instances),))
 
-    def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
-        """Serve the requests, by default at their own times, and give the trace of it."""
+    def serve(
+        self, requests: Requests, *, source: Load | None = None, seed: int = 0, front_end: ApiServer | None = None
+    ) -> RunRecord:
+        """Serve the requests, by default at their own times, and give the trace of it; with an API server before each engine
+        where there is one."""
         pool = self.pool
         engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
         load, parallel = source or OpenLoop(), self._ranks_together()
-        return serve(requests, engines, router=pool.router, load=load, data_parallel=parallel, seed=seed)
+        return serve(
+            requests,
+            engines,
+            router=pool.router,
+            load=load,
+            data_parallel=parallel,
+            front_end=front_end,
+            seed=seed,
+        )
 
     def _ranks_together(self) -> DataParallel:
         """The ranks of a server as they are; alone where only some of them are simulated."""

@@ -34,6 +34,9 @@ class RunRecord:
     step), sampled (tokens emitted per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j * slope_s),
     kv_blocks (used in its last step), preempted (requests preempted at its start).
 
+    Where a front end is simulated arrival_s is when a request was sent, first_token_s, finish_s and
+    left_s are when the client has it, and there is a column more: entered_s, when the engine got it.
+
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     """
 
@@ -54,8 +57,8 @@ _PLANNED = np.dtype(
     ]
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
-pack_planned = struct.Struct("<3d6i").pack
-pack_ended = struct.Struct("<2i").pack
+planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
 

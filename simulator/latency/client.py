@@ -1,17 +1,41 @@
-"""What a client sees besides the engine: HTTP, tokenizing and the way back, added to the time to the first token."""
+"""What a client sees besides the engine: the API server, HTTP, and the way back."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simulator.spec import NonNegative, spec
+from simulator.catalog.engines import Engine
+from simulator.catalog.frontends import Endpoint, frontend_costs
+from simulator.spec import Count, NonNegative, Positive, spec
 from simulator.units import MS, US
+
+
+@spec
+class ApiServer:
+    """What the front end of one engine takes: seconds a request, a token of its prompt, and a chunk of output.
+
+    A process does one thing after another: it parses, renders and tokenizes a request before the
+    engine gets it, and sends the chunks of a step once the engine has ended it. With several
+    `processes` an engine's chunks are shared out evenly, and as many requests are taken in at a time.
+    """
+
+    request_s: NonNegative = 0.0
+    prompt_token_s: NonNegative = 0.0
+    chunk_s: NonNegative = 0.0
+    processes: Positive = 1.0
 
 
 @spec
 class FrontEnd:
     """TTFT at the client = TTFT in the engine + fixed + so much per prompt token, per concurrent request and per decode step.
+
+    Of this the API server's part is simulated where there is a `queue`: `request_ms`, so much per
+    prompt token, and `chunk_us` for each chunk of output, one thing after another in each of
+    `api_server_count` processes (by default one an engine). None takes the release's own, by
+    `endpoint`. A chunk holds `stream_interval` tokens.
 
     Defaults: what single requests to vLLM 0.30 see, Qwen3-8B on one H100, 128 to 8,192 prompt tokens (silybench-data, November
     2026). Open loops of inference-perf have the same, whatever their concurrency, and AccelMark's about that at low rates.
@@ -21,6 +45,12 @@ class FrontEnd:
     prompt_token_us: NonNegative = 4.4
     concurrent_ms: NonNegative = 0.0
     decode_steps: NonNegative = 0.0
+    queue: bool = True
+    endpoint: Endpoint = "completions"
+    api_server_count: Count | None = None
+    stream_interval: Count = 1
+    request_ms: NonNegative | None = None
+    chunk_us: NonNegative | None = None
 
     def seconds(self, prompt_tokens: ArrayLike, concurrency: float, decode_step_s: float) -> NDArray[np.float64]:
         """Seconds to add to each request's time to first token, shape of `prompt_tokens`.
@@ -29,3 +59,22 @@ class FrontEnd:
         """
         constant = self.fixed_ms * MS + self.concurrent_ms * MS * concurrency + self.decode_steps * decode_step_s
         return np.asarray(constant + self.prompt_token_us * US * np.asarray(prompt_tokens, dtype=np.float64))
+
+    def api_server(self, engine: Engine, engines_a_server: int = 1) -> ApiServer | None:
+        """The API server before each engine; None without a queue, or where nothing is known of it or given."""
+        known = frontend_costs(engine, self.endpoint) if self.queue else None
+        request = self.request_ms if self.request_ms is not None or known is None else known.request_ms
+        chunk = self.chunk_us if self.chunk_us is not None or known is None else known.chunk_us
+        if not self.queue or (request is None and chunk is None):
+            return None
+        return ApiServer(
+            request_s=(request or 0.0) * MS,
+            prompt_token_s=self.prompt_token_us * US,
+            chunk_s=(chunk or 0.0) * US / self.stream_interval,
+            processes=1.0 if self.api_server_count is None else self.api_server_count / engines_a_server,
+        )
+
+    def beside(self, server: ApiServer) -> FrontEnd:
+        """What a client sees besides the engine and its API server."""
+        rest = self.fixed_ms - (server.request_s + server.chunk_s) / MS
+        return dataclasses.replace(self, fixed_ms=max(rest, 0.0), prompt_token_us=0.0)

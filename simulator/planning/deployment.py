@@ -167,7 +167,7 @@ def _with_run(
 def _streaming(deployment: Deployment, run: DeploymentRun) -> list[str]:
     """That one API server may not keep up with what a replica writes."""
     each = (run.metrics["output_tokens_per_s"] or 0.0) / deployment.pool.replicas
-    if each <= STREAMED_PER_S:
+    if each <= STREAMED_PER_S or "entered_s" in run.trace.requests:
         return []
     return [
         f"a replica writes {each:,.0f} tokens/s: one API server process was seen to stream {STREAMED_PER_S:,} to "

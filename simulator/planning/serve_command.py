@@ -29,8 +29,8 @@ _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "an API server or client that is itself the bottleneck, as one process can be from some "
-    f"{STREAMED_PER_S:,} streamed tokens/s on",
+    "a client that is itself the bottleneck, and API servers of SGLang, TensorRT-LLM and vLLM V0, as one process can be from "
+    f"some {STREAMED_PER_S:,} streamed tokens/s on",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",

@@ -35,7 +35,7 @@ def latencies(trace: RunRecord) -> dict[str, Floats]:
     gaps = np.where(r["output_tokens"] > 1, r["output_tokens"] - 1, np.nan)
     frontend = r.get("frontend_s", 0.0)
     columns = {
-        "queue_s": r["scheduled_s"] - r["arrival_s"],
+        "queue_s": r["scheduled_s"] - r.get("entered_s", r["arrival_s"]),
         "ttft_s": r["first_token_s"] - r["arrival_s"] + frontend,
         "tpot_s": (r["finish_s"] - r["first_token_s"]) / gaps,
         "e2e_s": r["finish_s"] - r["arrival_s"] + frontend,

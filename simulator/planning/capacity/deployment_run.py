@@ -46,10 +46,14 @@ class DeploymentRun:
 
 
 def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
-    """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine measures them."""
-    trace = fleet.serve(requests, source=source, seed=scenario.seed)
-    if scenario.measured_at == "client":
-        trace = _at_client(trace, fleet.instances, scenario.frontend)
+    """Serve the requests on a fleet, and say what came of it, as the scenario's client or engine sees it."""
+    at_client, frontend = scenario.measured_at == "client", scenario.frontend
+    ranks = fleet.server.data_parallel.ranks
+    api_server = frontend.api_server(scenario.engine, ranks) if at_client else None
+    trace = fleet.serve(requests, source=source, seed=scenario.seed, front_end=api_server)
+    if at_client:
+        rest = frontend if api_server is None else frontend.beside(api_server)
+        trace = _at_client(trace, fleet.instances, rest)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.measured_window(
