@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from simulator.catalog import stanzas
 from simulator.catalog.engines import Engine, release_of
 from simulator.spec import NonNegative, spec
 
 Endpoint = Literal["completions", "chat"]
+ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 
 
 @spec
@@ -17,6 +18,14 @@ class FrontEndCosts:
 
     request_ms: NonNegative
     chunk_us: NonNegative
+
+
+def api_servers(engine: Engine, ranks: int) -> int:
+    """Processes of the API server where their number is not given: one, or from vLLM 0.15 on one a data-parallel rank.
+
+    Source: vllm-project/vllm#32525 (January 2026); vllm/entrypoints/cli/serve.py.
+    """
+    return ranks if engine.family == "vllm" and engine.at_least("0.15") else 1
 
 
 def frontend_costs(engine: Engine, endpoint: Endpoint) -> FrontEndCosts | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class RunRecord:
     kv_blocks (used in its last step), preempted (requests preempted at its start).
 
     Where a front end is simulated arrival_s is when a request was sent, first_token_s, finish_s and
-    left_s are when the client has it, and there is a column more: entered_s, when the engine got it.
+    left_s are when the client has it, and there are two columns more: taken_s, when the front end
+    began with it, and entered_s, when the engine got it.
 
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     """
@@ -48,6 +49,10 @@ class RunRecord:
 
     def __len__(self) -> int:
         return len(self.requests["status"])
+
+    def with_frontend(self, seconds: Column) -> RunRecord:
+        """As clients see it whose first tokens come later by so much, shape (n,), than they leave here."""
+        return replace(self, requests={**self.requests, "frontend_s": seconds})
 
 
 _PLANNED = np.dtype(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 STATUSES = ("finished", "refused", "timed out", "cancelled")
-
-
-def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:
-    """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
-    return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
 
 
 def latencies(trace: RunRecord) -> dict[str, Floats]:

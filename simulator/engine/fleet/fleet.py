@@ -65,7 +65,7 @@ class Fleet:
         self.choose = self._chooser(instances, data_parallel, router, np.random.default_rng(seed), ticks)
         paths = PrefixTree(requests.hashes, self.block_size)
         self.lanes = [] if front_end is None else [Lane(front_end, each, self.clock, ticks) for each in instances]
-        self.entered = array("d", [math.nan]) * (len(requests) if self.lanes else 0)
+        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if self.lanes else 0) for _ in range(2))
         self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
         if self.lanes or self.feed.heeds_departures:
             for instance in instances:
@@ -123,8 +123,9 @@ class Fleet:
             return self.recorder.record(self.requests, self.tick_s, sizes)
         self._deliver_first_tokens()
         trace = self.recorder.record(self.requests, self.tick_s, sizes)
-        entered = np.frombuffer(self.entered) * (self.tick_s or 1.0)
-        return replace(trace, requests={**trace.requests, "entered_s": entered})
+        times = {"taken_s": self.taken, "entered_s": self.entered}
+        columns = {name: np.frombuffer(column) * (self.tick_s or 1.0) for name, column in times.items()}
+        return replace(trace, requests={**trace.requests, **columns})
 
     def _deliver_first_tokens(self) -> None:
         """Put the times at which clients have their first tokens in place of the engine's."""
@@ -153,7 +154,7 @@ class Fleet:
         if self.timeout is not None:
             self._set_deadline(request, instance, request.arrived + self.timeout)
         if self.lanes:
-            self.lanes[number].take(request)
+            self.taken[index] = self.lanes[number].take(request)
         else:
             instance.arrive(request)
 

@@ -34,8 +34,8 @@ class Lane:
         self.ended, self.sent = array("d"), array("d")
         self.inside: set[Request] = set()
 
-    def take(self, request: Request) -> None:
-        """Take in a request that is sent now, and give it to the instance when that is done."""
+    def take(self, request: Request) -> Any:
+        """Take in a request that is sent now, and give it to the instance when that is done; when it begins with it."""
         now = self.clock.now
         begins = max(self.catch_up(now), now)
         work = self.request + self.prompt_token * request.prompt
@@ -43,6 +43,7 @@ class Lane:
         self.instance.outstanding += 1
         self.inside.add(request)
         self.clock.set(Alarm(self.clock, request.index, lambda alarm: self._enter(request, alarm)), begins + work)
+        return begins
 
     def gives_up(self, request: Request) -> bool:
         """Let a request go that the instance does not have yet; False if it has it."""
