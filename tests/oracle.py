@@ -741,6 +741,7 @@ class Oracle:
                 self.departed(item.index, FINISHED)
             else:
                 item.done = True
-                sent = max(self.catch_up(server.number), self.now)
+                self.catch_up(server.number)
+                sent = self.sent_at.get((server.number, self.now), self.now)
                 self.log["finish"][item.index] = sent
                 self.at(sent, (0, item.index), lambda: self.departed(item.index, FINISHED))

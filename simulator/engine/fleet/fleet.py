@@ -64,10 +64,11 @@ class Fleet:
         self.block_size = self.configs[0].block_size
         self.choose = self._chooser(instances, data_parallel, router, np.random.default_rng(seed), ticks)
         paths = PrefixTree(requests.hashes, self.block_size)
-        self.lanes = [] if front_end is None else [Lane(front_end, each, self.clock, ticks) for each in instances]
-        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if self.lanes else 0) for _ in range(2))
+        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if front_end else 0) for _ in range(2))
+        lane = None if front_end is None else partial(Lane, front_end)
+        self.lanes = [lane(each, self.clock, ticks, self.taken, self.entered) for each in instances] if lane else []
         self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
-        if self.lanes or self.feed.heeds_departures:
+        if self.feed.heeds_departures:
             for instance in instances:
                 instance.finished = self._deliver if self.lanes else self._finish_and_tell
         self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
@@ -121,20 +122,21 @@ class Fleet:
         sizes = tuple(config.block_size for config in self.configs)
         if not self.lanes:
             return self.recorder.record(self.requests, self.tick_s, sizes)
-        self._deliver_first_tokens()
+        self._deliver_tokens()
         trace = self.recorder.record(self.requests, self.tick_s, sizes)
         times = {"taken_s": self.taken, "entered_s": self.entered}
         columns = {name: np.frombuffer(column) * (self.tick_s or 1.0) for name, column in times.items()}
         return replace(trace, requests={**trace.requests, **columns})
 
-    def _deliver_first_tokens(self) -> None:
-        """Put the times at which clients have their first tokens in place of the engine's."""
-        recorder = self.recorder
-        first, replica = np.frombuffer(recorder.first_token), np.frombuffer(recorder.replica, np.int32)
+    def _deliver_tokens(self) -> None:
+        """Put the times at which clients have their first and last tokens in place of the engine's."""
+        replica = np.frombuffer(self.recorder.replica, np.int32)
+        columns = [np.frombuffer(column) for column in (self.recorder.first_token, self.recorder.finish)]
         for number, lane in enumerate(self.lanes):
             lane.catch_up(math.inf)
             mine = replica == number
-            first[mine] = lane.delivered(first[mine])
+            for column in columns:
+                column[mine] = lane.delivered(column[mine])
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""
@@ -154,23 +156,17 @@ class Fleet:
         if self.timeout is not None:
             self._set_deadline(request, instance, request.arrived + self.timeout)
         if self.lanes:
-            self.taken[index] = self.lanes[number].take(request)
+            self.lanes[number].take(request)
         else:
             instance.arrive(request)
 
     def _deliver(self, finished: Sequence[Request], now: float, turn: int) -> None:
-        """Requests have all their tokens; their clients have them when the front end has sent them."""
-        recorder = self.recorder
+        """Requests have all their tokens, and others come for it once the front end has sent them."""
+        self._finish(finished, now, turn)
         self.clock.reach(now, turn)
         for request in finished:
-            index = request.index
-            self.entered[index] = request.arrived
-            sent = max(self.lanes[recorder.replica[index]].catch_up(now), now)
-            recorder.finish[index] = sent
-            if request.preemptions:
-                recorder.preemptions[index] = request.preemptions
-            if self.feed.heeds_departures:
-                self.clock.set(Alarm(self.clock, index, partial(self._tell, request)), sent)
+            sent = self.lanes[self.recorder.replica[request.index]].sent_at(now)
+            self.clock.set(Alarm(self.clock, request.index, partial(self._tell, request)), sent)
 
     def _tell(self, request: Request, _: Alarm) -> None:
         self.feed.finished(request)
