@@ -84,6 +84,7 @@ class Item:
     states: list[Block] = field(default_factory=list)
     prefilling: bool = True
     gone: bool = False
+    done: bool = False
     last_token: float = 0
 
     @property
@@ -119,6 +120,7 @@ class Server:
         self.just_preempted = False
         self.awake = False
         self.outstanding = 0
+        self.in_front: list[Item] = []
 
     # Blocks
 
@@ -371,10 +373,18 @@ class Reports:
         self.known = [[len(s.waiting), s.outstanding - len(s.waiting), s.kv_use()] for s in self.of]
 
 
+@dataclass
+class FrontLane:
+    """The front end of one server: when it will have done all it has, and how many of the server's steps it has sent."""
+
+    free_at: float = 0
+    steps: int = 0
+
+
 class Oracle:
     """Serves requests; afterwards `log` holds the request columns, `steps` a row a step, `gaps` every inter-token latency."""
 
-    def __init__(self, requests: Requests, replicas, router, source, seed: int, data_parallel=ALONE) -> None:
+    def __init__(self, requests: Requests, replicas, router, source, seed: int, data_parallel=ALONE, front_end=None) -> None:
         n = len(requests)
         self.requests, self.router, self.source = requests, router, source
         times = ("arrival", "scheduled", "first_token", "finish", "left")
@@ -388,6 +398,10 @@ class Oracle:
         self.rng = np.random.default_rng(seed)
         self.seen: dict[int, Server] = {}
         self.now = 0.0
+        self.front_end = front_end
+        self.lanes = [FrontLane() for _ in replicas]
+        self.entered = [math.nan] * len(requests)
+        self.sent_at: dict[tuple[int, float], float] = {}
         self.under_way = 0
         self.parallel = data_parallel
         n = data_parallel.ranks
@@ -416,6 +430,13 @@ class Oracle:
         while self.events:
             self.now, _, _, action = heapq.heappop(self.events)
             action()
+        if self.front_end is not None:
+            self.now = math.inf
+            first = self.log["first_token"]
+            for i, replica in enumerate(self.log["replica"]):
+                if replica >= 0:
+                    self.catch_up(replica)
+                    first[i] = self.sent_at.get((replica, first[i]), first[i])
         return self
 
     def arrive_at(self, when: float, i: int) -> None:
@@ -463,9 +484,39 @@ class Oracle:
             return
         self.log["replica"][i] = server.number
         server.outstanding += 1
-        server.waiting.append(item)
         if self.source.timeout_s is not None:
             self.at(self.now + self.source.timeout_s, (3, 0), lambda: self.time_out(item, server))
+        if self.front_end is None:
+            self.enter(item, server)
+        else:
+            lane, times = self.lanes[server.number], self.front_end
+            begins = max(self.catch_up(server.number), self.now)
+            lane.free_at = begins + times.request_s + times.prompt_token_s * item.prompt
+            server.in_front.append(item)
+            self.at(lane.free_at, (0, i), lambda: self.pass_on(item, server))
+
+    def pass_on(self, item: Item, server: Server) -> None:
+        if item in server.in_front:
+            server.in_front.remove(item)
+            item.arrived = self.now
+            self.enter(item, server)
+
+    def catch_up(self, number: int) -> float:
+        """When the front end of a server will have sent the tokens of all steps that have ended by now."""
+        lane = self.lanes[number]
+        for row in [row for row in self.steps if row["replica"] == number][lane.steps :]:
+            end = row["start"] + row["seconds"]
+            if end > self.now:
+                break
+            lane.steps += 1
+            if row["sampled"] and self.front_end.chunk_s:
+                lane.free_at = max(lane.free_at, end) + row["sampled"] * self.front_end.chunk_s
+            self.sent_at[number, end] = max(lane.free_at, end)
+        return lane.free_at
+
+    def enter(self, item: Item, server: Server) -> None:
+        self.entered[item.index] = self.now
+        server.waiting.append(item)
         mine = next(group for group in self.groups if server in group.servers)
         if self.parallel.lock_step is not None:
             if not mine.awake:
@@ -587,10 +638,13 @@ class Oracle:
         return chosen
 
     def time_out(self, item: Item, server: Server) -> None:
-        if math.isnan(self.log["left"][item.index]):
+        if math.isnan(self.log["left"][item.index]) and not item.done:
             item.gone = True
             server.outstanding -= 1
-            server.aborted.append(item)
+            if item in server.in_front:
+                server.in_front.remove(item)
+            else:
+                server.aborted.append(item)
             self.departed(item.index, TIMED_OUT)
 
     def boundary(self, server: Server) -> None:
@@ -683,4 +737,10 @@ class Oracle:
                 server._free(item)
             server.outstanding -= 1
             self.log["finish"][item.index] = self.now
-            self.departed(item.index, FINISHED)
+            if self.front_end is None:
+                self.departed(item.index, FINISHED)
+            else:
+                item.done = True
+                sent = max(self.catch_up(server.number), self.now)
+                self.log["finish"][item.index] = sent
+                self.at(sent, (0, item.index), lambda: self.departed(item.index, FINISHED))

@@ -103,7 +103,7 @@ class Engine:
 
     def at_least(self, version: str) -> bool:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
-        return self.family != "vllm" or _release(self.version) >= _release(version)
+        return self.family != "vllm" or release_of(self.version) >= release_of(version)
 
     def largest_cudagraph(self, args: ResolvedArgs) -> int:
         """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
@@ -209,12 +209,12 @@ def _resolve(name: str) -> Engine:
     family = _FAMILIES[re.sub(r"[\s-]", "", written["family"] or "vllm")]
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
     newest = _merged(known[-1])["last"]
-    asked = _release(written["release"] or newest)
+    asked = release_of(written["release"] or newest)
     build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
     if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
-    note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
-    reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]
+    note = _distance(name, asked, release_of(_merged(known[0])["version"]), release_of(newest))
+    reached = [entry for entry in known if release_of(_merged(entry)["version"]) <= asked] or known[:1]
     if written["generation"]:
         reached = [entry for entry in reached if _merged(entry)["generation"] == written["generation"]] or reached
     entry = _build(reached[-1])
@@ -239,7 +239,8 @@ def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest
     return ""
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release_of(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare: `0.19` is (0, 19, 0)."""
     numbers = [int(part) for part in version.split(".")]
     return tuple(numbers + [0] * (3 - len(numbers)))
 

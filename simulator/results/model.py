@@ -14,7 +14,9 @@ from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
 Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
-Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+Resource = Literal[
+    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
