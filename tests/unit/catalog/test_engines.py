@@ -36,7 +36,7 @@ def limits(version: str, card: str, **given: object) -> tuple[int | None, int | 
 @pytest.mark.parametrize(
     ("written", "version", "generation", "utilization"),
     [
-        ("vllm", "0.30.0", "v1", 0.92),
+        ("vllm", "0.33.0", "v1", 0.92),
         ("vllm-0.19.0", "0.19.0", "v1", 0.9),
         ("vllm 0.19", "0.19.0", "v1", 0.9),
         ("vllm==0.25.1", "0.25.1", "v1", 0.92),
@@ -57,9 +57,9 @@ def test_a_version_resolves_as_people_write_it(written: str, version: str, gener
 
 
 def test_a_release_after_the_newest_has_its_defaults_and_says_so() -> None:
-    newest, next_one = engine("vllm"), engine("vllm-0.31.0")
+    newest, next_one = engine("vllm"), engine("vllm-0.34.0")
     assert next_one.batch_defaults == newest.batch_defaults
-    assert "Newer than 0.30.0" in next_one.note
+    assert "Newer than 0.33.0" in next_one.note
     assert "Newer" not in newest.note
 
 
@@ -122,6 +122,8 @@ def test_what_the_user_gave_stays() -> None:
         max_model_len=4096,
         max_num_seqs=7,
         max_num_batched_tokens=4097,
+        max_num_scheduled_tokens=4097,
+        max_num_active_seqs=7,
         block_size=32,
         enable_prefix_caching=False,
         enable_chunked_prefill=True,
