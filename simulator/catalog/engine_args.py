@@ -128,8 +128,6 @@ class ResolvedArgs(EngineArgs):
     max_model_len: Count
     max_num_seqs: Count
     max_num_batched_tokens: Count
-    max_num_scheduled_tokens: Count
-    max_num_active_seqs: Count
     block_size: Count
     enable_prefix_caching: bool
     enable_chunked_prefill: bool

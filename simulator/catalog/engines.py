@@ -98,8 +98,6 @@ class Engine:
             max_model_len=length,
             max_num_seqs=sequences,
             max_num_batched_tokens=tokens,
-            max_num_scheduled_tokens=args.max_num_scheduled_tokens or tokens,
-            max_num_active_seqs=args.max_num_active_seqs or sequences,
             block_size=args.block_size or self.block_size,
             enable_prefix_caching=_given(args.enable_prefix_caching, caching),
             enable_chunked_prefill=chunked,
