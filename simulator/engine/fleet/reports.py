@@ -20,6 +20,10 @@ class Endpoint(Protocol):
     def waiting(self) -> int:
         """Requests that wait."""
 
+    @property
+    def working(self) -> bool:
+        """Whether it has requests, not only such as can never be scheduled."""
+
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
 
@@ -57,7 +61,7 @@ class LoadReports:
 
     def _report_all(self, alarm: Alarm) -> None:
         self.latest = {endpoint: _report(endpoint) for endpoint in self.latest}
-        self.reporting = any(endpoint.outstanding for endpoint in self.latest)
+        self.reporting = any(endpoint.working for endpoint in self.latest)
         if self.reporting:
             self.clock.set(alarm, alarm.when + self.every)
 
