@@ -60,6 +60,7 @@ class LoadReports:
         return [latest[endpoint] for endpoint in endpoints]
 
     def _report_all(self, alarm: Alarm) -> None:
+        self.clock.reach(alarm.when, REPORT)
         self.latest = {endpoint: _report(endpoint) for endpoint in self.latest}
         self.reporting = any(endpoint.working for endpoint in self.latest)
         if self.reporting:
