@@ -45,7 +45,7 @@ def run_command(
         with progress(scenario.name, len(scenario.deployments), quiet=quiet) as tell:
             command = _command(file, settings, seed)
             results.append(review(scenario, seed=seed, command=command, progress=tell, curve=limits))
-        folder = _write(results[-1], out, force=force) if report else None
+        folder = _write(results[-1], scenario, out, force=force) if report else None
         if not (as_json or quiet):
             _show(results[-1], folder)
     if as_json:
@@ -80,12 +80,18 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
             )
 
 
-def _write(result: RunResult, out: Path, *, force: bool) -> Path:
+def _write(result: RunResult, scenario: Scenario, out: Path, *, force: bool) -> Path:
+    from simulator.planning.bench_command import TRACE
     from simulator.report.pages.run import run_page
     from simulator.report.terminal import markdown
     from simulator.results.files import write_run
+    from simulator.workload.sample import sample
+    from simulator.workload.traces.writing import mooncake_trace
 
-    return write_run(result, out / result.name, {"index.html": run_page(result), "summary.md": markdown(result)}, force=force)
+    files = {"index.html": run_page(result), "summary.md": markdown(result)}
+    if any(TRACE in d.bench_command for d in result.deployments):
+        files[TRACE] = mooncake_trace(sample(scenario.workload, result.seed))
+    return write_run(result, out / result.name, files, force=force)
 
 
 def _print_json(results: list[RunResult]) -> None:

@@ -82,7 +82,7 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         slo=scenario.promises,
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
-        scenario_yaml=dump(scenario),
+        scenario_yaml=dump(scenario, resolved),
         scenario=dumped(scenario).plain(),
         command=command,
         not_modelled=NOT_MODELLED,

@@ -125,6 +125,7 @@ class DeploymentResult:
     `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
     `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on.
+    `serve_command` starts one replica; `bench_command` sends it the same load, to test the prediction.
     """
 
     name: str
@@ -150,6 +151,7 @@ class DeploymentResult:
     cost: Cost | None = None
     error_bands: dict[str, ErrorBand] = field(default_factory=dict)
     serve_command: str = ""
+    bench_command: str = ""
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0

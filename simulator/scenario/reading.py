@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.catalog.engines import EngineArgs
+from simulator.catalog.models import is_path
 from simulator.document import Document, Location, read_document
 from simulator.errors import SimulatorError
 from simulator.scenario.explaining import explained
@@ -98,19 +100,31 @@ def _with_line(deployment: Any, location: Location, document: Document) -> tuple
         if not isinstance(text := deployment["serve"], str):
             raise SimulatorError(f"must be a line of `vllm serve`, not {text!r:.60}")
         line = parse(text)
+        if line.model is not None:
+            line = dataclasses.replace(line, model=_beside_file("model", line.model, document.path.parent))
         return {**fields_of(line), **explicit}, line
     except (SimulatorError, ValueError) as problem:
         raise document.error((*location, "serve"), f"{location[0]}[{location[1]}].serve: {problem}") from None
 
 
+_FILES = ("path", "trace", "calibration")
+
+
 def _beside(node: Any, folder: Path) -> Any:
-    """Make file names that exist beside the scenario absolute, so that a scenario can be run from anywhere."""
+    """Make file names absolute, those from here or else from beside the scenario, so that it reads the same from anywhere."""
     if isinstance(node, dict):
         return {key: _beside_file(key, value, folder) for key, value in node.items()}
     return [_beside(item, folder) for item in node] if isinstance(node, list) else node
 
 
 def _beside_file(key: str, value: Any, folder: Path) -> Any:
-    if key in {"model", "path", "trace", "calibration"} and isinstance(value, str) and not Path(value).exists():
-        return str((folder / value).resolve()) if (folder / value).exists() else value
-    return _beside(value, folder)
+    if not isinstance(value, str):
+        named = isinstance(value, dict) and key == "model" and "name" in value
+        read = {**value, "name": _beside_file("model", value["name"], folder)} if named else value
+        return _beside(read, folder)
+    places = (Path(value), folder / value) if value else ()
+    if key == "model":
+        return next((str(place.resolve()) for place in places if is_path(str(place)) and place.exists()), value)
+    if key in _FILES:
+        return next((str(place.resolve()) for place in places if place.exists()), value)
+    return value
