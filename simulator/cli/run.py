@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.text import visible
 
 if TYPE_CHECKING:
     from simulator.results.model import RunResult
@@ -123,12 +124,17 @@ def check_command(
     from simulator.cli.memory_output import print_plans
     from simulator.planning.fleet_plan import plan_fleet
     from simulator.planning.run import named
+    from simulator.scenario.refusals import impossible
 
     scenarios = [scenario for _, scenario in _loaded(files, settings)]
-    deployments = [(s, d) for s in scenarios for d in named(s.deployments)]
-    names = [d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d in deployments]
-    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in deployments]
-    print_plans(plans, (), as_json, names)
+    everyone = [(s, d, impossible(s, d)) for s in scenarios for d in named(s.deployments)]
+    called = {id(d): d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d, _ in everyone}
+    possible = [(s, d) for s, d, problem in everyone if problem is None]
+    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in possible]
+    print_plans(plans, (), as_json, [called[id(d)] for _, d in possible])
+    for _, d, problem in everyone:
+        if problem is not None:
+            typer.echo(visible(f"{called[id(d)]} cannot run: {problem}"), err=True)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

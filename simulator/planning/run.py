@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from simulator.errors import SimulatorError
+from simulator.planning.costs import cost
 from simulator.planning.deployment import examine
 from simulator.planning.machines.pool import Machine, Processes, each
-from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title
+from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title, wording
 from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
 from simulator.scenario import Deployment, Scenario, dump, dumped
+from simulator.scenario.refusals import impossible
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
@@ -45,7 +48,26 @@ def review(
 
 def _examine(task: tuple[Scenario, Deployment, Requests, bool]) -> DeploymentResult:
     scenario, deployment, requests, curve = task
+    if len(scenario.deployments) > 1 and (problem := impossible(scenario, deployment)):
+        return _refused(scenario, deployment, problem)
     return examine(scenario, deployment, requests, curve=curve)
+
+
+def _refused(scenario: Scenario, deployment: Deployment, problem: SimulatorError) -> DeploymentResult:
+    """The result of a deployment that no engine starts with, or that has no model, beside others that run."""
+    pool = deployment.pool
+    form = pool.quantization or scenario.model_of(deployment).quantization
+    return DeploymentResult(
+        name=deployment.name,
+        title=title(deployment, form.name if form else scenario.model_of(deployment).dtype),
+        wording=wording(deployment),
+        gpu=pool.gpu.name,
+        gpus=deployment.gpus,
+        replicas=pool.replicas,
+        verdict="cannot run",
+        reason=str(problem),
+        cost=cost(deployment, scenario.prices),
+    )
 
 
 def named(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:

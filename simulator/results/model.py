@@ -13,7 +13,9 @@ from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
-Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
+Verdict = Literal[
+    "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
+]  # fmt: skip
 Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

@@ -16,6 +16,7 @@ from simulator.errors import SimulatorError
 from simulator.scenario.explaining import explained
 from simulator.scenario.refusals import refuse
 from simulator.scenario.serve_line import ServeLine, fields_of, parse
+from simulator.scenario.shorthand import short_names, spelled_out
 from simulator.scenario.specs import Scenario
 
 
@@ -32,7 +33,8 @@ def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario
 
 def scenario_of(document: Document) -> Scenario:
     """Validate a document as a scenario."""
-    data = _beside(document.plain(), document.path.parent)
+    document = dataclasses.replace(document, short=short_names())
+    data = spelled_out(_beside(document.plain(), document.path.parent), document)
     data.setdefault("name", document.path.stem)
     arguments = _take_engine_arguments(data, document)
     try:
@@ -41,6 +43,14 @@ def scenario_of(document: Document) -> Scenario:
         raise explained(document, problem) from None
     refuse(scenario, document)
     return scenario
+
+
+def arguments_for_all(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The arguments that a scenario's `engine:` gives to every deployment, as they are written."""
+    document = read_document(Path(path))
+    for dotted, text in settings:
+        document = document.with_value(dotted, text)
+    return _take_engine_arguments(spelled_out(document.plain(), document), document)
 
 
 def _take_engine_arguments(data: dict[str, Any], document: Document) -> dict[str, Any]:
