@@ -76,6 +76,9 @@ class Engine:
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}>"
+
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 

@@ -243,6 +243,10 @@ class Model:
     source: str
     checkpoint: str = field(default="", compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        form = self.quantization.name if self.quantization else self.dtype
+        return f"<Model {self.checkpoint or self.name}: {len(self.layers)} layers, {form}>"
+
     @property
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""

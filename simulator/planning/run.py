@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from simulator.errors import SimulatorError
 from simulator.planning.costs import cost
@@ -13,14 +14,14 @@ from simulator.planning.machines.pool import Machine, Processes, each
 from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title, wording
 from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
-from simulator.scenario import Deployment, Scenario, dump, dumped
+from simulator.scenario import Deployment, Scenario, dump, dumped, load
 from simulator.scenario.refusals import impossible
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
 
 def review(
-    scenario: Scenario,
+    scenario: Scenario | str | Path,
     *,
     seed: int | None = None,
     command: str = "",
@@ -28,11 +29,14 @@ def review(
     curve: bool = True,
     machine: Machine | None = None,
 ) -> RunResult:
-    """Answer a scenario. All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
+    """Answer a scenario, or the one in a file.
+
+    All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
 
     `curve` also looks for queueing point, SLO capacity and the curve around them. `progress` is told the name of each deployment
     that is done. `machine` says where the deployments are computed; the result is the same on each.
     """
+    scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
     scenario = dataclasses.replace(
         scenario, deployments=named(scenario.deployments), seed=scenario.seed if seed is None else seed
     )

@@ -63,6 +63,7 @@ def _printable(name: str) -> str:
 
 
 _LONGEST_NAME = 200
+_FEW = 4
 Label = Annotated[str, AfterValidator(_printable)]
 FolderName = Annotated[Label, AfterValidator(_foldable)]
 GpuName = Annotated[Gpu, _named(catalog.gpu, "the name of a GPU, as in `sim catalog gpus`, or its fields", gpu_from_fields)]
@@ -196,6 +197,11 @@ class Scenario:
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0
+
+    def __repr__(self) -> str:
+        names = ", ".join(d.name or d.pools[0].gpu.name for d in self.deployments[:_FEW])
+        more = f" and {len(self.deployments) - _FEW} more" if len(self.deployments) > _FEW else ""
+        return f"<Scenario {self.name}: {self.model.checkpoint or self.model.name} on {self.engine.name}; {names}{more}>"
 
     @property
     def slos(self) -> dict[str, Slo]:
