@@ -79,6 +79,9 @@ class Engine:
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}>"
+
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 

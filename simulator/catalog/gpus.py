@@ -55,6 +55,9 @@ class Gpu:
     note: str = ""
     unstated: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Gpu {self.name}: {self.memory_bytes / GIB:.2f} GiB>"
+
     def computes(self, dtype: ComputeType) -> bool:
         """Whether the tensor cores have the type; without it a quantized weight is only stored in it."""
         return dtype in self.flops
