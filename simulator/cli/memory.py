@@ -12,6 +12,7 @@ from simulator.cli.options import Json
 if TYPE_CHECKING:
     from simulator.catalog.engines import EngineArgs
     from simulator.catalog.quantizations import Quantization
+    from simulator.memory.llama_cpp.plan import LlamaCppPlan
     from simulator.memory.plan import MemoryPlan
     from simulator.memory.training.plan import TrainingPlan
     from simulator.scenario.serve_line import ServeLine
@@ -90,11 +91,16 @@ def memory_command(
     """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
 
     Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s --enable-prefix-caching --max-loras 4; or
-    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k
+    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k;
+    or llama.cpp's: sim memory -g rtx-3090 -- llama-server -m Qwen3-32B-Q4_K_M.gguf -c 32768 -ngl 99
     """
     given = dict(locals())
     from simulator.cli import memory_output as output
 
+    if _of_llama_cpp(model, more, engine) and not (train or lora or qlora):
+        training.refuse_without_train(given)
+        output.print_llama_cpp(_llama_plans(model, more, gpu, quantization, given), as_json)
+        return
     asked = _pasted(model, more, engine)
     if train or lora or qlora:
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
@@ -103,6 +109,42 @@ def memory_command(
         training.refuse_without_train(given)
         plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
         output.print_plans(plans, tuple(context), as_json)
+
+
+def _of_llama_cpp(model: str, more: list[str], engine: str | None) -> bool:
+    from simulator.scenario.llama_line import is_llama
+
+    return is_llama([model, *more], engine)
+
+
+def _llama_plans(
+    model: str, more: list[str], gpus: list[str], quantizations: list[str], given: dict[str, Any]
+) -> list[LlamaCppPlan]:
+    """One plan for every GPU and mixture. Raises SimulatorError for options that are vLLM's."""
+    from dataclasses import replace
+
+    from simulator import catalog
+    from simulator.catalog.engine_args import EngineArgs
+    from simulator.errors import SimulatorError
+    from simulator.memory.llama_cpp.plan import plan_llama_cpp
+    from simulator.scenario.llama_line import model_in, parse_llama, with_memory_used
+
+    defaults = EngineArgs()
+    ours = ("max_model_len", "max_num_seqs", "memory_used_gib")
+    for name, value in given.items():
+        if hasattr(defaults, name) and name not in ours and value != getattr(defaults, name):
+            raise SimulatorError(f"--{name.replace('_', '-')} is an argument of vLLM; llama.cpp's own stand behind --")
+    line = with_memory_used(parse_llama([model, *more]), given["memory_used_gib"])
+    stated = {"n_ctx": given["max_model_len"], "n_parallel": given["max_num_seqs"]}
+    args = replace(line.args, **{name: value for name, value in stated.items() if value is not None})
+    plans = []
+    for name in _cards(gpus):
+        for form in quantizations or [""]:
+            planned, mixture = model_in(line, form)
+            plan = plan_llama_cpp(planned, mixture, catalog.gpu(name), args)
+            named = ", ".join(f"-{harmless}" for harmless in line.harmless)
+            plans.append(replace(plan, notes=(*plan.notes, f"no effect on memory: {named}")) if named else plan)
+    return plans
 
 
 def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:

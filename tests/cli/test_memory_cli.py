@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from simulator.catalog import gpu
 from simulator.cli.memory import memory_command
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.memory.training.plan import Training
 
 app = typer.Typer()
@@ -167,3 +167,30 @@ def test_a_line_that_cannot_be_planned_says_why(arguments: tuple[str, ...], comp
 
 def plans_of(*arguments: str) -> list[dict]:
     return json.loads(run(*arguments))["plans"]
+
+
+def test_a_line_of_llama_server_is_planned() -> None:
+    line = ["llama-server", "-m", "Qwen3.8-27B-Q4_K_M.gguf", "-c", "131072", "-ctk", "q8_0", "-ctv", "q8_0", "--port", "8080"]
+    found = json.loads(run("--gpu", "rtx-3090", "--json", "--", *line))["plans"][0]
+    assert (found["engine"], found["model"], found["quantization"]) == ("llama.cpp", "qwen3.8-27b", "q4_k_m")
+    assert found["gpu_gib"]["kv_cache"] == pytest.approx(4.25)
+    shown = run("--gpu", "rtx-3090", "--", *line)
+    assert "no effect on memory: -port" in shown
+    assert "64 of 64" in shown
+
+
+def test_llama_cpp_takes_a_model_of_the_catalog_and_a_type() -> None:
+    found = plans(
+        "qwen3-8b", "-g", "rtx-3060-12gb", "--engine", "llama.cpp", "-q", "q4_k_m", "-q", "q8_0", "--max-model-len", "8192"
+    )
+    assert [plan["quantization"] for plan in found] == ["q4_k_m", "q8_0"]
+    assert all(plan["args"]["n_ctx"] == 8192 for plan in found)
+    with pytest.raises(SimulatorError, match="--enforce-eager is an argument of vLLM"):
+        run("qwen3-8b", "-g", "rtx-3090", "--engine", "llama.cpp", "-q", "q4_k_m", "--enforce-eager")
+
+
+def test_a_run_of_llama_cpp_is_refused_by_name() -> None:
+    from simulator.catalog import engine
+
+    with pytest.raises(NotModelled, match="the time of llama.cpp is not modelled; `sim memory -- llama-server"):
+        engine("llama.cpp-b6000")
