@@ -18,7 +18,7 @@ from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
 from simulator.memory.kv_layout import KvLayout
-from simulator.memory.outcome import WITHOUT_CACHE, Outcome, GpuStage, Start
+from simulator.memory.outcome import WITHOUT_CACHE, GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for

@@ -10,7 +10,7 @@ from support.memory_fixtures import resolved
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
 from simulator.memory.kv_layout import KvLayout, LayerCache
-from simulator.memory.outcome import Outcome, GpuStage, Start
+from simulator.memory.outcome import GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes
 from simulator.memory.weights import Weights
 from simulator.units import GIB
