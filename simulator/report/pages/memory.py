@@ -167,7 +167,7 @@ def _bars(answers: Sequence[_Answer]) -> Drawing:
     card = marked.mark_tick(thickness=3, height=28, color=theme.LIMIT).encode(x="has:Q", y=place)
     band = marked.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=place)
     titles = marked.mark_text(align="left", baseline="bottom", dy=-14, fontSize=12).encode(x=alt.value(0), y=place, text="card:N")
-    chart = alt.layer(bars, card, band, titles).properties(width="container", height={"step": 52})
+    chart = alt.layer(bars, card, band, titles).properties(width="container", height=52 * len(answers))
     drawn: dict[str, Any] = chart.to_dict()
     caption = "Red tick: what the card has. The line at a bar's end: from the least to the most that it may take."
     return Drawing("Where the bytes go", caption, drawn)
