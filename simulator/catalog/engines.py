@@ -12,7 +12,7 @@ from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
-from simulator.errors import SimulatorError, UnknownName
+from simulator.errors import NotModelled, SimulatorError, UnknownName
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
@@ -238,6 +238,11 @@ _HALF_A_CYCLE = 350
 
 @cache
 def _resolve(name: str) -> Engine:
+    if re.match(r"(?i)\s*llama[-_. ]?(cpp|server)", name):
+        raise NotModelled(
+            f"engine {name.strip()}: the time of llama.cpp is not modelled; "
+            "`sim memory -- llama-server -m FILE.gguf ...` answers for its memory"
+        )
     written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
     if not written or not (written["family"] or written["release"]):
         raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])

@@ -18,7 +18,7 @@ from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
 from simulator.memory.kv_layout import KvLayout
-from simulator.memory.outcome import WITHOUT_CACHE, Outcome, Stage, Start
+from simulator.memory.outcome import WITHOUT_CACHE, GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
@@ -152,7 +152,7 @@ def _stages(
     args: ResolvedArgs,
     engine: Engine,
     drafter: Drafter | None,
-) -> list[Stage]:
+) -> list[GpuStage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     stages = []
@@ -162,7 +162,7 @@ def _stages(
         used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last, first_stage=stage == 0)
         drafting = (drafter.layers, drafter.model) if drafter is not None and last else None
         layout = kv_layout(layers, model, quantization, args, engine, gpu, drafting)
-        stages.append(Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
+        stages.append(GpuStage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
     return stages
 
 
@@ -183,7 +183,7 @@ def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weigh
 
 
 def _account(
-    stage: Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> MemoryPlan:
     layout, kv = stage.layout, stage.kv_cache_bytes
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
@@ -241,7 +241,7 @@ def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
 
 
 def _notes(
-    stage: Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> tuple[str, ...]:
     """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
 
