@@ -18,6 +18,7 @@ from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
@@ -231,6 +232,12 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         enable_prefix_caching=args.enable_prefix_caching,
         reserve_full_prompt=args.scheduler_reserve_full_isl,
         async_scheduling=args.async_scheduling,
+        watermark_blocks=int(args.watermark * (blocks + 1)),
+        max_num_scheduled_tokens=args.max_num_scheduled_tokens,
+        max_num_active_seqs=args.max_num_active_seqs,
+        long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
+        prefill_schedule_interval=args.prefill_schedule_interval,
+        rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 
 

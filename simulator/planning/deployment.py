@@ -13,13 +13,15 @@ from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
 from simulator.planning.agreement import grows, keeps_up
+from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
-from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
+from simulator.planning.launch import serve_command
+from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
 from simulator.results.steady_state import MOSTLY
@@ -116,6 +118,7 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
         extrapolations=_extrapolations(scenario, server),
         error_bands=_error_bands(scenario, plan),
         serve_command=serve_command(scenario, pool, plan),
+        bench_command=bench_command(scenario, pool, plan.model, requests),
         notes=(*plan.notes, *plan.model.approximations),
     )
 

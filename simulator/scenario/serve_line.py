@@ -130,7 +130,7 @@ def _pairs(words: list[str], others: Mapping[str, str] = MappingProxyType({})) -
             while index < len(words) and (not words[index].startswith("-") or re.fullmatch(r"-\d+(\.\d+)?", words[index])):
                 values.append(words[index])
                 index += 1
-                if name not in _LISTS:
+                if others.get(name, name) not in _LISTS:
                     break
             yield name, " ".join(values) if values else None
 

@@ -9,8 +9,9 @@ from support.planning_fixtures import small
 from simulator.catalog import gpu, quantization
 from simulator.latency.client import FrontEnd
 from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.launch import serve_command
 from simulator.planning.run import named
-from simulator.planning.serve_command import defaults, demand, serve_command, title, wording
+from simulator.planning.serve_command import defaults, demand, title, wording
 from simulator.scenario import Deployment, Scenario, load
 from simulator.workload.sample import sample
 

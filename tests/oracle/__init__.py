@@ -1,18 +1,21 @@
-"""A naive simulator of the same servers, one step and one block at a time: slow, short, and meant to be obviously right.
+"""A naive simulator of the same servers, one step and one block at a time.
 
-It follows vLLM V1's own loop (scheduler.py, kv_cache_manager.py, block_pool.py), keeps every block as an object, and knows
-nothing of stretches or closed forms. Times are whatever numbers the StepTime holds: integers where tests ask for equality.
+It is slow, short, and meant to be obviously right. It follows vLLM V1's own loop (scheduler.py,
+kv_cache_manager.py, block_pool.py), release by release, keeps every block as an object, and knows
+nothing of stretches or closed forms. Times are whatever numbers the StepTime holds: integers where
+tests ask for equality.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator.engine.fleet.data_parallel import DataParallel
+from oracle.parallel import ALONE, FrontLane, Ranks, Reports
+from oracle.rules import Arguments, Group, Rules, rules_of
+from oracle.server import Item, Server
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -23,380 +26,44 @@ from simulator.engine.fleet.router import (
     SessionAffinity,
 )
 from simulator.engine.load import ClosedLoop
-from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
-FINISHED, REFUSED, TIMED_OUT, CANCELLED = range(4)
+__all__ = ["ALONE", "Arguments", "Group", "Oracle", "Rules", "rules_of"]
 
-
-@dataclass(eq=False)
-class Block:
-    label: tuple[int, int] | None = None
-    users: int = 0
-
-
-@dataclass(eq=False)
-class Pool:
-    """All blocks of a replica; the free ones in the order in which they will be used again."""
-
-    free: list[Block]
-    by_label: dict[tuple[int, int], list[Block]] = field(default_factory=dict)
-
-    def new(self) -> Block:
-        block = self.free.pop(0)
-        if block.label is not None:
-            self.by_label[block.label].remove(block)
-            block.label = None
-        block.users = 1
-        return block
-
-    def touch(self, block: Block) -> None:
-        if block.users == 0:
-            self.free.remove(block)
-        block.users += 1
-
-    def give_back(self, block: Block) -> None:
-        block.users -= 1
-        if block.users == 0:
-            self.free.append(block)
-
-    def register(self, block: Block, label: tuple[int, int]) -> None:
-        block.label = label
-        self.by_label.setdefault(label, []).append(block)
-
-
-@dataclass(eq=False)
-class Item:
-    """A request; `pending` tokens are being sampled by a step that has not ended (vLLM's num_output_placeholders)."""
-
-    index: int
-    prompt: int
-    output: int
-    arrived: float
-    priority: int
-    labels: list[int]
-    received: int = 0
-    pending: int = 0
-    computed: int = 0
-    registered: int = 0
-    blocks: list[list[Block | None]] = field(default_factory=list)
-    states: list[Block] = field(default_factory=list)
-    prefilling: bool = True
-    gone: bool = False
-    done: bool = False
-    last_token: float = 0
-
-    @property
-    def known(self) -> int:
-        return self.prompt + self.received
-
-    @property
-    def complete(self) -> bool:
-        return self.received + self.pending == self.output
-
-
-@dataclass(eq=False)
-class Step:
-    """A composed step: who is in it and whether it gets a token of it, and what the log says."""
-
-    parts: list[tuple[Item, bool]]
-    seconds: float
-    row: dict[str, float]
-    tokens: int
-
-
-class Server:
-    def __init__(self, number: int, step_time: StepTime, limits: SchedulerConfig, log: dict[str, list]) -> None:
-        self.number, self.time, self.limits, self.log = number, step_time, limits, log
-        self.pool = Pool([Block() for _ in range(limits.kv_blocks)])
-        self.groups = [g.window for g in limits.kv_groups for _ in range(g.groups)]
-        self.waiting: list[Item] = []
-        self.running: list[Item] = []
-        self.aborted: list[Item] = []
-        self.current: Step | None = None
-        self.upcoming: Step | None = None
-        self.preempted = 0
-        self.just_preempted = False
-        self.awake = False
-        self.outstanding = 0
-        self.in_front: list[Item] = []
-
-    # Blocks
-
-    def _lacking(self, item: Item, tokens: int, admission: bool = False) -> int:
-        size, lacking = self.limits.block_size, self.limits.state_blocks - len(item.states)
-        for window, blocks in zip(self.groups, item.blocks, strict=True):
-            need = math.ceil(tokens / size)
-            if admission and window is not None:
-                need = min(need, self.window_cap(window))
-            lacking += max(need - len(blocks), 0)
-        return lacking
-
-    def window_cap(self, window: int) -> int:
-        in_flight = self.limits.max_num_batched_tokens * (2 if self.limits.async_scheduling else 1)
-        return math.ceil(min(window - 1 + in_flight, self.limits.max_model_len or math.inf) / self.limits.block_size) + 1
-
-    def _leave_windows(self, item: Item) -> None:
-        for window, blocks in zip(self.groups, item.blocks, strict=True):
-            if window is not None:
-                outside = max(0, item.computed - window + 1) // self.limits.block_size
-                for i in reversed(range(outside)):
-                    if blocks[i] is not None:
-                        self.pool.give_back(blocks[i])
-                        blocks[i] = None
-
-    def _allocate(self, item: Item, tokens: int) -> None:
-        """Take blocks for `computed + tokens` tokens and register those that this step fills."""
-        total = item.computed + tokens
-        item.states += [self.pool.new() for _ in range(self.limits.state_blocks - len(item.states))]
-        for blocks in item.blocks:
-            while len(blocks) < math.ceil(total / self.limits.block_size):
-                blocks.append(self.pool.new())
-        self._register(item, min(total, item.known))
-
-    def _register(self, item: Item, tokens: int) -> None:
-        if self.limits.enable_prefix_caching:
-            upto = min(tokens // self.limits.block_size, len(item.labels))
-            for i in range(item.registered, upto):
-                for group, blocks in enumerate(item.blocks):
-                    if blocks[i] is not None:
-                        self.pool.register(blocks[i], (item.labels[i], group))
-            item.registered = max(item.registered, upto)
-
-    def _free(self, item: Item) -> None:
-        for blocks in item.blocks:
-            for block in reversed(blocks):
-                if block is not None:
-                    self.pool.give_back(block)
-        for block in item.states:
-            self.pool.give_back(block)
-        item.blocks, item.states = [], []
-        item.registered = 0
-
-    def _cached(self, item: Item) -> list[list[Block | None]]:
-        """The cached blocks of each group; None outside its window. All groups must agree on how many there are."""
-        if not self.limits.enable_prefix_caching:
-            return [[] for _ in self.groups]
-        most = min(len(item.labels), (item.known - 1) // self.limits.block_size)
-        while True:
-            hits = [self._cached_in(item, group, window, most) for group, window in enumerate(self.groups)]
-            if min(map(len, hits)) == most:
-                return hits
-            most = min(map(len, hits))
-
-    def _cached_in(self, item: Item, group: int, window: int | None, most: int) -> list[Block | None]:
-        cached = [next(iter(self.pool.by_label.get((label, group), ())), None) for label in item.labels[:most]]
-        if window is None:
-            return cached[: cached.index(None)] if None in cached else cached
-        needed = max(1, math.ceil((window - 1) / self.limits.block_size))
-        for end in range(most, 0, -1):
-            start = max(0, end - needed)
-            if None not in cached[start:end]:
-                return [None] * start + cached[start:end]
-        return []
-
-    def used(self) -> int:
-        return self.limits.kv_blocks - len(self.pool.free)
-
-    def kv_use(self) -> float:
-        return self.used() / self.limits.kv_blocks
-
-    # Scheduling
-
-    def compose(self, now: float) -> Step | None:
-        if self.limits.scheduling_policy == "static":
-            return self._compose_static(now)
-        budget, given, victims = self._schedule_running()
-        self.preempted += len(victims)
-        self.just_preempted = bool(victims)
-        while not victims and self.waiting and budget > 0 and len(self.running) < self.limits.max_num_seqs:
-            tokens = self._admit_head(budget, given, now)
-            if not tokens:
-                break
-            budget -= tokens
-        return self._step(given) if given else None
-
-    def _schedule_running(self) -> tuple[int, dict[Item, int], list[Item]]:
-        budget, given, victims = self.limits.max_num_batched_tokens, {}, []
-        for item in list(self.running):
-            if not budget:
-                break
-            if item in victims or item.complete:
-                continue
-            tokens = min(item.known + item.pending - item.computed, self.limits.prefill_cap, budget)
-            self._leave_windows(item)
-            while self._lacking(item, item.computed + tokens) > len(self.pool.free):
-                victim = self._victim()
-                self.running.remove(victim)
-                budget += given.pop(victim, 0)
-                victims.append(victim)
-                self._preempt(victim)
-                if victim is item:
-                    return budget, given, victims
-            self._allocate(item, tokens)
-            given[item] = tokens
-            budget -= tokens
-        return budget, given, victims
-
-    def _rank(self, item: Item) -> tuple[int, float, int]:
-        return item.priority, item.arrived, item.index
-
-    def _victim(self) -> Item:
-        return max(self.running, key=self._rank) if self.limits.scheduling_policy == "priority" else self.running[-1]
-
-    def _preempt(self, item: Item) -> None:
-        self._free(item)
-        self.log["preemptions"][item.index] += 1
-        if not item.complete:
-            item.computed = 0
-            self.waiting.insert(0, item)
-
-    def _admit_head(self, budget: int, given: dict[Item, int], now: float) -> int:
-        by_priority = self.limits.scheduling_policy == "priority"
-        item = min(self.waiting, key=self._rank) if by_priority else self.waiting[0]
-        hits = self._cached(item)
-        item.computed = len(hits[0]) * self.limits.block_size
-        item.blocks = hits
-        found = [block for blocks in hits for block in blocks if block is not None]
-        tokens = min(item.known - item.computed, self.limits.prefill_cap)
-        fits = tokens <= budget or self.limits.enable_chunked_prefill
-        tokens = min(tokens, budget)
-        idle_hits = sum(block.users == 0 for block in found)
-        spare = self.limits.watermark_blocks if self.running else 0
-        lacking = self._lacking(item, item.computed + tokens)
-        if self.limits.reserve_full_prompt:
-            fits = fits and self._lacking(item, item.known, admission=True) + idle_hits + spare <= len(self.pool.free)
-        if not fits or lacking + idle_hits + spare > len(self.pool.free):
-            item.computed, item.blocks = 0, []
-            return 0
-        for block in found:
-            self.pool.touch(block)
-        item.registered = len(hits[0])
-        item.prefilling = True
-        self._allocate(item, tokens)
-        self.waiting.remove(item)
-        self.running.append(item)
-        given[item] = tokens
-        if math.isnan(self.log["scheduled"][item.index]):
-            self.log["scheduled"][item.index] = now
-            self.log["cached"][item.index] = item.computed
-        return tokens
-
-    def _compose_static(self, now: float) -> Step | None:
-        if all(item.complete for item in self.running):
-            for item in self.running:
-                self._free(item)
-            self.running = []
-            while self.waiting and len(self.running) < self.limits.max_num_seqs:
-                item = self.waiting[0]
-                blocks = math.ceil((item.prompt + item.output - 1) / self.limits.block_size)
-                if blocks > len(self.pool.free):
-                    break
-                item.blocks = [[self.pool.new() for _ in range(blocks)]]
-                self.running.append(self.waiting.pop(0))
-        budget, given = self.limits.max_num_batched_tokens, {}
-        for item in self.running:
-            tokens = 1 if item.complete else min(item.known - item.computed, budget)
-            if tokens and budget:
-                given[item] = tokens
-                budget -= tokens
-                if not item.computed:
-                    self.log["scheduled"][item.index] = now
-        return self._step(given) if given else None
-
-    # Time
-
-    def _step(self, given: dict[Item, int]) -> Step:
-        """Count the step's work, and let it begin: tokens count as computed as soon as they are scheduled."""
-        time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
-        row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
-        parts = []
-        for item, n in given.items():
-            padding = item.complete
-            samples = padding or item.computed + n == item.known + item.pending
-            if item.prefilling:
-                pairs = n * (2 * item.computed + n)
-                half_pairs += pairs
-                in_windows += sum(w.per_pair * min(pairs, 2 * n * w.size) / 2 for w in time.windows)
-                row["prefill_tokens"] += n
-            else:
-                context += item.computed
-                in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
-            sampled += samples
-            row["sampled"] += samples and not padding
-            if not padding:
-                item.computed += n
-                item.pending += samples
-                item.prefilling = not samples
-                parts.append((item, samples))
-        row |= {"sequences": len(given), "waiting": len(self.waiting), "preempted": self.preempted, "kv_blocks": self.used()}
-        self.preempted = 0
-        seconds = time.tokens[sum(given.values())] + time.sampled[sampled] + time.per_sequence * len(given)
-        seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2 + in_windows
-        return Step(parts, float(seconds), row, sum(given.values()))
-
-
-ALONE = DataParallel(ranks=1)
-
-
-class Group:
-    """The ranks of one server. In lock step `asked` counts their common steps since all were idle."""
-
-    def __init__(self, number: int, servers: list[Server]) -> None:
-        self.number, self.servers = number, servers
-        self.asked = 0
-        self.awake = False
-        self.first = self.turn = 0
-        self.limits = servers[0].limits
-        self.reports = Reports(servers)
-
-    @property
-    def outstanding(self) -> int:
-        return sum(s.outstanding for s in self.servers)
-
-    @property
-    def waiting(self) -> list[Item]:
-        return [item for s in self.servers for item in s.waiting]
-
-    def kv_use(self) -> float:
-        return sum(s.kv_use() for s in self.servers) / len(self.servers)
-
-
-class Reports:
-    """What each of some servers or groups last told of itself: [waiting, running, KV use]."""
-
-    def __init__(self, of: list) -> None:
-        self.of, self.known, self.reporting = of, [], False
-
-    def take(self) -> None:
-        self.known = [[len(s.waiting), s.outstanding - len(s.waiting), s.kv_use()] for s in self.of]
-
-
-@dataclass
-class FrontLane:
-    """The front end of one server: when it will have done all it has, and how many of the server's steps it has sent."""
-
-    free_at: float = 0
-    steps: int = 0
+FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = range(5)
 
 
 class Oracle:
     """Serves requests; afterwards `log` holds the request columns, `steps` a row a step, `gaps` every inter-token latency."""
 
-    def __init__(self, requests: Requests, replicas, router, source, seed: int, data_parallel=ALONE, front_end=None) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        replicas,
+        router,
+        source,
+        seed: int,
+        rules: Rules | None = None,
+        arguments: Arguments | None = None,
+        data_parallel=ALONE,
+        front_end=None,
+    ) -> None:
         n = len(requests)
         self.requests, self.router, self.source = requests, router, source
         times = ("arrival", "scheduled", "first_token", "finish", "left")
         self.log = {name: [math.nan] * n for name in times}
         self.log |= {"replica": [-1] * n, "status": [CANCELLED] * n, "preemptions": [0] * n, "cached": [0] * n}
-        self.servers = [Server(i, step_time, limits, self.log) for i, (step_time, limits) in enumerate(replicas)]
+        self.rules = rules or Rules()
+        self.arguments = arguments or Arguments()
+        how = self.rules, self.arguments
+        self.servers = [Server(i, t, limits, self.log, *how) for i, (t, limits) in enumerate(replicas)]
         self.steps: list[dict[str, float]] = []
         self.gaps: list[float] = []
         self.events: list[tuple] = []
         self.count = self.turn = 0
         self.rng = np.random.default_rng(seed)
         self.seen: dict[int, Server] = {}
+        self.present: list[Item] = []
         self.now = 0.0
         self.front_end = front_end
         self.lanes = [FrontLane() for _ in replicas]
@@ -405,10 +72,10 @@ class Oracle:
         self.under_way = 0
         self.parallel = data_parallel
         n = data_parallel.ranks
-        self.groups = [Group(i, self.servers[i : i + n]) for i in range(0, len(self.servers), n)]
+        self.groups = [Ranks(i, self.servers[i : i + n]) for i in range(0, len(self.servers), n)]
         self.endpoints = self.servers if n == 1 or data_parallel.balance == "router" else self.groups
         self.reports = Reports(self.endpoints)
-        self.went_to: dict[int, Group] = {}
+        self.went_to: dict[int, Ranks] = {}
         self.sent: dict[int, list] = {}
         self.held: list[int] = []
 
@@ -430,6 +97,8 @@ class Oracle:
         while self.events:
             self.now, _, _, action = heapq.heappop(self.events)
             action()
+        for item in (item for server in self.servers for item in server.waiting):
+            self.log["status"][item.index] = NEVER_SCHEDULED
         if self.front_end is not None:
             self.now = math.inf
             first = self.log["first_token"]
@@ -476,12 +145,18 @@ class Oracle:
     def arrive(self, i: int) -> None:
         r = self.requests
         priority = 0 if r.priority is None else int(r.priority[i])
-        item = Item(i, int(r.prompt_tokens[i]), int(r.output_tokens[i]), self.now, priority, self.labels(i))
+        item = Item(i, int(r.prompt_tokens[i]), int(r.output_tokens[i]), self.now, priority, [])
         self.log["arrival"][i] = self.now
+        item.labels = self.labels(i)
+        if self.turned_away():
+            self.departed(i, REFUSED)
+            return
         server = self.choose(item)
+        self.name_own(item, server)
         if self.never_fits(item, server):
             self.departed(i, REFUSED)
             return
+        self.present.append(item)
         self.log["replica"][i] = server.number
         server.outstanding += 1
         if self.source.timeout_s is not None:
@@ -517,8 +192,12 @@ class Oracle:
     def enter(self, item: Item, server: Server) -> None:
         self.entered[item.index] = self.now
         server.waiting.append(item)
+        self.wake(server)
+
+    def wake(self, server: Server) -> None:
         mine = next(group for group in self.groups if server in group.servers)
         if self.parallel.lock_step is not None:
+            mine.resting = False
             if not mine.awake:
                 mine.awake = True
                 self.at(self.now, (1, mine.number), lambda: self.common_boundary(mine))
@@ -530,17 +209,32 @@ class Oracle:
         hashes = self.requests.hashes
         return [] if hashes is None else hashes.ids[hashes.offsets[i] : hashes.offsets[i + 1]].tolist()
 
+    def turned_away(self) -> bool:
+        """Whether the front end answers 503, as too many requests or prompt tokens are there."""
+        reqs, tokens = self.arguments.max_num_queued_reqs, self.arguments.max_num_queued_tokens
+        self.present = [i for i in self.present if math.isnan(self.log["left"][i.index])]
+        ahead = sum(item.prompt for item in self.present if not item.received)
+        full = reqs is not None and len(self.present) + 1 > reqs
+        return full or (tokens is not None and ahead >= tokens)
+
+    def name_own(self, item: Item, server: Server) -> None:
+        """The blocks that no list names are the request's own, as its answer is."""
+        if self.rules.own_blocks:
+            blocks = (item.prompt + item.output) // server.unit
+            item.labels = item.labels[:blocks]
+            item.labels += [("own", item.index, k) for k in range(len(item.labels), blocks)]
+
     def never_fits(self, item: Item, server: Server) -> bool:
         limits, longest = server.limits, item.prompt + item.output - 1
-        blocks = math.ceil(longest / limits.block_size)
-        most = sum(blocks if w is None else min(blocks, server.window_cap(w)) for w in server.groups)
+        most = sum(min(g.need(longest), g.most) for g in server.layers)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
-        whole = not limits.enable_chunked_prefill and min(longest, limits.prefill_cap) > limits.max_num_batched_tokens
+        cap = math.inf if self.rules.lone_prefill_uncut else limits.prefill_cap
+        whole = not limits.enable_chunked_prefill and min(longest, cap) > limits.max_num_batched_tokens
         return most + limits.state_blocks > limits.kv_blocks or too_long or whole
 
     def choose(self, item: Item) -> Server:
         chosen = self.endpoints[0] if len(self.endpoints) == 1 else self.route(item)
-        return self.rank_of(chosen) if isinstance(chosen, Group) else chosen
+        return self.rank_of(chosen) if isinstance(chosen, Ranks) else chosen
 
     def told(self, reports: Reports, every: float) -> list[list[float]]:
         """The latest reports; all of them come `every` so long while anything is outstanding."""
@@ -553,11 +247,17 @@ class Oracle:
 
     def report(self, reports: Reports, every: float) -> None:
         reports.take()
-        reports.reporting = any(s.outstanding for s in reports.of)
+        reports.reporting = any(self.works(s) for server in reports.of for s in getattr(server, "servers", [server]))
         if reports.reporting:
             self.at(self.now + every, (2, 0), lambda: self.report(reports, every))
 
-    def rank_of(self, group: Group) -> Server:
+    def works(self, server: Server) -> bool:
+        """Whether a server has requests, not only such as can never be scheduled."""
+        mine = next(group for group in self.groups if server in group.servers)
+        idle = not server.awake if self.parallel.lock_step is None else mine.resting
+        return server.outstanding > (len(server.waiting) if idle else 0)
+
+    def rank_of(self, group: Ranks) -> Server:
         """The rank that the front end of one server gives a request to."""
         ranks, how = group.servers, self.parallel.balance
         if len(ranks) == 1:
@@ -645,6 +345,7 @@ class Oracle:
                 server.in_front.remove(item)
             else:
                 server.aborted.append(item)
+                self.wake(server)
             self.departed(item.index, TIMED_OUT)
 
     def boundary(self, server: Server) -> None:
@@ -653,7 +354,8 @@ class Oracle:
             self.abort(item, server)
         server.aborted = []
         if server.current is not None:
-            for item, samples in server.current.parts:
+            for item, tokens, samples in server.current.parts:
+                item.in_flight -= tokens
                 if samples:
                     self.token(item, server)
         server.current, server.upcoming = server.upcoming, None
@@ -667,14 +369,15 @@ class Oracle:
             server.upcoming = server.compose(self.now)
         self.at(self.now + server.current.seconds, (1, server.number), lambda: self.boundary(server))
 
-    def common_boundary(self, group: Group) -> None:
+    def common_boundary(self, group: Ranks) -> None:
         """The ranks of a server end a step together, and begin the next."""
         rules, servers = self.parallel.lock_step, group.servers
         for server in servers:
             for item in server.aborted:
                 self.abort(item, server)
             server.aborted = []
-            for item, samples in server.current.parts if server.current is not None else []:
+            for item, tokens, samples in server.current.parts if server.current is not None else []:
+                item.in_flight -= tokens
                 if samples:
                     self.token(item, server)
         for server in servers:
@@ -700,8 +403,9 @@ class Oracle:
         group.asked += 1
         self.at(self.now + seconds, (1, group.number), lambda: self.common_boundary(group))
 
-    def go_on_idle(self, group: Group) -> None:
+    def go_on_idle(self, group: Ranks) -> None:
         """Nobody has work: dummy batches until the ranks ask each other, then sleep."""
+        group.resting = True
         rules, asked = self.parallel.lock_step, group.asked
         time = group.servers[0].time
         dummy = time.tokens[1] + time.constant
