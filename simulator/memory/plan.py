@@ -24,6 +24,7 @@ from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
 from simulator.memory.speculative import Drafter, drafter_bytes, drafter_of
 from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
+from simulator.text import html_table
 from simulator.units import GIB
 
 
@@ -45,6 +46,14 @@ class MemoryPlan(MemoryAccount):
     layout: KvLayout
     longest_sequence: int
     remedies: tuple[Remedy, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<MemoryPlan {self.model.name} on {self.gpu.name}: {self.outcome}, {self.kv_tokens:,} KV tokens>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name.replace("_", " "), f"{size / GIB:,.2f} GiB") for name, size in self.parts().items()]
+        rows += [("KV tokens", f"{self.kv_tokens:,}"), ("outcome", self.reason or self.outcome)]
+        return html_table(("one GPU", ""), rows, f"{self.model.name} on {self.gpu.name}, {self.engine.name}")
 
     def concurrency_at(self, context_tokens: int) -> float:
         """How many sequences of this many tokens the KV cache of one replica holds at once."""
