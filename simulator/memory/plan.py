@@ -259,7 +259,8 @@ def _notes(
         notes.append(
             f"{gpu.name}: architecture not stated; what it reserves is taken from {gpu.architecture} cards over {gpu.link}"
         )
-    if (compiling := stage.overhead.compiling) > 0.05 * GIB:
+    given = args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override is not None
+    if (compiling := stage.overhead.compiling) > 0.05 * GIB and not given:
         notes.append(
             f"a start that compiles the model, without the compile cache of an earlier one, leaves up to {compiling / GIB:.1f} "
             "GiB less for the KV cache"

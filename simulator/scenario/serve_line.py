@@ -166,7 +166,7 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         _nested(outer, _mapping(outer, value), found["arguments"])
     elif bare in _EXACT:
         found["arguments"].update(_EXACT[bare](bare, "false" if name != bare else value))
-    elif outer in stanzas.load_entry("serve_arguments", "harmless")["names"]:
+    elif outer in _harmless():
         harmless.append(outer)
     elif reason := stanzas.load_entry("serve_arguments", "not-modelled")["names"].get(outer):
         raise NotModelled(f"--{outer.replace('_', '-')}: {reason}: not modelled; leave it out to plan without")
@@ -175,9 +175,15 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         raise SimulatorError(f"vllm serve: unknown argument --{outer.replace('_', '-')}{near}")
 
 
+def _harmless() -> list[str]:
+    """Arguments that change nothing here, of every release."""
+    entries = (name for name in stanzas.stanzas("serve_arguments") if name.startswith("harmless"))
+    return [name for entry in entries for name in stanzas.load_entry("serve_arguments", entry)["names"]]
+
+
 def _known() -> list[str]:
     listed = [
-        *stanzas.load_entry("serve_arguments", "harmless")["names"],
+        *_harmless(),
         *stanzas.load_entry("serve_arguments", "not-modelled")["names"],
     ]
     return [*listed, *_EXACT, *_NESTED, "model", "quantization", "dtype"]

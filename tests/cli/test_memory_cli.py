@@ -220,3 +220,11 @@ def test_the_answer_is_written_as_a_page_too(tmp_path: Path, question: list[str]
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(SimulatorError, match=r"--report .*/nowhere/page.html: No such file or directory"):
         run("qwen3-8b", "-g", "rtx-3090", "--report", str(tmp_path / "nowhere" / "page.html"))
+
+
+def test_lengths_are_read_as_vllm_reads_them() -> None:
+    for written, tokens in (("32k", 32_000), ("32K", 32_768), ("8192", 8192)):
+        assert plans("qwen3-8b", "-g", "l40s", "--max-model-len", written)[0]["args"]["max_model_len"] == tokens
+    longest = plans("llama-3.1-8b", "-g", "rtx-4090", "--max-model-len", "auto")[0]
+    assert longest["outcome"] in ("starts", "may_not_start")
+    assert 0 < longest["args"]["max_model_len"] < 131072

@@ -1,6 +1,7 @@
 """Pasted `vllm serve` lines, and what becomes of each of their arguments."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,12 @@ from simulator.errors import NotModelled, SimulatorError
 from simulator.scenario import load
 from simulator.scenario.serve_line import _EXACT, _NESTED, model_of, parse, quantization_in, whole_number
 
-HARMLESS = stanzas.load_entry("serve_arguments", "harmless")["names"]
+HARMLESS = [
+    name
+    for entry in stanzas.stanzas("serve_arguments")
+    if entry.startswith("harmless")
+    for name in stanzas.load_entry("serve_arguments", entry)["names"]
+]
 NOT_MODELLED = stanzas.load_entry("serve_arguments", "not-modelled")["names"]
 SHORT = stanzas.load_entry("serve_arguments", "abbreviations")["names"]
 
@@ -22,6 +28,26 @@ def test_each_argument_is_honoured_or_changes_nothing_or_is_refused_and_only_one
     assert set(SHORT.values()) <= {*listed, "quantization"}
     own = {"fit_max_model_len", "memory_used_gib", "cudagraph_mode", "float32_matmul_precision"}
     assert fields - own <= {*_EXACT, *_NESTED}, "each field of ours can be written in a line"
+
+
+def test_every_argument_of_vllm_0_33_is_honoured_or_named_as_harmless_or_refused_as_not_modelled() -> None:
+    listed = (Path(__file__).parent / "vllm_serve_0_33_0.txt").read_text().splitlines()[1:]
+    assert len(listed) > 300
+    found = {name: _what_becomes_of(name) for name in listed}
+    assert not [name for name, fate in found.items() if "unknown argument" in fate]
+    fates = list(found.values())
+    assert min(fates.count(fate) for fate in ("honoured", "harmless", "not modelled")) > 30
+
+
+def _what_becomes_of(name: str) -> str:
+    """ "honoured", "harmless", "not modelled", or the complaint where nobody knows it."""
+    try:
+        line = parse(["vllm", "serve", "Qwen/Qwen3-8B", f"--{name.replace('_', '-')}=1"])
+    except NotModelled:
+        return "not modelled"
+    except SimulatorError as mistake:
+        return str(mistake) if "unknown argument" in str(mistake) else "honoured"  # known, and 1 is no value for it
+    return "harmless" if name in line.harmless else "honoured"
 
 
 @pytest.mark.parametrize(
