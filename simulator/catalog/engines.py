@@ -12,7 +12,7 @@ from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
-from simulator.errors import SimulatorError, UnknownName
+from simulator.errors import NotModelled, SimulatorError, UnknownName
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
@@ -79,6 +79,9 @@ class Engine:
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}>"
+
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 
@@ -123,7 +126,7 @@ class Engine:
 
     def at_least(self, version: str) -> bool:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
-        return self.family != "vllm" or _release(self.version) >= _release(version)
+        return self.family != "vllm" or release_of(self.version) >= release_of(version)
 
     def largest_cudagraph(self, args: ResolvedArgs) -> int:
         """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
@@ -235,18 +238,23 @@ _HALF_A_CYCLE = 350
 
 @cache
 def _resolve(name: str) -> Engine:
+    if re.match(r"(?i)\s*llama[-_. ]?(cpp|server)", name):
+        raise NotModelled(
+            f"engine {name.strip()}: the time of llama.cpp is not modelled; "
+            "`sim memory -- llama-server -m FILE.gguf ...` answers for its memory"
+        )
     written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
     if not written or not (written["family"] or written["release"]):
         raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])
     family = _FAMILIES[re.sub(r"[\s-]", "", written["family"] or "vllm")]
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
     newest = _merged(known[-1])["last"]
-    asked = _release(written["release"] or newest)
+    asked = release_of(written["release"] or newest)
     build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
     if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
-    note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
-    reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]
+    note = _distance(name, asked, release_of(_merged(known[0])["version"]), release_of(newest))
+    reached = [entry for entry in known if release_of(_merged(entry)["version"]) <= asked] or known[:1]
     if written["generation"]:
         reached = [entry for entry in reached if _merged(entry)["generation"] == written["generation"]] or reached
     entry = _build(reached[-1])
@@ -271,7 +279,8 @@ def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest
     return ""
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release_of(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare: `0.19` is (0, 19, 0)."""
     numbers = [int(part) for part in version.split(".")]
     return tuple(numbers + [0] * (3 - len(numbers)))
 
