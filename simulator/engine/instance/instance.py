@@ -198,11 +198,13 @@ class Instance:
 
     def settle(self, now: float) -> None:
         """Carry out the stretch in hand and write it down; let go who has all tokens, with async scheduling one step later."""
-        scheduler, steps = self.scheduler, self.stretch.steps
+        steps, step = self.stretch.steps, self.step
         finished = self.leaving
         if steps:
-            done = scheduler.advance(steps) if self.step.even else self._settle_uneven(self.step)
-            self.log.ended += pack_ended(steps, scheduler.pool.total - scheduler.pool.free)
+            scheduler = self.scheduler
+            done = scheduler.advance(steps) if step.even else self._settle_uneven(step)
+            pool = scheduler.pool
+            self.log.ended += pack_ended(steps, pool.total - pool.free)
             if self.async_scheduling:
                 self.leaving = done
             else:
@@ -259,12 +261,15 @@ class Instance:
             return self._find_nothing(step, now, in_flight)
         batch, timer = scheduler.batch, self.timer
         count, waiting = batch.count, len(scheduler.waiting)
-        base, slope = timer.decode[count] + timer.per_context * batch.context, timer.per_context * count
+        per_context = timer.per_context
+        base, slope = timer.decode[count] + per_context * batch.context, per_context * count
         if timer.windows or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         steps = 1 if one_by_one else scheduler.horizon()
-        stretch.base, stretch.slope, stretch.steps = base, slope, steps
+        stretch.base = base
+        stretch.slope = slope
+        stretch.steps = steps
         self.end = start + base if steps == 1 else stretch.until(steps)
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
@@ -296,7 +301,9 @@ class Instance:
             if request.token_at is None:
                 request.token_at = start
         base, prompt_tokens, sampled = self.timer.uneven(step)
-        stretch.base, stretch.slope, stretch.steps = base, 0, 1
+        stretch.base = base
+        stretch.slope = 0
+        stretch.steps = 1
         self.end = start + base
         decoding = scheduler.batch.count - len(step.stalled)
         sequences = decoding + len(step.chunks) + step.padding
