@@ -30,11 +30,12 @@ def parsed_settings(settings: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_page(page: Path, html: str) -> None:
-    """Write a page to a file. Raises SimulatorError where that cannot be."""
+def save_file(path: Path, text: str, option: str) -> None:
+    """Write a file whole or not at all. Raises SimulatorError where that cannot be; `option` is what names the file."""
     from simulator.errors import SimulatorError
+    from simulator.files import write_file
 
     try:
-        page.write_text(html, "utf-8")
+        write_file(path, text)
     except OSError as problem:
-        raise SimulatorError(f"cannot write {page}: {problem.strerror or problem}; choose another file with --report") from None
+        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another with {option}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.document import Document, parse_yaml, read_document
 from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
+from simulator.files import write_file
 from simulator.planning.axes import Axis
 from simulator.planning.deployment import examine
 from simulator.planning.machines.fingerprint import fingerprint
@@ -72,9 +74,17 @@ def sweep(
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
     frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(folder / PARQUET)
+        _write(frame, folder / PARQUET)
     return frame
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    try:
+        write_file(path, content.getvalue())
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
 
 
 def _rows(

@@ -11,6 +11,7 @@ from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
+from simulator.numbers import LONGEST, MOST_REQUESTS
 from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
 from simulator.text import number
@@ -18,8 +19,7 @@ from simulator.workload.arrivals.steady import Recorded
 from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
-_MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000
-_MOST_REQUESTS, _MOST_PER_S = 20_000_000, 1e9
+_MOST_ENGINES, _MOST_PER_S = 10_000, 1e9
 
 
 def refuse(scenario: Scenario, document: Document) -> None:
@@ -68,10 +68,10 @@ def _refuse_endless(workload: Workload, document: Document) -> None:
         )
     by_duration = rate * workload.duration if rate and workload.duration else math.inf
     expected = min(workload.requests or math.inf, by_duration)
-    if math.inf > expected > _MOST_REQUESTS:
+    if math.inf > expected > MOST_REQUESTS:
         field = "duration" if by_duration <= expected else "requests"
         raise document.error(
-            ("workload", field), f"workload.{field}: about {expected:,.0f} requests; at most {_MOST_REQUESTS:,} are simulated"
+            ("workload", field), f"workload.{field}: about {expected:,.0f} requests; at most {MOST_REQUESTS:,} are simulated"
         )
 
 
@@ -110,9 +110,9 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     _refuse_untimed(pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
-    if resolved.max_num_batched_tokens > _MOST_TOKENS:
+    if resolved.max_num_batched_tokens > LONGEST:
         raise ScenarioError(
-            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it",
+            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {LONGEST:,} modelled; lower it",
             field="max_num_batched_tokens",
         )
     planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)

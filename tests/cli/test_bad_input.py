@@ -133,7 +133,7 @@ def test_a_file_that_is_no_scenario_is_refused(run, tmp_path, content, said):
     [
         ("cas.yaml", "cas.yaml: no such file; did you mean 'case.yaml'?"),
         ("nowhere/case.yaml", "nowhere/case.yaml: no such file"),
-        (".", ".: is a directory; name a scenario file in it"),
+        (".", ".: is a directory; name a file in it"),
         ("case.yaml/case.yaml", "case.yaml/case.yaml: cannot be read: not a directory"),
         ("a\nb.yaml", "a b.yaml: no such file"),
         ("x" * 5000, ": cannot be read: file name too long"),
@@ -193,7 +193,7 @@ def test_a_command_line_that_cannot_be_meant_is_one_line(run, words, said):
         ('{"architectures": ["FooForCausalLM"]}', "architecture 'FooForCausalLM' is not known"),
         ("{", "config.json:1:2: not JSON"),
         ("[]", "config.json: must be a JSON object"),
-        ("[" * 100_000, "config.json: not a config.json: it is nested too deeply"),
+        ("[" * 100_000, "config.json: not JSON that can be read: it is nested too deeply"),
     ],
 )
 def test_a_config_json_that_is_not_understood_is_refused(run, tmp_path, content, said):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from simulator.catalog.hf_config.layers import draft_layers, layers
 from simulator.catalog.hf_config.quantization import read_quantization
 from simulator.catalog.models import Layer, Model, MoeMlp
 from simulator.errors import ConfigError, did_you_mean, nearest_names
+from simulator.files import read_json_object
 
 _DTYPES: dict[str, Literal["bf16", "fp16"]] = {"bfloat16": "bf16", "float16": "fp16", "float32": "bf16"}
 _INNER = ("text_config", "llm_config", "language_config")
@@ -46,17 +46,7 @@ def _beside(file: Path, stem: str | None, name: str) -> dict[str, Any] | None:
 
 def load_json(file: Path) -> dict[str, Any]:
     """The JSON object of a file. Raises ConfigError where there is none."""
-    try:
-        values = json.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
-    except RecursionError:
-        raise ConfigError(f"{file}: not a config.json: it is nested too deeply") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: must be a JSON object with the fields of a HuggingFace config.json")
-    return values
+    return read_json_object(file, ConfigError)
 
 
 def build(

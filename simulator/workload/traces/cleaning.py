@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from simulator.errors import MeasurementError
+from simulator.numbers import LONGEST
 from simulator.text import plural
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 from simulator.workload.traces.block_hashes import block_size_of, chained, renumbered
@@ -21,7 +22,6 @@ from simulator.workload.traces.recording import Recording
 from simulator.workload.traces.times import as_numbers, seconds_since_first
 from simulator.workload.traces.trace_file import TraceFile
 
-LONGEST = 10_000_000
 _TOLERATED = 0.01
 Mask = NDArray[np.bool_]
 
