@@ -54,7 +54,7 @@ MISTAKES = [
     ("rate: 4/s", "rate: .nan", "5:29", "must be greater than 0, not nan"),
     ("rate: 4/s", "rate: .inf", "5:29", "must be a finite number, not inf"),
     ("rate: 4/s", "rate: 1e400", "5:29", "must be a finite number, not inf"),
-    ("rate: 4/s", "rate: 1e300", "5:3", "1e+300 requests a second; is that the unit?"),
+    ("rate: 4/s", "rate: 1e300", "5:29", "1e+300 requests a second; is that the unit?"),
     ("rate: 4/s", "rate: true", "5:29", "must be a number, not True"),
     ("requests: 50", "requests: 0", "8:3", "workload.requests: must be greater than or equal to 1, not 0"),
     ("requests: 50", "requests: 1.5", "8:3", "workload.requests: must be a whole number, not 1.5"),
