@@ -72,10 +72,23 @@ def sweep(
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
-    frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
+    frame = _table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)], finished)
     if folder:
         _write(frame, folder / PARQUET)
     return frame
+
+
+def _table(rows: list[Row], finished: FinishedPoints | None) -> pl.DataFrame:
+    """The rows as a frame. Raises SimulatorError where rows that were kept are not like those computed now."""
+    import polars as pl
+
+    try:
+        return rows_table(rows)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError) as problem:
+        if finished is None:
+            raise
+        why = str(problem).splitlines()[0]
+        raise SimulatorError(f"{finished.path}: its rows are not like those of this version ({why}); remove it") from None
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

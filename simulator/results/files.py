@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
 from simulator.files import DATA_BYTES, clear_drafts, draft_of, read_json_object
+from simulator.numbers import finite_number
 from simulator.results.model import RunResult
 from simulator.results.summary import from_summary, to_summary
-from simulator.results.tables import requests_table, stretches_table, trace_of
+from simulator.results.tables import check_tables, requests_table, stretches_table, trace_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,6 +73,7 @@ def read_run(folder: Path) -> RunResult:
     run = read_summary(folder / SUMMARY)
     try:
         requests, steps = _read_parquet(folder / REQUESTS), _read_parquet(folder / STEPS)
+        check_tables(requests, steps)
     except Exception as problem:
         raise SimulatorError(
             f"{folder}: the tables cannot be read: {str(problem).splitlines()[0]}; run the scenario again"
@@ -83,10 +85,23 @@ def read_summary(path: Path) -> RunResult:
     """A run without its traces, from summary.json or the folder that holds it."""
     path = path / SUMMARY if path.is_dir() else path
     summary = read_json_object(path, SimulatorError, most=DATA_BYTES)
+    _check_numbers(summary, str(path))
     try:
         return from_summary(summary)
     except SimulatorError as problem:
         raise SimulatorError(f"{path}: {problem}") from None
+
+
+def _check_numbers(node: Any, where: str) -> None:
+    """Raise SimulatorError for a number that no run can come to."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _check_numbers(value, f"{where}: {key}")
+    elif isinstance(node, list):
+        for value in node:
+            _check_numbers(value, where)
+    elif isinstance(node, float | int) and not isinstance(node, bool):
+        finite_number(node, where, SimulatorError)
 
 
 def _check_replaceable(folder: Path, force: bool) -> None:

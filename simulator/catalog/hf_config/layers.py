@@ -59,7 +59,7 @@ def _nemotron_blocks(fields: Fields, pattern: str, listed: str, optional: bool =
     """Block names from a string of letters or a list of words."""
     if words := fields.items(listed):
         names = [str(word) for word in words]
-    elif letters := fields.get(pattern):
+    elif letters := fields.word(pattern):
         names = [_BLOCKS.get(letter, letter) for letter in letters]
     elif optional:
         return []
@@ -85,7 +85,7 @@ def _blocks(fields: Fields, traits: Traits, names: list[str]) -> tuple[Layer, ..
 
 def _deepseek_v4(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     count = attention.layer_count(fields)
-    ratios = fields.items("compress_ratios")
+    ratios = fields.numbers("compress_ratios", most=10**6)
     if len(ratios) < count:
         raise ConfigError(f"{fields.where}: compress_ratios lists {len(ratios)} layers; num_hidden_layers is {count}")
     moe = feedforward.experts(fields, traits)
@@ -133,7 +133,7 @@ def _mllama(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
 
 def _decilm(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     """Llama-Nemotron: every block has its own KV heads and width, or leaves a half out."""
-    return tuple(_decilm_block(fields, traits, Fields(block, fields.where)) for block in fields.items("block_configs"))
+    return tuple(_decilm_block(fields, traits, block) for block in fields.objects("block_configs"))
 
 
 def _decilm_block(fields: Fields, traits: Traits, block: Fields) -> Layer:
@@ -145,8 +145,8 @@ def _decilm_block(fields: Fields, traits: Traits, block: Fields) -> Layer:
             raise half.refused("replace_with_linear", "puts a linear layer in place of a block; we have no model of that")
     heads = fields.positive("num_attention_heads")
     own = Fields({**fields.values, "num_key_value_heads": heads // mixer.positive("n_heads_in_group", default=1)}, fields.where)
-    multiplier = mlp.get("ffn_mult")
-    width = -(-int(2 * float(multiplier) * fields.positive("hidden_size") / 3) // 256) * 256 if multiplier else 0
+    multiplier = mlp.number("ffn_mult", default=0.0)
+    width = -(-int(2 * multiplier * fields.positive("hidden_size") / 3) // 256) * 256
     absent = int(mixer.flag("no_op")) + int(mlp.flag("no_op"))
     return Layer(
         mixer=None if mixer.flag("no_op") else attention.grouped_query(own, traits),

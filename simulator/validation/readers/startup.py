@@ -131,7 +131,7 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     card = _gpu(text(row, "gpu") or _from_name(source, r"(?i)(mi3\d\dx|[abhl]\d{1,3}s?(?:[-_]nvl)?|t4|rtx[-_]?\w+)"))
     total = number_in(row, "total_gpu_mem_gib")
     if total is not None:
-        gib = finite_number(total, "column total_gpu_mem_gib", above=0.0, most=1e6)
+        gib = finite_number(total, "column total_gpu_mem_gib", least=0.1, most=1e6)
         card = replace(card, memory_bytes=round(gib * GIB))
     base = _model(text(row, "model"))
     if dtype := _DTYPES.get(text(row, "dtype")):
