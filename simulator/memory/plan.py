@@ -14,6 +14,7 @@ from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, runs_as
+from simulator.memory.account import MemoryAccount
 from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
@@ -36,17 +37,12 @@ Outcome = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """The account of the fullest GPU of one replica. Bytes; tokens and blocks are the replica's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan(MemoryAccount):
+    """The account of one replica with what it was made of, as vLLM would word it, and what would help.
 
-    total = what the driver reports; reserved = total * gpu_memory_utilization; kv_cache = reserved - weights - activation
-    - non_torch - (cuda_graph where the version deducts it). `max_concurrency` (at `max_model_len`), `num_gpu_blocks` and
-    `kv_tokens` are what vLLM prints, 0 where nothing is left. `weights_by_format` maps a format name ("bf16", "int4-g128") to its
-    bytes on the GPU. `low`/`high` bound kv_cache where an overhead is a guess. `args` are resolved, with the block size that
-    results. `outcome` is "may_not_start" where a need lies between the plan's figure and its lower bound.
-    `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
-    `kv_bytes_per_token`: what one more token of a long sequence takes, which in windows and recurrent states is nothing.
+    `args` are resolved, with the block size that results. `outcome` is "may_not_start" where a need lies between the plan's
+    figure and its lower bound. `longest_sequence`: the longest that fits alone, which is vLLM's estimated maximum model length.
     """
 
     model: Model
@@ -54,27 +50,11 @@ class MemoryPlan:
     gpu: Gpu
     engine: Engine
     args: ResolvedArgs
-    total_bytes: int
-    reserved_bytes: float
-    weights_bytes: float
-    weights_by_format: dict[str, float]
-    activation_bytes: float
-    non_torch_bytes: float
-    cuda_graph_bytes: float
-    cuda_graph_deducted: bool
-    kv_cache_bytes: float
-    kv_cache_low_bytes: float
-    kv_cache_high_bytes: float
-    kv_bytes_per_token: float
-    num_gpu_blocks: int
-    kv_tokens: int
-    max_concurrency: float
     outcome: Outcome
     reason: str
     layout: KvLayout
     longest_sequence: int
     remedies: tuple[Remedy, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def concurrency_at(self, context_tokens: int) -> float:
         """How many sequences of this many tokens the KV cache of one replica holds at once."""
@@ -99,12 +79,6 @@ class MemoryPlan:
     def kv_needed_bytes(self) -> int:
         """KV cache on one GPU that one sequence of max_model_len needs."""
         return self.layout.bytes_for(self.args.max_model_len)
-
-    @property
-    def used_bytes(self) -> float:
-        """Everything the engine needs before the KV cache, inside what it reserves."""
-        graphs = self.cuda_graph_bytes if self.cuda_graph_deducted else 0.0
-        return self.weights_bytes + self.activation_bytes + self.non_torch_bytes + graphs
 
     @property
     def scheduler_blocks(self) -> int:
