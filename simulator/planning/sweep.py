@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.budget import Budget
 from simulator.document import Document, parse_yaml, read_document
 from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
 from simulator.files import write_file
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 PARQUET = "sweep.parquet"
+MOST_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class GridPoint:
     deployment: int
     seed: int | None
     limits: bool
+    budget: Budget = Budget()  # noqa: RUF009
 
     def key(self) -> str:
         """What the row depends on; equal keys, equal rows."""
@@ -58,6 +62,7 @@ def sweep(
     folder: Path | None = None,
     machine: Machine | None = None,
     progress: Callable[[int, int], None] | None = None,
+    budget: Budget = Budget(),  # noqa: B008
 ) -> pl.DataFrame:
     """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
 
@@ -67,8 +72,8 @@ def sweep(
 
     Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
     """
-    base = _base(path, settings)
-    points = _points(base, axes, seed, limits)
+    base = _base(path, settings, budget)
+    points = _points(base, axes, seed, limits, budget)
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
@@ -122,28 +127,31 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
+def _base(path: Path, settings: Iterable[tuple[str, str]], budget: Budget) -> Document:
     document = read_document(path)
     for dotted, text in settings:
         document = document.with_value(dotted, text)
-    scenario_of(document)
+    scenario_of(document, budget)
     return Document(document.path, document.plain(), document.settings)
 
 
-def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[GridPoint]:
+def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget) -> list[GridPoint]:
+    combinations = math.prod(len(axis.values) for axis in axes if axis.path != "deployments")
+    if combinations > MOST_POINTS:
+        raise ScenarioError(f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone over at once")
     chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
     grid = [axis for axis in axes if axis.path != "deployments"]
     for index, axis in enumerate(grid):
         if axis.path in {earlier.path for earlier in grid[:index]}:
             raise ScenarioError(f"--over {axis.path}: given twice; write all its values in one, as a,b,c")
-        _check_axis(base, axis)
+        _check_axis(base, axis, budget)
     points = []
     for values in itertools.product(*(axis.values for axis in grid)):
         settings = tuple((axis.path, value) for axis, value in zip(grid, values, strict=True))
         document = base
         for dotted, text in settings:
             document = document.with_value(dotted, text)
-        points += [GridPoint(document, settings, index, seed, limits) for index in chosen]
+        points += [GridPoint(document, settings, index, seed, limits, budget) for index in chosen]
     return points
 
 
@@ -160,12 +168,12 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
 
-def _check_axis(base: Document, axis: Axis) -> None:
+def _check_axis(base: Document, axis: Axis, budget: Budget) -> None:
     """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
     problem: SimulatorError | None = None
     for value in axis.values:
         try:
-            scenario_of(base.with_value(axis.path, value, "--over"))
+            scenario_of(base.with_value(axis.path, value, "--over"), budget)
         except SimulatorError as error:
             problem = problem or error
         else:
@@ -193,7 +201,7 @@ def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple
 
 def compute(point: GridPoint) -> Row:
     """The row of a point."""
-    scenario = scenario_of(point.document)
+    scenario = scenario_of(point.document, point.budget)
     scenario = dataclasses.replace(scenario, seed=scenario.seed if point.seed is None else point.seed)
     deployment = named(scenario.deployments)[point.deployment]
     requests = sample(scenario.workload, scenario.seed)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from simulator.budget import Budget
 from simulator.catalog.engines import EngineArgs
 from simulator.document import Document, Location, read_document
 from simulator.errors import SimulatorError
@@ -17,19 +18,19 @@ from simulator.scenario.serve_line import ServeLine, fields_of, parse
 from simulator.scenario.specs import Scenario
 
 
-def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
-    """The scenario of a YAML file, with values set over it by dotted path.
+def load(path: str | Path, settings: Iterable[tuple[str, str]] = (), budget: Budget = Budget()) -> Scenario:  # noqa: B008
+    """The scenario of a YAML file, with values set over it by dotted path, if its simulation stays within the budget.
 
     Raises ScenarioError: one line with file, line, column, field, what is wrong and what would be right.
     """
     document = read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
-    return scenario_of(document)
+    return scenario_of(document, budget)
 
 
-def scenario_of(document: Document) -> Scenario:
-    """Validate a document as a scenario."""
+def scenario_of(document: Document, budget: Budget = Budget()) -> Scenario:  # noqa: B008
+    """Validate a document as a scenario whose simulation stays within a budget. Raises ScenarioError."""
     data = _beside(document.plain(), document.path.parent)
     data.setdefault("name", document.path.stem)
     arguments = _take_engine_arguments(data, document)
@@ -37,7 +38,7 @@ def scenario_of(document: Document) -> Scenario:
         scenario = TypeAdapter(Scenario).validate_python(_with_defaults(_with_lines(data, document), arguments))
     except ValidationError as problem:
         raise explained(document, problem) from None
-    refuse(scenario, document)
+    refuse(scenario, document, budget)
     return scenario
 
 

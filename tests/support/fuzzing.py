@@ -30,7 +30,7 @@ from typing import Any
 
 import polars as pl
 
-SECONDS, MEBIBYTES, LONGEST_LINE = 10.0, 1500, 700
+SECONDS, MEBIBYTES, ROOM_BYTES, LONGEST_LINE = 10.0, 1500, 4 * 2**30, 700
 
 SCENARIO: dict[str, Any] = {
     "name": "case",
@@ -232,7 +232,8 @@ COMMAND = (
 )
 SERVE = "vllm serve llama-3.1-8b --max-model-len 4096 --gpu-memory-utilization 0.9 --max-num-seqs 64 --tensor-parallel-size 1"
 PROFILE = {
-    "dense.csv": [{"layer": name, "tokens": n, "time_us": 5 + 0.1 * n} for name in ("qkv", "layernorm", "embedding") for n in (1, 64, 4096)],
+    "dense.csv": [{"layer": name, "tokens": n, "time_us": 5 + 0.1 * n} for name in ("qkv", "layernorm", "embedding")
+        for n in (1, 64, 4096)],
     "per_sequence.csv": [{"layer": name, "sequences": n, "time_us": 9 + n} for name in ("lm_head", "sampler") for n in (1, 256)],
     "attention.csv": [
         {"prefill_chunk": c, "kv_prefill": k, "n_decode": n, "kv_decode": d, "time_us": 3 + 0.1 * c + 0.01 * n * d}
@@ -244,10 +245,13 @@ DEEP: Any = []
 for _ in range(200):
     DEEP = [DEEP]
 VALUES: list[Any] = [
-    None, True, False, "", " ", "x", "a" * 3000, "\ud800", "\x1b[31m", "=1+1", "[/x]", "é✓", "٣", "1_000", "1e400", "nan", "-inf", "0x10",
-    "4/fortnight", "-4/s", "1e300/s", "1e-300/s", "9" * 400 + "/s", "2024-99-99", "../../x", "/etc/passwd", "/dev/zero", "a\nb", "a\0b", "*",
+    None, True, False, "", " ", "x", "a" * 3000, "\ud800", "\x1b[31m", "=1+1", "[/x]",
+    "é✓", "٣", "1_000", "1e400", "nan", "-inf", "0x10",
+    "4/fortnight", "-4/s", "1e300/s", "1e-300/s", "9" * 400 + "/s", "2024-99-99",
+    "../../x", "/etc/passwd", "/dev/zero", "a\nb", "a\0b", "*",
     0, -1, 1, 2, 7, 0.5, -0.0, 2.5, 1e-9, 1e-30, 5e-324, 1e9, 1e12, 1e30, 1e308, -1e308, math.nan, math.inf, -math.inf,
-    10**6, 10**9, 10**10, 10**12, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400, [], {}, [[]], [None], [1, 2], ["a"], [-1], {"a": 1},
+    10**6, 10**9, 10**10, 10**12, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400,
+    [], {}, [[]], [None], [1, 2], ["a"], [-1], {"a": 1},
     {"kind": "x"}, {"": {}}, {"kind": ["poisson"]}, DEEP,
 ]  # fmt: skip
 CELLS = [value for value in VALUES if not isinstance(value, list | dict)] + [
@@ -360,7 +364,7 @@ def _csv(rng: random.Random, rows: list[dict[str, Any]]) -> bytes:
     """Rows as CSV with a few cells, names, or whole rows changed."""
     rows = [dict(row) for row in rows]
     for _ in range(rng.choice((1, 1, 2, 3))):
-        row, what = rng.choice(rows), rng.random()
+        row, what = rng.choice([row for row in rows if row]), rng.random()
         name = rng.choice(list(row))
         if what < 0.7:
             value = _wrong(rng, row[name])
@@ -556,9 +560,7 @@ def draw_calibration(rng: random.Random, folder: Path) -> tuple[str, ...]:
 def draw_profile(rng: random.Random, folder: Path) -> tuple[str, ...]:
     wrong = rng.choice(list(PROFILE))
     for name, rows in PROFILE.items():
-        (folder / name).write_bytes(
-            spoilt(rng, _csv(rng, rows)) if name == wrong else _csv(random.Random(), rows) if False else _plain_csv(rows)
-        )
+        (folder / name).write_bytes(spoilt(rng, _csv(rng, rows)) if name == wrong else _plain_csv(rows))
     scenario = {**copy.deepcopy(SCENARIO), "latency": {"kind": "profiled", "path": str(folder)}}
     (folder / "case.yaml").write_bytes(as_yaml(scenario))
     return ("run", str(folder / "case.yaml"), "--no-report", "--no-limits", "--json")
@@ -712,12 +714,15 @@ def _limited() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise TooLong("".join(traceback.format_stack(frame, limit=12)))
 
-    former = signal.signal(signal.SIGPROF, stop)
+    former, limits = signal.signal(signal.SIGPROF, stop), resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + ROOM_BYTES, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.signal(signal.SIGPROF, former)
 
 
@@ -743,7 +748,7 @@ def judged(words: tuple[str, ...]) -> Fault | None:
         return Fault(f"exit code {left.code}", left.err)
     if left.code == 2 and (left.err.count("\n") != 1 or not left.err.startswith("error: ") or len(left.err) > LONGEST_LINE):
         return Fault("not one line", left.err)
-    if left.code == 2 and "1 validation error" in left.err or "pydantic" in left.err:
+    if (left.code == 2 and "1 validation error" in left.err) or "pydantic" in left.err:
         return Fault("words of a library", left.err)
     if left.code != 2 and left.err:
         return Fault("says something on stderr", left.err)

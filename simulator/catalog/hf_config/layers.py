@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.catalog.hf_config import attention, feedforward
 from simulator.catalog.hf_config.architectures import Traits
+from simulator.catalog.hf_config.attention import MOST_LAYERS
 from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import DenseMlp, Layer, Mlp
 from simulator.errors import ConfigError
@@ -13,7 +14,14 @@ _BLOCKS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
 def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
-    """Every layer of the model, in order."""
+    """Every layer of the model, in order. Raises ConfigError for more than any model has."""
+    found = _of_body(fields, traits)
+    if len(found) > MOST_LAYERS:
+        raise ConfigError(f"{fields.where}: {len(found):,} layers; at most {MOST_LAYERS:,} are read")
+    return found
+
+
+def _of_body(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     match traits.body:
         case "uniform":
             return _uniform(fields, traits)
@@ -34,6 +42,8 @@ def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
 def draft_layers(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Layers of the multi-token-prediction heads: as the last layer of the model, or as their own pattern says."""
     count = fields.count(*_DRAFTS, default=0) if traits.drafts else 0
+    if count > MOST_LAYERS:
+        raise ConfigError(f"{fields.where}: {_DRAFTS[0]} is {count:,}; at most {MOST_LAYERS:,} are read")
     if traits.body == "nemotron_h":
         own = _nemotron_blocks(fields, "mtp_hybrid_override_pattern", "mtp_layers_block_type", optional=True)
         return _blocks(fields, traits, own) * count

@@ -98,6 +98,8 @@ class Stages(_Varying):
         if not self.exact:
             return _Varying.times(self, rng, requests, duration_s)
         knots, expected = self._knots()
+        if expected[-1] > MOST_REQUESTS:
+            raise ScenarioError(f"exact stages of {expected[-1]:,.0f} requests; at most {MOST_REQUESTS:,} are drawn")
         counts = np.rint(np.diff(expected)).astype(np.int64)
         draw = gamma_gaps(rng, self.cv)
         places = [np.cumsum(gaps[:-1]) / gaps.sum() for gaps in (draw(n + 1) for n in counts.tolist())]

@@ -60,6 +60,10 @@ class SharedPrefix:
         """Number of different prompts, or None when every question is new."""
         return None if self.num_prompts_per_group is None else self.num_groups * self.num_prompts_per_group
 
+    def expected(self) -> float:
+        """Mean tokens of a stem."""
+        return self.system_prompt_len.expected()
+
     def stems(self, streams: Streams, sessions: Ints) -> Stems:
         """Stems of the sessions with these numbers; a stock is gone through in a shuffled order."""
         lengths = self.system_prompt_len.tokens_at(streams.uniform("system_prompt", self.num_groups))
@@ -95,6 +99,10 @@ class Documents:
     def stock(self) -> int | None:
         """None: every question is new."""
         return None
+
+    def expected(self) -> float:
+        """Mean tokens of a stem."""
+        return self.system_prompt_len + self.per_request * self.document_len.expected()
 
     def stems(self, streams: Streams, sessions: Ints) -> Stems:
         """Stems of the sessions with these numbers; a document drawn twice gives way to the next one in the store."""
