@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.options import Json, write_page
+from simulator.cli.options import Json, save_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +40,7 @@ def validate_command(
     if page is not None:
         from simulator.report.pages.accuracy import accuracy_page
 
-        write_page(page, accuracy_page(findings, path.name, _skipped(findings)))
+        save_file(page, accuracy_page(findings, path.name, _skipped(findings)), "--report")
     if as_json:
         import json
 

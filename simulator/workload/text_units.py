@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from simulator.units import DAY, HOUR, MINUTE, MS
 
@@ -16,6 +16,7 @@ _SECONDS = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), HOUR),
     **dict.fromkeys(("d", "day", "days"), DAY),
 }
+_MOST_PER_S, _LONGEST_S = 1e15, 1e12
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _ASKED = r"(?:requests?|reqs?|queries|query|q|r)?"
 _RATE = re.compile(rf"\s*({_NUMBER})\s*{_ASKED}\s*(?:/|per|p(?=[smh]\s*$))\s*([a-z]+)\s*", re.IGNORECASE)
@@ -51,16 +52,46 @@ def parse_seconds(value: Any) -> Any:
     raise ValueError(f"'{value}' is not a duration; write seconds as a number, or one such as 90s, 10min, 1h30m")
 
 
+def _of_people(rate: float) -> float:
+    """The rate, if it is one that somebody could have meant. Raises ValueError where it is not."""
+    if rate and not 1 / _MOST_PER_S <= rate <= _MOST_PER_S:
+        raise ValueError(f"{rate:g} requests a second; is that the unit?")
+    return rate
+
+
+def _within_lives(seconds: float) -> float:
+    """The duration, if it is less than 30,000 years. Raises ValueError where it is not."""
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{seconds:g} seconds; is that the unit?")
+    return seconds
+
+
 _TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 Rate = Annotated[
-    float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+    float,
+    BeforeValidator(per_second),
+    Field(gt=0, allow_inf_nan=False, strict=True),
+    AfterValidator(_of_people),
+    WithJsonSchema(_TEXT_OR_NUMBER),
 ]
 IdleRate = Annotated[
-    float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+    float,
+    BeforeValidator(per_second),
+    Field(ge=0, allow_inf_nan=False, strict=True),
+    AfterValidator(_of_people),
+    WithJsonSchema(_TEXT_OR_NUMBER),
 ]
 Duration = Annotated[
-    float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+    float,
+    BeforeValidator(parse_seconds),
+    Field(gt=0, allow_inf_nan=False, strict=True),
+    AfterValidator(_within_lives),
+    WithJsonSchema(_TEXT_OR_NUMBER),
 ]
 Pause = Annotated[
-    float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
+    float,
+    BeforeValidator(parse_seconds),
+    Field(ge=0, allow_inf_nan=False, strict=True),
+    AfterValidator(_within_lives),
+    WithJsonSchema(_TEXT_OR_NUMBER),
 ]
