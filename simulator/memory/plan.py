@@ -391,6 +391,8 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Reso
         notes.append(drafter.note)
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
+    if engine.taken_for:
+        notes.append(engine.taken_for)
     if engine.extrapolated:
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:

@@ -80,8 +80,6 @@ def test_every_argument_that_the_scheduler_obeys_reaches_it() -> None:
         block_size=32,
         max_num_seqs=17,
         max_num_batched_tokens=4099,
-        max_num_scheduled_tokens=4099,
-        max_num_active_seqs=17,
         max_model_len=16384,
         long_prefill_token_threshold=77,
         max_num_partial_prefills=3,
