@@ -98,3 +98,8 @@ class SchedulerConfig:
         if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
             cap = int(self.max_model_len * 0.04)
         return cap or sys.maxsize
+
+    @property
+    def longest_prefill(self) -> int:
+        """The most tokens of one prompt that a step must be able to compute where chunked prefill is off."""
+        return sys.maxsize if self.rules.lone_prefill_uncut else self.prefill_cap
