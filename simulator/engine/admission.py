@@ -73,7 +73,4 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
-    budget, name = config.token_budget, "max_num_batched_tokens"
-    if budget < config.max_num_batched_tokens:
-        name = "max_num_scheduled_tokens"
-    return f"{total - 1} tokens exceed {name}={budget} without chunked prefill"
+    return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"
