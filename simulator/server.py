@@ -148,6 +148,8 @@ class FleetPlan:
 
     def turned_away(self, record: RunRecord) -> int:
         """Requests of a run that were refused though they could have been served: the queue limits were reached."""
+        if not self.server.queue_limits.limit:
+            return 0
         r = record.requests
         fits = r["prompt_tokens"] + r["output_tokens"] <= most_tokens(self.server.limits)
         return int(((r["status"] == REFUSED) & fits).sum())

@@ -74,3 +74,19 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
     return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"
+
+
+def why_stuck(request: Request, config: SchedulerConfig) -> str:
+    """Why a request that an idle instance does not let in never gets in.
+
+    It fits, as blocks leave its windows while it is computed, but the gate for whole prompts does
+    not see that in releases without `cap_at_admission`. Such an engine waits for ever: vLLM 0.19.0,
+    vllm/v1/core/sched/scheduler.py `schedule` and vllm/v1/engine/core.py `run_busy_loop`.
+    """
+    groups = sum(group.groups for group in config.kv_groups)
+    needed = config.state_blocks + groups * -(-request.known // config.block_size)
+    known = f"{request.known} prompt tokens" if not request.generated else f"{request.known} prompt and answered tokens"
+    return (
+        f"its {known} take {needed} KV blocks where nothing leaves a sliding window, of {config.kv_blocks}, and this release "
+        "lets a request in only when all of them are free: set scheduler_reserve_full_isl to false"
+    )

@@ -17,7 +17,7 @@ from simulator.workload.requests import Requests
 
 Column = NDArray[Any]
 
-FINISHED, REFUSED, TIMED_OUT, CANCELLED = np.int8(0), np.int8(1), np.int8(2), np.int8(3)
+FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = (np.int8(code) for code in range(5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,9 +25,10 @@ class RunRecord:
     """Everything that happened.
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
-    2 timed out, 3 cancelled), arrival_s, scheduled_s, first_token_s, finish_s, left_s (seconds, NaN where it never came; left:
-    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions,
-    follows (int8: 1 where it came once an earlier turn was answered).
+    2 timed out, 3 cancelled, 4 never scheduled: it waited when nothing more could happen), arrival_s, scheduled_s,
+    first_token_s, finish_s, left_s (seconds, NaN where it never came; left: out of the system, finished or not), prompt_tokens,
+    output_tokens, cached_tokens (hits at first admission), preemptions, follows (int8: 1 where it came once an earlier turn was
+    answered).
 
     `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
     (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
@@ -126,6 +127,12 @@ class Recorder:
         if self.first_token[index] > now:
             self.first_token[index] = _NEVER
 
+    def keep_waiting(self, request: Request, reason: str) -> None:
+        """Write that a request waits for ever, and why."""
+        self.failed[request.index] = int(NEVER_SCHEDULED)
+        self.refusals[request.index] = reason
+        self.preemptions[request.index] = request.preemptions
+
     def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
@@ -139,9 +146,10 @@ class Recorder:
         columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
         follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
         columns |= {"follows": follows}
-        refusals = self.refusals | dict.fromkeys(
-            np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
-        )
+        refusals = self.refusals | {
+            index: "the turn before it did not finish" if follows[index] else "its client waits for requests that never finish"
+            for index in np.flatnonzero(columns["status"] == CANCELLED).tolist()
+        }
         return RunRecord(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
-STATUSES = ("finished", "refused", "timed out", "cancelled")
+STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
 
 
 def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:

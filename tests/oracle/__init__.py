@@ -30,7 +30,7 @@ from simulator.workload.requests import Requests
 
 __all__ = ["ALONE", "Arguments", "Group", "Oracle", "Rules", "rules_of"]
 
-FINISHED, REFUSED, TIMED_OUT, CANCELLED = range(4)
+FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = range(5)
 
 
 class Oracle:
@@ -96,6 +96,8 @@ class Oracle:
         while self.events:
             self.now, _, _, action = heapq.heappop(self.events)
             action()
+        for item in (item for server in self.servers for item in server.waiting):
+            self.log["status"][item.index] = NEVER_SCHEDULED
         if self.front_end is not None:
             self.now = math.inf
             first = self.log["first_token"]
@@ -188,8 +190,12 @@ class Oracle:
     def enter(self, item: Item, server: Server) -> None:
         self.entered[item.index] = self.now
         server.waiting.append(item)
+        self.wake(server)
+
+    def wake(self, server: Server) -> None:
         mine = next(group for group in self.groups if server in group.servers)
         if self.parallel.lock_step is not None:
+            mine.resting = False
             if not mine.awake:
                 mine.awake = True
                 self.at(self.now, (1, mine.number), lambda: self.common_boundary(mine))
@@ -219,8 +225,6 @@ class Oracle:
     def never_fits(self, item: Item, server: Server) -> bool:
         limits, longest = server.limits, item.prompt + item.output - 1
         most = sum(min(g.need(longest), g.most) for g in server.layers)
-        if limits.reserve_full_prompt and not self.rules.cap_at_admission:
-            most = max(most, sum(g.need(item.prompt) for g in server.layers))
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         at_once = longest if self.rules.lone_prefill_uncut else min(longest, limits.prefill_cap)
         whole = not limits.enable_chunked_prefill and at_once > server._budget()
@@ -237,9 +241,15 @@ class Oracle:
 
     def report(self, reports: Reports, every: float) -> None:
         reports.take()
-        reports.reporting = any(s.outstanding for s in reports.of)
+        reports.reporting = any(self.works(s) for server in reports.of for s in getattr(server, "servers", [server]))
         if reports.reporting:
             self.at(self.now + every, (2, 0), lambda: self.report(reports, every))
+
+    def works(self, server: Server) -> bool:
+        """Whether a server has requests, not only such as can never be scheduled."""
+        mine = next(group for group in self.groups if server in group.servers)
+        idle = not server.awake if self.parallel.lock_step is None else mine.resting
+        return server.outstanding > (len(server.waiting) if idle else 0)
 
     def rank_of(self, group: Ranks) -> Server:
         """The rank that the front end of one server gives a request to."""
@@ -329,6 +339,7 @@ class Oracle:
                 server.in_front.remove(item)
             else:
                 server.aborted.append(item)
+                self.wake(server)
             self.departed(item.index, TIMED_OUT)
 
     def boundary(self, server: Server) -> None:
@@ -388,6 +399,7 @@ class Oracle:
 
     def go_on_idle(self, group: Ranks) -> None:
         """Nobody has work: dummy batches until the ranks ask each other, then sleep."""
+        group.resting = True
         rules, asked = self.parallel.lock_step, group.asked
         time = group.servers[0].time
         dummy = time.tokens[1] + time.constant

@@ -17,6 +17,7 @@ class Ranks:
         self.number, self.servers = number, servers
         self.asked = 0
         self.awake = False
+        self.resting = True
         self.first = self.turn = 0
         self.limits = servers[0].limits
         self.reports = Reports(servers)

@@ -1,6 +1,6 @@
 """Does the engine do, in jumps, exactly what a naive simulator does step by step? And does what must always hold, hold?
 
-ENGINE_CASES=10 draws ten times as many cases.
+ENGINE_CASES=4 draws four times as many cases.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def drawn(examples: int) -> settings:
 
 
 def check(case: Case) -> None:
+    """Ranks in lock step stand still for each other, so what holds of an instance alone is not asked of them."""
     trace = case.trace()
     assert_equal(trace, case.oracle())
     if case.data_parallel.lock_step is None:
@@ -77,24 +78,24 @@ def test_ranks_behind_their_front_end_equal_the_naive_simulator_too(case: Case) 
 @drawn(100)
 @given(parallel_cases(lock_step=True))
 def test_ranks_in_lock_step_equal_the_naive_simulator_too(case: Case) -> None:
-    assert_equal(case.trace(), case.oracle())
+    check(case)
 
 
 @pytest.mark.parametrize("family", ENGINE_KNOWS)
-@drawn(50)
+@drawn(20)
 @given(st.data())
 def test_rules_of_releases_equal_the_naive_simulator_too(family: str, data: st.DataObject) -> None:
     check(data.draw(NEW_FAMILIES[family]))
 
 
 @pytest.mark.parametrize("family", NEW_FAMILIES)
-@drawn(30)
+@drawn(5)
 @given(st.data())
 def test_the_naive_simulator_loses_nobody_and_no_block(family: str, data: st.DataObject) -> None:
     """Every request finishes, or is turned away or given up for; then every block is free again.
 
-    The exception is a release whose gate for whole prompts does not see windows: a request that was
-    preempted may never get in again.
+    The exception is a release whose gate for whole prompts does not see windows: a request may wait
+    for ever.
     """
     case = data.draw(NEW_FAMILIES[family])
     oracle = case.oracle()

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from simulator.engine.admission import most_tokens, why_never
+from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.pool import InstancePool
@@ -53,7 +53,7 @@ class Fleet:
         self.most_tokens = [most_tokens(config) for config in self.configs]
         durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
         kind = Instance if data_parallel.lock_step is None else Rank
-        instances = [
+        self.instances = instances = [
             self._instance(kind, number, config, durations(time, config)) for number, (time, config) in enumerate(servers)
         ]
         self.only = instances[0] if len(instances) == 1 else None  # which needs no router
@@ -118,7 +118,18 @@ class Fleet:
         with no_garbage_collection():
             while self.clock.work(4096):
                 pass
+        for instance in self.instances:
+            self._leave_waiting(instance)
         return self.recorder.record(self.requests, self.tick_s, tuple(config.block_size for config in self.configs))
+
+    def _leave_waiting(self, instance: Instance) -> None:
+        """Note who waits for ever: the first in the queue, which can never be scheduled, and those behind it."""
+        waiting = instance.scheduler.waiting
+        if waiting:
+            first = waiting[0]
+            for request in waiting:
+                self.recorder.keep_waiting(request, f"request {first.index} is ahead of it, which can never be scheduled")
+            self.recorder.keep_waiting(first, why_stuck(first, self.configs[instance.number]))
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""

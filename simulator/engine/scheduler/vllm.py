@@ -9,7 +9,8 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
     needs one when c is a multiple of the block size. The last output token is sampled, never computed.
 3.  *Preemption.* When a block is lacking the last admitted request loses all its blocks and goes to the front of the queue,
     until the block is there or the request has preempted itself. It keeps its generated tokens and computes them again with
-    its prompt. With `priority` the victim has the largest (priority, arrival), wherever it runs; what it got is taken back.
+    its prompt, but for the blocks of its own that it finds again (5). With `priority` the victim has the largest (priority,
+    arrival), wherever it runs; what it got is taken back.
 4.  *Then waiting*, first come, first served or by (priority, arrival), unless this step preempted: while budget, sequences and
     blocks last, each its first chunk. The first that cannot be admitted blocks those behind it. With `reserve_full_prompt` all
     its known tokens must find room, though only the chunk's blocks are taken; `watermark_blocks` must stay free unless it is
@@ -17,7 +18,11 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
 5.  *Prefix hits* count as computed, at most known - 1 tokens; blocks are shared and can be hit from the step that computes them.
 6.  The step that computes a request's last known token samples the next one: the first when its prompt is done.
 
-Source: vLLM v0.14 to main of 2026, vllm/v1/core/sched/scheduler.py `schedule` and `_preempt_request`, async_scheduler.py,
+Where releases differ, `SchedulerConfig.rules` says what holds (rules.py): who misses the step or gets a turn after a
+preemption by priority, when long_prefill_token_threshold is lifted, what the gate of 4 counts of a window, which free blocks
+are used first.
+
+Source: vLLM 0.12 to 0.33, vllm/v1/core/sched/scheduler.py `schedule` and `_preempt_request`, async_scheduler.py,
 kv_cache_manager.py `allocate_slots` and `get_computed_blocks`, vllm/v1/engine/core.py `step_with_batch_queue`.
 
 The walk over all running requests that vLLM does in every step is needed only where the budget runs out among them, where they

@@ -130,8 +130,6 @@ def test_what_the_user_gave_stays() -> None:
         max_model_len=4096,
         max_num_seqs=7,
         max_num_batched_tokens=4097,
-        max_num_scheduled_tokens=4097,
-        max_num_active_seqs=7,
         block_size=32,
         enable_prefix_caching=False,
         enable_chunked_prefill=True,
