@@ -15,7 +15,7 @@ from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.pool import InstancePool
-from simulator.engine.fleet.queue_limits import Door, QueueLimits
+from simulator.engine.fleet.queue_limits import NO_LIMITS, Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
 from simulator.engine.instance.durations import Durations, StepTimer, Ticks, in_seconds, in_ticks
@@ -43,7 +43,7 @@ class Fleet:
         seed: int,
         tick_s: float | None,
         data_parallel: DataParallel,
-        queue_limits: QueueLimits,
+        queue_limits: QueueLimits = NO_LIMITS,
     ) -> None:
         self.requests, self.tick_s = requests, tick_s
         ticks = in_seconds if tick_s is None else in_ticks(tick_s)
