@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
@@ -22,6 +24,7 @@ from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
+from simulator.latency.client import ApiServer, FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -108,9 +111,13 @@ class PoolPlan:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """The pools that requests go through, all of which start."""
+    """The pools that requests go through, all of which start.
+
+    `client` is what sees them: its API servers stand before the engines. None where the engine itself measures.
+    """
 
     pools: tuple[PoolPlan, ...]
+    client: FrontEnd | None = None
 
     @property
     def pool(self) -> PoolPlan:
@@ -140,11 +147,16 @@ class FleetPlan:
 
     def with_instances(self, instances: int) -> FleetPlan:
         """The fleet with so many instances in its only pool."""
-        return FleetPlan((replace(self.pool, instances=instances),))
+        return replace(self, pools=(replace(self.pool, instances=instances),))
+
+    @property
+    def api_server(self) -> ApiServer | None:
+        """The API server before each instance; None where none is modelled."""
+        return self.client.api_server(self.server.target.engine, self.plan.args) if self.client else None
 
     def letting_all_in(self) -> FleetPlan:
         """The fleet without limits of its queue: what it completes and where its queue would begin to grow."""
-        return FleetPlan((replace(self.pool, server=replace(self.server, queue_limits=NO_LIMITS)),))
+        return replace(self, pools=(replace(self.pool, server=replace(self.server, queue_limits=NO_LIMITS)),))
 
     def turned_away(self, record: RunRecord) -> int:
         """Requests of a run that were refused though they could have been served: the queue limits were reached."""
@@ -155,19 +167,20 @@ class FleetPlan:
         return int(((r["status"] == REFUSED) & fits).sum())
 
     def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
-        """Serve the requests, by default at their own times, and give the trace of it."""
-        pool = self.pool
-        engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
+        """Serve the requests, by default at their own times, and give the trace of it as the client sees it, or the engine."""
+        pool, api_server = self.pool, self.api_server
         parallel, door = self._ranks_together()
-        return serve(
+        trace = serve(
             requests,
-            engines,
+            [(pool.server.step_time, pool.server.limits)] * pool.instances,
             router=pool.router,
             load=source or OpenLoop(),
             data_parallel=parallel,
+            front_end=api_server,
             queue_limits=door,
             seed=seed,
         )
+        return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)
 
     def _ranks_together(self) -> tuple[DataParallel, QueueLimits]:
         """The ranks of a server as they are, and its queue limits; alone, with a share each, where some of them are simulated."""
@@ -176,6 +189,17 @@ class FleetPlan:
             return parallel, limits
         ranks = 1 if parallel.balance == "router" else parallel.ranks
         return replace(parallel, ranks=1, lock_step=None), limits.shared(ranks)
+
+
+def _seen_by(client: FrontEnd, trace: RunRecord) -> RunRecord:
+    """The trace with what the client adds to first tokens, by the mean decode step."""
+    r = trace.requests
+    finished = np.isfinite(r["finish_s"])
+    if not finished.any():
+        return trace
+    gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
+    decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
+    return trace.with_frontend(client.seconds(r["prompt_tokens"], decode_step))
 
 
 _BALANCE: tuple[tuple[str, Balance], ...] = (

@@ -43,7 +43,8 @@ class EngineArgs:
     the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
     `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
     each GPU that a display, another process or the system holds when it starts.
-    `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own.
+    `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own. `api_server_count`: processes
+    that take requests in and send tokens out; `stream_interval`: tokens in each chunk that they send.
     `watermark`: the share of all KV blocks that stays free when a request is admitted beside others. `max_num_scheduled_tokens`
     and `max_num_active_seqs` are limits of a step below those that the engine is built for. `prefill_schedule_interval`: prompts
     are computed in one step of so many while others decode. `long_prefill_token_threshold_adaptive` raises the threshold to a
@@ -102,6 +103,8 @@ class EngineArgs:
     max_loras: Count = 1
     max_lora_rank: Count = 16
     fully_sharded_loras: bool = False
+    api_server_count: Count | None = None
+    stream_interval: Count = 1
     fit_max_model_len: bool = False
     memory_used_gib: NonNegative = 0.0
 

@@ -13,7 +13,7 @@ from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
-from simulator.errors import SimulatorError, UnknownName
+from simulator.errors import NotModelled, SimulatorError, UnknownName
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
@@ -81,6 +81,9 @@ class Engine:
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}>"
 
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
@@ -216,6 +219,11 @@ _HALF_A_CYCLE = 350
 
 @cache
 def _resolve(name: str) -> Engine:
+    if re.match(r"(?i)\s*llama[-_. ]?(cpp|server)", name):
+        raise NotModelled(
+            f"engine {name.strip()}: the time of llama.cpp is not modelled; "
+            "`sim memory -- llama-server -m FILE.gguf ...` answers for its memory"
+        )
     written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
     if not written or not (written["family"] or written["release"] or written["newest"]):
         raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])

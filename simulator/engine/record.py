@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class RunRecord:
     step), sampled (tokens emitted per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j * slope_s),
     kv_blocks (used in its last step), preempted (requests preempted at its start).
 
+    Where a front end is simulated arrival_s is when a request was sent, first_token_s, finish_s and
+    left_s are when the client has it, and there are two columns more: taken_s, when the front end
+    began with it, and entered_s, when the engine got it.
+
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     """
 
@@ -47,6 +51,10 @@ class RunRecord:
     def __len__(self) -> int:
         return len(self.requests["status"])
 
+    def with_frontend(self, seconds: Column) -> RunRecord:
+        """As clients see it whose first tokens come later by so much, shape (n,), than they leave here."""
+        return replace(self, requests={**self.requests, "frontend_s": seconds})
+
 
 _PLANNED = np.dtype(
     [
@@ -55,8 +63,8 @@ _PLANNED = np.dtype(
     ]
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
-pack_planned = struct.Struct("<3d6i").pack
-pack_ended = struct.Struct("<2i").pack
+planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
 

@@ -211,6 +211,7 @@ class Oracle:
         """Whether the front end of a server's ranks answers 503, as too many requests or prompt tokens are with it."""
         reqs, tokens = self.arguments.max_num_queued_reqs, self.arguments.max_num_queued_tokens
         here = [item for server in servers for item in server.present if math.isnan(self.log["left"][item.index])]
+        here = [item for item in here if item.received < item.output]
         ahead = sum(item.prompt for item in here if not item.received)
         full = reqs is not None and len(here) + 1 > reqs
         return full or (tokens is not None and ahead >= tokens)

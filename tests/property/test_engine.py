@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,9 +20,12 @@ from support.engine_cases import (
     cached_cases,
     cached_hybrid_cases,
     cases,
+    fronted_cases,
     hybrid_cases,
     parallel_cases,
 )
+
+from simulator.engine.record import FINISHED
 
 TIMES = int(os.environ.get("ENGINE_CASES", "1"))
 
@@ -32,10 +36,10 @@ def drawn(examples: int) -> settings:
 
 
 def check(case: Case) -> None:
-    """Ranks in lock step stand still for each other, so what holds of an instance alone is not asked of them."""
+    """What holds of an instance alone is not asked of ranks in lock step, nor of one whose requests are on their way to it."""
     trace = case.trace()
     assert_equal(trace, case.oracle())
-    if case.data_parallel.lock_step is None:
+    if case.data_parallel.lock_step is None and case.front_end is None:
         assert_invariants(case, trace)
 
 
@@ -79,6 +83,15 @@ def test_ranks_behind_their_front_end_equal_the_naive_simulator_too(case: Case) 
 @given(parallel_cases(lock_step=True))
 def test_ranks_in_lock_step_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
+
+
+@drawn(100)
+@given(fronted_cases())
+def test_behind_a_front_end_with_a_queue_it_equals_the_naive_simulator_too(case: Case) -> None:
+    trace, oracle = case.trace(), case.oracle()
+    assert_equal(trace, oracle)
+    done = trace.requests["status"] == FINISHED
+    np.testing.assert_array_equal(trace.requests["entered_s"][done], np.array(oracle.entered)[done])
 
 
 @pytest.mark.parametrize("family", ENGINE_KNOWS)

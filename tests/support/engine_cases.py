@@ -36,6 +36,7 @@ from simulator.engine.record import (
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
+from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
@@ -53,22 +54,24 @@ class Case:
     source: Load
     seed: int = 0
     data_parallel: DataParallel = ALONE
+    front_end: ApiServer | None = None
     rules: Rules = field(default_factory=Rules)
     arguments: Arguments = field(default_factory=Arguments)
 
     def __repr__(self) -> str:
         columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
-        more = {name: getattr(self.requests, name) for name in ("previous", "think_s")}
+        columns |= {name: getattr(self.requests, name) for name in ("previous", "think_s")}
         if self.requests.hashes is not None:
-            more["labels"] = self.requests.hashes.ids
-            more["offsets"] = self.requests.hashes.offsets
-        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in (columns | more).items() if v is not None)
+            columns["labels"] = self.requests.hashes.ids
+            columns["offsets"] = self.requests.hashes.offsets
+        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in columns.items() if v is not None)
         times = [
             (t.tokens[:3], t.sampled[:3], t.per_sequence, t.per_context, t.per_pair, t.constant, t.windows)
             for t, _ in self.replicas
         ]
         limits = "\n  ".join(str(limits) for _, limits in self.replicas)
-        how = f"{self.router} {self.source} seed={self.seed} {self.data_parallel}\n  {self.rules}\n  {self.arguments}"
+        more = f"seed={self.seed} {self.data_parallel} {self.front_end}"
+        how = f"{self.router} {self.source} {more}\n  {self.rules}\n  {self.arguments}"
         return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {how})"
 
     def trace(self) -> RunRecord:
@@ -78,7 +81,7 @@ class Case:
         how["queue_limits"] = QueueLimits(
             max_num_queued_reqs=self.arguments.max_num_queued_reqs, max_num_queued_tokens=self.arguments.max_num_queued_tokens
         )
-        return serve(self.requests, replicas, tick_s=1.0, **how)
+        return serve(self.requests, replicas, tick_s=1.0, front_end=self.front_end, **how)
 
     def config(self, limits: SchedulerConfig) -> SchedulerConfig:
         """The engine's configuration, with the naive simulator's rules and arguments in it."""
@@ -93,7 +96,7 @@ class Case:
 
     def oracle(self) -> Oracle:
         """What the naive simulator makes of it."""
-        how = self.rules, self.arguments, self.data_parallel
+        how = self.rules, self.arguments, self.data_parallel, self.front_end
         return Oracle(self.requests, self.replicas, self.router, self.source, self.seed, *how).run()
 
 
@@ -287,6 +290,14 @@ def parallel_cases(draw: st.DrawFn, *, lock_step: bool, **fixed: Any) -> Case:
     return replace(case, replicas=replicas, router=router, data_parallel=parallel)
 
 
+@st.composite
+def fronted_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case behind a front end, some of them so slow that it is what all wait for."""
+    case = draw(cases(**fixed))
+    request, token, chunk = draw(st.integers(0, 9)), draw(st.integers(0, 1)), draw(st.sampled_from([0, 1, 1, 3, 30]))
+    return replace(case, front_end=ApiServer(request_s=float(request), prompt_token_s=float(token), chunk_s=float(chunk)))
+
+
 # Rules of releases, and their arguments
 
 
@@ -366,8 +377,8 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
         max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
     ),
-    "queue limits, ranks": ruled(
-        st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True)),
+    "queue limits, servers": ruled(
+        st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
         since="0.31.0",
         max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
         max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
@@ -388,7 +399,7 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "fewer sequences",
     "seldom prefills",
     "queue limits",
-    "queue limits, ranks",
+    "queue limits, servers",
 )
 
 

@@ -15,7 +15,7 @@ from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Scheduler, Step
 Finished = Callable[[Sequence[Request], float, int], None]
 
 
-class Door(Protocol):
+class FirstTokenListener(Protocol):
     """Who counts the requests that have no first token yet."""
 
     def first_tokens(self, completed: Sequence[Request], when: float, turn: int) -> None:
@@ -93,7 +93,7 @@ class Instance:
         self.preempted = 0
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
-        self.door: Door | None = None
+        self.door: FirstTokenListener | None = None
 
     # What comes from outside
 
