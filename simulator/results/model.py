@@ -216,7 +216,10 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words."""
+    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words.
+
+    `taken_for`: which release the engine is taken for, in words, where it is not called by that.
+    """
 
     name: str
     description: str
@@ -233,6 +236,7 @@ class RunResult:
     command: str
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    taken_for: str = ""
 
     def deployment(self, name: str) -> DeploymentResult:
         """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""

@@ -85,6 +85,7 @@ class Server:
         self.awake = False
         self.outstanding = 0
         self.in_front: list[Item] = []
+        self.present: list[Item] = []
         self.steps, self.last_prefill = 0, -arguments.prefill_schedule_interval
         self.prefilled = self.backlog = False
 

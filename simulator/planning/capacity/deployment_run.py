@@ -27,7 +27,10 @@ from simulator.workload.slo import Slo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeploymentRun:
-    """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
+    """A run of one deployment, with its verdict, numbers, and the terms of the SLO.
+
+    `turned_away`: requests that queue limits kept out, so that its backlog cannot grow further.
+    """
 
     trace: RunRecord
     steadiness: Steadiness
@@ -35,6 +38,7 @@ class DeploymentRun:
     metrics: dict[str, float | None]
     slo: tuple[SloCheck, ...]
     unanswered: Unanswered
+    turned_away: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -56,10 +60,10 @@ def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
-    none = unanswered(trace, promises)
+    none, turned_away = unanswered(trace, promises), fleet.turned_away(trace)
     columns = metrics.window_latencies(sample) if steady else None
     checks = check_slo(metrics.window_promises(sample), columns, none.shares)
-    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, none)
+    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, none, turned_away)
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:

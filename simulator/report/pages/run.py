@@ -162,9 +162,9 @@ _METHOD = (
     "sequences a step, KV cache in blocks, preemption with recomputation, first come first served. A step lasts as long as a "
     "roofline of the GPU says, with efficiencies fitted to published measurements. Latencies are those of the requests that "
     "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm "
-    "in at most 1% of runs. A request that gets no answer (refused because it can never fit, timed out, or not sent because a "
-    "turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out (5% at most; 1% without an "
-    "SLO) is a verdict of its own, and latencies are those of the others."
+    "in at most 1% of runs. A request that gets no answer (refused because it can never fit or a queue limit is reached, timed "
+    "out, or not sent because a turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out "
+    "(5% at most; 1% without an SLO) is a verdict of its own, and latencies are those of the others."
 )
 
 
