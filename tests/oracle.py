@@ -205,6 +205,8 @@ class Server:
     def compose(self, now: float) -> Step | None:
         if self.limits.scheduling_policy == "static":
             return self._compose_static(now)
+        if self.limits.prefill_first and (given := self._prompts_alone(now)):
+            return self._step(given)
         budget, given, victims = self._schedule_running()
         self.preempted += len(victims)
         self.just_preempted = bool(victims)
@@ -214,6 +216,15 @@ class Server:
                 break
             budget -= tokens
         return self._step(given) if given else None
+
+    def _prompts_alone(self, now: float) -> dict[Item, int]:
+        budget, given = self.limits.max_num_batched_tokens, {}
+        while self.waiting and budget > 0 and len(self.running) < self.limits.max_num_seqs:
+            tokens = self._admit_head(budget, given, now)
+            if not tokens:
+                break
+            budget -= tokens
+        return given
 
     def _schedule_running(self) -> tuple[int, dict[Item, int], list[Item]]:
         budget, given, victims = self.limits.max_num_batched_tokens, {}, []
@@ -309,7 +320,7 @@ class Server:
         """Count the step's work, and let it begin: tokens count as computed as soon as they are scheduled."""
         time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
         row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
-        parts = []
+        parts, contexts = [], []
         for item, n in given.items():
             padding = item.complete
             samples = padding or item.computed + n == item.known + item.pending
@@ -320,6 +331,7 @@ class Server:
                 row["prefill_tokens"] += n
             else:
                 context += item.computed
+                contexts.append(item.computed)
                 in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
             sampled += samples
             row["sampled"] += samples and not padding
@@ -332,6 +344,9 @@ class Server:
         self.preempted = 0
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled] + time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2 + in_windows
+        seconds += sum(w.beyond for w in time.windows if any(each >= w.size for each in contexts))
+        if row["prefill_tokens"] and len(time.prompt):
+            seconds += time.prompt[sum(given.values())]
         return Step(parts, float(seconds), row, sum(given.values()))
 
 

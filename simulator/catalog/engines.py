@@ -48,7 +48,8 @@ class Engine:
     `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
     `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
     recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
-    recurrent layers make of it. `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    recurrent layers make of it. `max_seq_len_to_capture`: V0 launches a decode step kernel by kernel where a context is longer
+    (vllm/config.py of 0.7.3). `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Engine:
     async_scheduling: bool = False
     async_with_pipeline: bool = False
     max_cudagraph_capture_size: Count = 512
+    max_seq_len_to_capture: Count = 8192
     cudagraphs_follow_max_num_seqs: bool = False
 
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:

@@ -92,7 +92,7 @@ class Fleet:
         return lambda request: cast("Instance", route(request).choose(request))
 
     def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        sizes = {size for size, _, _ in durations.windows}
+        sizes = {size for size, *_ in durations.windows}
         scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
         return kind(
             number,

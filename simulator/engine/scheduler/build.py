@@ -11,6 +11,7 @@ from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
@@ -36,7 +37,8 @@ def build_scheduler(
     batch.followers += sums.values()
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
-    return VllmScheduler(config, running, batch, _pool(config, batch, sums, caching=caching, plain=plain)), sums
+    scheduler = PrefillFirstScheduler if config.prefill_first else VllmScheduler
+    return scheduler(config, running, batch, _pool(config, batch, sums, caching=caching, plain=plain)), sums
 
 
 def _pool(config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, plain: bool) -> BlockPool:
