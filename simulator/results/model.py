@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
+from simulator.errors import NoSuchDeployment
+from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
-Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
-Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+if TYPE_CHECKING:
+    import polars as pl
+
+Verdict = Literal[
+    "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
+]  # fmt: skip
+Resource = Literal[
+    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -35,35 +44,15 @@ class ErrorBand:
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The memory plan in plain numbers: bytes of the fullest GPU, tokens and blocks of a replica. Names as in MemoryPlan.
-
-    `args` are the engine arguments after defaults. `low`/`high` bound the KV cache where an overhead is a guess.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory(MemoryAccount):
+    """The account of a memory plan with the names of what it was made of. `args` are the engine arguments after defaults."""
 
     model: str
     quantization: str
     gpu: str
     engine: str
     args: dict[str, Any]
-    total_bytes: float
-    reserved_bytes: float
-    weights_bytes: float
-    weights_by_format: dict[str, float]
-    activation_bytes: float
-    non_torch_bytes: float
-    cuda_graph_bytes: float
-    cuda_graph_deducted: bool
-    kv_cache_bytes: float
-    kv_cache_low_bytes: float
-    kv_cache_high_bytes: float
-    kv_bytes_per_token: float
-    num_gpu_blocks: int
-    kv_tokens: int
-    max_concurrency: float
-    outcome: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +134,7 @@ class DeploymentResult:
     `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
     `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on.
+    `serve_command` starts one replica; `bench_command` sends it the same load, to test the prediction.
     """
 
     name: str
@@ -170,10 +160,14 @@ class DeploymentResult:
     cost: Cost | None = None
     error_bands: dict[str, ErrorBand] = field(default_factory=dict)
     serve_command: str = ""
+    bench_command: str = ""
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0
     trace: InstanceOf[RunRecord] | None = None
+
+    def __repr__(self) -> str:
+        return f"<DeploymentResult {self.name}: {self.title}, {self.verdict}>"
 
     @property
     def runs(self) -> bool:
@@ -241,19 +235,49 @@ class RunResult:
     defaults: tuple[str, ...] = ()
 
     def deployment(self, name: str) -> DeploymentResult:
-        """A deployment by its name; KeyError when there is none."""
+        """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""
         for deployment in self.deployments:
             if deployment.name == name:
                 return deployment
-        raise KeyError(name)
+        raise NoSuchDeployment("deployment", name, [d.name for d in self.deployments])
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.name}: {', '.join(f'{d.name} {d.verdict}' for d in self.deployments)}>"
+
+    def _repr_html_(self) -> str:
+        from simulator.results.notebook import run_html
+
+        return run_html(self)
+
+    def frame(self) -> pl.DataFrame:
+        """One row a deployment: what it is, its verdict, its limits, its metrics under their names, and what it costs."""
+        from simulator.results.notebook import deployments_frame
+
+        return deployments_frame(self)
+
+    @property
+    def requests(self) -> pl.DataFrame:
+        """One row a request of each deployment that ran: times, tokens and latencies in seconds."""
+        from simulator.results.notebook import requests_frame
+
+        return requests_frame(self)
+
+    def chart(self, name: str) -> Any:
+        """One of the page's charts by its name, such as `latency`, for a notebook. Raises UnknownName for another."""
+        from simulator.results.notebook import chart_of
+
+        return chart_of(self, name)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write the run folder that `sim run` writes: page, summary, tables and scenario. Raises SimulatorError."""
+        from simulator.results.notebook import save_run
+
+        return save_run(self, Path(folder), force=force)
 
 
 def plain_memory(plan: MemoryPlan) -> Memory:
     """The numbers of a memory plan, without the specs it was made from."""
-    shared = {f.name for f in dataclasses.fields(Memory)} & {f.name for f in dataclasses.fields(MemoryPlan)}
-    numbers: Mapping[str, Any] = {
-        name: getattr(plan, name) for name in shared - {"model", "quantization", "gpu", "engine", "args"}
-    }
+    numbers = {field.name: getattr(plan, field.name) for field in dataclasses.fields(MemoryAccount)}
     return Memory(
         model=plan.model.name,
         quantization=plan.quantization.name if plan.quantization else plan.model.dtype,

@@ -72,7 +72,9 @@ class StepTimer:
         self.decode = durations.decode
         self.per_context = durations.per_context
         self.batch = batch
-        self.windows = [(sums[size], *factors) for size, *factors in durations.windows]
+        self.windows = [
+            (sums[size], per_context, per_half_pair, beyond) for size, per_context, per_half_pair, beyond in durations.windows
+        ]
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
         """With padding and windows: what the composed even step takes, and by how much more each one after it."""

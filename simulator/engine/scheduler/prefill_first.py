@@ -24,5 +24,7 @@ class PrefillFirstScheduler(VllmScheduler):
         if self.waiting and (step := self._admit(Step(), self.max_tokens)).chunks:
             self._unstall()
             self._stall(step, [request for request in self.running.values() if request.status is Status.DECODING])
+            if self.pool.ordered:
+                self.pool.last_chunks = step.chunks
             return step
         return super().schedule()

@@ -23,7 +23,7 @@ from simulator.validation.measurements import Findings, MeasurementTable, Reader
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
-    at_client,
+    finished,
     output_tokens_per_s,
     repeated,
     requests_of,
@@ -63,7 +63,7 @@ CLIENT_SEQUENCE_S = 75e-6
 # tokens of context, where V0 leaves its graphs (QwenLM/Qwen3, examples/speed-benchmark, read November 2026).
 _OFFLINE_HOST = Host(layer_us=85)
 # V0 hands out a step's tokens while the next step runs (vllm/engine/async_llm_engine.py, async output processing).
-_FRONT_END_V0 = FrontEnd(decode_steps=1.0)
+_STEPS_LATE = 1.0
 _MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 30_208, "sharegpt_edge": 2048}
 
 
@@ -101,7 +101,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
 
 def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Prediction:
     trace = _run(bench, server, load)
-    seen = at_client(trace, _FRONT_END_V0 if server.engine.generation == "v0" else FrontEnd())
+    seen = finished(trace)
     middle = np.nanmedian if load.median else np.nanmean
     length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
     figures = {
@@ -148,8 +148,18 @@ def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredS
         ),
         replicas=replicas,
         host=_OFFLINE_HOST if "generated tokens/s" in notes else Host(),
+        client=_client(row, release, offline),
         client_sequence_s=_client_s(row, release) if _set_of(row) and not offline else 0.0,
     )
+
+
+def _client(row: Row, release: Engine, offline: bool) -> FrontEnd | None:
+    """What measured a row: none offline, AccelMark in the engine's own process, a client of a server else."""
+    if offline:
+        return None
+    if _set_of(row) is None:
+        return FrontEnd()
+    return FrontEnd(queue=False, decode_steps=_STEPS_LATE if release.generation == "v0" else 0.0)
 
 
 def _client_s(row: Row, release: Engine) -> float:
