@@ -49,10 +49,11 @@ class Engine:
     `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
     `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
     recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
-    recurrent layers make of it. `scheduler_rules`: those rules of its scheduler that hold in this
-    release and not in all, by their names in engine/scheduler/rules.py. `extrapolated`: nothing of this engine was measured; its
-    figures are taken from a sibling. `taken_for`: which release it is taken for, in words, where that is not the one it is
-    called.
+    recurrent layers make of it. `max_seq_len_to_capture`: V0 launches a decode step kernel by kernel
+    where a context is longer (vllm/config.py of 0.7.3). `scheduler_rules`: those rules of its
+    scheduler that hold in this release and not in all, by their names in engine/scheduler/rules.py.
+    `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    `taken_for`: which release it is taken for, in words, where that is not the one it is called.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Engine:
     async_scheduling: bool = False
     async_with_pipeline: bool = False
     max_cudagraph_capture_size: Count = 512
+    max_seq_len_to_capture: Count = 8192
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 

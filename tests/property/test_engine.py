@@ -23,6 +23,7 @@ from support.engine_cases import (
     fronted_cases,
     hybrid_cases,
     parallel_cases,
+    prefill_first_cases,
 )
 
 from simulator.engine.record import FINISHED
@@ -64,6 +65,12 @@ def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too
 @drawn(40)
 @given(cases(scheduling_policy="static", async_scheduling=False))
 def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(40)
+@given(prefill_first_cases())
+def test_prompts_before_decodes_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 

@@ -202,3 +202,9 @@ def test_with_an_external_load_balancer_the_router_sees_every_rank():
     found = plan_server(catalog.model("qwen3-30b-a3b"), None, catalog.gpu("h200-sxm"), args, catalog.engine("vllm-0.19.0"))
     assert found.data_parallel.balance == "router"
     assert found.data_parallel.lock_step.pads_up_to == 512
+
+
+def test_v0_computes_prompts_before_decodes_unless_it_chunks_them() -> None:
+    assert started(release="vllm-0.7.3").limits.prefill_first
+    assert not started(release="vllm-0.7.3", args={"enable_chunked_prefill": True}).limits.prefill_first
+    assert not started(args={"enable_chunked_prefill": False, "max_num_batched_tokens": 16384}).limits.prefill_first

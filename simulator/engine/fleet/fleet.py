@@ -109,7 +109,7 @@ class Fleet:
         return router.start(InstancePool(endpoints, self.block_size, self.clock, ticks, self.requests.previous), rng)
 
     def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        sizes = {size for size, _, _ in durations.windows}
+        sizes = {size for size, *_ in durations.windows}
         scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
         return kind(
             number,

@@ -32,6 +32,7 @@ class SchedulerConfig:
     `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `prefill_first`: whole prompts are computed in steps of their own, before any decode, as V0 does without chunked prefill.
     `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
@@ -47,6 +48,7 @@ class SchedulerConfig:
     max_num_partial_prefills: Count = 1
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     enable_chunked_prefill: bool = True
+    prefill_first: bool = False
     enable_prefix_caching: bool = False
     reserve_full_prompt: bool = False
     async_scheduling: bool = False

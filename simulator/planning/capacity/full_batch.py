@@ -80,6 +80,7 @@ def _prefill(t: StepTime, limits: SchedulerConfig, requests: Requests, batch: fl
     computed = float((prompts - cached).mean())
     square = float((prompts**2 - cached**2.0).mean())
     extra = _at(t.tokens, batch + budget) - _at(t.tokens, batch)
+    extra += _at(t.prompt, batch + budget) if len(t.prompt) else 0.0
     windows = sum(w.per_pair * min(square / 2, computed * w.size) for w in t.windows)
     chunks = math.ceil(computed / budget)
     return extra * computed / budget + chunks * t.per_sequence + t.per_pair * square / 2 + windows
