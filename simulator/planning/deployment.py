@@ -8,10 +8,11 @@ from simulator.engine.admission import most_tokens, never_answered
 from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
-from simulator.latency.error_bands import extrapolations, typical_error
+from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
+from simulator.planning.bands import bands_of
 from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
@@ -20,8 +21,8 @@ from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
 from simulator.results.bottleneck import bottleneck
-from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
-from simulator.results.steady_state import MOSTLY
+from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
+from simulator.results.steady_state import MOSTLY, load_regime
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan, Server
@@ -113,7 +114,6 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
         oom_point=_oom_point(server, pool.instances, requests) if plan.longest_sequence else None,
         cost=cost(d, scenario.prices),
         extrapolations=_extrapolations(scenario, server),
-        error_bands=_error_bands(scenario, plan),
         serve_command=serve_command(scenario, pool, plan),
         notes=(*plan.notes, *plan.model.approximations),
     )
@@ -122,14 +122,6 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
 def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
     """The parts of the step time that were taken from a similar GPU or engine, not measured on this one."""
     return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
-
-
-def _error_bands(scenario: Scenario, plan: MemoryPlan) -> dict[str, ErrorBand]:
-    """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
-    if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
-        return {}
-    typical = typical_error(plan.model, plan.gpu, scenario.engine, plan.args)
-    return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
 
 
 def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests) -> OomPoint:
@@ -159,6 +151,7 @@ def _with_run(
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, deployment, run),
         notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, run)),
+        error_bands=bands_of(scenario, server, load_regime(run.trace, warm), run.metrics["running_mean"] or 1.0),
         warmup_s=warm,
         trace=run.trace,
     )

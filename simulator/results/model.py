@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
+from simulator.latency.error_bands import ErrorBand
 from simulator.memory.plan import MemoryPlan
 from simulator.results.slo import SloCheck
 
@@ -25,14 +26,6 @@ class Estimate:
     value: float
     low: float
     high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBand:
-    """How far a metric may be from a real server: plus or minus `percent`, resting on `basis` ("41 runs on 6 GPUs, 2025")."""
-
-    percent: float
-    basis: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.results.steady_state import load_regime
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
 from simulator.validation.protocols import Bench, MeasuredServer, at_client
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, values_in
@@ -42,7 +43,7 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
             runs[run] = _simulated(row, bench)
         server, trace, stage = runs[run]
         wanted = text(row, "stage")
-        return Prediction(_figures(trace, None if wanted == "all" else stage == int(wanted)), server)
+        return Prediction(_figures(trace, None if wanted == "all" else stage == int(wanted)), server, load_regime(trace))
 
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 

@@ -17,6 +17,7 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.results.steady_state import load_regime
 from simulator.units import US
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
 from simulator.validation.protocols import (
@@ -104,7 +105,7 @@ def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Pre
         "tpot_ms": 1e3 * float(middle(seen["tpot_s"])),
         "e2e_ms": 1e3 * float(middle(seen["e2e_s"])),
     }
-    return Prediction(figures, server)
+    return Prediction(figures, server, load_regime(trace))
 
 
 def _run(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> RunRecord:
