@@ -1,16 +1,19 @@
-"""Error bands: what published figures that could be compared say of figures that could not, written into the catalog.
+"""Error bands: what published figures that could be compared say of figures that could not, written
+into the catalog.
 
     python -m benchmarks.bands FOLDER [--write] [--keep ROWS]
 
-A residual is measured over predicted. Predictions fall into classes (`error_bands.class_path`): metric, engine, whether the GPU was
-measured, load, dense or experts, format, link, mean or tail. A class of its own has ENOUGH rows of FEWEST combinations of model and
-GPU, each of which the others foretell; what is left over in a wider class is one class if it has ENOUGH rows, and else takes all
+A residual is measured over predicted. Predictions fall into classes (`error_bands.class_path`):
+metric, engine, whether the GPU was measured, load, dense or experts, format, link, mean or tail. A
+class of its own has ENOUGH rows of FEWEST combinations of model and GPU, each of which the others
+foretell; what is left over in a wider class is one class if it has ENOUGH rows, and else takes all
 rows of the wider one, and is wider by UNSEEN, as is a kind of which no row was seen.
 
-The band of a class reaches from the 10th to the 90th percentile of its residuals, in which each combination counts as the root
-of its rows. Then every combination is left out in turn, the others give a band, and its own rows are counted in it: the ends are
-moved apart until four of five rows lie inside so, though not so far that more than MOST of all rows lie in the band of all.
-Without `--write` the table is printed and nothing is changed.
+The band of a class reaches from the 10th to the 90th percentile of its residuals, in which each
+combination counts as the root of its rows. Then every combination is left out in turn, the others
+give a band, and its own rows are counted in it: the ends are moved apart until four of five rows
+lie inside so, though not so far that more than MOST of all rows lie in the band of all. Without
+`--write` the table is printed and nothing is changed.
 """
 
 from __future__ import annotations
@@ -36,15 +39,17 @@ CATALOG = Path(str(resources.files("simulator.catalog").joinpath("data", "error_
 FEWEST = 4
 _SPREADS = np.arange(0.3, 3.0, 0.01)
 _USUALLY = 0.865  # of the rows, at most so many inside where that can be had
-_HEAD = """\
-# Where real figures lie beside predicted ones, as multiples of them: four of five between low and high, half below middle.
-# Written by `python -m benchmarks.bands`, which says how; not by hand. Names are those of simulator/latency/error_bands.py.
-"""
+_HEAD = (
+    "# Where real figures lie beside predicted ones, as multiples of them: four of five between low\n"
+    "# and high, half below middle. Written by `python -m benchmarks.bands`, which says how; not by\n"
+    "# hand. Names are those of simulator/latency/error_bands.py.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """One figure: its classes, its combination of model and GPU, and the logarithm of measured over predicted."""
+    """One figure: its classes, its combination of model and GPU, and the logarithm of measured over
+    predicted."""
 
     path: tuple[str, ...]
     combination: tuple[str, str]
@@ -54,7 +59,8 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The band of a class: logarithms, what it rests on, and the share of rows inside when their combination is left out."""
+    """The band of a class: logarithms, what it rests on, and the share of rows inside when their
+    combination is left out."""
 
     name: str
     ends: tuple[float, float, float]
@@ -75,7 +81,8 @@ def residuals(found: Sequence[Comparison]) -> list[Residual]:
 
 
 def bands(rows: Sequence[Residual], depth: int = 1) -> list[Band]:
-    """The bands of the classes of rows that share the first `depth` words of their paths, the widest class first."""
+    """The bands of the classes of rows that share the first `depth` words of their paths, the
+    widest class first."""
     name = " / ".join(rows[0].path[:depth])
     narrower: dict[str, list[Residual]] = defaultdict(list)
     for row in rows if depth < len(rows[0].path) else ():
@@ -90,7 +97,8 @@ def bands(rows: Sequence[Residual], depth: int = 1) -> list[Band]:
 
 
 def _holds(name: str, rows: Sequence[Residual]) -> bool:
-    """Whether rows make a class: enough of them, of enough combinations, and each of these where the others say."""
+    """Whether rows make a class: enough of them, of enough combinations, and each of these where
+    the others say."""
     enough = len(rows) >= ENOUGH and len(_combinations(rows)) >= FEWEST
     return enough and (_band(name, rows).left_out or 0.0) >= LEAST
 
@@ -112,7 +120,8 @@ def _band(name: str, rows: Sequence[Residual]) -> Band:
 
 
 def _candidates(rows: Sequence[Residual], ends: tuple[float, float, float]) -> list[float]:
-    """Spreads, increasing, with which the band of the rows holds about as many of them as it says."""
+    """Spreads, increasing, with which the band of the rows holds about as many of them as it
+    says."""
     for most in (_USUALLY, MOST):
         if found := _hold_about(rows, ends, most):
             return found
@@ -120,7 +129,8 @@ def _candidates(rows: Sequence[Residual], ends: tuple[float, float, float]) -> l
 
 
 def _hold_about(rows: Sequence[Residual], ends: tuple[float, float, float], most: float) -> list[float]:
-    """The spreads, increasing, with which at least LEAST and at most `most` of the rows lie inside."""
+    """The spreads, increasing, with which at least LEAST and at most `most` of the rows lie
+    inside."""
     shares = {float(spread): _inside(rows, _spread(ends, spread)) / len(rows) for spread in _SPREADS}
     return [spread for spread, share in shares.items() if LEAST < share < most]
 
@@ -134,7 +144,8 @@ def _plain_ends(rows: Sequence[Residual]) -> tuple[float, float, float]:
 
 
 def _unseen(name: str, rows: Sequence[Residual]) -> Band:
-    """The band of a class none of whose kinds it is itself about: those have classes of their own, or too few rows."""
+    """The band of a class none of whose kinds it is itself about: those have classes of their own,
+    or too few rows."""
     ends = _ends(rows)
     return Band(name, ends, tuple(rows), 1.0, _inside(rows, ends) / len(rows), None)
 
@@ -194,7 +205,9 @@ def main() -> None:
     for row in rows:
         by_metric[row.path[0]].append(row)
     every = [band for metric in sorted(by_metric) for band in bands(by_metric[metric])]
-    print(f"{'class':86} {'rows':>5} {'comb.':>5} {'low':>6} {'middle':>6} {'high':>6} {'spread':>6} {'inside':>7} {'left out':>8}")
+    print(
+        f"{'class':86} {'rows':>5} {'comb.':>5} {'low':>6} {'middle':>6} {'high':>6} {'spread':>6} {'inside':>7} {'left out':>8}"
+    )
     for band in every:
         print(_line(band))
     if told.write:

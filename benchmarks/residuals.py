@@ -1,7 +1,9 @@
-"""Residuals: every published figure that can be compared, beside its prediction, with the setting that its error goes by.
+"""Residuals: every published figure that can be compared, beside its prediction, with the setting
+that its error goes by.
 
-Figures come from the tables that `sim validate` reads, from the catalog's reports of cards, and from folders of scenarios with a
-`measured.json`: for each scenario's name the figures that its public report prints (ttft_ms_mean, output_tok_s, ...).
+Figures come from the tables that `sim validate` reads, from the catalog's reports of cards, and
+from folders of scenarios with a `measured.json`: for each scenario's name the figures that its
+public report prints (ttft_ms_mean, output_tok_s, ...).
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ _PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
 def comparisons(path: Path) -> list[Comparison]:
-    """Every comparison of a folder's tables and scenarios, and of the catalog's own reports, that has a setting."""
+    """Every comparison of a folder's tables and scenarios, and of the catalog's own reports, that
+    has a setting."""
     found = [*validate(path).comparisons, *validate(REPORTS).comparisons]
     for folder in sorted(file.parent for file in path.rglob(MEASURED)):
         found += reported(folder)
@@ -40,7 +43,8 @@ def comparisons(path: Path) -> list[Comparison]:
 
 
 def reported(folder: Path) -> Iterator[Comparison]:
-    """The figures of the reports of a folder beside those of their scenarios; what cannot be run is left out."""
+    """The figures of the reports of a folder beside those of their scenarios; what cannot be run is
+    left out."""
     measured = json.loads((folder / MEASURED).read_text("utf-8"))
     for row, (name, values) in enumerate(measured.items(), start=1):
         file = folder / f"{name}.yaml"
@@ -54,14 +58,21 @@ def reported(folder: Path) -> Iterator[Comparison]:
         yield from _beside(f"{folder.name}/{name}", row, values, scenario, result)
 
 
-def _beside(source: str, row: int, values: dict[str, float], scenario: Scenario, result: DeploymentResult) -> Iterator[Comparison]:
+def _beside(
+    source: str, row: int, values: dict[str, float], scenario: Scenario, result: DeploymentResult
+) -> Iterator[Comparison]:
     if result.trace is None:
         return
     deployment = scenario.deployments[0]
     plan = plan_fleet(scenario, deployment).server.target
     link = plan.link_bytes_per_s
     place = setting(plan.model, plan.quantization, plan.gpu, plan.engine, plan.args, link)
-    labels = f"{plan.engine.family} {plan.engine.version}", plan.model.name, plan.gpu.name, format_name(plan.model, plan.quantization)
+    labels = (
+        f"{plan.engine.family} {plan.engine.version}",
+        plan.model.name,
+        plan.gpu.name,
+        format_name(plan.model, plan.quantization),
+    )
     ours = _figures(result)
     for metric, value in values.items():
         if metric in ours and value:

@@ -1,4 +1,5 @@
-"""Trust: what of a step time was not measured on this GPU and engine, and where real figures lie beside predicted ones."""
+"""Trust: what of a step time was not measured on this GPU and engine, and where real figures lie
+beside predicted ones."""
 
 from __future__ import annotations
 
@@ -20,7 +21,6 @@ from simulator.latency.interconnect import through_host
 from simulator.latency.target import Target
 from simulator.spec import Count, Positive, spec
 
-
 LoadRegime = Literal["alone", "loaded", "waiting"]
 
 
@@ -28,8 +28,8 @@ LoadRegime = Literal["alone", "loaded", "waiting"]
 class Setting:
     """What the error of a prediction goes by, beside metric and load.
 
-    `measured`: kernels were measured on the GPU and overheads on the engine. `form`: of the weights. `link`: how several GPUs of a
-    server reach each other.
+    `measured`: kernels were measured on the GPU and overheads on the engine. `form`: of the
+    weights. `link`: how several GPUs of a server reach each other.
     """
 
     engine: str
@@ -62,10 +62,11 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class ErrorBand:
-    """Where a real server's figure lies, as multiples of the predicted one: in four of five cases between `low` and `high`, and
-    as often above `middle` as below. `basis`: what that rests on.
+    """Where a real server's figure lies, as multiples of the predicted one: in four of five cases
+    between `low` and `high`, and as often above `middle` as below. `basis`: what that rests on.
 
-    Between and beyond the three the logarithm is taken to be logistic, on each side of the middle with a width of its own.
+    Between and beyond the three the logarithm is taken to be logistic, on each side of the middle
+    with a width of its own.
     """
 
     low: float
@@ -85,7 +86,8 @@ class ErrorBand:
         return self.middle * exp(steps * log(end / self.middle))
 
     def share_below(self, multiple: float) -> float:
-        """The share of cases in which the real figure stays below this multiple of the predicted one."""
+        """The share of cases in which the real figure stays below this multiple of the predicted
+        one."""
         end = self.low if multiple < self.middle else self.high
         if multiple <= 0 or end == self.middle:
             return float(multiple >= self.middle)
@@ -93,7 +95,8 @@ class ErrorBand:
         return 1 / (1 + exp(-max(min(odds, 700.0), -700.0)))
 
     def inverse(self) -> ErrorBand:
-        """The band of the reciprocal, such as of a step's seconds where this is of tokens a second."""
+        """The band of the reciprocal, such as of a step's seconds where this is of tokens a
+        second."""
         return ErrorBand(1 / self.high, 1 / self.middle, 1 / self.low, self.basis)
 
     def wider(self, factor: float, why: str) -> ErrorBand:
@@ -119,10 +122,11 @@ def _logit(share: float) -> float:
 
 @spec
 class BandClass:
-    """A class of predictions: how many `rows` of how many `combinations` of model and GPU were compared, and their band.
+    """A class of predictions: how many `rows` of how many `combinations` of model and GPU were
+    compared, and their band.
 
-    `widened`: by how much the quantiles of the rows were spread, for a combination that is not among them. `seen`: the kinds within
-    it that it is about; others take it too, and are wider.
+    `widened`: by how much the quantiles of the rows were spread, for a combination that is not
+    among them. `seen`: the kinds within it that it is about; others take it too, and are wider.
     """
 
     name: str
@@ -139,8 +143,8 @@ class BandClass:
 
 
 def bands(place: Setting, load: LoadRegime, args: ResolvedArgs | None = None, gpu: Gpu | None = None) -> dict[str, ErrorBand]:
-    """The bands of a setting under a load by metric: `ttft`, `tpot`, `e2e`, each also for its tail (`ttft_tail`: p90 and
-    beyond), and `output_tokens_per_s`.
+    """The bands of a setting under a load by metric: `ttft`, `tpot`, `e2e`, each also for its tail
+    (`ttft_tail`: p90 and beyond), and `output_tokens_per_s`.
 
     Wider with arguments that bring in what was compared with few runs: a pipeline, or cards that go through the host's memory.
     """
@@ -158,8 +162,9 @@ FAMILIES = {"ttft": "ttft", "tpot": "tpot", "e2e": "tpot", "output_tokens_per_s"
 
 
 def class_path(family: str, place: Setting, load: LoadRegime, *, tail: bool) -> tuple[str, ...]:
-    """The classes that a prediction belongs to, from the widest to the narrowest, as one name each."""
-    words = (
+    """The classes that a prediction belongs to, from the widest to the narrowest, as one name
+    each."""
+    return (
         family,
         place.engine,
         "measured" if place.measured else "guessed",
@@ -169,7 +174,6 @@ def class_path(family: str, place: Setting, load: LoadRegime, *, tail: bool) -> 
         place.link,
         "tail" if tail else "middle",
     )
-    return words
 
 
 def class_of(path: Sequence[str]) -> BandClass:

@@ -1,4 +1,5 @@
-"""Bands: where a real deployment's figures lie beside the predicted ones, by its class or by its own calibration."""
+"""Bands: where a real deployment's figures lie beside the predicted ones, by its class or by its
+own calibration."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ _UPPER = 1.2816  # standard deviations of a normal to the upper end of a band
 def bands_of(scenario: Scenario, server: Server, load: LoadRegime, sequences: float = 1.0) -> dict[str, ErrorBand]:
     """The bands of a server under a load, by metric as `error_bands.bands` names them.
 
-    A calibrated server has those of its factors at this number of running `sequences`, and its class's for what was not calibrated.
-    Step times that were measured, or taken from another model, have none.
+    A calibrated server has those of its factors at this number of running `sequences`, and its
+    class's for what was not calibrated. Step times that were measured, or taken from another model,
+    have none.
     """
     if not isinstance(scenario.latency, Roofline):
         return {}

@@ -12,8 +12,8 @@ from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
-from simulator.planning.bands import bands_of
 from simulator.planning.agreement import grows, keeps_up
+from simulator.planning.assured import assured
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
@@ -22,7 +22,7 @@ from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
-from simulator.results.steady_state import MOSTLY, load_regime
+from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan, Server
@@ -46,7 +46,7 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     result = _with_run(scenario, deployment, fleet, result, run)
     if curve and run.metrics["finished"]:
         result = _limited(scenario, fleet, result, run, requests)
-    return _with_answers(scenario, deployment, fleet, result, run)
+    return assured(scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run)
 
 
 def _limited(
@@ -147,11 +147,11 @@ def _with_run(
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
+        promised=run.promised,
         binding=bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm),
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, deployment, run),
         notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, run)),
-        error_bands=bands_of(scenario, server, load_regime(run.trace, warm), run.metrics["running_mean"] or 1.0),
         warmup_s=warm,
         trace=run.trace,
     )

@@ -12,7 +12,8 @@ from pydantic import InstanceOf
 from simulator.engine.record import RunRecord
 from simulator.latency.error_bands import ErrorBand
 from simulator.memory.plan import MemoryPlan
-from simulator.results.slo import SloCheck
+from simulator.results.assurance import Assurance, Standing
+from simulator.results.slo import PromisedLatency, SloCheck
 
 Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
 Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
@@ -30,9 +31,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory plan in plain numbers: bytes of the fullest GPU, tokens and blocks of a replica. Names as in MemoryPlan.
+    """The memory plan in plain numbers: bytes of the fullest GPU, tokens and blocks of a replica.
+    Names as in MemoryPlan.
 
-    `args` are the engine arguments after defaults. `low`/`high` bound the KV cache where an overhead is a guess.
+    `args` are the engine arguments after defaults. `low`/`high` bound the KV cache where an
+    overhead is a guess.
     """
 
     model: str
@@ -80,7 +83,11 @@ class OomPoint:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What one offered rate gives. Latencies and goodput are None where the queue grows without bound."""
+    """What one offered rate gives. Latencies and goodput are None where the queue grows without
+    bound.
+
+    `terms`: those of the SLO; `promised`: the latencies at the percentiles that are promised.
+    """
 
     rate_per_s: float
     verdict: Verdict
@@ -98,6 +105,8 @@ class CurvePoint:
     waiting_mean: float | None = None
     kv_use_mean: float | None = None
     slo_met: bool | None = None
+    terms: tuple[SloCheck, ...] = ()
+    promised: tuple[PromisedLatency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +141,15 @@ class Binding:
 class DeploymentResult:
     """One deployment, answered.
 
-    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in METRICS, None where not defined
-    or not steady; None as a whole where nothing ran. `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`:
-    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand is.
-    `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
-    `step_seconds`: where the busy time went, part -> seconds.
-    `extrapolations`: what lies outside the range the step-time model was fitted on.
+    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in
+    METRICS, None where not defined or not steady; None as a whole where nothing ran.
+    `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`: the highest that
+    meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand
+    is. `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower
+    than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
+    `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
+    where real figures lie beside these. `promised`: the latencies at the promised percentiles.
+    `assurance`: how sure it is that it does what is asked.
     """
 
     name: str
@@ -162,6 +174,8 @@ class DeploymentResult:
     step_seconds: dict[str, float] = field(default_factory=dict)
     cost: Cost | None = None
     error_bands: dict[str, ErrorBand] = field(default_factory=dict)
+    promised: tuple[PromisedLatency, ...] = ()
+    assurance: Assurance | None = None
     serve_command: str = ""
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
@@ -182,6 +196,14 @@ class DeploymentResult:
     def carries(self) -> bool:
         """Whether it does what is asked: it keeps up, answers the requests, and meets the SLO if there is one."""
         return self.verdict in ("stable", "saturated") and self.slo_met is not False
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it does what is asked, as far as that is sure; where no error is known, as
+        predicted."""
+        if self.assurance is None:
+            return "meets" if self.carries else "misses"
+        return self.assurance.standing
 
     @property
     def slo_met(self) -> bool | None:
@@ -205,12 +227,19 @@ class WorkloadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What to rent. `deployment` is None when nothing meets the SLO. `headroom`: SLO capacity over demand, less one."""
+    """What to rent. `deployment` is None when nothing is likely to do. `headroom`: SLO capacity
+    over demand, less one.
+
+    `lines`: what else decides, a sentence each: the price with its date, growth, what is too close
+    to call. `chance`: that it does what is asked.
+    """
 
     deployment: str | None
     sentence: str
     usd_per_hour: float | None = None
     headroom: float | None = None
+    chance: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

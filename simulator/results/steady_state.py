@@ -93,8 +93,8 @@ def judge(trace: RunRecord, *, open_loop: bool, warmup_s: float | None = None) -
 def load_regime(trace: RunRecord, start_s: float = 0.0) -> LoadRegime:
     """How loaded the replicas are from `start_s` on, by which errors are told apart.
 
-    waiting: in most of the busy time some request waits for a place. alone: hardly more than one request runs at a time on a
-    replica. loaded: otherwise.
+    waiting: in most of the busy time some request waits for a place. alone: hardly more than one
+    request runs at a time on a replica. loaded: otherwise.
     """
     s = trace.stretches
     length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)

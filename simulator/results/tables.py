@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Floats = NDArray[np.float64]
+LABEL = "label"
+"""The column of a trace that holds the class of each request, by its place in the scenario."""
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 STATUSES = ("finished", "refused", "timed out", "cancelled")
 
@@ -22,6 +24,11 @@ STATUSES = ("finished", "refused", "timed out", "cancelled")
 def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:
     """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
     return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
+
+
+def with_labels(trace: RunRecord, label: NDArray[Any] | None) -> RunRecord:
+    """The trace with the class of each request, shape (n,), where the workload has classes."""
+    return trace if label is None else dataclasses.replace(trace, requests={**trace.requests, LABEL: label})
 
 
 def latencies(trace: RunRecord) -> dict[str, Floats]:

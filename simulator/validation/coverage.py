@@ -51,7 +51,8 @@ class Coverage:
 
 
 def coverage(comparisons: Iterable[Comparison]) -> list[Coverage]:
-    """By class, in the order of their names; comparisons without a band (memory, single requests) are left out."""
+    """By class, in the order of their names; comparisons without a band (memory, single requests)
+    are left out."""
     seen: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for comparison in comparisons:
         if (path := path_of(comparison)) is not None:

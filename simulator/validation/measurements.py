@@ -34,8 +34,8 @@ class MeasurementTable:
 class Comparison:
     """One measured value beside ours. `row` counts from 1. `stated`: the row states everything the prediction rests on.
 
-    `labels` are engine, model, GPU and dtype, where a table by them is wanted. `setting` and `load`: what the error of a predicted
-    latency or rate goes by.
+    `labels` are engine, model, GPU and dtype, where a table by them is wanted. `setting` and
+    `load`: what the error of a predicted latency or rate goes by.
     """
 
     source: str

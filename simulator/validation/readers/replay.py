@@ -52,7 +52,8 @@ def compare_replay(table: MeasurementTable, calibration: Calibration | None = No
     return Findings(comparisons=found + _each(source, theirs, ours, server, load))
 
 
-def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer, load: LoadRegime
+def _each(
+    source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer, load: LoadRegime
 ) -> list[Comparison]:
     """Every request's own times; those of one token have no time per token."""
     found: list[Comparison] = []

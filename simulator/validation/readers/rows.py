@@ -27,8 +27,8 @@ _LEAST_MS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted metrics of one row by name, the server they are of and how loaded it was, and whether the row states all they
-    rest on."""
+    """Predicted metrics of one row by name, the server they are of and how loaded it was, and
+    whether the row states all they rest on."""
 
     values: Mapping[str, float]
     server: MeasuredServer
