@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from simulator.cli.console import WIDE, console, widths
 from simulator.cli.plain_console import plain
+from simulator.memory.account import Part
 from simulator.memory.plan import MemoryPlan
 from simulator.memory.training.plan import TrainingPlan
 from simulator.text import plural
@@ -21,7 +22,7 @@ from simulator.units import GIB
 _CONTEXTS = (1024, 4096, 16384, 65536, 131072)
 _BAR = 52
 _STARTS = {"starts": "yes", "may_not_start": "may not"}
-_PARTS = (
+_PARTS: tuple[tuple[Part, str, str], ...] = (
     ("weights", "weights", "#4c78a8"),
     ("activation", "activation peak", "#f58518"),
     ("non_torch", "outside torch", "#b279a2"),
@@ -161,34 +162,25 @@ def _deployment(plan: MemoryPlan) -> str:
 
 
 def _bars(plan: MemoryPlan, name: str, signs: str) -> Group:
-    """Two bars on the scale of the card: what the engine reserves and how it is used, and what one longest sequence needs."""
-    graphs = plan.cuda_graph_bytes if plan.cuda_graph_deducted else 0.0
-    used = {
-        "weights": plan.weights_bytes,
-        "activation": plan.activation_bytes,
-        "non_torch": plan.non_torch_bytes,
-        "cuda_graph": graphs,
-    }
-    reserved = {**used, "kv_cache": max(0.0, plan.kv_cache_bytes)}
-    reserved["free"] = max(0.0, plan.total_bytes - sum(reserved.values()))
-    needed = {**used, "kv_cache": float(plan.kv_needed_bytes)}
-    scale = max(plan.total_bytes, sum(needed.values()), sum(reserved.values()))
+    """Two bars on the scale of the card: what the engine takes, and what it would with the KV cache of one longest sequence."""
+    taken = plan.parts()
+    needed: dict[Part, float] = {**taken, "kv_cache": float(plan.kv_needed_bytes), "free": 0.0}
+    scale = max(plan.total_bytes, sum(needed.values()), sum(taken.values()))
     title = plain(f"{name + ': ' if name else ''}{plan.gpu.name}, {_format(plan)}", style="bold")
     legend = Text("  ").join(
-        plain(f"{signs[2]} {label} {reserved[part] / GIB:.1f}", style=color)
-        for part, label, color in _PARTS
-        if reserved[part] > 0
+        plain(f"{signs[2]} {label} {taken[part] / GIB:.1f}", style=color) for part, label, color in _PARTS if taken[part] > 0
     )
-    return Group(title, _bar("reserved", reserved, scale, signs), _bar("needed", needed, scale, signs), legend)
+    return Group(title, _bar("taken", taken, scale, signs), _bar("needed", needed, scale, signs), legend)
 
 
-def _bar(name: str, sizes: dict[str, float], scale: float, signs: str) -> Text:
+def _bar(name: str, sizes: Mapping[Part, float], scale: float, signs: str) -> Text:
+    colors = {part: color for part, _, color in _PARTS}
     bar = plain(f"{name:>9} ")
     drawn, position = 0, 0.0
-    for part, _, color in _PARTS:
-        position += sizes.get(part, 0.0)
+    for part, size in sizes.items():
+        position += size
         end = round(position / scale * _BAR)
-        bar.append(signs[part == "free"] * (end - drawn), style=color)
+        bar.append(signs[part == "free"] * (end - drawn), style=colors[part])
         drawn = end
     shown = sum(size for part, size in sizes.items() if part != "free")
     return bar.append(f" {shown / GIB:.1f} GiB")

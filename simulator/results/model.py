@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,6 +10,7 @@ from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
 from simulator.latency.error_bands import ErrorBand
+from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.assurance import Assurance, Standing
 from simulator.results.slo import PromisedLatency, SloCheck
@@ -29,37 +29,15 @@ class Estimate:
     high: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The memory plan in plain numbers: bytes of the fullest GPU, tokens and blocks of a replica.
-    Names as in MemoryPlan.
-
-    `args` are the engine arguments after defaults. `low`/`high` bound the KV cache where an
-    overhead is a guess.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory(MemoryAccount):
+    """The account of a memory plan with the names of what it was made of. `args` are the engine arguments after defaults."""
 
     model: str
     quantization: str
     gpu: str
     engine: str
     args: dict[str, Any]
-    total_bytes: float
-    reserved_bytes: float
-    weights_bytes: float
-    weights_by_format: dict[str, float]
-    activation_bytes: float
-    non_torch_bytes: float
-    cuda_graph_bytes: float
-    cuda_graph_deducted: bool
-    kv_cache_bytes: float
-    kv_cache_low_bytes: float
-    kv_cache_high_bytes: float
-    kv_bytes_per_token: float
-    num_gpu_blocks: int
-    kv_tokens: int
-    max_concurrency: float
-    outcome: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +250,7 @@ class RunResult:
 
 def plain_memory(plan: MemoryPlan) -> Memory:
     """The numbers of a memory plan, without the specs it was made from."""
-    shared = {f.name for f in dataclasses.fields(Memory)} & {f.name for f in dataclasses.fields(MemoryPlan)}
-    numbers: Mapping[str, Any] = {
-        name: getattr(plan, name) for name in shared - {"model", "quantization", "gpu", "engine", "args"}
-    }
+    numbers = {field.name: getattr(plan, field.name) for field in dataclasses.fields(MemoryAccount)}
     return Memory(
         model=plan.model.name,
         quantization=plan.quantization.name if plan.quantization else plan.model.dtype,

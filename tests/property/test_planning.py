@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from support.draws import TIMES
 
 from simulator import catalog
 from simulator.engine.fleet.router import LeastOutstanding, RoundRobin
@@ -108,7 +109,7 @@ def demands(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=2 + TIMES, deadline=None)
 @given(demands())
 def test_a_size_is_what_trying_one_replica_after_another_finds(scenario: Scenario) -> None:
     """Each number judged as a run of it is; never one more than were seen to do, and none fewer."""

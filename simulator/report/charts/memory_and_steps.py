@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from simulator.memory.account import PARTS
 from simulator.report import words
 from simulator.report.charts import data as frames
 from simulator.report.charts import theme as theme
@@ -15,7 +16,7 @@ from simulator.report.charts.panels import NO_STEP, NOTHING_RAN, Figure, Panel, 
 from simulator.results.model import DeploymentResult, Memory, RunResult
 
 GIB = words.GIB
-_PARTS = ("weights", "activations", "runtime", "CUDA graphs", "KV cache", "left free")
+_SAID = dict(zip(PARTS, ("weights", "activations", "runtime", "CUDA graphs", "KV cache", "left free"), strict=True))
 
 
 def memory(run: RunResult) -> Figure:
@@ -26,12 +27,12 @@ def memory(run: RunResult) -> Figure:
     parts = [{"d": i, "row": row, **part} for row, (i, _, m) in enumerate(shown) for part in _memory_parts(m)]
     marks = [_memory_marks(row, i, m) for row, (i, _, m) in enumerate(shown)]
     base = rows(run, parts, ("d", "row", "order", "part", "from", "to"), text=("part",))
-    scale = alt.Scale(domain=list(_PARTS), range=[*theme.PARTS[:5], "#8884"])
+    scale = alt.Scale(domain=list(_SAID.values()), range=[*theme.PARTS[:5], "#8884"])
     bars = base.mark_bar(height=15).encode(
         x=alt.X("from:Q", title="GiB of one GPU", axis=alt.Axis(tickCount=6)),
         x2=alt.X2("to:Q"),
         y=_row(len(shown)),
-        color=alt.Color("part:N", scale=scale, sort=list(_PARTS), legend=alt.Legend(columns=3)),
+        color=alt.Color("part:N", scale=scale, sort=list(_SAID.values()), legend=alt.Legend(columns=3)),
         tooltip=[
             alt.Tooltip("deployment:N"),
             alt.Tooltip("part:N"),
@@ -53,17 +54,14 @@ def memory(run: RunResult) -> Figure:
 
 
 def _memory_parts(m: Memory) -> list[dict[str, Any]]:
-    graphs = m.cuda_graph_bytes
-    sizes = [m.weights_bytes, m.activation_bytes, m.non_torch_bytes, graphs, max(m.kv_cache_bytes, 0.0)]
-    used = sum(sizes)
-    ends = np.cumsum([0.0, *sizes, max(m.total_bytes - used, 0.0)]) / GIB
-    return [{"order": k, "part": part, "from": ends[k], "to": ends[k + 1]} for k, part in enumerate(_PARTS)]
+    parts = m.parts()
+    ends = np.cumsum([0.0, *parts.values()]) / GIB
+    return [{"order": PARTS.index(part), "part": _SAID[part], "from": ends[k], "to": ends[k + 1]} for k, part in enumerate(parts)]
 
 
 def _memory_marks(row: int, index: int, m: Memory) -> dict[str, Any]:
-    before = (m.weights_bytes + m.activation_bytes + m.non_torch_bytes + m.cuda_graph_bytes) / GIB
+    before, kv = m.used_bytes / GIB, max(m.kv_cache_bytes, 0.0) / GIB
     low, high = before + max(m.kv_cache_low_bytes, 0.0) / GIB, before + max(m.kv_cache_high_bytes, 0.0) / GIB
-    kv = max(m.kv_cache_bytes, 0.0) / GIB
     ends = {"card": m.total_bytes / GIB, "reserved": m.reserved_bytes / GIB, "low": low, "high": high}
     return {"d": index, "row": row, **ends, "kv_from": before, "kv": kv}
 
