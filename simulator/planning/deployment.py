@@ -45,19 +45,28 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, result, run)
     if curve and run.metrics["finished"]:
-        result = _limited(scenario, fleet, result, run, requests)
+        result = _limited(scenario, deployment, fleet, result, run, requests)
     return assured(scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run)
 
 
 def _limited(
-    scenario: Scenario, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
-    """The result with its limits, or with why it has none."""
+    """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
-        return with_limits(scenario, fleet, result, run, requests)
+        limited = with_limits(scenario, fleet, result, run, requests)
+        seconds = resource_seconds(run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s)
+        found = limited.binding and binding(scenario, deployment, fleet, requests, limited.binding, seconds)
+        return dataclasses.replace(limited, binding=found)
     except NoQueueingPoint as reason:
         return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
 

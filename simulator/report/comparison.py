@@ -101,7 +101,14 @@ def _capacity(run: RunResult) -> Iterator[Row]:
         yield number(f"90% sure to {word} up to", _sure_rate, "requests/s", "higher")
     room = partial(_headroom, run.workload.rate_per_s)
     yield number("Headroom over demand", room, "share", say=lambda d: _signed(room(d)))
-    yield _words("Capacity", "What binds", lambda d: d.binding.resource if d.binding else NONE)
+    yield _words("Capacity", "What binds", _binds)
+
+
+def _binds(d: DeploymentResult) -> str:
+    if d.binding is None:
+        return NONE
+    gain = d.binding.gain
+    return d.binding.resource if gain is None else f"{d.binding.resource} ({gain:+.0%} if relieved)"
 
 
 def _throughput() -> Iterator[Row]:

@@ -108,11 +108,15 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What stops a deployment from doing more, and in what share of its busy time."""
+    """What stops a deployment from doing more, and in what share of its busy time.
+
+    `gain`: how much more a full replica completed, as a share, when that was relieved; None where it was not tried.
+    """
 
     resource: Resource
     share: float
     sentence: str
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -82,6 +82,7 @@ def _verdict(run: RunResult, d: DeploymentResult) -> dict[str, Any]:
         "judged": words.sentence(words.judged_line(d)),
         "sureness": words.sentence(words.sureness(d)),
         "capacity": words.sentence(_capacity(d)),
+        "binds": words.sentence(d.binding.sentence) if d.binding and d.binding.gain is not None else "",
         "remedy": words.remedy_line(d, run.workload.rate_per_s),
         "chosen": d.name == run.recommendation.deployment,
     }
