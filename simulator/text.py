@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 _READABLE = 1e15
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|#~&]")
@@ -77,6 +79,21 @@ def _is_shown(character: str) -> bool:
 
 def _spelled(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A plain HTML table for notebooks, every text escaped.
+
+    >>> html_table(("a",), [("<b>",)])
+    '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+
+    def row(tag: str, cells: Iterable[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(visible(cell))}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    above = f"<caption>{html.escape(visible(caption))}</caption>" if caption else ""
+    return f"<table>{above}<thead>{row('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
 def as_markdown(text: str) -> str:

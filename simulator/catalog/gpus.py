@@ -55,6 +55,9 @@ class Gpu:
     note: str = ""
     unstated: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Gpu {self.name}: {self.memory_bytes / GIB:.2f} GiB>"
+
     def computes(self, dtype: ComputeType) -> bool:
         """Whether the tensor cores have the type; without it a quantized weight is only stored in it."""
         return dtype in self.flops
@@ -107,8 +110,10 @@ def gpus() -> tuple[Gpu, ...]:
 def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     """A GPU of one's own, in the units of the catalog file: GiB, GB/s, TFLOP/s, watts.
 
-    `memory_gib` is required; the compute capability is else the least of the architecture's cards in the catalog. `architecture`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and
-    `tdp_watts` are required where times are asked (`require_rates`); until then a stand-in has them.
+    `memory_gib` is required; the compute capability is else the least of the architecture's cards
+    in the catalog. `architecture`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and
+    `tdp_watts` are required where times are asked (`require_rates`); until then a stand-in has
+    them.
     Raises ScenarioError naming the field that is missing, unknown or impossible.
     """
     name = fields.get("name", "of your own")

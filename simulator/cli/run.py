@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.text import visible
 
 if TYPE_CHECKING:
     from simulator.results.model import RunResult
@@ -50,7 +51,7 @@ def run_command(
         with progress(scenario.name, len(scenario.deployments), quiet=quiet) as tell:
             command = _command(file, settings, seed)
             results.append(review(scenario, seed=seed, command=command, progress=tell, curve=limits))
-        folder = _write(results[-1], out, force=force) if report else None
+        folder = _write(results[-1], scenario, out, force=force) if report else None
         if not (as_json or quiet):
             _show(results[-1], folder)
     if as_json:
@@ -85,12 +86,18 @@ def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: b
             )
 
 
-def _write(result: RunResult, out: Path, *, force: bool) -> Path:
+def _write(result: RunResult, scenario: Scenario, out: Path, *, force: bool) -> Path:
+    from simulator.planning.bench_command import TRACE
     from simulator.report.pages.run import run_page
     from simulator.report.terminal import markdown
     from simulator.results.files import write_run
+    from simulator.workload.sample import sample
+    from simulator.workload.traces.writing import mooncake_trace
 
-    return write_run(result, out / result.name, {"index.html": run_page(result), "summary.md": markdown(result)}, force=force)
+    files = {"index.html": run_page(result), "summary.md": markdown(result)}
+    if any(TRACE in d.bench_command for d in result.deployments):
+        files[TRACE] = mooncake_trace(sample(scenario.workload, result.seed))
+    return write_run(result, out / result.name, files, force=force)
 
 
 def _print_json(results: list[RunResult]) -> None:
@@ -122,12 +129,17 @@ def check_command(
     from simulator.cli.memory_output import print_plans
     from simulator.planning.fleet_plan import plan_fleet
     from simulator.planning.run import named
+    from simulator.scenario.refusals import impossible
 
     scenarios = [scenario for _, scenario in _loaded(files, settings)]
-    deployments = [(s, d) for s in scenarios for d in named(s.deployments)]
-    names = [d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d in deployments]
-    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in deployments]
-    print_plans(plans, (), as_json, names)
+    everyone = [(s, d, impossible(s, d)) for s in scenarios for d in named(s.deployments)]
+    called = {id(d): d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d, _ in everyone}
+    possible = [(s, d) for s, d, problem in everyone if problem is None]
+    plans = [plan_fleet(scenario, deployment).plan for scenario, deployment in possible]
+    print_plans(plans, (), as_json, [called[id(d)] for _, d in possible])
+    for _, d, problem in everyone:
+        if problem is not None:
+            typer.echo(visible(f"{called[id(d)]} cannot run: {problem}"), err=True)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

@@ -34,7 +34,7 @@ WITHOUT_CACHE: tuple[Outcome, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class GpuStage:
     """One GPU of one pipeline stage, with the KV cache that is left on it."""
 
     weights: Weights
@@ -59,7 +59,7 @@ class Start:
     `available`: bytes of KV cache as planned; `fixed` where arguments set them.
     """
 
-    stage: Stage
+    stage: GpuStage
     gpu: Gpu
     args: ResolvedArgs
     engine: Engine

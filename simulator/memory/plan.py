@@ -18,12 +18,13 @@ from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
 from simulator.memory.kv_layout import KvLayout
-from simulator.memory.outcome import WITHOUT_CACHE, Outcome, Stage, Start
+from simulator.memory.outcome import WITHOUT_CACHE, GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
 from simulator.memory.speculative import Drafter, drafter_bytes, drafter_of
 from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
+from simulator.text import html_table
 from simulator.units import GIB
 
 
@@ -45,6 +46,14 @@ class MemoryPlan(MemoryAccount):
     layout: KvLayout
     longest_sequence: int
     remedies: tuple[Remedy, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<MemoryPlan {self.model.name} on {self.gpu.name}: {self.outcome}, {self.kv_tokens:,} KV tokens>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name.replace("_", " "), f"{size / GIB:,.2f} GiB") for name, size in self.parts().items()]
+        rows += [("KV tokens", f"{self.kv_tokens:,}"), ("outcome", self.reason or self.outcome)]
+        return html_table(("one GPU", ""), rows, f"{self.model.name} on {self.gpu.name}, {self.engine.name}")
 
     def concurrency_at(self, context_tokens: int) -> float:
         """How many sequences of this many tokens the KV cache of one replica holds at once."""
@@ -143,7 +152,7 @@ def _stages(
     args: ResolvedArgs,
     engine: Engine,
     drafter: Drafter | None,
-) -> list[Stage]:
+) -> list[GpuStage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     stages = []
@@ -153,7 +162,7 @@ def _stages(
         used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last, first_stage=stage == 0)
         drafting = (drafter.layers, drafter.model) if drafter is not None and last else None
         layout = kv_layout(layers, model, quantization, args, engine, gpu, drafting)
-        stages.append(Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
+        stages.append(GpuStage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
     return stages
 
 
@@ -174,7 +183,7 @@ def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weigh
 
 
 def _account(
-    stage: Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> MemoryPlan:
     layout, kv = stage.layout, stage.kv_cache_bytes
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
@@ -232,7 +241,7 @@ def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
 
 
 def _notes(
-    stage: Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> tuple[str, ...]:
     """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.document import Document, parse_yaml, read_document
 from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
-from simulator.planning.axes import Axis
+from simulator.planning.axes import Axis, axis
 from simulator.planning.deployment import examine
 from simulator.planning.machines.fingerprint import fingerprint
 from simulator.planning.machines.finished_points import FinishedPoints
@@ -19,7 +19,7 @@ from simulator.planning.machines.pool import Machine, Processes, WorkerLost, eac
 from simulator.planning.run import named
 from simulator.results.model import DeploymentResult
 from simulator.results.tables import rows_table
-from simulator.scenario import Scenario, scenario_of
+from simulator.scenario import Scenario, dumped, scenario_of
 from simulator.workload.sample import sample
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class GridPoint:
 
 
 def sweep(
-    path: Path,
-    axes: Sequence[Axis],
+    path: str | Path | Scenario,
+    axes: Sequence[Axis | str] = (),
     *,
     settings: Iterable[tuple[str, str]] = (),
     seed: int | None = None,
@@ -59,6 +59,7 @@ def sweep(
 ) -> pl.DataFrame:
     """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
 
+    `path`: a scenario file, or a scenario. Axes are as `axis` gives them or as it reads them; without any, there is one point.
     `limits` also searches queueing point and SLO capacity of each row. With a `folder`, finished rows are kept there by what they
     depend on and not computed again, and the frame is written as Parquet. A point that fails is a row with `status` failed and
     its reason. `progress` is told rows done and rows in all; rows that are the same are computed once.
@@ -66,7 +67,7 @@ def sweep(
     Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
     """
     base = _base(path, settings)
-    points = _points(base, axes, seed, limits)
+    points = _points(base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits)
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
@@ -99,8 +100,8 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
-    document = read_document(path)
+def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]]) -> Document:
+    document = dumped(path) if isinstance(path, Scenario) else read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
     scenario_of(document)
@@ -108,15 +109,15 @@ def _base(path: Path, settings: Iterable[tuple[str, str]]) -> Document:
 
 
 def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[GridPoint]:
-    chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
-    grid = [axis for axis in axes if axis.path != "deployments"]
-    for index, axis in enumerate(grid):
-        if axis.path in {earlier.path for earlier in grid[:index]}:
-            raise ScenarioError(f"--over {axis.path}: given twice; write all its values in one, as a,b,c")
-        _check_axis(base, axis)
+    chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
+    grid = [a for a in axes if a.path != "deployments"]
+    for index, asked in enumerate(grid):
+        if asked.path in {earlier.path for earlier in grid[:index]}:
+            raise ScenarioError(f"--over {asked.path}: given twice; write all its values in one, as a,b,c")
+        _check_axis(base, asked)
     points = []
-    for values in itertools.product(*(axis.values for axis in grid)):
-        settings = tuple((axis.path, value) for axis, value in zip(grid, values, strict=True))
+    for values in itertools.product(*(a.values for a in grid)):
+        settings = tuple((a.path, value) for a, value in zip(grid, values, strict=True))
         document = base
         for dotted, text in settings:
             document = document.with_value(dotted, text)
@@ -127,7 +128,7 @@ def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool
 def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     """Which deployments of the scenario to go over: all, or those named."""
     names = [d.name for d in named(scenario_of(base).deployments)]
-    wanted = [name for axis in axes for name in axis.values]
+    wanted = [name for a in axes for name in a.values]
     for name in wanted:
         if name not in names:
             offered = (
@@ -137,12 +138,12 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
 
-def _check_axis(base: Document, axis: Axis) -> None:
+def _check_axis(base: Document, asked: Axis) -> None:
     """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
     problem: SimulatorError | None = None
-    for value in axis.values:
+    for value in asked.values:
         try:
-            scenario_of(base.with_value(axis.path, value, "--over"))
+            scenario_of(base.with_value(asked.path, value, "--over"))
         except SimulatorError as error:
             problem = problem or error
         else:

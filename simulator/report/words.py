@@ -38,6 +38,7 @@ MARKS: dict[Verdict, Mark] = {
     "requests unanswered": Mark("⊖", "-", "overloaded", "red"),
     "does not fit": Mark("⊘", "o", "unfit", "magenta"),
     "max_model_len exceeds KV": Mark("⊘", "o", "unfit", "magenta"),
+    "cannot run": Mark("⊘", "o", "unfit", "magenta"),
 }
 
 MISSED = Mark("▲", "!", "saturated", "yellow")

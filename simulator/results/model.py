@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
+from simulator.errors import NoSuchDeployment
 from simulator.latency.error_bands import ErrorBand
 from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.assurance import Assurance, Standing
 from simulator.results.slo import PromisedLatency, SloCheck
 
-Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
-Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+if TYPE_CHECKING:
+    import polars as pl
+
+Verdict = Literal[
+    "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
+]  # fmt: skip
+Resource = Literal[
+    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -131,7 +140,8 @@ class DeploymentResult:
     than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
     where real figures lie beside these. `promised`: the latencies at the promised percentiles.
-    `assurance`: how sure it is that it does what is asked.
+    `assurance`: how sure it is that it does what is asked. `serve_command` starts one replica;
+    `bench_command` sends it the same load, to test the prediction.
     """
 
     name: str
@@ -159,10 +169,14 @@ class DeploymentResult:
     promised: tuple[PromisedLatency, ...] = ()
     assurance: Assurance | None = None
     serve_command: str = ""
+    bench_command: str = ""
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0
     trace: InstanceOf[RunRecord] | None = None
+
+    def __repr__(self) -> str:
+        return f"<DeploymentResult {self.name}: {self.title}, {self.verdict}>"
 
     @property
     def runs(self) -> bool:
@@ -245,11 +259,44 @@ class RunResult:
     defaults: tuple[str, ...] = ()
 
     def deployment(self, name: str) -> DeploymentResult:
-        """A deployment by its name; KeyError when there is none."""
+        """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""
         for deployment in self.deployments:
             if deployment.name == name:
                 return deployment
-        raise KeyError(name)
+        raise NoSuchDeployment("deployment", name, [d.name for d in self.deployments])
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.name}: {', '.join(f'{d.name} {d.verdict}' for d in self.deployments)}>"
+
+    def _repr_html_(self) -> str:
+        from simulator.results.notebook import run_html
+
+        return run_html(self)
+
+    def frame(self) -> pl.DataFrame:
+        """One row a deployment: what it is, its verdict, its limits, its metrics under their names, and what it costs."""
+        from simulator.results.notebook import deployments_frame
+
+        return deployments_frame(self)
+
+    @property
+    def requests(self) -> pl.DataFrame:
+        """One row a request of each deployment that ran: times, tokens and latencies in seconds."""
+        from simulator.results.notebook import requests_frame
+
+        return requests_frame(self)
+
+    def chart(self, name: str) -> Any:
+        """One of the page's charts by its name, such as `latency`, for a notebook. Raises UnknownName for another."""
+        from simulator.results.notebook import chart_of
+
+        return chart_of(self, name)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write the run folder that `sim run` writes: page, summary, tables and scenario. Raises SimulatorError."""
+        from simulator.results.notebook import save_run
+
+        return save_run(self, Path(folder), force=force)
 
 
 def plain_memory(plan: MemoryPlan) -> Memory:

@@ -17,22 +17,23 @@ _SECONDS = {
     **dict.fromkeys(("d", "day", "days"), DAY),
 }
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-_RATE = re.compile(rf"\s*({_NUMBER})\s*(?:/|per)\s*([a-z]+)\s*", re.IGNORECASE)
+_ASKED = r"(?:requests?|reqs?|queries|query|q|r)?"
+_RATE = re.compile(rf"\s*({_NUMBER})\s*{_ASKED}\s*(?:/|per|p(?=[smh]\s*$))\s*([a-z]+)\s*", re.IGNORECASE)
 _PART = re.compile(rf"({_NUMBER})\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 def per_second(value: Any) -> Any:
     """A rate such as `240/min` as a number per second; anything that is not text is left for the field to judge.
 
-    >>> per_second("240/min"), per_second("12/h") * 3600, per_second(4)
-    (4.0, 12.0, 4)
+    >>> per_second("240/min"), per_second("12/h") * 3600, per_second("1.2 rps"), per_second("3 requests per second")
+    (4.0, 12.0, 1.2, 3.0)
     """
     if not isinstance(value, str):
         return value
     found = _RATE.fullmatch(value)
     if found and found[2].lower() in _SECONDS:
         return float(found[1]) / _SECONDS[found[2].lower()]
-    raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 240/min, 500/h")
+    raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 1.2 rps, 240/min, 500/h")
 
 
 def parse_seconds(value: Any) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from simulator.errors import SimulatorError
+from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.full_batch import Ceiling
 from simulator.planning.capacity.probes import flows, full_server
 from simulator.planning.fleet_plan import plan_fleet
@@ -18,12 +20,13 @@ from simulator.workload.requests import Requests
 NOTICED = 0.03
 """The share of its rate that a replica must gain before a limit is said to bind."""
 _SHARE, _OVERLOAD = 0.1, 1.3
-_MORE_SEQUENCES, _MORE_TOKENS, _MORE_KV = 2, 8, 2
+_MORE_SEQUENCES, _MORE_TOKENS, _MORE_KV, _MORE_SERVERS = 2, 8, 2, 2
 _HOPEFUL = 1.01
 _WORDS: dict[Resource, str] = {
     "KV memory": "twice the KV cache",
     "sequence limit": "twice max_num_seqs",
     "token budget": "eight times max_num_batched_tokens",
+    "API server": "twice the API servers",
 }
 
 
@@ -76,7 +79,8 @@ def trials(scenario: Scenario, deployment: Deployment, fleet: FleetPlan, request
     completed = 0.0
     for resource, relieved in _relieved(scenario, deployment, one):
         full = full_server(relieved.server, requests)
-        if resource != seen and full.requests_per_s < _HOPEFUL * base.requests_per_s:
+        ceilings = (_ceiling(fleet, c, requests) for fleet, c in ((relieved, full), (one, base)))
+        if resource != seen and next(ceilings) < _HOPEFUL * next(ceilings):
             continue
         if requests.previous is not None:  # conversations take long to fill a server: by the ceiling
             yield Trial(resource, full.requests_per_s / base.requests_per_s - 1)
@@ -84,6 +88,11 @@ def trials(scenario: Scenario, deployment: Deployment, fleet: FleetPlan, request
         completed = completed or _completed(scenario, one, base, base)
         if completed:
             yield Trial(resource, _completed(scenario, relieved, full, base) / completed - 1)
+
+
+def _ceiling(fleet: FleetPlan, full: Ceiling, requests: Requests) -> float:
+    """The closed form of a replica and of the API server before it, whichever completes less."""
+    return min(full.requests_per_s, api_server_ceiling(fleet, requests))
 
 
 def _completed(scenario: Scenario, fleet: FleetPlan, full: Ceiling, base: Ceiling) -> float:
@@ -100,6 +109,9 @@ def _relieved(scenario: Scenario, deployment: Deployment, one: FleetPlan) -> Ite
         ("sequence limit", {"max_num_seqs": _MORE_SEQUENCES * limits.max_num_seqs}),
         ("token budget", {"max_num_batched_tokens": _MORE_TOKENS * limits.max_num_batched_tokens}),
     )
+    if one.api_server is not None:
+        ranks = one.plan.args.data_parallel_size
+        asked = (*asked, ("API server", {"api_server_count": ceil(_MORE_SERVERS * one.api_server.processes * ranks)}))
     for resource, changes in asked:
         if pool.num_gpu_blocks_override is None:
             changes = {**changes, "num_gpu_blocks_override": one.server.plan.num_gpu_blocks}
@@ -114,4 +126,5 @@ def _relieved(scenario: Scenario, deployment: Deployment, one: FleetPlan) -> Ite
 def _with_kv_blocks(fleet: FleetPlan, blocks: int) -> FleetPlan:
     pool = fleet.pool
     limits = dataclasses.replace(pool.server.limits, kv_blocks=blocks)
-    return FleetPlan((dataclasses.replace(pool, server=dataclasses.replace(pool.server, limits=limits)),))
+    server = dataclasses.replace(pool.server, limits=limits)
+    return dataclasses.replace(fleet, pools=(dataclasses.replace(pool, server=server),))

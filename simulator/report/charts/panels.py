@@ -15,6 +15,7 @@ from typing import Any, Literal
 import altair as alt
 from altair.utils import schemapi
 
+from simulator.errors import SimulatorError
 from simulator.report import words
 from simulator.report.charts import theme as theme
 from simulator.report.charts.data import as_csv
@@ -45,6 +46,24 @@ class Figure:
     names: bool = True
 
 
+def notebook_chart(run: RunResult, figure: Figure) -> Any:
+    """A figure as one Altair chart: its panels under each other, with the parameters that they refer to.
+
+    Raises SimulatorError, saying why, for a figure that has nothing to draw.
+    """
+    if not figure.panels:
+        raise SimulatorError(f"{figure.key}: {figure.caption}")
+    names = ", ".join(d.name for d in run.deployments)
+    with schemapi.debug_mode(False):
+        whole = alt.vconcat(*figure.panels, title=alt.TitleParams(text=figure.title, subtitle=names))
+        return whole.add_params(*(alt.param(**parameter) for parameter in _parameters(run)))
+
+
+def _parameters(run: RunResult) -> list[dict[str, Any]]:
+    """What the page's controls set: the what-if rate, and the deployment that stands out."""
+    return [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
+
+
 def specification(run: RunResult, panel: Panel, description: str) -> dict[str, Any]:
     """A panel as a Vega-Lite specification without a network reference, with the parameters that the page's controls set.
 
@@ -54,8 +73,7 @@ def specification(run: RunResult, panel: Panel, description: str) -> dict[str, A
         spec: dict[str, Any] = panel.to_dict(validate=schemapi.DEBUG_MODE)
     del spec["$schema"]
     spec.pop("config", None)
-    parameters = [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
-    return {**spec, "params": [*spec.get("params", []), *parameters], "description": description}
+    return {**spec, "params": [*spec.get("params", []), *_parameters(run)], "description": description}
 
 
 def start_rate(run: RunResult) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from simulator.report.pages.offline import as_json, asset, markup, template, veg
 from simulator.results.metrics import METRICS
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.summary import as_stored
+from simulator.text import visible
 
 
 def run_page(run: RunResult) -> str:
@@ -35,7 +36,8 @@ def run_page(run: RunResult) -> str:
         undrawn=_undrawn(figures),
         slider=_slider(run),
         metrics=METRICS,
-        commands="\n".join(dict.fromkeys(d.serve_command for d in run.deployments if d.serve_command)),
+        commands=_labelled(run, lambda d: d.serve_command),
+        benchmarks=_labelled(run, lambda d: d.bench_command if d.runs else ""),
         **_trust(run),
         style=markup(asset("page.css")),
         script=markup(asset("page.js")),
@@ -44,6 +46,12 @@ def run_page(run: RunResult) -> str:
         config=as_json(theme.config()),
     )
     return page
+
+
+def _labelled(run: RunResult, command: Callable[[DeploymentResult], str]) -> str:
+    """A command of each deployment that has one, below what it is of."""
+    lines = [f"# {visible(d.name)}: {d.wording}\n{command(d)}" for d in run.deployments if command(d)]
+    return "\n".join(lines)
 
 
 def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from support.memory_fixtures import resolved
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
 from simulator.memory.kv_layout import KvLayout, LayerCache
-from simulator.memory.outcome import Outcome, Stage, Start
+from simulator.memory.outcome import GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes
 from simulator.memory.weights import Weights
 from simulator.units import GIB
@@ -32,7 +32,7 @@ def start(
     errors = {"uncertainty": uncertainty_gib * GIB, "compiling": compiling_gib * GIB}
     overhead = Overhead(activation=1 * GIB, non_torch=0.0, cuda_graph=0.0, **errors)
     wanted = {"gpu_memory_utilization": 0.9, "max_model_len": 16384, "max_num_seqs": 8, "enforce_eager": True, **args}
-    stage = Stage(weights, overhead, layout, available_gib * GIB)
+    stage = GpuStage(weights, overhead, layout, available_gib * GIB)
     return Start(stage, CARD, resolved(**wanted), engine(version), available_gib * GIB, fixed)
 
 
