@@ -91,14 +91,16 @@ def test_several_settings_hold_at_once(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (("ttft_s: 1.0", "ttft_s: 1.0"), 0),
+        (("requests: 50", "requests: 400"), 0),
+        (("requests: 50", "requests: 50"), 1),
         (("ttft_s: 1.0", "ttft_s: 0.0001"), 1),
+        (("requests: 50\nslo: {ttft_s: 1.0}", "requests: 400\nslo: {ttft_s: 0.08}"), 1),
         (DOES_NOT_START, 1),
         (("prompt: 200", "prompt: {kind: uniform, min: 3000, max: 5000}"), 1),
     ],
-    ids=["kept", "missed", "nothing starts", "half is refused"],
+    ids=["kept", "too few to say", "missed", "too close to call", "nothing starts", "half is refused"],
 )
-def test_fail_on_slo_fails_unless_a_deployment_keeps_it(run, tmp_path, change, code):
+def test_fail_on_slo_fails_unless_a_deployment_is_sure_to_keep_it(run, tmp_path, change, code):
     assert run(written(tmp_path, change), "--fail-on-slo", "--no-report", "--quiet", QUICK).code == code
 
 

@@ -121,7 +121,9 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
     if cost and verdict == "overloaded":
         cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
     reason = told.reason or result.reason
-    return dataclasses.replace(result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, cost=cost)
+    return dataclasses.replace(
+        result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, promised=run.promised, cost=cost
+    )
 
 
 def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:

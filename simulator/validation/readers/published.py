@@ -19,6 +19,7 @@ from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.latency.host import Host
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
+from simulator.results.steady_state import load_regime
 from simulator.units import GIB, US
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
@@ -113,7 +114,7 @@ def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Pre
         "tpot_ms": 1e3 * float(middle(seen["tpot_s"])),
         "e2e_ms": 1e3 * float(middle(seen["e2e_s"])),
     }
-    return Prediction(figures, server)
+    return Prediction(figures, server, load_regime(trace))
 
 
 def _run(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> RunRecord:
