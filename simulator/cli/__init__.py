@@ -15,6 +15,8 @@ from simulator.errors import SimulatorError
 from simulator.text import visible
 
 _COMMANDS = {
+    "ask": "ask.ask_command",
+    "init": "ask.init_command",
     "run": "run.run_command",
     "check": "run.check_command",
     "memory": "memory.memory_command",
@@ -26,6 +28,9 @@ _COMMANDS = {
     "validate": "validate.validate_command",
     "calibrate": "calibrate.calibrate_command",
     "catalog": "catalog.app",
+    "explain": "explain.explain_command",
+    "schema": "explain.schema_command",
+    "doctor": "explain.doctor_command",
 }
 
 # What typer raises for a command line that it cannot parse: it has no public name.

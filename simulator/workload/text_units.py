@@ -51,16 +51,15 @@ def parse_seconds(value: Any) -> Any:
     raise ValueError(f"'{value}' is not a duration; write seconds as a number, or one such as 90s, 10min, 1h30m")
 
 
-_TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-Rate = Annotated[
-    float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-IdleRate = Annotated[
-    float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-Duration = Annotated[
-    float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-Pause = Annotated[
-    float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
+def _number_or(example: str) -> WithJsonSchema:
+    """The schema of a number, or of text such as the examples."""
+    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "title": example}]})
+
+
+_RATES, _DURATIONS = "text such as 4/s, 1.2 rps or 240/min", "text such as 800ms, 90s or 1h30m"
+_above = Field(gt=0, allow_inf_nan=False, strict=True)
+_from = Field(ge=0, allow_inf_nan=False, strict=True)
+Rate = Annotated[float, BeforeValidator(per_second), _above, _number_or(_RATES)]
+IdleRate = Annotated[float, BeforeValidator(per_second), _from, _number_or(_RATES)]
+Duration = Annotated[float, BeforeValidator(parse_seconds), _above, _number_or(_DURATIONS)]
+Pause = Annotated[float, BeforeValidator(parse_seconds), _from, _number_or(_DURATIONS)]
