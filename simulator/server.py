@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
@@ -16,9 +18,11 @@ from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
+from simulator.latency.client import ApiServer, FrontEnd
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -104,9 +108,13 @@ class PoolPlan:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """The pools that requests go through, all of which start."""
+    """The pools that requests go through, all of which start.
+
+    `client` is what sees them: its API servers stand before the engines. None where the engine itself measures.
+    """
 
     pools: tuple[PoolPlan, ...]
+    client: FrontEnd | None = None
 
     @property
     def pool(self) -> PoolPlan:
@@ -136,20 +144,43 @@ class FleetPlan:
 
     def with_instances(self, instances: int) -> FleetPlan:
         """The fleet with so many instances in its only pool."""
-        return FleetPlan((replace(self.pool, instances=instances),))
+        return replace(self, pools=(replace(self.pool, instances=instances),))
+
+    @property
+    def api_server(self) -> ApiServer | None:
+        """The API server before each instance; None where none is modelled."""
+        return self.client.api_server(self.server.target.engine, self.plan.args) if self.client else None
 
     def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
-        """Serve the requests, by default at their own times, and give the trace of it."""
-        pool = self.pool
-        engines = [(pool.server.step_time, pool.server.limits)] * pool.instances
-        load, parallel = source or OpenLoop(), self._ranks_together()
-        return serve(requests, engines, router=pool.router, load=load, data_parallel=parallel, seed=seed)
+        """Serve the requests, by default at their own times, and give the trace of it as the client sees it, or the engine."""
+        pool, api_server = self.pool, self.api_server
+        trace = serve(
+            requests,
+            [(pool.server.step_time, pool.server.limits)] * pool.instances,
+            router=pool.router,
+            load=source or OpenLoop(),
+            data_parallel=self._ranks_together(),
+            front_end=api_server,
+            seed=seed,
+        )
+        return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)
 
     def _ranks_together(self) -> DataParallel:
         """The ranks of a server as they are; alone where only some of them are simulated."""
         parallel = self.server.data_parallel
         whole = self.pool.instances % parallel.ranks == 0
         return parallel if whole else replace(parallel, ranks=1, lock_step=None)
+
+
+def _seen_by(client: FrontEnd, trace: RunRecord) -> RunRecord:
+    """The trace with what the client adds to first tokens, by the mean decode step."""
+    r = trace.requests
+    finished = np.isfinite(r["finish_s"])
+    if not finished.any():
+        return trace
+    gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
+    decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
+    return trace.with_frontend(client.seconds(r["prompt_tokens"], decode_step))
 
 
 _BALANCE: tuple[tuple[str, Balance], ...] = (
@@ -201,6 +232,12 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         enable_prefix_caching=args.enable_prefix_caching,
         reserve_full_prompt=args.scheduler_reserve_full_isl,
         async_scheduling=args.async_scheduling,
+        watermark_blocks=int(args.watermark * (blocks + 1)),
+        max_num_scheduled_tokens=args.max_num_scheduled_tokens,
+        max_num_active_seqs=args.max_num_active_seqs,
+        long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
+        prefill_schedule_interval=args.prefill_schedule_interval,
+        rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 
 

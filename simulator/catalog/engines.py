@@ -12,7 +12,7 @@ from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
-from simulator.errors import SimulatorError, UnknownName
+from simulator.errors import NotModelled, SimulatorError, UnknownName
 from simulator.spec import Count, Fraction, NonNegative, spec
 from simulator.units import GIB
 
@@ -48,7 +48,9 @@ class Engine:
     `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
     `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
     recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
-    recurrent layers make of it. `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    recurrent layers make of it. `scheduler_rules`: those rules of its scheduler that hold in this
+    release and not in all, by their names in engine/scheduler/rules.py. `extrapolated`: nothing of this engine was measured; its
+    figures are taken from a sibling.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Engine:
     async_with_pipeline: bool = False
     max_cudagraph_capture_size: Count = 512
     cudagraphs_follow_max_num_seqs: bool = False
+    scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}>"
@@ -85,6 +88,7 @@ class Engine:
         Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
         without chunked prefill. Source: vllm/engine/arg_utils.py and vllm/config/scheduler.py (verify_max_model_len).
         """
+        self._check_release(args)
         starts_short = self.family == "vllm" and self.at_least("0.12")
         length = args.max_model_len or (starts_short and model.original_position) or model.max_position
         chunked = self._chunks(args, length)
@@ -104,9 +108,25 @@ class Engine:
             scheduler_reserve_full_isl=_given(args.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl),
         )
 
+    def _check_release(self, args: EngineArgs) -> None:
+        """Raise SimulatorError for an argument that this release of vLLM does not have, or a value that it refuses."""
+        fields = {f.name: f.default for f in dataclasses.fields(EngineArgs)}
+        given = {name for name, default in fields.items() if getattr(args, name) != default}
+        for name, release in _SINCE.items():
+            if name in given and (self.family != "vllm" or not self.at_least(release)):
+                raise SimulatorError(f"{self.name} has no {name}: vLLM has it since {release}")
+        for name, release in _UNTIL.items():
+            if name in given and self.family == "vllm" and self.at_least(release):
+                raise SimulatorError(f"{self.name} has no {name}: vLLM {release} removed it")
+        if args.max_num_active_seqs and args.max_num_seqs and args.max_num_active_seqs > args.max_num_seqs:
+            raise SimulatorError(
+                f"max_num_active_seqs {args.max_num_active_seqs} is above max_num_seqs {args.max_num_seqs}, "
+                f"and {self.name} does not start so"
+            )
+
     def at_least(self, version: str) -> bool:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
-        return self.family != "vllm" or _release(self.version) >= _release(version)
+        return self.family != "vllm" or release_of(self.version) >= release_of(version)
 
     def largest_cudagraph(self, args: ResolvedArgs) -> int:
         """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
@@ -170,6 +190,18 @@ class Engine:
         return tokens, sequences
 
 
+# Source: vllm/config/scheduler.py and vllm/engine/arg_utils.py of the wheels of 0.16 to 0.33, read 2026-11-30.
+# 0.24 to 0.32 have prefill_schedule_interval too, but it acts only among data parallel ranks of a MoE.
+_SINCE = {
+    "max_num_scheduled_tokens": "0.17.0",
+    "watermark": "0.24.0",
+    "long_prefill_token_threshold_adaptive": "0.31.0",
+    "max_num_active_seqs": "0.31.0",
+    "prefill_schedule_interval": "0.33.0",
+}
+_UNTIL = {"max_num_partial_prefills": "0.27.0"}
+
+
 def _given(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
@@ -183,7 +215,7 @@ def engine(name: str | Engine = "vllm") -> Engine:
     Raises UnknownName for another family, or a version far from all we know.
 
     >>> engine("0.6.3.post1").generation, engine("vllm").version, engine("vllm 0.19").gpu_memory_utilization
-    ('v0', '0.30.0', 0.9)
+    ('v0', '0.33.0', 0.9)
     """
     return name if isinstance(name, Engine) else _resolve(name)
 
@@ -206,18 +238,23 @@ _HALF_A_CYCLE = 350
 
 @cache
 def _resolve(name: str) -> Engine:
+    if re.match(r"(?i)\s*llama[-_. ]?(cpp|server)", name):
+        raise NotModelled(
+            f"engine {name.strip()}: the time of llama.cpp is not modelled; "
+            "`sim memory -- llama-server -m FILE.gguf ...` answers for its memory"
+        )
     written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
     if not written or not (written["family"] or written["release"]):
         raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])
     family = _FAMILIES[re.sub(r"[\s-]", "", written["family"] or "vllm")]
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
     newest = _merged(known[-1])["last"]
-    asked = _release(written["release"] or newest)
+    asked = release_of(written["release"] or newest)
     build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
     if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
-    note = _distance(name, asked, _release(_merged(known[0])["version"]), _release(newest))
-    reached = [entry for entry in known if _release(_merged(entry)["version"]) <= asked] or known[:1]
+    note = _distance(name, asked, release_of(_merged(known[0])["version"]), release_of(newest))
+    reached = [entry for entry in known if release_of(_merged(entry)["version"]) <= asked] or known[:1]
     if written["generation"]:
         reached = [entry for entry in reached if _merged(entry)["generation"] == written["generation"]] or reached
     entry = _build(reached[-1])
@@ -242,7 +279,8 @@ def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest
     return ""
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release_of(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare: `0.19` is (0, 19, 0)."""
     numbers = [int(part) for part in version.split(".")]
     return tuple(numbers + [0] * (3 - len(numbers)))
 

@@ -12,6 +12,7 @@ from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.errors import SimulatorError
+from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -25,13 +26,14 @@ def serve(
     router: Router = IN_TURN,
     load: Load = BY_THE_CLOCK,
     data_parallel: DataParallel = EACH_ALONE,
+    front_end: ApiServer | None = None,
     seed: int = 0,
     tick_s: float | None = None,
 ) -> RunRecord:
     """Serve `requests` on `replicas`, an instance each, and give the record of it.
 
     With `data_parallel` they are the ranks of servers, so many next to each other a server, and the
-    router chooses among servers.
+    router chooses among servers. With a `front_end` requests and tokens pass through one.
 
     Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many
     seconds and the simulation counts ticks in integers, so equal means equal. `seed` is for routers
@@ -43,4 +45,4 @@ def serve(
         raise SimulatorError("serve: at least one replica is needed")
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
-    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel).run()
+    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel, front_end).run()

@@ -14,6 +14,7 @@ from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
 from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.bench_command import bench_command
+from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
@@ -44,7 +45,7 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return _described(scenario, deployment, fleet, requests)
     result = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
-    result = _with_run(scenario, deployment, fleet, result, run)
+    result = _with_run(scenario, deployment, fleet, result, run, requests)
     if curve and run.metrics["finished"]:
         result = _limited(scenario, fleet, result, run, requests)
     return _with_answers(scenario, deployment, fleet, result, run)
@@ -147,34 +148,63 @@ def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests
 
 
 def _with_run(
-    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
     """The result of the traffic asked for."""
     warm, server = run.steadiness.warmup_s, fleet.server
     parts = _parts(scenario, server)
+    binding = bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm)
+    waits = binding.resource == "API server" and not _well(run)
     return dataclasses.replace(
         result,
         verdict=run.steadiness.verdict,
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
-        binding=bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm),
+        binding=binding,
+        remedies=(_more_api_servers(scenario, fleet, requests),) if waits else result.remedies,
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, deployment, run),
-        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, run)),
+        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, fleet, run)),
         warmup_s=warm,
         trace=run.trace,
     )
 
 
-def _streaming(deployment: Deployment, run: DeploymentRun) -> list[str]:
-    """That one API server may not keep up with what a replica writes."""
+def _well(run: DeploymentRun) -> bool:
+    """Whether nothing has to be helped: it is stable, and keeps its SLO where there is one."""
+    return run.verdict == "stable" and all(check.met for check in run.slo)
+
+
+def _more_api_servers(scenario: Scenario, fleet: FleetPlan, requests: Requests) -> str:
+    """How many API server processes take the traffic; of a closed loop, what the engines themselves complete."""
+    completed = full_server(fleet.server, requests).requests_per_s * fleet.instances
+    rate = scenario.workload.mean_rate() or completed
+    count = api_servers_for(fleet, requests, rate)
+    engine = scenario.engine
+    each = "" if fleet.instances == 1 else " of each replica"
+    if engine.family == "vllm" and engine.at_least("0.9.1"):
+        return f"--api-server-count {count}: so many API server processes{each} take {number(rate)} requests/s"
+    return f"{count} API server processes{each}, which take {number(rate)} requests/s, or more replicas"
+
+
+def _streaming(deployment: Deployment, fleet: FleetPlan, run: DeploymentRun) -> list[str]:
+    """That no API server is modelled, and may not keep up with what a replica writes."""
+    if fleet.client is None or fleet.api_server is not None:
+        return []
+    engine = fleet.server.target.engine
+    said = f"API server not modelled for {engine.name}: nothing waits for it here" if fleet.client.queue else ""
     each = (run.metrics["output_tokens_per_s"] or 0.0) / deployment.pool.replicas
     if each <= STREAMED_PER_S:
-        return []
+        return [said] if said else []
     return [
-        f"a replica writes {each:,.0f} tokens/s: one API server process was seen to stream {STREAMED_PER_S:,} to "
-        f"{STREAMED_AT_BEST:,} a second, and is not modelled; give it several (--api-server-count)"
+        f"{said or 'API server left out'}; a replica writes {each:,.0f} tokens/s, and one process of vLLM "
+        f"was seen to stream {STREAMED_PER_S:,} to {STREAMED_AT_BEST:,} a second"
     ]
 
 

@@ -25,7 +25,8 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
     )
     if isinstance(planned, DoesNotStart):
         return planned
-    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),))
+    client = scenario.frontend if scenario.measured_at == "client" else None
+    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),), client)
 
 
 def source_of(workload: Workload) -> Load:

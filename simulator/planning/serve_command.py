@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.catalog.engines import EngineArgs
+from simulator.catalog.frontends import frontend_costs
 from simulator.latency.client import FrontEnd
 from simulator.scenario import Deployment, Scenario
 from simulator.text import number, plural
@@ -19,8 +20,7 @@ from simulator.workload.workload import Workload
 STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "an API server or client that is itself the bottleneck, as one process can be from some "
-    f"{STREAMED_PER_S:,} streamed tokens/s on",
+    "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM V0",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",
@@ -75,6 +75,12 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
     if scenario.measured_at == "client" and scenario.frontend == usual:
         lines.append(
             f"frontend: {usual.fixed_ms:g} ms and {usual.prompt_token_us:g} us a prompt token on the way to a first token"
+        )
+    client, costs = scenario.frontend, frontend_costs(scenario.engine, scenario.frontend.endpoint)
+    if scenario.measured_at == "client" and client.queue and costs and client.request_ms is client.chunk_us is None:
+        lines.append(
+            f"API server: {costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of output "
+            f"({scenario.engine.name}, {client.endpoint})"
         )
     return tuple(lines)
 

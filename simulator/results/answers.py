@@ -1,8 +1,8 @@
 """Answers: how many requests got none, why, and whether that is too many.
 
-A request without an answer (refused at the door, timed out, or never sent because a turn before it got none) counts as a miss of
-every limit of its SLO. A deployment whose share of them exceeds what its SLO leaves out (1 % for p99), MOST_ALLOWED at
-most, or USUALLY_ALLOWED where there is no SLO, does not carry the traffic, however little those it answers wait.
+A request without an answer (refused at the door, timed out, waiting for ever, or never sent as a turn before it got none)
+counts as a miss of every limit of its SLO. A deployment whose share of them exceeds what its SLO leaves out (1 % for p99),
+MOST_ALLOWED at most, or USUALLY_ALLOWED where there is no SLO, does not carry the traffic, however little those it answers wait.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord
+from simulator.engine.record import CANCELLED, FINISHED, NEVER_SCHEDULED, REFUSED, TIMED_OUT, RunRecord
 from simulator.results.slo import ROUNDING, Bools, Promise, left_out
 from simulator.text import share
 
 USUALLY_ALLOWED, MOST_ALLOWED = 0.01, 0.05
-_WHY = ((REFUSED, "refused"), (TIMED_OUT, "timed out"), (CANCELLED, "not sent"))
+_WHY = (
+    (REFUSED, "refused"),
+    (TIMED_OUT, "timed out"),
+    (NEVER_SCHEDULED, "never scheduled"),
+    (CANCELLED, "not sent"),
+)
 
 
 @dataclass(frozen=True, slots=True)

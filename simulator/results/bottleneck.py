@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.results.api_server import waiting_s
 from simulator.results.model import Binding, Resource
 
 _RARELY = 0.05
@@ -16,6 +17,7 @@ _WORDS: dict[Resource, str] = {
     "KV memory": "requests wait because the KV cache is full",
     "sequence limit": "requests wait because max_num_seqs sequences are running",
     "token budget": "prompts wait because steps are full of max_num_batched_tokens tokens",
+    "API server": "requests and tokens wait for the API server, which does one thing after another",
     "compute": "no limit holds requests back; steps last as long as their arithmetic",
     "bandwidth": "no limit holds requests back; steps last as long as reading weights and KV cache from memory",
     "communication": "no limit holds requests back; steps last as long as moving activations between GPUs",
@@ -30,6 +32,7 @@ def bottleneck(
     """The resource that holds requests back in the largest share of busy time from `start_s` on.
 
     A stretch in which requests wait is put down to the first limit that it has reached: sequences, tokens, else KV blocks.
+    The API server holds back for as long as requests wait before it.
     Where that is less than 5 % of the time no limit binds, and the answer is the part of the step that takes longest, from
     `resource_seconds` (see `simulator.results.time_breakdown`); without them nothing is said to bind.
     """
@@ -39,6 +42,7 @@ def bottleneck(
     if busy <= 0:
         return _answer("nothing", 0.0)
     held = {name: float(length[mask].sum()) / busy for name, mask in _held(trace, limits).items()}
+    held["API server"] = min(waiting_s(trace, start_s) / busy, 1.0)
     worst = max(held, key=lambda name: held[name])
     if held[worst] >= _RARELY:
         return _answer(worst, held[worst])

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Verdict = Literal[
     "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
 ]  # fmt: skip
-Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+Resource = Literal[
+    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.record import REFUSED, RunRecord
+from simulator.results.api_server import waiting_s
 from simulator.statistics import BATCHES, standard_error, student_t
 from simulator.text import number
 
@@ -122,12 +123,15 @@ def _drift(trace: RunRecord, start: float, end: float, until: Literal["left_s", 
 
 
 def _waiting_share(trace: RunRecord, start: float, end: float) -> float:
-    """Share of busy time in [start, end] in which some request waited; of the whole run where nothing ran in between."""
+    """Share of busy time in [start, end] in which some request waited, in the engine or, where that is longer, for its API
+    server; of the whole run where nothing ran in between."""
     s = trace.stretches
     inside = np.clip(np.minimum(s["end_s"], end) - np.maximum(s["start_s"], start), 0.0, None)
-    length = inside if inside.sum() > 0 else s["end_s"] - s["start_s"]
-    total = float(length.sum())
-    return float(length[s["waiting"] > 0].sum() / total) if total > 0 else 0.0
+    if not inside.sum() > 0:
+        start, end, inside = 0.0, np.inf, s["end_s"] - s["start_s"]
+    total = float(inside.sum())
+    waited = max(float(inside[s["waiting"] > 0].sum()), waiting_s(trace, start, end))
+    return min(waited / total, 1.0) if total > 0 else 0.0
 
 
 def _shortness(trace: RunRecord, warm: float, until: float) -> str:

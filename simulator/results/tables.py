@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
-STATUSES = ("finished", "refused", "timed out", "cancelled")
-
-
-def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:
-    """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
-    return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
+STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
 
 
 def latencies(trace: RunRecord) -> dict[str, Floats]:
@@ -35,7 +29,7 @@ def latencies(trace: RunRecord) -> dict[str, Floats]:
     gaps = np.where(r["output_tokens"] > 1, r["output_tokens"] - 1, np.nan)
     frontend = r.get("frontend_s", 0.0)
     columns = {
-        "queue_s": r["scheduled_s"] - r["arrival_s"],
+        "queue_s": r["scheduled_s"] - r.get("entered_s", r["arrival_s"]),
         "ttft_s": r["first_token_s"] - r["arrival_s"] + frontend,
         "tpot_s": (r["finish_s"] - r["first_token_s"]) / gaps,
         "e2e_s": r["finish_s"] - r["arrival_s"] + frontend,

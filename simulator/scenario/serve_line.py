@@ -248,7 +248,8 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     **dict.fromkeys(
         ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "decode_context_parallel_size", "max_num_seqs",
          "max_num_batched_tokens", "block_size", "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_num_partial_prefills",
-         "long_prefill_token_threshold", "max_cudagraph_capture_size", "spec_tokens", "max_loras", "max_lora_rank"), _whole,
+         "long_prefill_token_threshold", "max_cudagraph_capture_size", "spec_tokens", "max_loras", "max_lora_rank",
+         "api_server_count", "stream_interval"), _whole,
     ),
     **dict.fromkeys(
         ("enforce_eager", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling",

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from simulator.catalog import gpu
 from simulator.cli.memory import memory_command
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.memory.training.plan import Training
 
 app = typer.Typer()
@@ -92,10 +93,13 @@ def test_whatever_describes_a_training_run_is_an_option() -> None:
 
 def test_gpt_3_takes_the_well_known_4_6_million_dollars() -> None:
     """28 TFLOP/s of a V100, 1.5 dollars an hour: the widely quoted estimate of 2020."""
+    given = ["--train", "--tokens", "300B", "--usd-per-gpu-hour", "1.5"]
     share = str(28e12 / gpu("v100").flops["fp16"])
-    given = ["--train", "--tokens", "300B", "--utilization", share, "--usd-per-gpu-hour", "1.5"]
-    cost = plans("gpt-3", "--gpu", "v100", *given)[0]["cost"]
-    assert cost["usd"] == pytest.approx(4.6e6, rel=0.02)
+    for rate in (["--tflops", "28"], ["--utilization", share]):
+        cost = plans("gpt-3", "--gpu", "v100", *given, *rate)[0]["cost"]
+        assert cost["usd"] == pytest.approx(4.6e6, rel=0.02)
+    with pytest.raises(SimulatorError, match=r"--tflops 900: .* has a peak of 125"):
+        run("gpt-3", "--gpu", "v100", *given, "--tflops", "900")
 
 
 def test_a_run_that_may_not_fit_says_so() -> None:
@@ -167,3 +171,52 @@ def test_a_line_that_cannot_be_planned_says_why(arguments: tuple[str, ...], comp
 
 def plans_of(*arguments: str) -> list[dict]:
     return json.loads(run(*arguments))["plans"]
+
+
+def test_a_line_of_llama_server_is_planned() -> None:
+    line = ["llama-server", "-m", "Qwen3.8-27B-Q4_K_M.gguf", "-c", "131072", "-ctk", "q8_0", "-ctv", "q8_0", "--port", "8080"]
+    found = json.loads(run("--gpu", "rtx-3090", "--json", "--", *line))["plans"][0]
+    assert (found["engine"], found["model"], found["quantization"]) == ("llama.cpp", "qwen3.8-27b", "q4_k_m")
+    assert found["gpu_gib"]["kv_cache"] == pytest.approx(4.25)
+    shown = run("--gpu", "rtx-3090", "--", *line)
+    assert "no effect on memory: -port" in shown
+    assert "64 of 64" in shown
+
+
+def test_llama_cpp_takes_a_model_of_the_catalog_and_a_type() -> None:
+    found = plans(
+        "qwen3-8b", "-g", "rtx-3060-12gb", "--engine", "llama.cpp", "-q", "q4_k_m", "-q", "q8_0", "--max-model-len", "8192"
+    )
+    assert [plan["quantization"] for plan in found] == ["q4_k_m", "q8_0"]
+    assert all(plan["args"]["n_ctx"] == 8192 for plan in found)
+    with pytest.raises(SimulatorError, match="--enforce-eager is an argument of vLLM"):
+        run("qwen3-8b", "-g", "rtx-3090", "--engine", "llama.cpp", "-q", "q4_k_m", "--enforce-eager")
+
+
+def test_a_run_of_llama_cpp_is_refused_by_name() -> None:
+    from simulator.catalog import engine
+
+    with pytest.raises(NotModelled, match="the time of llama.cpp is not modelled; `sim memory -- llama-server"):
+        engine("llama.cpp-b6000")
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (["llama-3.1-8b", "-g", "rtx-4090", "-g", "a100-80gb-sxm", "--train", "--tokens", "1B"], "may take"),
+        (["llama-3.1-70b", "-g", "h100-sxm"], "does not start"),
+        (["qwen3-8b", "-g", "rtx-3090", "--engine", "llama.cpp", "-q", "q4_k_m"], "compute buffer"),
+    ],
+)
+def test_the_answer_is_written_as_a_page_too(tmp_path: Path, question: list[str], said: str) -> None:
+    page = tmp_path / "memory.html"
+    run(*question, "--report", str(page))
+    text = page.read_text("utf-8")
+    assert said in text
+    assert "Where the bytes go" in text
+    assert "http://" not in text.split("<script>")[0]
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SimulatorError, match=r"--report .*/nowhere/page.html: No such file or directory"):
+        run("qwen3-8b", "-g", "rtx-3090", "--report", str(tmp_path / "nowhere" / "page.html"))

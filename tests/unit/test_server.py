@@ -9,6 +9,7 @@ from simulator import catalog
 from simulator.catalog.engines import EngineArgs
 from simulator.engine.fleet.router import LeastOutstanding
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors
 from simulator.latency.models import ConstantStep
 from simulator.memory.plan import MemoryPlan, plan_memory
@@ -74,6 +75,7 @@ def test_every_argument_that_the_scheduler_obeys_reaches_it() -> None:
         "num_gpu_blocks_override": 1_001,
     }
     assert started(args=args).limits == SchedulerConfig(
+        rules=SchedulerRules.of(catalog.engine("vllm-0.19.0").scheduler_rules),
         kv_blocks=1_000,
         block_size=32,
         max_num_seqs=17,

@@ -58,6 +58,11 @@ class RankSet:
         """Requests that wait."""
         return sum(rank.waiting for rank in self.ranks)
 
+    @property
+    def working(self) -> bool:
+        """Whether a rank has requests, not only such as can never be scheduled."""
+        return any(rank.working for rank in self.ranks)
+
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
         return sum(rank.kv_use() for rank in self.ranks) / len(self.ranks)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import math
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from typing import cast
 
 import numpy as np
 
-from simulator.engine.admission import most_tokens, why_never
+from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
+from simulator.engine.fleet.front_end import Lane
 from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
@@ -26,6 +30,7 @@ from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
 from simulator.engine.request import Request
 from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
 
@@ -42,6 +47,7 @@ class Fleet:
         seed: int,
         tick_s: float | None,
         data_parallel: DataParallel,
+        front_end: ApiServer | None = None,
     ) -> None:
         self.requests, self.tick_s = requests, tick_s
         ticks = in_seconds if tick_s is None else in_ticks(tick_s)
@@ -51,17 +57,19 @@ class Fleet:
         self.most_tokens = [most_tokens(config) for config in self.configs]
         durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
         kind = Instance if data_parallel.lock_step is None else Rank
-        instances = [
+        self.instances = instances = [
             self._instance(kind, number, config, durations(time, config)) for number, (time, config) in enumerate(servers)
         ]
         self.only = instances[0] if len(instances) == 1 else None  # which needs no router
         self.block_size = self.configs[0].block_size
         self.choose = self._chooser(instances, data_parallel, router, np.random.default_rng(seed), ticks)
         paths = PrefixTree(requests.hashes, self.block_size)
+        self.lanes = [] if front_end is None else [Lane(front_end, each, self.clock, ticks) for each in instances]
+        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if self.lanes else 0) for _ in range(2))
         self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
-        if self.feed.heeds_departures:
+        if self.lanes or self.feed.heeds_departures:
             for instance in instances:
-                instance.finished = self._finish_and_tell
+                instance.finished = self._deliver if self.lanes else self._finish_and_tell
         self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
         self.deadlines: deque[tuple[Request, Instance]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
@@ -110,7 +118,34 @@ class Fleet:
         with no_garbage_collection():
             while self.clock.work(4096):
                 pass
-        return self.recorder.record(self.requests, self.tick_s, tuple(config.block_size for config in self.configs))
+        for instance in self.instances:
+            self._leave_waiting(instance)
+        sizes = tuple(config.block_size for config in self.configs)
+        if not self.lanes:
+            return self.recorder.record(self.requests, self.tick_s, sizes)
+        self._deliver_first_tokens()
+        trace = self.recorder.record(self.requests, self.tick_s, sizes)
+        times = {"taken_s": self.taken, "entered_s": self.entered}
+        columns = {name: np.frombuffer(column) * (self.tick_s or 1.0) for name, column in times.items()}
+        return replace(trace, requests={**trace.requests, **columns})
+
+    def _deliver_first_tokens(self) -> None:
+        """Put the times at which clients have their first tokens in place of the engine's."""
+        recorder = self.recorder
+        first, replica = np.frombuffer(recorder.first_token), np.frombuffer(recorder.replica, np.int32)
+        for number, lane in enumerate(self.lanes):
+            lane.catch_up(math.inf)
+            mine = replica == number
+            first[mine] = lane.delivered(first[mine])
+
+    def _leave_waiting(self, instance: Instance) -> None:
+        """Note who waits for ever: the first in the queue, which can never be scheduled, and those behind it."""
+        waiting = instance.scheduler.waiting
+        if waiting:
+            first = waiting[0]
+            for request in waiting:
+                self.recorder.keep_waiting(request, f"request {first.index} is ahead of it, which can never be scheduled")
+            self.recorder.keep_waiting(first, why_stuck(first, self.configs[instance.number]))
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""
@@ -129,7 +164,27 @@ class Fleet:
         recorder.replica[index] = number
         if self.timeout is not None:
             self._set_deadline(request, instance, request.arrived + self.timeout)
-        instance.arrive(request)
+        if self.lanes:
+            self.taken[index] = self.lanes[number].take(request)
+        else:
+            instance.arrive(request)
+
+    def _deliver(self, finished: Sequence[Request], now: float, turn: int) -> None:
+        """Requests have all their tokens; their clients have them when the front end has sent them."""
+        recorder = self.recorder
+        self.clock.reach(now, turn)
+        for request in finished:
+            index = request.index
+            self.entered[index] = request.arrived
+            sent = max(self.lanes[recorder.replica[index]].catch_up(now), now)
+            recorder.finish[index] = sent
+            if request.preemptions:
+                recorder.preemptions[index] = request.preemptions
+            if self.feed.heeds_departures:
+                self.clock.set(Alarm(self.clock, index, partial(self._tell, request)), sent)
+
+    def _tell(self, request: Request, _: Alarm) -> None:
+        self.feed.finished(request)
 
     def _finish(self, finished: Sequence[Request], now: float, turn: int) -> None:
         """Requests have all their tokens."""
@@ -158,12 +213,13 @@ class Fleet:
         request, instance = self.deadlines.popleft()
         if not self.recorder.has_left(request):
             self.recorder.fail(request, self.clock.now, TIMED_OUT)
-            instance.abandon(request)
+            if not self.lanes or not self.lanes[instance.number].gives_up(request):
+                instance.abandon(request)
             self.feed.failed(request)
         while self.deadlines and self.recorder.has_left(self.deadlines[0][0]):
             self.deadlines.popleft()
         if self.deadlines:
-            self.clock.set(self.deadline, self.deadlines[0][0].arrived + self.timeout)
+            self.clock.set(self.deadline, self.recorder.arrival[self.deadlines[0][0].index] + self.timeout)
 
 
 @contextmanager

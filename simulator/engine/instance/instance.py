@@ -100,13 +100,21 @@ class Instance:
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
         self.abandoned.append(request)
-        if self._cut(self._composed(self.clock.now, passed=True)):
+        if self.asleep:  # it was in the way of others who could be admitted
+            self.asleep = False
+            self.clock.set(self.alarm, self.clock.now)
+        elif self._cut(self._composed(self.clock.now, passed=True)):
             self.clock.set(self.alarm, self._next_turn())
 
     @property
     def waiting(self) -> int:
         """Requests that wait."""
         return len(self.scheduler.waiting)
+
+    @property
+    def working(self) -> bool:
+        """Whether it has requests, not only such as can never be scheduled: they wait while it has nothing to do."""
+        return self.outstanding > (self.waiting if self.asleep else 0)
 
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.spec import Count, Natural, spec
 
 
@@ -32,6 +33,9 @@ class SchedulerConfig:
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
     `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
+    `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
+    less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
+    `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
     """
 
     kv_blocks: Count
@@ -49,17 +53,31 @@ class SchedulerConfig:
     watermark_blocks: Natural = 0
     kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
     state_blocks: Natural = 0
+    max_num_scheduled_tokens: Count | None = None
+    max_num_active_seqs: Count | None = None
+    long_prefill_token_threshold_adaptive: bool = False
+    prefill_schedule_interval: Count = 1
+    rules: SchedulerRules = SchedulerRules()
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
             budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
             raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
+        if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
+            active, seqs = self.max_num_active_seqs, self.max_num_seqs
+            raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
+
+    @property
+    def window_lag(self) -> int:
+        """Steps by which blocks leave windows later than they could."""
+        return int(self.async_scheduling and self.rules.frees_when_done)
 
     def most_blocks(self, group: KvGroup) -> int:
         """The most blocks that one sequence ever holds in a layer group: with a window, its own and those in flight."""
         if group.window is None:
             return sys.maxsize
-        in_flight = self.max_num_batched_tokens * (2 if self.async_scheduling else 1)
+        two_steps = self.rules.cap_counts_steps and self.async_scheduling
+        in_flight = self.max_num_batched_tokens * (2 if two_steps else 1)
         tokens = min(group.window - 1 + in_flight, self.max_model_len or sys.maxsize)
         return -(-tokens // self.block_size) + 1
 
@@ -67,6 +85,11 @@ class SchedulerConfig:
         """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
         blocks = -(-tokens // self.block_size)
         return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
+
+    @property
+    def token_budget(self) -> int:
+        """The most tokens of a step."""
+        return min(self.max_num_scheduled_tokens or sys.maxsize, self.max_num_batched_tokens)
 
     @property
     def prefill_cap(self) -> int:

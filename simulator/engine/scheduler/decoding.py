@@ -39,10 +39,23 @@ class DecodeBatch:
     block in the steps congruent to -offset modulo the block size; and it has all its tokens after a step known when it joins.
     `count` sequences, `context` the sum of theirs, `ring[i]` how many need a block in steps congruent to i, `due` a heap of
     (last step, order) packed into integers, in which those that left early are skipped when they come up. `running` are the
-    requests that may be in it, by order; `followers` are told of every change.
+    requests that may be in it, by order; `followers` are told of every change. `joined` are those that joined last, before step
+    `joined_at`; `missed` those that got no token in the step composed last.
     """
 
-    __slots__ = ("block_size", "context", "count", "due", "followers", "ring", "running", "step")
+    __slots__ = (
+        "block_size",
+        "context",
+        "count",
+        "due",
+        "followers",
+        "joined",
+        "joined_at",
+        "missed",
+        "ring",
+        "running",
+        "step",
+    )
 
     def __init__(self, block_size: int, running: Mapping[int, Request]) -> None:
         self.block_size = block_size
@@ -53,6 +66,15 @@ class DecodeBatch:
         self.context = 0
         self.ring = [0] * block_size
         self.due: list[int] = []
+        self.joined: Sequence[Request] = _NOBODY
+        self.joined_at = -1
+        self.missed: Sequence[Request] = _NOBODY
+
+    def computed_last(self, request: Request) -> bool:
+        """Whether one that is or was in the batch was given a token in the step composed last, as one that decodes."""
+        if request in self.missed:
+            return False
+        return self.joined_at != self.step or request not in self.joined
 
     def join(self, request: Request) -> None:
         """Add a request that has all its known tokens but the last in the KV cache."""
@@ -104,8 +126,10 @@ class DecodeBatch:
             follower.advance(self.step, steps)
         self.step = step = self.step + steps
         self.context += steps * self.count
-        for request in joining:
-            self.join(request)
+        if joining:
+            self.joined, self.joined_at = joining, step
+            for request in joining:
+                self.join(request)
         for request in stalled:
             self.postpone(request)
         return self._finished() if self.due and self.due[0] >> _ORDER_BITS <= step else _NOBODY

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.planning.agreement import Agreed, agreed, varying
+from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.closed_loop import saturating_concurrency
 from simulator.planning.capacity.deployment_run import DeploymentRun, curve_point, measured, rejudged, standing
 from simulator.planning.capacity.full_batch import Ceiling
@@ -64,7 +65,7 @@ def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacit
     """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
     full, many = full_server(plan.server, requests), fleet(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
-    turn = _queueing(scenario, plan, full, CHECK)
+    turn = _queueing(scenario, plan, full, requests, CHECK)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
     return Capacity(turn.estimate, slo, turn.recovers_below)
 
@@ -74,7 +75,7 @@ def with_limits(
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
-    turn = _queueing(scenario, plan, full, 1.0)
+    turn = _queueing(scenario, plan, full, requests, 1.0)
     levels = _levels(scenario, many) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
     if demand is not None:
@@ -91,7 +92,7 @@ def with_limits(
         queueing_point=queueing,
         recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
-        ceiling_per_s=full.requests_per_s * plan.instances,
+        ceiling_per_s=min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances,
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
@@ -152,15 +153,20 @@ def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
 
 
-def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, share: float) -> Turn:
-    """Where one replica turns, times their number; searched with a share of the usual requests."""
+def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests.
+
+    The search is of the engine alone: what its API server takes is known, and the less of the two is what both do.
+    """
+    engine = dataclasses.replace(plan, client=None)
 
     def asked(share: float, start: Start) -> Callable[[float], Flow]:
-        return flows(plan, scenario.workload, full, scenario.seed, share, start)
+        return flows(engine, scenario.workload, full, scenario.seed, share, start)
 
     flow = asked(share, "mixed")
     check = asked(CHECK, "burst") if share > CHECK else flow
-    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(plan.instances)
+    turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
+    return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
 
 
 def _levels(scenario: Scenario, many: ScaledDown) -> float | None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from simulator.engine.load import Load
 from simulator.engine.record import RunRecord
-from simulator.latency.client import FrontEnd
 from simulator.planning.capacity.search import Standing
 from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
@@ -19,7 +18,6 @@ from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint, Verdict
 from simulator.results.slo import Columns, Promise, SloCheck, check_slo, meets_slo
 from simulator.results.steady_state import Steadiness, Steady, judge
-from simulator.results.tables import with_frontend
 from simulator.scenario import Scenario
 from simulator.server import FleetPlan
 from simulator.statistics import BATCHES, half_width
@@ -48,8 +46,6 @@ class DeploymentRun:
 def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
     """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine measures them."""
     trace = fleet.serve(requests, source=source, seed=scenario.seed)
-    if scenario.measured_at == "client":
-        trace = _at_client(trace, fleet.instances, scenario.frontend)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.measured_window(
@@ -72,19 +68,6 @@ def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
     if label is None or "" in slos:
         return (Promise(scenario.slo),) if scenario.slo else ()
     return tuple(Promise(slos[name], label == index, name) for index, name in enumerate(requests.labels) if name in slos)
-
-
-def _at_client(trace: RunRecord, replicas: int, frontend: FrontEnd) -> RunRecord:
-    """The trace with what HTTP and the tokenizer add to each first token, by a replica's mean concurrency and decode step."""
-    r = trace.requests
-    finished = np.isfinite(r["finish_s"])
-    if not finished.any():
-        return trace
-    seconds = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
-    concurrency = float((r["finish_s"] - r["arrival_s"])[finished].sum()) / max(seconds, 1e-12) / replicas
-    gaps = np.maximum(r["output_tokens"][finished] - 1, 1)
-    decode_step = float(((r["finish_s"] - r["first_token_s"])[finished] / gaps).mean())
-    return with_frontend(trace, frontend.seconds(r["prompt_tokens"], concurrency, decode_step))
 
 
 def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:

@@ -15,7 +15,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
-from simulator.validation.protocols import Bench, MeasuredServer, at_client
+from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, values_in
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
@@ -66,7 +66,7 @@ def open_loop_server(row: Row) -> MeasuredServer:
         block_size=count(row, "block_size"),
     )
     release, _ = engine_of(row, ASSUMED_VERSION)
-    return MeasuredServer(base, base.quantization, gpu(text(row, "gpu")), release, args)
+    return MeasuredServer(base, base.quantization, gpu(text(row, "gpu")), release, args, client=FrontEnd())
 
 
 def _arrivals(stages: str) -> tuple[Floats, Ints]:
@@ -100,7 +100,7 @@ def _requests(row: Row, arrival: Floats) -> Requests:
 
 
 def _figures(trace: RunRecord, chosen: np.ndarray | None) -> dict[str, float]:
-    seen = at_client(trace, FrontEnd())
+    seen = finished(trace)
     picked = {name: values if chosen is None else values[chosen[: len(values)]] for name, values in seen.items()}
     figures = {"itl_ms": float(np.nanmean(picked["tpot_s"]))}
     for name in ("ttft", "e2e"):

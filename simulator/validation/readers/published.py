@@ -22,7 +22,7 @@ from simulator.validation.measurements import Findings, MeasurementTable, Reader
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
-    at_client,
+    finished,
     output_tokens_per_s,
     repeated,
     requests_of,
@@ -94,7 +94,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
 
 def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Prediction:
     trace = _run(bench, server, load)
-    seen = at_client(trace, FrontEnd())
+    seen = finished(trace)
     middle = np.nanmedian if load.median else np.nanmean
     length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
     figures = {
@@ -138,6 +138,7 @@ def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredS
         engine=release,
         args=EngineArgs(tensor_parallel_size=tensor_parallel, **_args(row, notes, offline)),
         replicas=replicas,
+        client=None if offline else FrontEnd(),
         client_sequence_s=_client_s(row, release) if _set_of(row) and not offline else 0.0,
     )
 

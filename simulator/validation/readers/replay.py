@@ -20,7 +20,7 @@ from simulator.latency.calibration import Calibration
 from simulator.spec import first_mistake
 from simulator.text import plural
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, number_in
-from simulator.validation.protocols import Bench, MeasuredServer, in_engine, output_tokens_per_s
+from simulator.validation.protocols import Bench, MeasuredServer, finished, output_tokens_per_s
 from simulator.validation.readers.rows import Prediction, beside
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
@@ -37,7 +37,7 @@ def compare_replay(table: MeasurementTable, calibration: Calibration | None = No
     log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
     requests = _requests(log, table.path.with_name("trace.jsonl"))
     trace = Bench(calibration=calibration).run(server, requests)
-    ours, theirs = in_engine(trace), _measured(log)
+    ours, theirs = finished(trace), _measured(log)
     if len(ours["e2e_s"]) < len(table.rows):
         lost = plural(len(table.rows) - len(ours["e2e_s"]), "request")
         raise MeasurementError(f"{table.source}: in the simulation {lost} can never finish")

@@ -36,7 +36,7 @@ def limits(version: str, card: str, **given: object) -> tuple[int | None, int | 
 @pytest.mark.parametrize(
     ("written", "version", "generation", "utilization"),
     [
-        ("vllm", "0.30.0", "v1", 0.92),
+        ("vllm", "0.33.0", "v1", 0.92),
         ("vllm-0.19.0", "0.19.0", "v1", 0.9),
         ("vllm 0.19", "0.19.0", "v1", 0.9),
         ("vllm==0.25.1", "0.25.1", "v1", 0.92),
@@ -57,9 +57,9 @@ def test_a_version_resolves_as_people_write_it(written: str, version: str, gener
 
 
 def test_a_release_after_the_newest_has_its_defaults_and_says_so() -> None:
-    newest, next_one = engine("vllm"), engine("vllm-0.31.0")
+    newest, next_one = engine("vllm"), engine("vllm-0.34.0")
     assert next_one.batch_defaults == newest.batch_defaults
-    assert "Newer than 0.30.0" in next_one.note
+    assert "Newer than 0.33.0" in next_one.note
     assert "Newer" not in newest.note
 
 
@@ -137,6 +137,7 @@ def test_nothing_is_left_open_but_what_nobody_asked_for() -> None:
     assert still_open == {
         "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "spec_method",
         "spec_model", "max_cudagraph_capture_size", "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode",
+        "max_num_scheduled_tokens", "max_num_active_seqs",
     }  # fmt: skip
     with pytest.raises(ValidationError, match="max_num_seqs"):
         dataclasses.replace(resolved, max_num_seqs=None)

@@ -76,6 +76,13 @@ def test_objects_are_read_as_json_by_dotted_names_and_as_pairs() -> None:
     assert parse(["m", "--speculative-config", config]).arguments == {"spec_method": "mtp", "spec_tokens": 3}
 
 
+def test_api_server_processes_and_the_length_of_chunks_are_arguments() -> None:
+    assert parse("vllm serve m --api-server-count 4 --stream-interval=8").arguments == {
+        "api_server_count": 4,
+        "stream_interval": 8,
+    }
+
+
 def test_switches_may_be_negated_and_take_no_value() -> None:
     found = parse("vllm serve --no-enable-prefix-caching --enforce-eager --trust-remote-code m")
     assert found.model == "m"
