@@ -386,6 +386,9 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_active_seqs=st.integers(1, 4),
     ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "seldom prefills, lock step": ruled(
+        parallel_cases(lock_step=True), since="0.24.0", prefill_schedule_interval=st.integers(2, 6)
+    ),
     "queue limits": ruled(
         cases(),
         since="0.31.0",
@@ -413,6 +416,7 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "fewer tokens",
     "fewer sequences",
     "seldom prefills",
+    "seldom prefills, lock step",
     "queue limits",
     "queue limits, servers",
 )
