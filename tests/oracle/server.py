@@ -290,7 +290,7 @@ class Server:
         hits, item.computed = self._cached(item)
         tokens = min(item.known - item.computed, cap)
         fits = tokens <= budget or self.limits.enable_chunked_prefill
-        if held_back and item.computed < item.known - 1:
+        if held_back and (item.computed < item.known - 1 or self.rules.holds_hits):
             fits = False
         tokens = min(tokens, budget)
         free = len(self.pool.free) - self._spare()

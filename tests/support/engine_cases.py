@@ -387,7 +387,9 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
     ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
     "seldom prefills, lock step": ruled(
-        parallel_cases(lock_step=True), since="0.24.0", prefill_schedule_interval=st.integers(2, 6)
+        st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=True, enable_prefix_caching=True)),
+        since="0.24.0",
+        prefill_schedule_interval=st.integers(2, 6),
     ),
     "queue limits": ruled(
         cases(),
