@@ -49,7 +49,7 @@ def calibrate_command(
     Results of vllm bench serve, SGLang, guidellm, aiperf, inference-perf, llm-d and trtllm-bench are read as they are.
     """
     from simulator.cli.console import console
-    from simulator.errors import MeasurementError
+    from simulator.cli.options import save_file
     from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
     from simulator.validation.readers.bench_files import Unsaid
@@ -61,10 +61,7 @@ def calibrate_command(
         max_model_len, unsaid,
     )  # fmt: skip
     report = fit(*read_points(measurements, server, unsaid))
-    try:
-        out.write_text(dump_calibration(report.calibration), "utf-8")
-    except OSError as problem:
-        raise MeasurementError(f"{out}: cannot be written: {problem.strerror}") from None
+    save_file(out, dump_calibration(report.calibration), "--out")
     printer = console()
     printer.print(_table(report))
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import ScenarioError, SimulatorError
+from simulator.files import make_folder, write_file
 from simulator.planning.manifests import MANIFESTS, manifest
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.notebook import deployments_frame, requests_frame
@@ -29,7 +30,7 @@ def write_export(run: RunResult, form: str, folder: Path, deployments: Sequence[
     if form not in TOOLS:
         raise SimulatorError(f"unknown format '{form}'; there are {', '.join(TOOLS)}")
     chosen = [run.deployment(name) for name in deployments] or list(run.deployments)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if form in ("csv", "parquet"):
         return _tables(run, form, folder)
     if form in ("openmetrics", "mooncake"):
@@ -89,8 +90,10 @@ def _file_name(run: RunResult, d: DeploymentResult) -> str:
 
 
 def _written(path: Path, text: str) -> Path:
-    path.write_text(text, "utf-8")
-    return path
+    try:
+        return write_file(path, text)
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
 
 
 def _yaml(data: dict[str, Any]) -> str:

@@ -90,8 +90,7 @@ def _yaml(node: Any) -> str:
 
 def _steps(location: tuple[str | int, ...], part: str) -> tuple[str | int, ...]:
     """A part of a path as a step of the schema: into a list's entries where it leads to a list."""
-    found = [n["properties"][part] for n in schemas_at(location) if part in n.get("properties", {})]
-    node: dict[str, Any] = found[0] if found else {}
+    node: dict[str, Any] = next((n["properties"][part] for n in schemas_at(location) if part in n.get("properties", {})), {})
     return (part, 0) if node.get("type") == "array" and "items" in node else (part,)
 
 

@@ -22,6 +22,8 @@ import numpy as np
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError
+from simulator.numbers import LARGEST, LONGEST, MOST_REQUESTS, finite_number, integer
+from simulator.results.steady_state import load_regime
 from simulator.validation.calibrate import MeasuredPoint
 from simulator.validation.measurements import Comparison, Findings
 from simulator.validation.protocols import Bench, MeasuredServer, finished, output_tokens_per_s, requests_of
@@ -69,9 +71,11 @@ class MeasuredRun:
 
 
 def mean_lengths(count: float, prompt: float, output: float) -> tuple[Ints, Ints]:
-    """So many requests, all of the mean lengths, whole tokens and at least one."""
-    n = max(1, round(count))
-    return np.full(n, max(1, round(prompt)), dtype=np.int64), np.full(n, max(1, round(output)), dtype=np.int64)
+    """So many requests, all of the mean lengths, whole tokens and at least one; no more than are simulated."""
+    n = round(finite_number(count, "requests", least=0, most=MOST_REQUESTS))
+    tokens = [round(finite_number(mean, "tokens of a request", least=0, most=LONGEST)) for mean in (prompt, output)]
+    columns = [np.full(max(1, min(n, _MOST_SIMULATED)), max(1, length), dtype=np.int64) for length in tokens]
+    return columns[0], columns[1]
 
 
 def tpot_of_means(values: Mapping[str, float], output: float) -> dict[str, float]:
@@ -100,7 +104,8 @@ def predicted(run: MeasuredRun, server: MeasuredServer, bench: Bench) -> Predict
     found["output_tok_s"] = tokens
     found["request_rate"] = tokens * count / output
     found["total_tok_s"] = tokens * (1 + float(requests.prompt_tokens.sum()) / output)
-    return Prediction(found, server, stated=run.each or run.rate is not None or run.concurrency is not None)
+    stated = run.each or run.rate is not None or run.concurrency is not None
+    return Prediction(found, server, load_regime(trace), stated)
 
 
 def compare_run(run: MeasuredRun, server: MeasuredServer, bench: Bench) -> Sequence[Comparison]:
@@ -156,9 +161,14 @@ def at(node: Any, *path: str | int) -> Any:
 def number_at(node: Any, *path: str | int) -> float | None:
     """A finite number inside of nested mappings; None where there is none."""
     value = at(node, *path)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
         return None
     return float(value)
+
+
+def users_of(value: float | None) -> int | None:
+    """The users of a closed loop from a file's number; None where it is none. Raises MeasurementError for more than can be."""
+    return integer(round(value), "concurrency", least=1, most=MOST_REQUESTS) if value and value >= 1 else None
 
 
 def needed(source: str, what: str, value: float | None, way: str) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive
+from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive, users_of
 
 _LATENCIES = {"time_to_first_token": "ttft_ms", "inter_token_latency": "tpot_ms", "request_latency": "e2e_ms"}
 _RATES = {
@@ -50,7 +50,7 @@ def read_aiperf(source: str, data: dict[str, Any]) -> MeasuredRun:
         output=lengths[1],
         model=str(model or ""),
         rate=rate,
-        concurrency=int(users) if users else None,
+        concurrency=users_of(users),
         duration_s=number_at(data, "benchmark_duration", "avg"),
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import MeasurementError
+from simulator.document import parse_yaml
+from simulator.errors import MeasurementError, ScenarioError
+from simulator.files import DATA_BYTES, parse_json, read_text
 from simulator.validation.measured_run import MeasuredRun
 from simulator.validation.readers.bench_aiperf import is_aiperf, read_aiperf
 from simulator.validation.readers.bench_guidellm import is_guidellm, read_guidellm
@@ -25,7 +26,6 @@ from simulator.validation.readers.bench_vllm import (
 )
 
 KINDS = (".json", ".jsonl", ".ndjson", ".yaml", ".yml")
-_MOST_BYTES = 500_000_000
 _KNOWN = (
     "vllm bench serve, throughput and latency; SGLang's bench_serving; guidellm; aiperf and genai-perf; inference-perf; "
     "llm-d Benchmark Report 0.2; trtllm-bench"
@@ -81,35 +81,19 @@ def _sglang(data: dict[str, Any]) -> dict[str, Any]:
 
 def _documents(path: Path) -> list[Any]:
     """What a file holds: one document, or one a line of JSON lines."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise MeasurementError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; save it without each request's tokens")
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise MeasurementError(f"{path}: cannot be read: {problem}") from None
+    text = read_text(path, most=DATA_BYTES).removeprefix("\ufeff")
     if path.suffix.lower() in (".yaml", ".yml"):
         return [_yaml(path, text)]
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     try:
-        return [json.loads(text)]
-    except (ValueError, RecursionError) as problem:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2:
-            raise MeasurementError(f"{path}: not JSON: {problem}; was the run cut short?") from None
-    documents = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            documents.append(json.loads(line))
-        except (ValueError, RecursionError) as problem:
-            raise MeasurementError(f"{path}:{number}: not JSON: {problem}; was the run cut short?") from None
-    return documents
+        return [parse_json(text, str(path))]
+    except MeasurementError as problem:
+        if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
+            raise MeasurementError(f"{problem}; was the run cut short?") from None
+    return [parse_json(line, f"{path}:{number}") for number, line in lines]
 
 
 def _yaml(path: Path, text: str) -> Any:
-    from simulator.document import parse_yaml
-    from simulator.errors import ScenarioError
-
     try:
         return parse_yaml(text, path)
     except ScenarioError as problem:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import MeasurementError
-from simulator.validation.measured_run import MeasuredRun, at, mean_lengths, needed, number_at, positive, tpot_of_means
+from simulator.numbers import LONGEST, integer
+from simulator.validation.measured_run import MeasuredRun, at, mean_lengths, needed, number_at, positive, tpot_of_means, users_of
 
 _LATENCIES = {
     "time_to_first_token_ms": ("ttft_ms", 1.0),
@@ -88,7 +89,9 @@ def _requests(each: Mapping[str, Any]) -> tuple[tuple[Any, Any] | None, float | 
         prompt, output = number_at(request, "prompt_tokens"), number_at(request, "output_tokens")
         if not prompt or not output:
             continue
-        rows.append((round(prompt), round(output)))
+        rows.append(
+            (integer(round(prompt), "prompt_tokens", most=LONGEST), integer(round(output), "output_tokens", most=LONGEST))
+        )
         latency, first = number_at(request, "request_latency"), number_at(request, "time_to_first_token_ms")
         if latency is not None and first is not None and output > 1:
             gaps.append((1e3 * latency - first) / (output - 1))
@@ -107,7 +110,7 @@ def _strategy(each: Mapping[str, Any]) -> tuple[float | None, int | None]:
     if kind == "synchronous":
         return None, 1
     users = number_at(strategy, "streams") or number_at(strategy, "max_concurrency")
-    return None, int(users) if users else None
+    return None, users_of(users)
 
 
 def _model(data: Mapping[str, Any], each: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive
+from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive, users_of
 
 _LATENCIES = {
     "time_to_first_token": "ttft_ms",
@@ -46,6 +46,6 @@ def read_inference_perf(source: str, data: dict[str, Any]) -> MeasuredRun:
         prompt=lengths[0],
         output=lengths[1],
         rate=None if users else number_at(data, "load_summary", "requested_rate"),
-        concurrency=int(users) if users else None,
+        concurrency=users_of(users),
         duration_s=number_at(data, "load_summary", "send_duration"),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.errors import MeasurementError
-from simulator.validation.measured_run import MeasuredRun, at, mean_lengths, needed, number_at, positive, tpot_of_means
+from simulator.validation.measured_run import MeasuredRun, at, mean_lengths, needed, number_at, positive, tpot_of_means, users_of
 
 _LATENCIES = {
     "time_to_first_token": "ttft_ms",
@@ -66,7 +66,7 @@ def read_llmd_report(source: str, data: dict[str, Any]) -> MeasuredRun:
         output=lengths[1],
         model=str(at(data, "scenario", "stack", 0, "standardized", "model", "name") or ""),
         rate=number_at(load, "rate_qps"),
-        concurrency=int(users) if users else None,
+        concurrency=users_of(users),
         tensor_parallel=int(tensor) if tensor else None,
         notes=notes,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive
+from simulator.validation.measured_run import PERCENTILES, MeasuredRun, at, mean_lengths, needed, number_at, positive, users_of
 
 _WAY = "trtllm-bench throughput --report_json FILE --streaming writes it"
 
@@ -45,6 +45,6 @@ def read_trtllm(source: str, data: dict[str, Any]) -> MeasuredRun:
         prompt=lengths[0],
         output=lengths[1],
         model=str(at(data, "engine", "model") or ""),
-        concurrency=int(users) if users and users > 0 else None,
+        concurrency=users_of(users),
         tensor_parallel=int(tensor) if tensor else None,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import MeasurementError
+from simulator.numbers import LONGEST, integer
 from simulator.validation.measured_run import (
     PERCENTILES,
     MeasuredRun,
@@ -19,6 +20,7 @@ from simulator.validation.measured_run import (
     number_at,
     positive,
     tpot_of_means,
+    users_of,
 )
 
 _NAMES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "e2e_ms"}
@@ -45,7 +47,8 @@ def read_vllm_serve(source: str, data: dict[str, Any], row: int = 1) -> Measured
     values["request_rate"] = number_at(data, "request_throughput")
     if not positive({"tpot_ms": values["tpot_ms"]}):
         values |= tpot_of_means(positive(values), output)
-    lengths = _each(data) or mean_lengths(done, prompt, output)
+    each = _each(source, data)
+    lengths = each or mean_lengths(done, prompt, output)
     concurrency = number_at(data, "max_concurrency")
     return MeasuredRun(
         source=source,
@@ -54,27 +57,31 @@ def read_vllm_serve(source: str, data: dict[str, Any], row: int = 1) -> Measured
         values=positive(values),
         prompt=lengths[0],
         output=lengths[1],
-        each=_each(data) is not None,
+        each=each is not None,
         model=str(data.get("model_id") or ""),
         rate=_rate(source, data.get("request_rate", "inf")),
-        concurrency=int(concurrency) if concurrency else None,
+        concurrency=users_of(concurrency),
         duration_s=number_at(data, "duration"),
         chat="chat" in str(data.get("endpoint_type") or data.get("backend") or ""),
     )
 
 
-def _each(data: dict[str, Any]) -> tuple[Any, Any] | None:
+def _each(source: str, data: dict[str, Any]) -> tuple[Any, Any] | None:
     """Tokens of each request that got an answer; None where the file does not list them."""
     prompts, outputs = data.get("input_lens"), data.get("output_lens")
-    if not (isinstance(prompts, list) and isinstance(outputs, list) and prompts):
+    if not prompts or not outputs:
         return None
-    pairs = [
-        (p, o) for p, o in zip(prompts, outputs, strict=False) if isinstance(p, int) and isinstance(o, int) and p > 0 and o > 0
-    ]
-    if not pairs:
-        return None
-    columns = np.array(pairs, dtype=np.int64).T
-    return columns[0], columns[1]
+    if not isinstance(prompts, list) or not isinstance(outputs, list):
+        raise MeasurementError(f"{source}: input_lens and output_lens must be lists")
+    if len(prompts) != len(outputs):
+        raise MeasurementError(f"{source}: {len(prompts)} input_lens and {len(outputs)} output_lens; they must be as many")
+    lengths = [[integer(n, f"{source}: {name}", most=LONGEST) for n in column]
+               for name, column in (("input_lens", prompts), ("output_lens", outputs))]  # fmt: skip
+    columns = np.array(lengths, dtype=np.int64)
+    answered = (columns > 0).all(axis=0)
+    if not answered.any():
+        raise MeasurementError(f"{source}: no request of its input_lens and output_lens has both above 0")
+    return columns[0][answered], columns[1][answered]
 
 
 def _rate(source: str, written: Any) -> float | None:

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 
 from simulator.errors import MeasurementError
+from simulator.files import DATA_BYTES, read_content
 from simulator.validation.measurements import MeasurementTable
 
 LOG_KINDS = (".log", ".txt", ".prom")
-_MOST_BYTES = 100_000_000
 _PRINTED: dict[str, tuple[str, ...]] = {
     "engine_version": (r"vLLM API server version (\d\S*)", r"LLM engine \(v(\d[^)]*)\)"),
     "model": (r"LLM engine \([^)]*\) with config: model='([^']+)'", r"served_model_name='?([^\s',]+)"),
@@ -37,7 +37,7 @@ def read_startup_log(path: Path, stated: dict[str, str]) -> MeasurementTable:
 
     Raises MeasurementError for a file without any of the lines, and naming the options for what it leaves open.
     """
-    text = _text(path)
+    text = read_content(path, most=DATA_BYTES).decode(errors="replace")
     row = {name: found for name, patterns in _PRINTED.items() if (found := _first(text, patterns))}
     if not {"kv_tokens", "num_gpu_blocks", "kv_cache_gib_per_gpu", "weights_gib_per_gpu"} & row.keys():
         raise MeasurementError(
@@ -57,14 +57,3 @@ def read_startup_log(path: Path, stated: dict[str, str]) -> MeasurementTable:
 def _first(text: str, patterns: tuple[str, ...]) -> str:
     found = next(filter(None, (re.search(pattern, text) for pattern in patterns)), None)
     return found[1].replace(",", "") if found else ""
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise MeasurementError(f"{path}: larger than {_MOST_BYTES // 1_000_000} MB; cut it to the start-up")
-        return path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file") from None
-    except OSError as problem:
-        raise MeasurementError(f"{path}: cannot be read: {problem.strerror}") from None
