@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 Floats = NDArray[np.float64]
+LABEL = "label"
+"""The column of a trace that holds the class of each request, by its place in the scenario."""
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
+
+
+def with_labels(trace: RunRecord, label: NDArray[Any] | None) -> RunRecord:
+    """The trace with the class of each request, shape (n,), where the workload has classes."""
+    return trace if label is None else dataclasses.replace(trace, requests={**trace.requests, LABEL: label})
 
 
 def latencies(trace: RunRecord) -> dict[str, Floats]:

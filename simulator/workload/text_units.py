@@ -66,32 +66,15 @@ def _within_lives(seconds: float) -> float:
     return seconds
 
 
-_TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-Rate = Annotated[
-    float,
-    BeforeValidator(per_second),
-    Field(gt=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_of_people),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-IdleRate = Annotated[
-    float,
-    BeforeValidator(per_second),
-    Field(ge=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_of_people),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_seconds),
-    Field(gt=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_within_lives),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-Pause = Annotated[
-    float,
-    BeforeValidator(parse_seconds),
-    Field(ge=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_within_lives),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
+def _number_or(example: str) -> WithJsonSchema:
+    """The schema of a number, or of text such as the examples."""
+    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "title": example}]})
+
+
+_RATES, _DURATIONS = "text such as 4/s, 1.2 rps or 240/min", "text such as 800ms, 90s or 1h30m"
+_above = Field(gt=0, allow_inf_nan=False, strict=True)
+_from = Field(ge=0, allow_inf_nan=False, strict=True)
+Rate = Annotated[float, BeforeValidator(per_second), _above, AfterValidator(_of_people), _number_or(_RATES)]
+IdleRate = Annotated[float, BeforeValidator(per_second), _from, AfterValidator(_of_people), _number_or(_RATES)]
+Duration = Annotated[float, BeforeValidator(parse_seconds), _above, AfterValidator(_within_lives), _number_or(_DURATIONS)]
+Pause = Annotated[float, BeforeValidator(parse_seconds), _from, AfterValidator(_within_lives), _number_or(_DURATIONS)]

@@ -20,6 +20,7 @@ from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number
+from simulator.results.steady_state import load_regime
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
@@ -104,7 +105,7 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
         values = 1e3 * seen[f"{name}_s"]
         found[f"{name}_ms"] = float(np.nanmean(values))
         found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
-    return Prediction(found, server, stated and not (users and is_capped(row, users)))
+    return Prediction(found, server, load_regime(trace), stated and not (users and is_capped(row, users)))
 
 
 def load_of(row: Row) -> tuple[Requests, Load]:
@@ -239,7 +240,7 @@ def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) ->
         "ttft_ms_p99": 1e3 * float(np.percentile(seen["ttft_s"], 99)),
         "e2e_ms_p95": 1e3 * float(np.percentile(seen["e2e_s"], 95)),
     }
-    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, stated=not cached)
+    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, load_regime(trace), stated=not cached)
 
 
 def _beats_the_datasheet(row: Row, server: MeasuredServer, tokens: int) -> bool:

@@ -14,6 +14,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
+from simulator.results.steady_state import load_regime
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, text, whole_in
 from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, measured_args, values_in
@@ -46,7 +47,7 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
         chosen = None if wanted == "all" else stage == whole_in(row, "stage", least=0)
         if chosen is not None and not chosen.any():
             raise MeasurementError(f"column stage: {wanted!r} is none of the stages {text(row, 'stages')!r:.60}")
-        return Prediction(_figures(trace, chosen), server)
+        return Prediction(_figures(trace, chosen), server, load_regime(trace))
 
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
