@@ -34,7 +34,7 @@ def calibrate_command(
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`."""
     from simulator.catalog.engines import EngineArgs
     from simulator.cli.console import console
-    from simulator.errors import MeasurementError
+    from simulator.cli.options import save_file
     from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
     from simulator.validation.readers.calibration_points import read_points
@@ -44,10 +44,7 @@ def calibrate_command(
     )
     server = _server(gpu, model or _model_in(measurements), quantization, engine, args) if gpu else None
     report = fit(*read_points(measurements, server))
-    try:
-        out.write_text(dump_calibration(report.calibration), "utf-8")
-    except OSError as problem:
-        raise MeasurementError(f"{out}: cannot be written: {problem.strerror}") from None
+    save_file(out, dump_calibration(report.calibration), "--out")
     printer = console()
     printer.print(_table(report))
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):
@@ -66,16 +63,14 @@ def _server(gpu: str, model: str, quantization: str | None, engine: str, args: E
 
 def _model_in(measurements: list[Path]) -> str:
     """The model that the first JSON file names."""
-    import json
-
     from simulator.errors import MeasurementError
+    from simulator.files import DATA_BYTES, read_json
 
     for path in measurements:
         if path.suffix.lower() == ".json" and path.is_file():
-            try:
-                return str(json.loads(path.read_text("utf-8"))["model_id"])
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+            told = read_json(path, most=DATA_BYTES)
+            if isinstance(told, dict) and isinstance(named := told.get("model_id"), str):
+                return named
     raise MeasurementError("no JSON file names its model in model_id: give --model")
 
 

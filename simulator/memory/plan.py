@@ -255,6 +255,8 @@ def _notes(
         notes.append(drafter.note)
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
+    if engine.taken_for:
+        notes.append(engine.taken_for)
     if "architecture" in gpu.unstated:
         notes.append(
             f"{gpu.name}: architecture not stated; what it reserves is taken from {gpu.architecture} cards over {gpu.link}"

@@ -50,8 +50,9 @@ class Rules:
 class Arguments:
     """Arguments of `vllm serve` that SchedulerConfig has no field for, and layer groups of other sizes.
 
-    `watermark`: a share of all blocks, in place of SchedulerConfig.watermark_blocks. The queue limits are the
-    front end's, over all replicas: requests not finished, and prompt tokens before a first token.
+    `watermark`: a share of all blocks, in place of SchedulerConfig.watermark_blocks. The queue limits are
+    those of a server's front end, over all its ranks: requests not finished, and prompt tokens
+    before a first token.
     """
 
     max_num_scheduled_tokens: int | None = None

@@ -85,6 +85,7 @@ class Server:
         self.awake = False
         self.outstanding = 0
         self.in_front: list[Item] = []
+        self.present: list[Item] = []
         self.steps, self.last_prefill = 0, -arguments.prefill_schedule_interval
         self.prefilled = self.backlog = False
 
@@ -175,6 +176,8 @@ class Server:
     def compose(self, now: float) -> Step | None:
         if self.limits.scheduling_policy == "static":
             return self._compose_static(now)
+        if self.limits.prefill_first and (given := self._prompts_alone(now)):
+            return self._step(given)
         self.prefilled = False
         cap = self._prefill_cap()
         held_back = self._holds_prefills_back()
@@ -187,6 +190,11 @@ class Server:
         if self.prefilled:
             self.last_prefill = self.steps
         return self._step(given) if given else None
+
+    def _prompts_alone(self, now: float) -> dict[Item, int]:
+        given: dict[Item, int] = {}
+        self._admit(self._budget(), given, self._prefill_cap(), False, now)
+        return given
 
     def _budget(self) -> int:
         most = self.limits.max_num_batched_tokens
@@ -331,7 +339,7 @@ class Server:
         """
         time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
         row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
-        parts = []
+        parts, contexts = [], []
         for item, n in given.items():
             padding = item.complete
             samples = padding or item.computed + n == item.known + item.pending
@@ -342,6 +350,7 @@ class Server:
                 row["prefill_tokens"] += n
             else:
                 context += item.computed
+                contexts.append(item.computed)
                 in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
             sampled += samples
             row["sampled"] += samples and not padding
@@ -357,4 +366,7 @@ class Server:
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled]
         seconds += time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2
+        seconds += sum(w.beyond for w in time.windows if any(each >= w.size for each in contexts))
+        if row["prefill_tokens"] and len(time.prompt):
+            seconds += time.prompt[sum(given.values())]
         return Step(parts, float(seconds + in_windows), row, sum(given.values()))

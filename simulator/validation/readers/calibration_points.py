@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.errors import MeasurementError, SimulatorError
+from simulator.files import DATA_BYTES, read_json_object
 from simulator.latency.client import FrontEnd
+from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.validation.calibrate import MeasuredPoint
 from simulator.validation.measurements import Row, Skipped, read_measurement_table
 from simulator.validation.protocols import MeasuredServer, requests_of
@@ -90,16 +91,16 @@ def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
             f"{path.name} does not say what it was measured on: give --gpu (and --model, --tensor-parallel-size)"
         )
     told = _json(path)
-    requests, users = _lengths(path, told), told.get("max_concurrency")
+    requests, users = _lengths(path, told), _users(path, told)
     duration = _positive(path, told, "duration")
     tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
     output = float(requests.output_tokens.mean())
-    rate = float(told.get("request_rate", "inf"))
-    load: Load = OpenLoop(max_concurrency=int(users) if users else None)
-    if np.isfinite(rate):
-        requests = _arriving(requests, rate)
+    rate = told.get("request_rate", "inf")
+    load: Load = OpenLoop(max_concurrency=users)
+    if rate not in ("inf", float("inf")):
+        requests = _arriving(requests, finite_number(rate, f"{path.name}: request_rate", above=0.0))
     elif users:
-        load = ClosedLoop(concurrency=int(users))
+        load = ClosedLoop(concurrency=users)
     mean_users = len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration
     if isinstance(load, ClosedLoop):
         mean_users = float(load.concurrency)
@@ -110,33 +111,41 @@ def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file") from None
-    except (OSError, ValueError) as problem:
-        raise MeasurementError(f"{path}: cannot be read as JSON: {problem}") from None
-    if not isinstance(told, dict) or "mean_tpot_ms" not in told:
+    told = read_json_object(path, most=DATA_BYTES)
+    if "mean_tpot_ms" not in told:
         raise MeasurementError(f"{path}: not a result of `vllm bench serve --save-result`: it has no mean_tpot_ms")
     return told
 
 
 def _positive(path: Path, told: dict[str, Any], name: str) -> float:
-    value = told.get(name)
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise MeasurementError(f"{path.name}: {name} is {value!r}; a number above 0 is needed")
-    return float(value)
+    return finite_number(told.get(name), f"{path.name}: {name}", above=0.0)
 
 
 def _lengths(path: Path, told: dict[str, Any]) -> Requests:
     if told.get("input_lens") and told.get("output_lens"):
-        pairs = [(i, o) for i, o in zip(told["input_lens"], told["output_lens"], strict=True) if i > 0 and o > 0]
-        prompt, output = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
-        return requests_of(prompt, output)
-    total = int(_positive(path, told, "completed"))
+        prompt, output = (_listed(path, told, name) for name in ("input_lens", "output_lens"))
+        if len(prompt) != len(output):
+            raise MeasurementError(f"{path.name}: {len(prompt)} input_lens and {len(output)} output_lens; they must be as many")
+        answered = (prompt > 0) & (output > 0)
+        if not answered.any():
+            raise MeasurementError(f"{path.name}: no request of its input_lens and output_lens has both above 0")
+        return requests_of(prompt[answered], output[answered])
+    total = integer(told.get("completed"), f"{path.name}: completed", least=1, most=MOST_REQUESTS)
     means = (_positive(path, told, name) / total for name in ("total_input_tokens", "total_output_tokens"))
     columns: list[Ints] = [np.full(total, max(1, round(mean)), dtype=np.int64) for mean in means]
     return requests_of(columns[0], columns[1])
+
+
+def _users(path: Path, told: dict[str, Any]) -> int | None:
+    users = told.get("max_concurrency")
+    return integer(users, f"{path.name}: max_concurrency", least=1, most=MOST_REQUESTS) if users else None
+
+
+def _listed(path: Path, told: dict[str, Any], name: str) -> Ints:
+    if not isinstance(values := told[name], list):
+        raise MeasurementError(f"{path.name}: {name} is {values!r:.40}; it must be a list")
+    whole = [integer(value, f"{path.name}: {name}[{at}]", most=LONGEST) for at, value in enumerate(values)]
+    return np.array(whole, dtype=np.int64)
 
 
 def _arriving(requests: Requests, rate: float) -> Requests:

@@ -68,6 +68,10 @@ def test_a_line_is_read_however_the_server_is_started(line: str) -> None:
 def test_an_image_names_the_release() -> None:
     assert parse("docker run vllm/vllm-openai:v0.19.1 Qwen/Qwen3-8B").engine == "vllm-0.19.1"
     assert parse("docker run docker.io/vllm/vllm-openai:v0.24.0-cu129 Qwen/Qwen3-8B").engine == "vllm-0.24.0"
+    assert parse("docker run vllm/vllm-openai:v0.10.1.1 Qwen/Qwen3-8B").engine == "vllm-0.10.1.1"
+    assert parse("docker run vllm/vllm-openai:v0.33.1rc0.dev41 Qwen/Qwen3-8B").engine == "vllm-0.33.1rc0.dev41"
+    assert parse("docker run vllm/vllm-openai:nightly-1a2b3c4 Qwen/Qwen3-8B").engine == "vllm-nightly"
+    assert parse("docker run vllm/vllm-openai:latest Qwen/Qwen3-8B").engine is None
 
 
 @pytest.mark.parametrize(
@@ -215,6 +219,8 @@ def test_a_deployment_takes_its_line_and_what_is_written_beside_it_wins(tmp_path
         ("--max-num-sequences 3", "unknown argument --max-num-sequences"),
         ("--spec-method mtp --spec-tokens 1", "time of speculative decoding is not modelled"),
         ("--enable-lora", "time of LoRA is not modelled"),
+        ("--watermark 0.01", "vllm-0.19.0 has no watermark: vLLM 0.24.0 introduced it"),
+        ("--max-num-queued-reqs 8", "vllm-0.19.0 has no max_num_queued_reqs: vLLM 0.29.0 introduced it"),
     ],
 )
 def test_what_a_line_of_a_scenario_has_wrong_is_pointed_at(tmp_path, last: str, complaint: str) -> None:  # type: ignore[no-untyped-def]
