@@ -62,7 +62,7 @@ report: $(STAMP)  ## the report of every scenario
 docs: $(STAMP)  ## the documentation as a site in site/, its reference made from the code
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python docs/generate.py
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(BIN)/sim schema --out site/scenario.schema.json
 
 clean:  ## remove everything that can be made again
