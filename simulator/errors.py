@@ -35,6 +35,14 @@ class UnknownName(SimulatorError):
         super().__init__(f"unknown {kind} '{name}'{offered}{otherwise}")
 
 
+class NotInCatalog(UnknownName):
+    """A repository that is not in the catalog. The message also says how to read it."""
+
+    def __init__(self, message: str) -> None:
+        self.kind, self.name, self.nearest = "model", "", []
+        SimulatorError.__init__(self, message)
+
+
 class NoSuchDeployment(UnknownName, KeyError):
     """A result has no deployment of that name."""
 

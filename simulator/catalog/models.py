@@ -12,7 +12,7 @@ from pydantic import Field
 
 from simulator.catalog import stanzas
 from simulator.catalog.quantizations import Quantization
-from simulator.errors import SimulatorError
+from simulator.errors import NotInCatalog, SimulatorError, UnknownName
 from simulator.spec import Count, Natural, spec
 
 
@@ -282,9 +282,17 @@ def model(name: str | Path | Model) -> Model:
 
 @cache
 def _named(name: str) -> Model:
+    from simulator.catalog import hub
     from simulator.catalog.checkpoints import checkpoint
 
-    found, stored = checkpoint(name)
+    try:
+        found, stored = checkpoint(name)
+    except UnknownName as unknown:
+        if not hub.is_repository(name):
+            raise
+        if not hub.is_installed():
+            raise NotInCatalog(f"{unknown}; {hub.WITHOUT}") from None
+        return replace(hub.fetch(name), checkpoint=name)
     if stored is not None:
         return replace(found, quantization=stored, checkpoint=name)
     return found if name == found.name else replace(found, checkpoint=name)

@@ -33,6 +33,7 @@ _COMMANDS = {
     "explain": "explain.explain_command",
     "schema": "explain.schema_command",
     "doctor": "explain.doctor_command",
+    "mcp": "mcp.mcp_command",
 }
 
 # What typer raises for a command line that it cannot parse: it has no public name.
