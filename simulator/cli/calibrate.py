@@ -30,18 +30,28 @@ def calibrate_command(
     tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "--tp", min=1)] = 1,
     max_num_seqs: Annotated[int | None, typer.Option("--max-num-seqs", min=1)] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1)] = None,
+    max_model_len: Annotated[int | None, typer.Option("--max-model-len", min=1)] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arg", help="Any other engine argument, as in a scenario: kv_cache_dtype=fp8, enable_expert_parallel=true."
+        ),
+    ] = None,
 ) -> None:
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`."""
-    from simulator.catalog.engines import EngineArgs
     from simulator.cli.console import console
     from simulator.errors import MeasurementError
     from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
     from simulator.validation.readers.calibration_points import read_points
 
-    args = EngineArgs(
-        tensor_parallel_size=tensor_parallel_size, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens
-    )
+    named = {
+        "tensor_parallel_size": tensor_parallel_size,
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": max_num_batched_tokens,
+        "max_model_len": max_model_len,
+    }
+    args = _engine_arguments({**named, **_pairs(arg or [])})
     server = _server(gpu, model or _model_in(measurements), quantization, engine, args) if gpu else None
     report = fit(*read_points(measurements, server))
     try:
@@ -53,6 +63,35 @@ def calibrate_command(
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):
         printer.print(line)
     printer.print(f"wrote {out}")
+
+
+def _pairs(written: list[str]) -> dict[str, object]:
+    from ruamel.yaml import YAML
+
+    from simulator.errors import SimulatorError
+
+    found: dict[str, object] = {}
+    for each in written:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise SimulatorError(f"--arg {each}: write NAME=VALUE, such as kv_cache_dtype=fp8")
+        found[name.strip().removeprefix("--").replace("-", "_")] = YAML(typ="safe", pure=True).load(value)
+    return found
+
+
+def _engine_arguments(named: dict[str, object]) -> EngineArgs:
+    """The engine arguments by name. Raises SimulatorError for one that is unknown or cannot have its value."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from simulator.catalog.engines import EngineArgs
+    from simulator.errors import SimulatorError
+    from simulator.spec import first_mistake
+
+    try:
+        return TypeAdapter(EngineArgs).validate_python(named)
+    except ValidationError as problem:
+        mistake = first_mistake(problem)
+        raise SimulatorError(f"--arg {mistake.place}: {mistake.said}") from None
 
 
 def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> MeasuredServer:
@@ -83,12 +122,12 @@ def _table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table(title="Factors on predicted step times", title_justify="left", header_style="bold")
-    for name in ("model", "dtype", "GPU", "tp", "rows", "decode", "prefill", "TPOT error before", "after", "left out"):
-        table.add_column(name, justify="left" if name in ("model", "dtype", "GPU", "decode", "prefill") else "right")
+    for name in ("model", "dtype", "GPU", "engine", "tp", "rows", "decode", "prefill", "TPOT error before", "after", "left out"):
+        table.add_column(name, justify="left" if name in ("model", "dtype", "GPU", "engine", "decode", "prefill") else "right")
     for f in report.calibration.factors:
-        key = f.model, f.gpu, f.quantization, f.tensor_parallel_size
+        key, split = f.key, f"{f.tensor_parallel_size}{' ep' if f.enable_expert_parallel else ''}"
         decode = ", ".join(f"{p.factor:.3f} ± {p.percent:.0f} % at {p.sequences}" for p in f.decode)
         prefill = "as predicted" if f.prefill is None else f"{f.prefill:.3f} ± {f.prefill_percent:.0f} %"
         errors = [f"{values[key]:.1f} %" if key in values else "" for values in (report.before, report.after, report.left_out)]
-        table.add_row(f.model, f.quantization, f.gpu, str(f.tensor_parallel_size), str(f.rows), decode, prefill, *errors)
+        table.add_row(f.model, f.quantization, f.gpu, f.engine, split, str(f.rows), decode, prefill, *errors)
     return table
