@@ -108,7 +108,7 @@ def _waited_elsewhere(point: MeasuredPoint, report: Report) -> bool:
         return False
     reason = (
         f"requests are predicted to wait {waited_ms:.0f} ms for a place, but their first token came after "
-        f"{point.ttft_ms:.0f} ms: the server had other limits; state them (--arg max_num_seqs=..., --arg max_model_len=...)"
+        f"{point.ttft_ms:.0f} ms: the server had other limits; state them (--max-num-seqs, --max-model-len, --arg)"
     )
     report.skipped.append(Skipped(point.source, point.row, reason))
     return True

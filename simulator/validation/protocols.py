@@ -15,6 +15,7 @@ from simulator.engine.record import FINISHED, RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.latency.error_bands import Setting, setting
 from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.results.tables import latencies
@@ -50,6 +51,11 @@ class MeasuredServer:
     def engines(self) -> int:
         """Engines that requests are spread over."""
         return self.replicas * self.args.data_parallel_size
+
+    @property
+    def setting(self) -> Setting:
+        """What the error of its predictions goes by."""
+        return setting(self.model, self.quantization, self.gpu, self.engine, self.args, self.link_bytes_per_s)
 
     @property
     def key(self) -> tuple[object, ...]:

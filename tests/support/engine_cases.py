@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oracle import ALONE, Arguments, Group, Oracle, Rules, rules_of
 
 from simulator.engine.fleet.data_parallel import DataParallel
+from simulator.engine.fleet.queue_limits import QueueLimits
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -77,6 +78,9 @@ class Case:
         """The engine's trace, in integer ticks of a second."""
         replicas = [(time, self.config(limits)) for time, limits in self.replicas]
         how = {"router": self.router, "load": self.source, "seed": self.seed, "data_parallel": self.data_parallel}
+        how["queue_limits"] = QueueLimits(
+            max_num_queued_reqs=self.arguments.max_num_queued_reqs, max_num_queued_tokens=self.arguments.max_num_queued_tokens
+        )
         return serve(self.requests, replicas, tick_s=1.0, front_end=self.front_end, **how)
 
     def config(self, limits: SchedulerConfig) -> SchedulerConfig:
@@ -382,8 +386,19 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_active_seqs=st.integers(1, 4),
     ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "seldom prefills, lock step": ruled(
+        st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=True, enable_prefix_caching=True)),
+        since="0.24.0",
+        prefill_schedule_interval=st.integers(2, 6),
+    ),
     "queue limits": ruled(
         cases(),
+        since="0.31.0",
+        max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
+        max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
+    ),
+    "queue limits, servers": ruled(
+        st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
         since="0.31.0",
         max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
         max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
@@ -403,6 +418,9 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "fewer tokens",
     "fewer sequences",
     "seldom prefills",
+    "seldom prefills, lock step",
+    "queue limits",
+    "queue limits, servers",
 )
 
 

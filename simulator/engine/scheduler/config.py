@@ -89,9 +89,25 @@ class SchedulerConfig:
         return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
 
     @property
+    def seats(self) -> int:
+        """The most sequences that run at once."""
+        return min(self.max_num_active_seqs or sys.maxsize, self.max_num_seqs)
+
+    @property
+    def seats_argument(self) -> str:
+        """The argument that says so."""
+        return "max_num_seqs" if self.seats == self.max_num_seqs else "max_num_active_seqs"
+
+    @property
     def token_budget(self) -> int:
         """The most tokens of a step."""
         return min(self.max_num_scheduled_tokens or sys.maxsize, self.max_num_batched_tokens)
+
+    @property
+    def budget_argument(self) -> str:
+        """The argument that says so."""
+        fewer = self.token_budget < self.max_num_batched_tokens
+        return "max_num_scheduled_tokens" if fewer else "max_num_batched_tokens"
 
     @property
     def prefill_cap(self) -> int:
@@ -100,3 +116,8 @@ class SchedulerConfig:
         if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
             cap = int(self.max_model_len * 0.04)
         return cap or sys.maxsize
+
+    @property
+    def longest_prefill(self) -> int:
+        """The most tokens of one prompt that a step must be able to compute where chunked prefill is off."""
+        return sys.maxsize if self.rules.lone_prefill_uncut else self.prefill_cap
