@@ -93,7 +93,7 @@ def plan_server(
     require_rates(gpu)
     step_time = (latency or Roofline()).bind(target)
     if calibration is not None:
-        factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
+        factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
         step_time = calibrated.apply(step_time, factors)
     return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan), _queue_limits(plan.args))
 
