@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from simulator.planning.deployment import examine
 from simulator.planning.machines.pool import Machine, Processes, each
@@ -82,8 +83,8 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         slo=scenario.promises,
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
-        scenario_yaml=dump(scenario),
-        scenario=dumped(scenario).plain(),
+        scenario_yaml=dump(scenario, Path.cwd()),
+        scenario=dumped(scenario, Path.cwd()).plain(),
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),

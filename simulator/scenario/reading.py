@@ -104,6 +104,9 @@ def _with_line(deployment: Any, location: Location, document: Document) -> tuple
         raise document.error((*location, "serve"), f"{location[0]}[{location[1]}].serve: {problem}") from None
 
 
+FILE_FIELDS = frozenset({"model", "path", "trace", "calibration"})
+
+
 def _beside(node: Any, folder: Path) -> Any:
     """Make file names that exist beside the scenario absolute, so that a scenario can be run from anywhere."""
     if isinstance(node, dict):
@@ -112,6 +115,6 @@ def _beside(node: Any, folder: Path) -> Any:
 
 
 def _beside_file(key: str, value: Any, folder: Path) -> Any:
-    if key in {"model", "path", "trace", "calibration"} and isinstance(value, str) and not Path(value).exists():
+    if key in FILE_FIELDS and isinstance(value, str) and not Path(value).exists():
         return str((folder / value).resolve()) if (folder / value).exists() else value
     return _beside(value, folder)

@@ -15,23 +15,44 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.document import Document
 from simulator.errors import SimulatorError
+from simulator.scenario.reading import FILE_FIELDS
 from simulator.scenario.specs import Deployment, Scenario
 
 
-def dump(scenario: Scenario) -> str:
-    """The scenario as YAML with every default filled in; `load` reads it back to an equal scenario."""
+def dump(scenario: Scenario, here: Path | None = None) -> str:
+    """The scenario as YAML with every default filled in; `load` reads it back to an equal scenario.
+
+    With `here`, files are named from that folder, or by their name alone where they are not in it: what is passed on says
+    nothing of where this user keeps things.
+    """
     from ruamel.yaml import YAML
 
     text = io.StringIO()
     yaml = YAML()
     yaml.width = 120
-    yaml.dump(_written(scenario), text)
+    yaml.dump(dumped(scenario, here).root, text)
     return text.getvalue()
 
 
-def dumped(scenario: Scenario) -> Document:
+def dumped(scenario: Scenario, here: Path | None = None) -> Document:
     """What `dump` writes, without writing it."""
-    return Document(Path(f"{scenario.name}.yaml"), _written(scenario))
+    written = _written(scenario)
+    return Document(Path(f"{scenario.name}.yaml"), written if here is None else _from(written, here))
+
+
+def shown_path(path: str | Path, here: Path) -> str:
+    """A path as it is passed on: as it is where it is relative, from a folder where it is in that, else its name alone."""
+    path = Path(path)
+    if not path.is_absolute():
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+
+
+def _from(node: Any, here: Path) -> Any:
+    if isinstance(node, dict):
+        named = {key: value for key, value in node.items() if key in FILE_FIELDS and isinstance(value, str)}
+        return {key: shown_path(named[key], here) if key in named else _from(value, here) for key, value in node.items()}
+    return [_from(item, here) for item in node] if isinstance(node, list) else node
 
 
 def _written(value: Any) -> Any:

@@ -170,7 +170,7 @@ def test_more_users_than_requests_cost_nothing(run, tmp_path):
 
 
 def test_requests_that_can_never_fit_are_a_result(run, tmp_path):
-    found = run(written(tmp_path, ("output: 20", "output: 1000000000")), "--no-report")
+    found = run(written(tmp_path, ("output: 20", "output: 10000000")), "--no-report")
     assert (found.code, found.err) == (0, "")
     assert "Nothing here completed a request" in found.out
 
