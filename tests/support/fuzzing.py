@@ -468,10 +468,12 @@ def draw_trace(rng: random.Random, folder: Path) -> tuple[str, ...]:
 def _parquet(rng: random.Random, rows: list[dict[str, Any]], path: Path) -> None:
     frame = pl.DataFrame(rows)
     name = rng.choice(frame.columns)
+    column = pl.col(name)
     odd: list[Any] = [
         pl.lit(None), pl.lit("x"), pl.lit(math.nan), pl.lit(math.inf), pl.lit(-5), pl.lit(1e308), pl.lit(True), pl.lit(b"\xff"),
-        pl.lit(2**62), pl.lit([1, 2]), pl.col(name).cast(pl.String, strict=False), pl.lit("2024-01-01").str.to_datetime(), pl.struct(pl.all()),
-        pl.lit(1.5), pl.col(name).cast(pl.Float32, strict=False), pl.lit("x").cast(pl.Categorical), pl.col(name).cast(pl.Decimal(20, 2), strict=False),
+        pl.lit(2**62), pl.lit([1, 2]), pl.lit(1.5), pl.lit("2024-01-01").str.to_datetime(), pl.struct(pl.all()),
+        pl.lit("x").cast(pl.Categorical), column.cast(pl.String, strict=False), column.cast(pl.Float32, strict=False),
+        column.cast(pl.Decimal(20, 2), strict=False),
     ]  # fmt: skip
     frame = frame.with_columns(rng.choice(odd).alias(name)) if rng.random() < 0.8 else frame.drop(name)
     content = io.BytesIO()
