@@ -11,7 +11,9 @@ Everything is imported on first use, so that `import simulator` stays quick.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
@@ -41,11 +43,31 @@ __all__ = ["__version__", *_HOMES]
 __version__: str
 
 
+class _Package(ModuleType):
+    """The package as a module whose `engine` stays the function: the folder of that name is reached by importing from it."""
+
+    @property
+    def engine(self) -> Any:
+        return getattr(import_module(_HOMES["engine"]), "engine")  # noqa: B009
+
+    @engine.setter
+    def engine(self, module: ModuleType) -> None:
+        """What Python does once the folder is imported: it is left in sys.modules alone."""
+
+    def __dir__(self) -> list[str]:
+        return sorted(__all__)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("inference-sizing-simulator")
     if name not in _HOMES:
-        raise AttributeError(f"module 'simulator' has no attribute '{name}'")
+        from simulator.errors import did_you_mean, nearest_names
+
+        raise AttributeError(f"module 'simulator' has no attribute '{name}'{did_you_mean(nearest_names(name, __all__))}")
     return getattr(import_module(_HOMES[name]), name)

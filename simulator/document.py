@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ _MOST_REPEATED, _ENDLESS, _WORD = 100_000, 10**12, 64
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The parsed text with positions (`root`), where it came from, and what was set over it by dotted path, as written."""
+    """The parsed text with positions (`root`), where it came from, and what was set over it by dotted path, as written.
+
+    `short`: other names that a key may stand under.
+    """
 
     path: Path
     root: Any
     settings: Mapping[str, str] = field(default_factory=dict)
+    short: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The document as plain dicts, lists and scalars."""
@@ -36,11 +41,15 @@ class Document:
         for part in location:
             if part == tag:
                 tag = None
-            elif (key := _key_of(node, part)) is not _ABSENT:
+            elif (key := self._key_of(node, part)) is not _ABSENT:
                 node = node[key]
                 tag = node.get("kind") if isinstance(node, Mapping) else None
-                kept.append(part)
+                kept.append(part if str(part) == str(key) else key)
         return tuple(kept)
+
+    def _key_of(self, node: Any, part: str | int) -> Any:
+        names = (part, *self.short.get(str(part), ()))
+        return next((key for name in names if (key := _key_of(node, name)) is not _ABSENT), _ABSENT)
 
     def where(self, location: Location) -> str:
         """`file:line:column` of a location, or of its nearest ancestor that is written; a set value names its setting."""
@@ -58,13 +67,15 @@ class Document:
         return ScenarioError(f"{self.where(location)}: {message}")
 
     def with_value(self, dotted: str, text: str, option: str = "--set") -> Document:
-        """This document with one value set, given as YAML text: `deployments.0.gpu`, or `deployments.NAME.gpu` by name.
+        """This document with one value set, given as YAML text.
+
+        The path is written `deployments.0.gpu`, `deployments[0].gpu`, or `deployments.NAME.gpu` by name.
 
         `option`: the option of the command line that asked for it, which mistakes are told by.
         What an alias shares is changed here only. Raises ScenarioError when the path leads through something that is not there.
         """
         root = copy.deepcopy(self.root)
-        *parents, last = dotted.split(".")
+        *parents, last = re.sub(r"\[([^\]]*)\]", r".\1", dotted).split(".")
         if not all((*parents, last)):
             raise ScenarioError(f"{option} {dotted}: an empty name in the path; write it as in workload.arrivals.rate")
         node = root
@@ -78,7 +89,7 @@ class Document:
         key = _key(node, last, canonical, f"{option} {dotted}")
         node[key] = parse_yaml(text, Path(f"{option} {dotted}"))
         path = ".".join(map(str, [*canonical, key]))
-        return Document(self.path, root, {**self.settings, path: f"{option} {path}={text}"})
+        return replace(self, root=root, settings={**self.settings, path: f"{option} {path}={text}"})
 
 
 def read_document(path: Path) -> Document:

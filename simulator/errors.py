@@ -27,6 +27,12 @@ class UnknownName(SimulatorError):
         super().__init__(f"unknown {kind} '{name}'{offered}")
 
 
+class NoSuchDeployment(UnknownName, KeyError):
+    """A result has no deployment of that name."""
+
+    __str__ = Exception.__str__
+
+
 class NotModelled(SimulatorError):
     """The configuration is understood, and we have no model for it."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, dataclass_transform
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from simulator.errors import SimulatorError, did_you_mean, nearest_names
 from simulator.numbers import LONGEST, MOST, MOST_REQUESTS
 
 T = TypeVar("T")
@@ -52,7 +55,37 @@ def spec(cls: type[T]) -> type[T]:
     """Make a class a spec: validated, immutable, keyword-only, unknown fields refused."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     made: Any = pydantic_dataclass(config=config, frozen=True, kw_only=True, slots=True)(cls)
+    made.__init__ = _telling(made.__init__, cls.__name__)
     return cast("type[T]", made)
+
+
+def _telling(construct: Callable[..., None], name: str) -> Callable[..., None]:
+    """A constructor that names the field that was meant, where it is given one that it has not."""
+
+    @functools.wraps(construct)
+    def told(self: Any, *values: Any, **fields: Any) -> None:
+        try:
+            construct(self, *values, **fields)
+        except ValidationError as problem:
+            mistake = first_mistake(problem)
+            if mistake.kind != "unexpected_keyword_argument":
+                raise
+            known = [f.name for f in dataclasses.fields(self)]
+            known += [f.name for pool in _pools_of(self) for f in dataclasses.fields(pool)]
+            unknown = str(mistake.location[-1])
+            raise UnknownField(f"{name}: unknown field '{unknown}'{did_you_mean(nearest_names(unknown, known))}") from None
+
+    return told
+
+
+def _pools_of(made: Any) -> tuple[Any, ...]:
+    """What a spec may be written as instead: a deployment as its only pool."""
+    hint = typing.get_type_hints(type(made), include_extras=True).get("pools")
+    return tuple(arg for arg in typing.get_args(typing.get_args(hint)[0]) if isinstance(arg, type)) if hint else ()
+
+
+class UnknownField(SimulatorError, ValueError):
+    """A spec was given a field that it has not. The message offers the nearest ones."""
 
 
 def variants(union: Any) -> tuple[type, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 _READABLE = 1e15
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|#~&]")
@@ -27,6 +29,30 @@ def share(part: float) -> str:
     ('12.3%', '99.9%', '100%', '0.001%')
     """
     return "99.9%" if 0.999 < part < 1 else f"{part * 100:.3g}%"
+
+
+def banded(value: float, low: float | None, high: float | None, unit: str = "") -> str:
+    """A number with the ends of its band, both to the digits that the band supports; without an
+    upper end, from where on.
+
+    >>> banded(2.214, 1.31, 3.12, " s"), banded(2.2, 1.3, None), banded(0.3712, None, None)
+    ('2.2 s (1.3 to 3.1)', '2.2 (from 1.3 on)', '0.371')
+    """
+    if low is None:
+        return f"{number(value)}{unit}"
+    if high is None:
+        return f"{number(value, 2)}{unit} (from {number(low, 2)} on)"
+    digits = 2 if high - low > 0.05 * value else 3
+    return f"{number(value, digits)}{unit} ({number(low, digits)} to {number(high, digits)})"
+
+
+def sure(chance: float) -> str:
+    """A chance as a confidence; nothing is more than 99 % sure, or less than 1 %.
+
+    >>> sure(0.954), sure(0.9999), sure(0.0)
+    ('95% sure', '99% sure', '1% sure')
+    """
+    return f"{min(max(chance, 0.01), 0.99):.0%} sure"
 
 
 def plural(count: int, word: str) -> str:
@@ -65,6 +91,21 @@ def _is_shown(character: str) -> bool:
 
 def _spelled(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A plain HTML table for notebooks, every text escaped.
+
+    >>> html_table(("a",), [("<b>",)])
+    '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+
+    def row(tag: str, cells: Iterable[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(visible(cell))}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    above = f"<caption>{html.escape(visible(caption))}</caption>" if caption else ""
+    return f"<table>{above}<thead>{row('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
 def as_markdown(text: str) -> str:

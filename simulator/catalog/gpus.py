@@ -55,13 +55,18 @@ class Gpu:
     note: str = ""
     unstated: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Gpu {self.name}: {self.memory_bytes / GIB:.2f} GiB>"
+
     def computes(self, dtype: ComputeType) -> bool:
         """Whether the tensor cores have the type; without it a quantized weight is only stored in it."""
         return dtype in self.flops
 
 
 def gpu(name: str | Gpu) -> Gpu:
-    """A GPU by any of its names, or one of one's own as `memory_gib=24` or `memory_gib=24,name=mine`.
+    """A GPU by any of its names, one with other figures as `rtx-4090,memory_gib=24`, or one's own as `memory_gib=24,name=mine`.
+
+    Under WSL torch reports all of a card's memory, 24.0 GiB of an RTX 4090 where it is 23.52 on Linux.
 
     Raises UnknownName with the nearest names, ScenarioError for fields of one's own that cannot be.
 
@@ -74,8 +79,11 @@ def gpu(name: str | Gpu) -> Gpu:
 
 
 def _written(text: str) -> dict[str, Any]:
-    """The fields of `memory_gib=24,name=mine`."""
+    """The fields of `memory_gib=24,name=mine`; of `rtx-4090,memory_gib=24` those of the card, and what is other in it."""
+    head, _, rest = text.partition(",")
     fields: dict[str, Any] = {}
+    if "=" not in head:
+        fields, text = gpu_to_fields(gpu(head.strip())), rest
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         try:
@@ -102,8 +110,10 @@ def gpus() -> tuple[Gpu, ...]:
 def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     """A GPU of one's own, in the units of the catalog file: GiB, GB/s, TFLOP/s, watts.
 
-    `memory_gib` is required. `architecture`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and
-    `tdp_watts` are required where times are asked (`require_rates`); until then a stand-in has them.
+    `memory_gib` is required; the compute capability is else the least of the architecture's cards
+    in the catalog. `architecture`, `memory_gb_per_s`, `tflops`, `link`, `link_gb_per_s` and
+    `tdp_watts` are required where times are asked (`require_rates`); until then a stand-in has
+    them.
     Raises ScenarioError naming the field that is missing, unknown or impossible.
     """
     name = fields.get("name", "of your own")
@@ -114,10 +124,16 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
     unstated = tuple(field for field in _STAND_IN if field not in fields)
     whole = {"name": name, "source": "given by the user", "checked": "", **_STAND_IN, **fields}
     _refuse_non_numbers(str(name), whole)
+    whole.setdefault("compute_capability", _least_capability(whole["architecture"]))
     try:
         return Gpu(**_si(whole), unstated=unstated)
     except ValidationError as problem:
         raise ScenarioError(f"GPU {name}: {first_mistake(problem)}") from None
+
+
+def own_gpu_fields() -> tuple[str, ...]:
+    """The names of the fields that a GPU of one's own may have."""
+    return tuple(_FIELDS)
 
 
 def gpu_to_fields(card: Gpu) -> dict[str, Any]:
@@ -130,11 +146,16 @@ def gpu_to_fields(card: Gpu) -> dict[str, Any]:
     return {k: v for k, v in everything.items() if v is not None and k not in card.unstated}
 
 
+def _least_capability(architecture: object) -> float | None:
+    known = (card.compute_capability for card in gpus() if card.architecture == architecture)
+    return min((capability for capability in known if capability is not None), default=None)
+
+
 # What a card of one's own is taken for where only its memory counts: nothing of it is printed or timed.
 _STAND_IN: Mapping[str, Any] = {
     "architecture": "ampere",
     "memory_gb_per_s": 1.0,
-    "tflops": {"fp16": 1.0, "bf16": 1.0},
+    "tflops": {"fp16": 1.0, "bf16": 1.0, "int8": 1.0},
     "link": "pcie",
     "link_gb_per_s": 1.0,
     "tdp_watts": 1.0,

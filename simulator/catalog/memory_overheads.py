@@ -59,9 +59,10 @@ class MemoryOverheads:
     for top-k and top-p; `filtered_copies`: where a kernel filters instead, with `kernel_rows` rows of its own; `counted_copies`:
     on model runner V2, which does neither. `gathered_copies`: more where ranks gather the logits and sort.
     `profiles_encoder`: whether the largest images are encoded once, which takes `vision_gib` more of Qwen's VL models.
-    `allocator_gib`: what the allocator holds unused, where that counts. `sleep_mode_gib`: what the release overlooks where sleep
-    mode brings an allocator of its own. `unified_gib`: what the system takes meanwhile of memory
-    that it shares; `unified_pair_gib`: with two such machines. `fused_peers_gib`: ranks with fused all-reduce.
+    `times_kernels`: whether compiling times kernels on a copy of the embedding table. `allocator_gib`: what the allocator holds
+    unused, where that counts; `allocator_pins`: where that may be a whole freed block. `sleep_mode_gib`: what the release
+    overlooks where sleep mode brings an allocator of its own. `unified_gib`: what the system takes meanwhile of memory that it
+    shares; `unified_pair_gib`: with two such machines. `fused_peers_gib`: ranks with fused all-reduce.
     `first_graph_gib`, and of every further CUDA graph `graph_layer_mib` an attention layer and `graph_state_layer_mib` a
     recurrent one: the engine's estimate; `v2_graph_gib`: of a graph on runner V2. `runner_v2_for`: which models, beside those
     named, model runner V2 runs.
@@ -89,7 +90,9 @@ class MemoryOverheads:
     graphs_leave_residue: bool = False
     profiles_encoder: bool = False
     vision_gib: NonNegative = 0.0
+    times_kernels: bool = False
     allocator_gib: NonNegative = 0.0
+    allocator_pins: bool = False
     sleep_mode_gib: NonNegative = 0.0
     runner_v2_architectures: tuple[str, ...] = ()
     runner_v2_for: Literal["named", "dense", "all"] = "named"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from simulator.catalog import stanzas
 from simulator.catalog.quantizations import Quantization
+from simulator.errors import SimulatorError
 from simulator.spec import Count, Natural, spec
 
 
@@ -216,6 +218,7 @@ class Model:
     `original_position`: positions before LongRoPE, with which vLLM starts from 0.12 on where no max_model_len is given.
     `draft_other_parameters` are the projections, norms and tables of the draft layers.
     `rope_cache_elements`: cos and sin values that vLLM keeps beside the weights, in the model's type, on every rank.
+    `checkpoint`: the name or path it was asked by, which is what a server is started with; it says nothing of the shapes.
     """
 
     name: str
@@ -238,6 +241,11 @@ class Model:
     checkpoint_bytes: Count | None = None
     approximations: tuple[str, ...] = ()
     source: str
+    checkpoint: str = field(default="", compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        form = self.quantization.name if self.quantization else self.dtype
+        return f"<Model {self.checkpoint or self.name}: {len(self.layers)} layers, {form}>"
 
     @property
     def is_moe(self) -> bool:
@@ -264,11 +272,61 @@ def model(name: str | Path | Model) -> Model:
     if is_path(name):
         from simulator.catalog import hf_config
 
-        return hf_config.read(name)
+        return replace(hf_config.read(name), checkpoint=str(name))
+    return _named(str(name))
+
+
+@cache
+def _named(name: str) -> Model:
     from simulator.catalog.checkpoints import checkpoint
 
-    found, stored = checkpoint(str(name))
-    return found if stored is None else replace(found, quantization=stored)
+    found, stored = checkpoint(name)
+    if stored is not None:
+        return replace(found, quantization=stored, checkpoint=name)
+    return found if name == found.name else replace(found, checkpoint=name)
+
+
+_DTYPES: dict[str, Literal["bf16", "fp16", "fp32"]] = {
+    **dict.fromkeys(("bf16", "bfloat16"), "bf16"),
+    **dict.fromkeys(("fp16", "float16", "half"), "fp16"),
+    **dict.fromkeys(("fp32", "float32", "float"), "fp32"),
+}
+
+
+def model_from_fields(fields: Mapping[str, Any]) -> Model:
+    """A model by its name or path, loaded in another type: `{name: Qwen/Qwen3-8B, dtype: float16}`.
+
+    Raises SimulatorError for other fields and types, and as `model` does.
+    """
+    if unknown := [key for key in fields if key not in ("name", "dtype")]:
+        raise SimulatorError(f"unknown field '{unknown[0]}' of a model; it has name and dtype")
+    if not isinstance(name := fields.get("name"), str):
+        raise SimulatorError("a model's fields need its name, as in {name: Qwen/Qwen3-8B, dtype: float16}")
+    found = model(name)
+    if (dtype := fields.get("dtype", "auto")) == "auto":
+        return found
+    if dtype not in _DTYPES:
+        raise SimulatorError(f"dtype: {dtype!r} is not known; a model is loaded in {', '.join(_DTYPES)} or auto")
+    return replace(found, dtype=_DTYPES[dtype])
+
+
+def model_to_fields(entry: Model) -> Any:
+    """What `model` or `model_from_fields` reads back to an equal model: a name, a path, or those with a type.
+
+    Raises SimulatorError for one that was made by hand.
+    """
+    for name in (entry.checkpoint, entry.name):
+        try:
+            found = model(name) if name else None
+        except SimulatorError:
+            continue
+        if found == entry:
+            return name
+        if found is not None and replace(found, dtype=entry.dtype) == entry:
+            return {"name": name, "dtype": entry.dtype}
+    raise SimulatorError(
+        f"the model {entry.name} is in no catalog and was read from no config.json: save its config.json and name its path"
+    )
 
 
 def catalog_model(name: str) -> Model:

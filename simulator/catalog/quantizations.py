@@ -78,6 +78,9 @@ class Quantization:
     checked: str = ""
     note: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Quantization {self.name}>"
+
     def format(self, group: TensorGroup, layer: int | None = None, module: str = "") -> WeightFormat | None:
         """The format of a tensor group (in one layer, of one module), None where it stays in the model's own type."""
         if layer is None:

@@ -16,6 +16,8 @@ from simulator.errors import SimulatorError
 from simulator.text import shortened, visible
 
 _COMMANDS = {
+    "ask": "ask.ask_command",
+    "init": "ask.init_command",
     "run": "run.run_command",
     "check": "run.check_command",
     "memory": "memory.memory_command",
@@ -27,6 +29,9 @@ _COMMANDS = {
     "validate": "validate.validate_command",
     "calibrate": "calibrate.calibrate_command",
     "catalog": "catalog.app",
+    "explain": "explain.explain_command",
+    "schema": "explain.schema_command",
+    "doctor": "explain.doctor_command",
 }
 
 # What typer raises for a command line that it cannot parse: it has no public name.

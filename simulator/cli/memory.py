@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -11,13 +14,36 @@ from simulator.cli.options import Json
 
 if TYPE_CHECKING:
     from simulator.catalog.engines import EngineArgs
+    from simulator.catalog.gpus import Gpu
     from simulator.catalog.quantizations import Quantization
+    from simulator.memory.llama_cpp.plan import LlamaCppPlan
     from simulator.memory.plan import MemoryPlan
-    from simulator.memory.training.plan import TrainingPlan
+    from simulator.memory.training.plan import Training, TrainingPlan
     from simulator.scenario.serve_line import ServeLine
 
 T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
+
+
+_LONGEST = -1  # --max-model-len auto
+
+
+def _count(text: str | int) -> int:
+    """A count as vLLM reads it: 32768, 32k, 32K."""
+    from simulator.errors import SimulatorError
+    from simulator.scenario.serve_line import whole_number
+
+    try:
+        count = whole_number(str(text), "count")
+    except SimulatorError:
+        raise typer.BadParameter(f"{text!r} is not a number such as 32768, 32k or 32K") from None
+    if count < 1:
+        raise typer.BadParameter(f"{text!r} is not at least 1")
+    return count
+
+
+def _length(text: str | int) -> int:
+    return _LONGEST if str(text) in ("auto", "-1") else _count(text)
 
 
 def memory_command(
@@ -34,9 +60,14 @@ def memory_command(
     engine: Annotated[
         str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
     ] = None,
-    max_model_len: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            parser=_length, metavar="TOKENS", help="Also 32k, or auto: the longest that fits.", rich_help_panel=_SERVING
+        ),
+    ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(parser=_count, metavar="TOKENS", rich_help_panel=_SERVING)] = None,
     gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=_SERVING)] = None,
     kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
     block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
@@ -84,25 +115,93 @@ def memory_command(
     fp32_adapters: training.Fp32Adapters = False,
     tokens: training.Tokens = None,
     utilization: training.Utilization = 0.4,
+    tflops: training.Tflops = None,
     usd_per_gpu_hour: training.UsdPerGpuHour = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
 
     Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s --enable-prefix-caching --max-loras 4; or
-    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k
+    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k;
+    or llama.cpp's: sim memory -g rtx-3090 -- llama-server -m Qwen3-32B-Q4_K_M.gguf -c 32768 -ngl 99
     """
     given = dict(locals())
     from simulator.cli import memory_output as output
 
+    if _of_llama_cpp(model, more, engine) and not (train or lora or qlora):
+        training.refuse_without_train(given)
+        files = _llama_plans(model, more, gpu, quantization, given)
+        _write(report, lambda: pages().llama_page(files))
+        output.print_llama_cpp(files, as_json)
+        return
     asked = _pasted(model, more, engine)
     if train or lora or qlora:
         given["method"] = "qlora" if qlora else "lora" if lora else "full"
-        output.print_training(_training_plans(model, _cards(gpu), given), as_json)
+        runs = _training_plans(model, _cards(gpu), given)
+        _write(report, lambda: pages().training_page(runs))
+        output.print_training(runs, as_json)
     else:
         training.refuse_without_train(given)
         plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
+        _write(report, lambda: pages().serving_page(plans))
         output.print_plans(plans, tuple(context), as_json)
+
+
+def pages() -> ModuleType:
+    """The module that draws the pages, which takes its time to load."""
+    from simulator.report.pages import memory
+
+    return memory
+
+
+def _write(path: Path | None, page: Callable[[], str]) -> None:
+    """Write a page where one is asked for. Raises SimulatorError where the file cannot be written."""
+    from simulator.errors import SimulatorError
+
+    if path is None:
+        return
+    try:
+        path.write_text(page(), "utf-8")
+    except OSError as problem:
+        raise SimulatorError(f"--report {path}: {problem.strerror}") from None
+
+
+def _of_llama_cpp(model: str, more: list[str], engine: str | None) -> bool:
+    from simulator.scenario.llama_line import is_llama
+
+    return is_llama([model, *more], engine)
+
+
+def _llama_plans(
+    model: str, more: list[str], gpus: list[str], quantizations: list[str], given: dict[str, Any]
+) -> list[LlamaCppPlan]:
+    """One plan for every GPU and mixture. Raises SimulatorError for options that are vLLM's."""
+    from dataclasses import replace
+
+    from simulator import catalog
+    from simulator.catalog.engine_args import EngineArgs
+    from simulator.errors import SimulatorError
+    from simulator.memory.llama_cpp.plan import plan_llama_cpp
+    from simulator.scenario.llama_line import model_in, parse_llama, with_memory_used
+
+    defaults = EngineArgs()
+    ours = ("max_model_len", "max_num_seqs", "memory_used_gib")
+    for name, value in given.items():
+        if hasattr(defaults, name) and name not in ours and value != getattr(defaults, name):
+            raise SimulatorError(f"--{name.replace('_', '-')} is an argument of vLLM; llama.cpp's own stand behind --")
+    line = with_memory_used(parse_llama([model, *more]), given["memory_used_gib"])
+    asked = given["max_model_len"]
+    stated = {"n_ctx": 0 if asked == _LONGEST else asked, "n_parallel": given["max_num_seqs"]}
+    args = replace(line.args, **{name: value for name, value in stated.items() if value is not None})
+    plans = []
+    for name in _cards(gpus):
+        for form in quantizations or [""]:
+            planned, mixture = model_in(line, form)
+            plan = plan_llama_cpp(planned, mixture, catalog.gpu(name), args)
+            named = ", ".join(f"-{harmless}" for harmless in line.harmless)
+            plans.append(replace(plan, notes=(*plan.notes, f"no effect on memory: {named}")) if named else plan)
+    return plans
 
 
 def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
@@ -140,6 +239,8 @@ def _plans(
         raise SimulatorError("the line names no model: vllm serve MODEL ...")
     defaults = EngineArgs()
     typed = {name: value for name, value in given.items() if hasattr(defaults, name) and value != getattr(defaults, name)}
+    if typed.get("max_model_len") == _LONGEST:
+        typed = {**typed, "max_model_len": None, "fit_max_model_len": True}
     args: EngineArgs = _specified(EngineArgs, {**asked.arguments, **typed})
     serving, planned = catalog.engine(engine or asked.engine or "vllm"), model_of(asked)
     formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations]
@@ -166,7 +267,23 @@ def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[
     from simulator.memory.training.plan import Training, plan_training
 
     run = _specified(Training, given)
-    return [plan_training(catalog.model(model), catalog.gpu(name), run) for name in gpus]
+    return [plan_training(catalog.model(model), card, _at_rate(run, card, given["tflops"])) for card in map(catalog.gpu, gpus)]
+
+
+def _at_rate(run: Training, card: Gpu, tflops: float | None) -> Training:
+    """The run at a rate that was reached, which is a share of the peak of each GPU. Raises SimulatorError above the peak."""
+    from dataclasses import replace
+
+    from simulator.errors import SimulatorError
+    from simulator.memory.training.plan import compute_type
+    from simulator.units import TFLOPS
+
+    if tflops is None:
+        return run
+    peak = card.flops[compute_type(card, run)] / TFLOPS
+    if tflops > peak:
+        raise SimulatorError(f"--tflops {tflops:g}: {card.name} has a peak of {peak:g} TFLOP/s")
+    return replace(run, utilization=tflops / peak)
 
 
 def _specified(spec: type[T], given: dict[str, Any]) -> T:

@@ -14,6 +14,7 @@ from rich.text import Text
 from simulator.cli.console import WIDE, console, widths
 from simulator.cli.plain_console import plain
 from simulator.memory.account import Part
+from simulator.memory.llama_cpp.plan import LlamaCppPlan
 from simulator.memory.plan import MemoryPlan
 from simulator.memory.training.plan import TrainingPlan
 from simulator.text import plural
@@ -197,6 +198,69 @@ def _words(plan: MemoryPlan) -> list[Text]:
         width = max(len(remedy.change) for remedy in plan.remedies)
         lines += [plain(f"  {remedy.change:<{width}}  {remedy.gives}") for remedy in plan.remedies]
     return lines + [plain(f"Note: {note}") for note in plan.notes if note != plan.reason]
+
+
+def print_llama_cpp(plans: Sequence[LlamaCppPlan], as_json: bool) -> None:
+    """Plans of llama.cpp: a table with one column a GPU, then whether each fits and what would help."""
+    if as_json:
+        print(json.dumps({"plans": [_llama_data(plan) for plan in plans]}, indent=2))
+        return
+    table = Table(title=f"{plans[0].model.name} under llama.cpp", title_justify="left", header_style="bold")
+    table.add_column("GiB on the GPU", no_wrap=True)
+    for plan in plans:
+        table.add_column(plain(f"{plan.gpu.name}\n{plan.mixture.name}"), justify="right")
+    for name, size in (
+        ("weights", "weights_bytes"),
+        ("KV cache", "kv_bytes"),
+        ("recurrent states", "state_bytes"),
+        ("compute buffer", "compute_bytes"),
+        ("needed", "needed_bytes"),
+        ("needed, from", "low_bytes"),
+        ("needed, to", "high_bytes"),
+        ("free on the GPU", "available_bytes"),
+        ("weights on the host", "host_bytes"),
+    ):
+        if any(getattr(plan, size) for plan in plans):
+            table.add_row(name, *(_gib(getattr(plan, size)) for plan in plans))
+    table.add_section()
+    table.add_row("layers on the GPU", *(f"{plan.layers_on_gpu} of {len(plan.model.layers)}" for plan in plans))
+    table.add_row("tokens a slot", *(f"{'up to ' if plan.args.unified else ''}{plan.slot_tokens:,}" for plan in plans))
+    table.add_row("slots", *(f"{plan.args.n_parallel}" for plan in plans))
+    answers = {"fits": "yes", "may not fit": "perhaps not", "does not fit": "no"}
+    table.add_row("fits", *(answers[plan.outcome] for plan in plans))
+    out = console(WIDE)
+    out.print(table)
+    for plan in plans:
+        lines = [plain(plan.reason, style="" if plan.outcome == "fits" else "red")]
+        lines += [plain(f"  {remedy.change}: {remedy.gives}") for remedy in plan.remedies]
+        out.print(*lines, *(plain(f"Note: {note}") for note in plan.notes), sep="\n")
+
+
+def _llama_data(plan: LlamaCppPlan) -> dict[str, Any]:
+    return {
+        "model": plan.model.name,
+        "gpu": plan.gpu.name,
+        "quantization": plan.mixture.name,
+        "engine": "llama.cpp",
+        "args": dataclasses.asdict(plan.args),
+        "outcome": plan.outcome,
+        "reason": plan.reason,
+        "gpu_gib": {
+            "weights": plan.weights_bytes / GIB,
+            "kv_cache": plan.kv_bytes / GIB,
+            "states": plan.state_bytes / GIB,
+            "compute": plan.compute_bytes / GIB,
+            "needed": plan.needed_bytes / GIB,
+            "needed_low": plan.low_bytes / GIB,
+            "needed_high": plan.high_bytes / GIB,
+            "free": plan.available_bytes / GIB,
+        },
+        "host_gib": plan.host_bytes / GIB,
+        "layers_on_gpu": plan.layers_on_gpu,
+        "slot_tokens": plan.slot_tokens,
+        "remedies": [dataclasses.asdict(remedy) for remedy in plan.remedies],
+        "notes": list(plan.notes),
+    }
 
 
 def print_training(plans: Sequence[TrainingPlan], as_json: bool) -> None:

@@ -66,10 +66,12 @@ def size_command(
     from simulator.planning.size import Ask
     from simulator.planning.size import size as find
     from simulator.scenario import load
+    from simulator.scenario.reading import arguments_for_all
 
     check_outputs(junit, github)
     scenario = load(file, parsed_settings(settings), budget_of(max_requests, max_memory))
-    deployments = _space(gpus, quantizations, tensor_parallel, over)
+    for_all = arguments_for_all(file, parsed_settings(settings)) if gpus else {}
+    deployments = _space(gpus, quantizations, tensor_parallel, over, for_all)
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
         machine = machine_of(workers, cluster)
@@ -86,8 +88,13 @@ def size_command(
         raise typer.Exit(1)
 
 
-def _space(gpus: str, quantizations: str, tensor_parallel: str, over: list[str]) -> tuple[Deployment, ...] | None:
-    """The deployments of the options, None when no GPU is named. Raises ScenarioError for what cannot be read."""
+def _space(
+    gpus: str, quantizations: str, tensor_parallel: str, over: list[str], for_all: dict[str, Any]
+) -> tuple[Deployment, ...] | None:
+    """The deployments of the options with the scenario's own arguments for all, None when no GPU is named.
+
+    Raises ScenarioError for what cannot be read.
+    """
     from simulator.document import parse_yaml
     from simulator.errors import ScenarioError
     from simulator.planning.axes import axis
@@ -103,7 +110,7 @@ def _space(gpus: str, quantizations: str, tensor_parallel: str, over: list[str])
     if not all(part.isdigit() and int(part) for part in sizes):
         raise ScenarioError(f"--tensor-parallel-size {tensor_parallel}: expected whole numbers such as 1,2,4")
     arguments = {a.path: [parse_yaml(text, Path("--over")) for text in a.values] for a in map(axis, over)}
-    return space(_names(gpus), _names(quantizations), [int(part) for part in sizes], arguments)
+    return space(_names(gpus), _names(quantizations), [int(part) for part in sizes], arguments, for_all)
 
 
 def _names(text: str) -> list[str]:

@@ -73,6 +73,10 @@ Tokens = Annotated[
     typer.Option(parser=_number, metavar="COUNT", help="Of the run (300B), for time and cost.", rich_help_panel=PANEL),
 ]
 Utilization = Annotated[float, _text("Model FLOPs a second, of the GPU's peak.")]
+Tflops = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Model TFLOP/s that a GPU reaches, in place of --utilization.", rich_help_panel=PANEL),
+]
 UsdPerGpuHour = Annotated[float | None, typer.Option(min=0, help="Else the catalog's price.", rich_help_panel=PANEL)]
 
 
@@ -83,6 +87,8 @@ def refuse_without_train(given: dict[str, Any]) -> None:
     from simulator.errors import SimulatorError
     from simulator.memory.training.bytes import Training
 
+    if given["tflops"] is not None:
+        raise SimulatorError("--tflops is of a training run; add --train, --lora or --qlora")
     parallel = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "method")
     for field in fields(Training):
         if field.name not in parallel and given[field.name] != field.default:

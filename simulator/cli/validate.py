@@ -26,7 +26,8 @@ def validate_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped.
+    """Compare predictions with measured start-ups and runs: error by metric, how many values lie in
+    the error bands that reports show, worst rows, and rows that were skipped.
 
     A row of a run names model, gpu, input_len, output_len, and concurrency or request_rate (inf: all at once), with any of
     output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
@@ -48,8 +49,10 @@ def validate_command(
         return
     from simulator.cli.console import WIDE, console
 
-    out = console(WIDE)
-    out.print(_groups(report(findings)["groups"]))
+    out, told = console(WIDE), report(findings)
+    out.print(_groups(told["groups"]))
+    if told["coverage"]:
+        out.print(_coverage(told["coverage"]))
     if worst:
         out.print(_worst(findings, worst))
     for line in _skipped(findings):
@@ -81,6 +84,20 @@ def _groups(groups: list[dict[str, Any]]) -> Table:
         figures = (f"{group[key]:.2f}" if key in group else "" for key in keys)
         right = f"{group['right_percent']:.1f} %" if "right_percent" in group else ""
         table.add_row(group["group"], group["metric"], str(group["n"]), *figures, right)
+    return table
+
+
+def _coverage(classes: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Bands that are to hold 80 % of the measured values", title_justify="left", header_style="bold")
+    for name in ("class", "band", "n", "inside", "below", "above", ""):
+        table.add_column(name, justify="left" if name in ("class", "") else "right")
+    for one in classes:
+        ends = f"{one['low']:.2f} to {one['high']:.2f}" if "low" in one else ""
+        figures = (str(one[key]) for key in ("below", "above"))
+        inside = f"{one['inside_percent']:.0f} %"
+        table.add_row(one["class"], ends, str(one["n"]), inside, *figures, "" if one["holds"] else "not 75 to 88 %")
     return table
 
 

@@ -40,8 +40,8 @@ def _check_arrivals(requests: Requests) -> None:
 def most_tokens(config: SchedulerConfig) -> int:
     """The most prompt and output tokens of a request that an instance can serve: what fits in its KV blocks, alone."""
     most = config.max_model_len or sys.maxsize
-    if not config.enable_chunked_prefill and config.prefill_cap > config.max_num_batched_tokens:
-        most = min(most, config.max_num_batched_tokens + 1)
+    if not config.enable_chunked_prefill and config.longest_prefill > config.token_budget:
+        most = min(most, config.token_budget + 1)
     unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
     if unbounded or (most < sys.maxsize and config.blocks_for(most - 1) <= config.kv_blocks):
         return most
@@ -73,4 +73,20 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
-    return f"{total - 1} tokens exceed max_num_batched_tokens={config.max_num_batched_tokens} without chunked prefill"
+    return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"
+
+
+def why_stuck(request: Request, config: SchedulerConfig) -> str:
+    """Why a request that an idle instance does not let in never gets in.
+
+    It fits, as blocks leave its windows while it is computed, but the gate for whole prompts does
+    not see that in releases without `cap_at_admission`. Such an engine waits for ever: vLLM 0.19.0,
+    vllm/v1/core/sched/scheduler.py `schedule` and vllm/v1/engine/core.py `run_busy_loop`.
+    """
+    groups = sum(group.groups for group in config.kv_groups)
+    needed = config.state_blocks + groups * -(-request.known // config.block_size)
+    known = f"{request.known} prompt tokens" if not request.generated else f"{request.known} prompt and answered tokens"
+    return (
+        f"its {known} take {needed} KV blocks where nothing leaves a sliding window, of {config.kv_blocks}, and this release "
+        "lets a request in only when all of them are free: set scheduler_reserve_full_isl to false"
+    )

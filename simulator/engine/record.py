@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from simulator.workload.requests import Requests
 
 Column = NDArray[Any]
 
-FINISHED, REFUSED, TIMED_OUT, CANCELLED = np.int8(0), np.int8(1), np.int8(2), np.int8(3)
+FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = (np.int8(code) for code in range(5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,14 +25,19 @@ class RunRecord:
     """Everything that happened.
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
-    2 timed out, 3 cancelled), arrival_s, scheduled_s, first_token_s, finish_s, left_s (seconds, NaN where it never came; left:
-    out of the system, finished or not), prompt_tokens, output_tokens, cached_tokens (hits at first admission), preemptions,
-    follows (int8: 1 where it came once an earlier turn was answered).
+    2 timed out, 3 cancelled, 4 never scheduled: it waited when nothing more could happen), arrival_s, scheduled_s,
+    first_token_s, finish_s, left_s (seconds, NaN where it never came; left: out of the system, finished or not), prompt_tokens,
+    output_tokens, cached_tokens (hits at first admission), preemptions, follows (int8: 1 where it came once an earlier turn was
+    answered).
 
     `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
     (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
     step), sampled (tokens emitted per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j * slope_s),
     kv_blocks (used in its last step), preempted (requests preempted at its start).
+
+    Where a front end is simulated arrival_s is when a request was sent, first_token_s, finish_s and
+    left_s are when the client has it, and there are two columns more: taken_s, when the front end
+    began with it, and entered_s, when the engine got it.
 
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     """
@@ -46,6 +51,10 @@ class RunRecord:
     def __len__(self) -> int:
         return len(self.requests["status"])
 
+    def with_frontend(self, seconds: Column) -> RunRecord:
+        """As clients see it whose first tokens come later by so much, shape (n,), than they leave here."""
+        return replace(self, requests={**self.requests, "frontend_s": seconds})
+
 
 _PLANNED = np.dtype(
     [
@@ -54,8 +63,8 @@ _PLANNED = np.dtype(
     ]
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
-pack_planned = struct.Struct("<3d6i").pack
-pack_ended = struct.Struct("<2i").pack
+planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
 
@@ -126,6 +135,12 @@ class Recorder:
         if self.first_token[index] > now:
             self.first_token[index] = _NEVER
 
+    def keep_waiting(self, request: Request, reason: str) -> None:
+        """Write that a request waits for ever, and why."""
+        self.failed[request.index] = int(NEVER_SCHEDULED)
+        self.refusals[request.index] = reason
+        self.preemptions[request.index] = request.preemptions
+
     def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
@@ -139,9 +154,10 @@ class Recorder:
         columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
         follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
         columns |= {"follows": follows}
-        refusals = self.refusals | dict.fromkeys(
-            np.flatnonzero(columns["status"] == CANCELLED).tolist(), "the turn before it did not finish"
-        )
+        refusals = self.refusals | {
+            index: "the turn before it did not finish" if follows[index] else "its client waits for requests that never finish"
+            for index in np.flatnonzero(columns["status"] == CANCELLED).tolist()
+        }
         return RunRecord(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:

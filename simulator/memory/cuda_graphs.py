@@ -49,6 +49,20 @@ def graphs_by_kind(args: ResolvedArgs, engine: Engine) -> tuple[int, int]:
     return pieces, len(sizes) if args.cudagraph_mode == "full" else decode
 
 
+def profiled_blocks(args: ResolvedArgs, engine: Engine, gpu: Gpu) -> int:
+    """Blocks of KV cache that are allocated to profile the graphs: one for every token of the largest of them, from 0.26 on
+    for every sequence of it; 0 where nothing is profiled.
+
+    Source: _init_minimal_kv_cache_for_profiling in vllm/v1/worker/gpu_model_runner.py (0.18.0, 0.25.0, 0.26.0, 0.33.0).
+    """
+    if engine.family != "vllm" or engine.generation == "v0" or not engine.at_least("0.18") or not args.captures_graphs:
+        return 0
+    if gpu.vendor != "nvidia" and not deducts_cuda_graphs(args, engine, gpu):
+        return 0
+    largest = engine.largest_cudagraph(args)
+    return min(args.max_num_seqs, largest) if engine.at_least("0.26") else largest
+
+
 def _estimate(model: Model, layers: Sequence[Layer], args: ResolvedArgs, engine: Engine, gpu: Gpu) -> float:
     """The engine's estimate: the first graph of the larger kind, and every further one at the cost of the second.
 

@@ -28,12 +28,23 @@ _HYPER_STREAMS = 4
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Bytes on one GPU; `uncertainty` is how far the part that the KV cache pays for may lie off, either way."""
+    """Bytes on one GPU; `uncertainty` is how far the part that the KV cache pays for may lie off, either way.
+
+    `compiling`: what a start that compiles the model takes more at its peak. `pinned`: the largest block that the allocator may
+    keep for a small one, in releases that count it.
+    """
 
     activation: float
     non_torch: float
     cuda_graph: float
     uncertainty: float
+    compiling: float = 0.0
+    pinned: float = 0.0
+
+    @property
+    def at_worst(self) -> float:
+        """How much more than planned the overheads may take."""
+        return self.uncertainty + self.compiling + self.pinned
 
 
 def overhead(
@@ -64,7 +75,24 @@ def overhead(
         activation += release.vision_gib * GIB
     graphs = graph_bytes(model, layers, args, engine, gpu)
     outside = non_torch(model, args, engine, gpu)
-    return Overhead(activation, outside, graphs, _uncertainty(activation, outside, graphs, args, engine))
+    compiling = max(0.0, _compiled_tables(model, args, engine, first_stage) - activation)
+    pinned = _largest_freed(model, layers, args, sampling > 0) if release.allocator_pins else 0.0
+    return Overhead(activation, outside, graphs, _uncertainty(activation, outside, graphs, args, engine), compiling, pinned)
+
+
+def _compiled_tables(model: Model, args: ResolvedArgs, engine: Engine, first_stage: bool) -> float:
+    """Peak of compiling the model: a copy of the embedding table, to time a kernel on, and what it looks up for a batch."""
+    if args.enforce_eager or not memory_overheads(engine).times_kernels or not first_stage:
+        return 0.0
+    table = model.vocabulary * model.hidden / args.tensor_parallel_size
+    return (table + args.max_num_batched_tokens * model.hidden) * BYTES_OF[model.dtype]
+
+
+def _largest_freed(model: Model, layers: Sequence[Layer], args: ResolvedArgs, samples: bool) -> float:
+    """The largest block that the first pass frees: what goes into the widest dense block, or one copy of the logits."""
+    width = max((_dense_width(layer) for layer in layers), default=0) / args.tensor_parallel_size
+    wide = 2 * args.max_num_batched_tokens * width * BYTES_OF[model.dtype]
+    return max(wide, args.max_num_seqs * model.vocabulary * 4.0 if samples else 0.0)
 
 
 def context_bytes(gpu: Gpu) -> float:

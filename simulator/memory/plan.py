@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
 
 from simulator.catalog.checkpoints import suited
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
@@ -19,22 +18,14 @@ from simulator.memory.cuda_graphs import deducts_cuda_graphs
 from simulator.memory.encoder import unread_processor_options, without_encoder
 from simulator.memory.kv_cache import attention_block_size, kv_layout
 from simulator.memory.kv_layout import KvLayout
+from simulator.memory.outcome import WITHOUT_CACHE, GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes, overhead
 from simulator.memory.remedies import Remedy as Remedy
 from simulator.memory.remedies import remedies_for
 from simulator.memory.speculative import Drafter, drafter_bytes, drafter_of
 from simulator.memory.weights import Weights, stage_of_layer, weight_bytes
+from simulator.text import html_table
 from simulator.units import GIB
-
-Outcome = Literal[
-    "starts",
-    "may_not_start",
-    "too_little_free_memory",
-    "weights_do_not_fit",
-    "no_kv_blocks",
-    "max_model_len_exceeds_kv",
-    "max_num_seqs_exceeds_state_blocks",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +46,14 @@ class MemoryPlan(MemoryAccount):
     layout: KvLayout
     longest_sequence: int
     remedies: tuple[Remedy, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<MemoryPlan {self.model.name} on {self.gpu.name}: {self.outcome}, {self.kv_tokens:,} KV tokens>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name.replace("_", " "), f"{size / GIB:,.2f} GiB") for name, size in self.parts().items()]
+        rows += [("KV tokens", f"{self.kv_tokens:,}"), ("outcome", self.reason or self.outcome)]
+        return html_table(("one GPU", ""), rows, f"{self.model.name} on {self.gpu.name}, {self.engine.name}")
 
     def concurrency_at(self, context_tokens: int) -> float:
         """How many sequences of this many tokens the KV cache of one replica holds at once."""
@@ -145,16 +144,6 @@ def plan_without_remedies(
     return plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """One GPU of one pipeline stage."""
-
-    weights: Weights
-    overhead: Overhead
-    layout: KvLayout
-    kv_cache_bytes: float
-
-
 def _stages(
     weights: Weights,
     model: Model,
@@ -163,7 +152,7 @@ def _stages(
     args: ResolvedArgs,
     engine: Engine,
     drafter: Drafter | None,
-) -> list[_Stage]:
+) -> list[GpuStage]:
     """Every pipeline stage, each with the weights of the fullest."""
     owner = stage_of_layer(len(model.layers), args.pipeline_parallel_size)
     stages = []
@@ -173,7 +162,7 @@ def _stages(
         used = overhead(model, layers, quantization, args, engine, gpu, last_stage=last, first_stage=stage == 0)
         drafting = (drafter.layers, drafter.model) if drafter is not None and last else None
         layout = kv_layout(layers, model, quantization, args, engine, gpu, drafting)
-        stages.append(_Stage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
+        stages.append(GpuStage(weights, used, layout, _kv_cache_bytes(gpu, args, engine, weights, used)))
     return stages
 
 
@@ -194,15 +183,15 @@ def _kv_cache_bytes(gpu: Gpu, args: ResolvedArgs, engine: Engine, weights: Weigh
 
 
 def _account(
-    stage: _Stage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
 ) -> MemoryPlan:
     layout, kv = stage.layout, stage.kv_cache_bytes
     blocks = args.num_gpu_blocks_override or layout.blocks_in(kv)
     available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
     longest = layout.longest_in(available, args.max_model_len)
-    spread = 0.0 if args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override else stage.overhead.uncertainty
-    outcome, reason = _outcome(stage, model, gpu, args, engine, available, spread)
-    blocks = 0 if outcome in ("too_little_free_memory", "weights_do_not_fit", "no_kv_blocks") else blocks
+    fixed = args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override is not None
+    outcome, reason = Start(stage, gpu, args, engine, available, fixed).outcome()
+    blocks = 0 if outcome in WITHOUT_CACHE else blocks
     concurrency = blocks / layout.blocks_for(args.max_model_len)
     return MemoryPlan(
         model=model,
@@ -219,8 +208,8 @@ def _account(
         cuda_graph_bytes=stage.overhead.cuda_graph,
         cuda_graph_deducted=deducts_cuda_graphs(args, engine, gpu),
         kv_cache_bytes=kv,
-        kv_cache_low_bytes=kv - spread,
-        kv_cache_high_bytes=kv + spread,
+        kv_cache_low_bytes=kv if fixed else kv - stage.overhead.at_worst,
+        kv_cache_high_bytes=kv if fixed else kv + stage.overhead.uncertainty,
         kv_bytes_per_token=layout.bytes_per_token,
         num_gpu_blocks=blocks,
         kv_tokens=_kv_tokens(layout, blocks, concurrency, args.max_model_len, engine),
@@ -229,7 +218,7 @@ def _account(
         reason=reason,
         layout=layout,
         longest_sequence=longest,
-        notes=(*([reason] if outcome == "may_not_start" else []), *_notes(model, quantization, gpu, args, engine)),
+        notes=(*([reason] if outcome == "may_not_start" else []), *_notes(stage, model, quantization, gpu, args, engine)),
     )
 
 
@@ -251,108 +240,9 @@ def blocks_printed_as(plan: MemoryPlan, kv_tokens: int) -> int:
     return max(1, kv_tokens // (layout.block_size * layout.shards) * len(layout.groups))
 
 
-def _outcome(
-    stage: _Stage, model: Model, gpu: Gpu, args: ResolvedArgs, engine: Engine, available: float, spread: float
-) -> tuple[Outcome, str]:
-    """Whether the engine starts, or the first of its refusals, in its own words; and where it may not, what is close."""
-    if refusal := (_not_free(gpu, args, engine) or _no_room(stage, gpu, args)):
-        return refusal
-    if refusal := _too_little_cache(stage, args, engine, available):
-        if _too_little_cache(stage, args, engine, available + spread) is None and spread:
-            return refusal[0], f"{refusal[1]} With {(available + spread) / GIB:.2f} GiB, within the plan's own error, it starts."
-        return refusal
-    if refusal := _too_few_states(stage, args, engine, available):
-        return refusal
-    if _too_little_cache(stage, args, engine, available - spread):
-        need = max(stage.layout.bytes_for(args.max_model_len), stage.layout.block_bytes)
-        return "may_not_start", (
-            f"may not start: needs {need / GIB:.2f} GiB of KV cache, "
-            f"has {max(0.0, available - spread) / GIB:.2f} to {(available + spread) / GIB:.2f}"
-        )
-    if _too_few_states(stage, args, engine, available - spread):
-        low, high = (stage.layout.blocks_in(available + change) for change in (-spread, spread))
-        return (
-            "may_not_start",
-            f"may not start: max_num_seqs is {args.max_num_seqs:,}, and there are {low:,} to {high:,} state blocks",
-        )
-    return "starts", ""
-
-
-def _not_free(gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[Outcome, str] | None:
-    """What vLLM checks first, from V1 on: whether the share it is to reserve is free.
-
-    Source: request_memory in vllm/v1/worker/utils.py (0.27.1); init_device in vllm/v1/worker/gpu_worker.py (0.8.0).
-    """
-    if engine.family != "vllm" or engine.generation == "v0" or args.kv_cache_memory_bytes is not None:
-        return None
-    free = gpu.memory_bytes - args.memory_used_gib * GIB - context_bytes(gpu)
-    desired = gpu.memory_bytes * args.gpu_memory_utilization
-    if free >= desired:
-        return None
-    return "too_little_free_memory", (
-        f"Free memory on the device ({free / GIB:.2f}/{gpu.memory_bytes / GIB:.2f} GiB) on startup is less than desired "
-        f"GPU memory utilization ({args.gpu_memory_utilization}, {desired / GIB:.2f} GiB)"
-    )
-
-
-def _no_room(stage: _Stage, gpu: Gpu, args: ResolvedArgs) -> tuple[Outcome, str] | None:
-    """Out of memory in the first pass, or where the KV cache is set by hand, in allocating it."""
-    used = stage.weights.bytes + stage.overhead.non_torch + context_bytes(gpu) + args.memory_used_gib * GIB
-    total = gpu.memory_bytes
-    if (at_peak := used + stage.overhead.activation) > total:
-        beside = (at_peak - stage.weights.bytes) / GIB
-        return "weights_do_not_fit", (
-            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the first pass {beside:.2f} GiB; "
-            f"{gpu.name} has {total / GIB:.2f} GiB"
-        )
-    asked = args.kv_cache_memory_bytes or (args.num_gpu_blocks_override or 0) * stage.layout.block_bytes
-    if asked and used + asked > total:
-        return "weights_do_not_fit", (
-            f"CUDA out of memory: weights need {stage.weights.bytes / GIB:.2f} GiB per GPU and the KV cache that is asked for "
-            f"{asked / GIB:.2f} GiB; {gpu.name} has {total / GIB:.2f} GiB"
-        )
-    return None
-
-
-def _too_little_cache(stage: _Stage, args: EngineArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
-    if available < stage.layout.block_bytes:
-        return "no_kv_blocks", (
-            f"No available memory for the cache blocks ({available / GIB:.2f} GiB). Try increasing `gpu_memory_utilization`"
-        )
-    needed = stage.layout.bytes_for(args.max_model_len or 1)
-    if needed <= available:
-        return None
-    if engine.generation == "v0":
-        tokens = stage.layout.blocks_in(available) * stage.layout.block_size
-        return "max_model_len_exceeds_kv", (
-            f"The model's max seq len ({args.max_model_len}) is larger than the maximum number of tokens "
-            f"that can be stored in KV cache ({tokens})"
-        )
-    longest = stage.layout.longest_in(available, args.max_model_len or 1)
-    estimate = f" Based on the available memory, the estimated maximum model length is {longest}." if longest else ""
-    return "max_model_len_exceeds_kv", (
-        f"To serve at least one request with the models's max seq len ({args.max_model_len}), "
-        f"{needed / GIB:.2f} GiB KV cache is needed, "
-        f"which is larger than the available KV cache memory ({available / GIB:.2f} GiB).{estimate}"
-    )
-
-
-def _too_few_states(stage: _Stage, args: ResolvedArgs, engine: Engine, available: float) -> tuple[Outcome, str] | None:
-    """With graphs of whole decode steps every sequence needs a block for its recurrent state, from 0.20 on.
-
-    Source: resolve_cudagraph_mode_and_sizes in vllm/config/compilation.py (0.20.2, 0.30.0; absent in 0.19.0).
-    """
-    recurrent = any(layer.kind == "state" for layer in stage.layout.groups)
-    blocks, sequences = stage.layout.blocks_in(available), args.max_num_seqs
-    if engine.family != "vllm" or not engine.at_least("0.20") or not recurrent or not args.full_graphs or sequences <= blocks:
-        return None
-    return "max_num_seqs_exceeds_state_blocks", (
-        f"max_num_seqs ({sequences}) exceeds available Mamba cache blocks ({blocks}). Each decode sequence requires one Mamba "
-        f"cache block. Please lower max_num_seqs to at most {blocks} or increase gpu_memory_utilization"
-    )
-
-
-def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine) -> tuple[str, ...]:
+def _notes(
+    stage: GpuStage, model: Model, quantization: Quantization | None, gpu: Gpu, args: ResolvedArgs, engine: Engine
+) -> tuple[str, ...]:
     """What a reader should know of the figures. Raises NotModelled for a format that does not run on the GPU.
 
     Source of the limit on max_model_len: vLLM vllm/config/model.py, _get_and_verify_max_len.
@@ -365,6 +255,18 @@ def _notes(model: Model, quantization: Quantization | None, gpu: Gpu, args: Reso
         notes.append(drafter.note)
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
+    if engine.taken_for:
+        notes.append(engine.taken_for)
+    if "architecture" in gpu.unstated:
+        notes.append(
+            f"{gpu.name}: architecture not stated; what it reserves is taken from {gpu.architecture} cards over {gpu.link}"
+        )
+    given = args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override is not None
+    if (compiling := stage.overhead.compiling) > 0.05 * GIB and not given:
+        notes.append(
+            f"a start that compiles the model, without the compile cache of an earlier one, leaves up to {compiling / GIB:.1f} "
+            "GiB less for the KV cache"
+        )
     if engine.extrapolated:
         notes.append(f"nothing of {engine.name} was measured: its overheads are taken from vLLM")
     if args.data_parallel_size > 1:

@@ -38,7 +38,16 @@ def remedies_for(plan: MemoryPlan, args: EngineArgs, replan: Replan) -> tuple[Re
 
     Where only together with a shorter max_model_len a change suffices, and that alone does not, it is named with the longest.
     """
-    kinds = (_shorter_context, _fewer_sequences, _more_utilization, _smaller_kv, _smaller_weights, _more_gpus, _bigger_gpu)
+    kinds = (
+        _shorter_context,
+        _fewer_sequences,
+        _no_graphs,
+        _more_utilization,
+        _smaller_kv,
+        _smaller_weights,
+        _more_gpus,
+        _bigger_gpu,
+    )
     may_shorten = plan.longest_sequence < _USEFUL_CONTEXT
     return tuple(remedy for kind in kinds if (remedy := _first_that_starts(kind(plan, args), replan, may_shorten)))
 
@@ -86,6 +95,11 @@ def _fewer_sequences(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, 
     for sequences in (512, 256, 128, 64, 32, 16):
         if sequences < plan.args.max_num_seqs:
             yield f"max_num_seqs {sequences}", (plan.quantization, plan.gpu, replace(args, max_num_seqs=sequences))
+
+
+def _no_graphs(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:
+    if plan.outcome == "graph_profiling_does_not_fit":
+        yield "enforce_eager", (plan.quantization, plan.gpu, replace(args, enforce_eager=True))
 
 
 def _more_utilization(plan: MemoryPlan, args: EngineArgs) -> Iterator[tuple[str, _Change]]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
 from simulator.files import write_file
+from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
-from simulator.text import as_markdown, visible
+from simulator.results.slo import SloCheck
+from simulator.text import as_markdown, sure, visible
 
 if TYPE_CHECKING:
     from simulator.planning.size import Sizing
@@ -29,15 +31,29 @@ class Check:
 
 def run_checks(run: RunResult) -> tuple[Check, ...]:
     """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
-    answers, where some requests got none."""
+    answers, where some requests got none.
+
+    A term passes where it is sure to be kept: one that is too close to call, or of too few requests
+    to say, does not.
+    """
     checks: list[Check] = []
     for d in run.deployments:
-        checks += [Check(f"{d.name}: {term.term}", term.met, str(term)) for term in d.slo]
+        checks += [_term_check(d.name, term) for term in d.slo]
         if not d.slo or not d.runs:
             checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
         if (d.metrics or {}).get("unanswered_share"):
             checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
     return tuple(checks)
+
+
+def _term_check(name: str, term: SloCheck) -> Check:
+    chance = term.chance
+    if chance is None or term.measured is None:
+        return Check(f"{name}: {term.term}", term.met, str(term))
+    if term.too_few and chance > 1 - SURE:
+        few = f"{term}: too few requests to say, {term.needed:,} would tell"
+        return Check(f"{name}: {term.term}", passed=False, message=few)
+    return Check(f"{name}: {term.term}", chance >= SURE, f"{term}: {sure(chance)}")
 
 
 def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tuple[Check, ...]:

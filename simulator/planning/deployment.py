@@ -8,19 +8,23 @@ from simulator.engine.admission import most_tokens, never_answered
 from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
-from simulator.latency.error_bands import extrapolations, typical_error
+from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
 from simulator.planning.agreement import grows, keeps_up
+from simulator.planning.assured import assured
+from simulator.planning.bench_command import bench_command
+from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
-from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, serve_command, title, wording
+from simulator.planning.launch import serve_command
+from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
-from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
+from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
@@ -42,21 +46,30 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
         return _described(scenario, deployment, fleet, requests)
     result = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
-    result = _with_run(scenario, deployment, fleet, result, run)
+    result = _with_run(scenario, deployment, fleet, result, run, requests)
     if curve and run.metrics["finished"]:
-        result = _limited(scenario, fleet, result, run, requests)
-    return _with_answers(scenario, deployment, fleet, result, run)
+        result = _limited(scenario, deployment, fleet, result, run, requests)
+    return assured(scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run)
 
 
 def _limited(
-    scenario: Scenario, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
-    """The result with its limits, or with why it has none."""
+    """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
-        return with_limits(scenario, fleet, result, run, requests)
+        limited = with_limits(scenario, fleet, result, run, requests)
+        seconds = resource_seconds(run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s)
+        found = limited.binding and binding(scenario, deployment, fleet, requests, limited.binding, seconds)
+        return dataclasses.replace(limited, binding=found)
     except NoQueueingPoint as reason:
         return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
 
@@ -113,8 +126,8 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
         oom_point=_oom_point(server, pool.instances, requests) if plan.longest_sequence else None,
         cost=cost(d, scenario.prices),
         extrapolations=_extrapolations(scenario, server),
-        error_bands=_error_bands(scenario, plan),
         serve_command=serve_command(scenario, pool, plan),
+        bench_command=bench_command(scenario, pool, plan.model, requests),
         notes=(*plan.notes, *plan.model.approximations),
     )
 
@@ -122,14 +135,6 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
 def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
     """The parts of the step time that were taken from a similar GPU or engine, not measured on this one."""
     return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
-
-
-def _error_bands(scenario: Scenario, plan: MemoryPlan) -> dict[str, ErrorBand]:
-    """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
-    if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
-        return {}
-    typical = typical_error(plan.model, plan.gpu, scenario.engine, plan.args)
-    return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
 
 
 def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests) -> OomPoint:
@@ -144,34 +149,64 @@ def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests
 
 
 def _with_run(
-    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
     """The result of the traffic asked for."""
     warm, server = run.steadiness.warmup_s, fleet.server
     parts = _parts(scenario, server)
+    binding = bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm)
+    waits = binding.resource == "API server" and not _well(run)
     return dataclasses.replace(
         result,
         verdict=run.steadiness.verdict,
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
-        binding=bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm),
+        promised=run.promised,
+        binding=binding,
+        remedies=(_more_api_servers(scenario, fleet, requests),) if waits else result.remedies,
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, deployment, run),
-        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, run)),
+        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, fleet, run)),
         warmup_s=warm,
         trace=run.trace,
     )
 
 
-def _streaming(deployment: Deployment, run: DeploymentRun) -> list[str]:
-    """That one API server may not keep up with what a replica writes."""
+def _well(run: DeploymentRun) -> bool:
+    """Whether nothing has to be helped: it is stable, and keeps its SLO where there is one."""
+    return run.verdict == "stable" and all(check.met for check in run.slo)
+
+
+def _more_api_servers(scenario: Scenario, fleet: FleetPlan, requests: Requests) -> str:
+    """How many API server processes take the traffic; of a closed loop, what the engines themselves complete."""
+    completed = full_server(fleet.server, requests).requests_per_s * fleet.instances
+    rate = scenario.workload.mean_rate() or completed
+    count = api_servers_for(fleet, requests, rate)
+    engine = scenario.engine
+    each = "" if fleet.instances == 1 else " of each replica"
+    if engine.family == "vllm" and engine.at_least("0.9.1"):
+        return f"--api-server-count {count}: so many API server processes{each} take {number(rate)} requests/s"
+    return f"{count} API server processes{each}, which take {number(rate)} requests/s, or more replicas"
+
+
+def _streaming(deployment: Deployment, fleet: FleetPlan, run: DeploymentRun) -> list[str]:
+    """That no API server is modelled, and may not keep up with what a replica writes."""
+    if fleet.client is None or fleet.api_server is not None:
+        return []
+    engine = fleet.server.target.engine
+    said = f"API server not modelled for {engine.name}: nothing waits for it here" if fleet.client.queue else ""
     each = (run.metrics["output_tokens_per_s"] or 0.0) / deployment.pool.replicas
     if each <= STREAMED_PER_S:
-        return []
+        return [said] if said else []
     return [
-        f"a replica writes {each:,.0f} tokens/s: one API server process was seen to stream {STREAMED_PER_S:,} to "
-        f"{STREAMED_AT_BEST:,} a second, and is not modelled; give it several (--api-server-count)"
+        f"{said or 'API server left out'}; a replica writes {each:,.0f} tokens/s, and one process of vLLM "
+        f"was seen to stream {STREAMED_PER_S:,} to {STREAMED_AT_BEST:,} a second"
     ]
 
 

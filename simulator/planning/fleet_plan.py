@@ -22,10 +22,12 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         latency=scenario.latency,
         calibration=None if scenario.calibration is None else calibration.load_calibration(scenario.calibration),
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
+        host=pool.host,
     )
     if isinstance(planned, DoesNotStart):
         return planned
-    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),))
+    client = scenario.frontend if scenario.measured_at == "client" else None
+    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),), client)
 
 
 def source_of(workload: Workload) -> Load:

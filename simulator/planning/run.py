@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from simulator.errors import SimulatorError
+from simulator.planning.costs import cost
 from simulator.planning.deployment import examine
 from simulator.planning.machines.pool import Machine, Processes, each
-from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title
+from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title, wording
 from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
-from simulator.scenario import Deployment, Scenario, dump, dumped
+from simulator.scenario import Deployment, Scenario, dump, dumped, load
+from simulator.scenario.refusals import impossible
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
 
 def review(
-    scenario: Scenario,
+    scenario: Scenario | str | Path,
     *,
     seed: int | None = None,
     command: str = "",
@@ -26,11 +29,14 @@ def review(
     curve: bool = True,
     machine: Machine | None = None,
 ) -> RunResult:
-    """Answer a scenario. All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
+    """Answer a scenario, or the one in a file.
+
+    All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
 
     `curve` also looks for queueing point, SLO capacity and the curve around them. `progress` is told the name of each deployment
     that is done. `machine` says where the deployments are computed; the result is the same on each.
     """
+    scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
     scenario = dataclasses.replace(
         scenario, deployments=named(scenario.deployments), seed=scenario.seed if seed is None else seed
     )
@@ -46,7 +52,26 @@ def review(
 
 def _examine(task: tuple[Scenario, Deployment, Requests, bool]) -> DeploymentResult:
     scenario, deployment, requests, curve = task
+    if len(scenario.deployments) > 1 and (problem := impossible(scenario, deployment)):
+        return _refused(scenario, deployment, problem)
     return examine(scenario, deployment, requests, curve=curve)
+
+
+def _refused(scenario: Scenario, deployment: Deployment, problem: SimulatorError) -> DeploymentResult:
+    """The result of a deployment that no engine starts with, or that has no model, beside others that run."""
+    pool = deployment.pool
+    form = pool.quantization or scenario.model_of(deployment).quantization
+    return DeploymentResult(
+        name=deployment.name,
+        title=title(deployment, form.name if form else scenario.model_of(deployment).dtype),
+        wording=wording(deployment),
+        gpu=pool.gpu.name,
+        gpus=deployment.gpus,
+        replicas=pool.replicas,
+        verdict="cannot run",
+        reason=str(problem),
+        cost=cost(deployment, scenario.prices),
+    )
 
 
 def named(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
@@ -72,6 +97,7 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         version=__version__,
         seed=scenario.seed,
         engine=scenario.engine.name,
+        taken_for=scenario.engine.taken_for,
         workload=WorkloadSummary(
             sentence=demand(scenario, requests),
             requests=len(requests),
@@ -83,7 +109,7 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         slo=scenario.promises,
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
-        scenario_yaml=dump(scenario, Path.cwd()),
+        scenario_yaml=dump(scenario, resolved, Path.cwd()),
         scenario=dumped(scenario, Path.cwd()).plain(),
         command=command,
         not_modelled=NOT_MODELLED,

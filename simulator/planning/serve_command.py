@@ -1,36 +1,26 @@
-"""Wording: a deployment in words, the command that serves it, and what was filled in for the reader."""
+"""Wording: a deployment and its demand in words, and what was filled in for the reader."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from simulator.catalog.engines import EngineArgs
-from simulator.catalog.models import Model
+from simulator.catalog.frontends import frontend_costs
 from simulator.latency.client import FrontEnd
-from simulator.memory.plan import MemoryPlan
-from simulator.scenario import Deployment, Pool, Scenario
+from simulator.scenario import Deployment, Scenario
 from simulator.text import number, plural
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
-
-_HUB = "https://huggingface.co/"
-_AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes", "bnb-int8": "bitsandbytes"}
-# Ours alone, or written otherwise: the mode in the compilation config; the longest length that fits by its number.
-_NO_FLAGS = {"memory_used_gib", "fit_max_model_len", "cudagraph_mode"}
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 # Tokens a second from which one API server may not keep up, where TTFT of AccelMark's V1 runs on A100, whose client shares a
 # machine with it, left ours behind; and what that of vLLM 0.30 streamed on H100 (silybench-data).
 STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "an API server or client that is itself the bottleneck, as one process can be from some "
-    f"{STREAMED_PER_S:,} streamed tokens/s on",
+    "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM V0",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",
@@ -68,54 +58,6 @@ def _pattern(workload: Workload) -> str:
     return "as recorded" if workload.arrivals is None else workload.arrivals.kind.replace("_", " ")
 
 
-def serve_command(scenario: Scenario, pool: Pool, plan: MemoryPlan) -> str:
-    """The `vllm serve` command of one replica with every argument that decides the result; empty for another engine."""
-    if scenario.engine.family != "vllm":
-        return ""
-    words = ["vllm", "serve", _checkpoint(pool, plan.model), *_quantization_flags(pool, plan.model)]
-    for name, value in _flags(pool, plan):
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, tuple):
-            words += [f"--{flag}", *(str(each) for each in value)]
-        else:
-            words += [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    return shlex.join(words)
-
-
-def _checkpoint(pool: Pool, model: Model) -> str:
-    source = model.source
-    name = "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",") if source.startswith(_HUB) else model.name
-    quantization = pool.quantization
-    if quantization is None or quantization == model.quantization or quantization.name in {*_AT_LOAD, *_DTYPES}:
-        return name
-    return f"<a {quantization.name} checkpoint of {name}>"
-
-
-def _quantization_flags(pool: Pool, model: Model) -> list[str]:
-    chosen = pool.quantization
-    if chosen is None or chosen == model.quantization:
-        return []
-    if chosen.name in _DTYPES:
-        return ["--dtype", _DTYPES[chosen.name]]
-    return ["--quantization", _AT_LOAD[chosen.name]] if chosen.name in _AT_LOAD else []
-
-
-def _flags(pool: Pool, plan: MemoryPlan) -> list[tuple[str, object]]:
-    """What the scenario gives, and the four that decide memory and batching even where they are the engine's defaults."""
-    kv = {"bf16": "bfloat16", "fp16": "float16"}
-    decisive = {"gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens"}
-    pairs: list[tuple[str, object]] = []
-    for f in dataclasses.fields(EngineArgs):
-        value = getattr(plan.args if f.name in decisive else pool, f.name)
-        if value != f.default and value is not None and f.name not in _NO_FLAGS:
-            pairs.append((f.name, kv.get(value, value) if f.name == "kv_cache_dtype" else value))
-    if pool.cudagraph_mode is not None:
-        pairs.append(("compilation_config", {"cudagraph_mode": pool.cudagraph_mode.upper()}))
-    return pairs
-
-
 def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """What defaults filled in: the engine's, `max_num_seqs = 256 (vllm-0.19.0)`, by deployment where they differ; the client's.
 
@@ -133,6 +75,12 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
     if scenario.measured_at == "client" and scenario.frontend == usual:
         lines.append(
             f"frontend: {usual.fixed_ms:g} ms and {usual.prompt_token_us:g} us a prompt token on the way to a first token"
+        )
+    client, costs = scenario.frontend, frontend_costs(scenario.engine, scenario.frontend.endpoint)
+    if scenario.measured_at == "client" and client.queue and costs and client.request_ms is client.chunk_us is None:
+        lines.append(
+            f"API server: {costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of output "
+            f"({scenario.engine.name}, {client.endpoint})"
         )
     return tuple(lines)
 

@@ -19,8 +19,11 @@ def space(
     quantizations: Sequence[str] = ("auto",),
     tensor_parallel_sizes: Sequence[int] = (1,),
     arguments: Mapping[str, Sequence[Any]] | None = None,
+    for_all: Mapping[str, Any] | None = None,
 ) -> tuple[Deployment, ...]:
     """A deployment for each combination; `arguments` are engine arguments, or other fields of a deployment, with their values.
+
+    `for_all`: arguments that every one of them has, where the combination does not say otherwise.
 
     Raises ScenarioError for a name that is not in the catalog or a value that a field cannot have, and for an empty space.
     """
@@ -29,6 +32,7 @@ def space(
     for gpu, quantization, tp, *values in itertools.product(gpus, quantizations, tensor_parallel_sizes, *arguments.values()):
         given = dict(zip(arguments, values, strict=True))
         fields = {
+            **(for_all or {}),
             "gpu": gpu,
             "quantization": quantization,
             "tensor_parallel_size": tp,

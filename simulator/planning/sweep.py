@@ -15,7 +15,7 @@ from simulator.budget import Budget
 from simulator.document import Document, parse_yaml, read_document
 from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
 from simulator.files import write_file
-from simulator.planning.axes import Axis
+from simulator.planning.axes import Axis, axis
 from simulator.planning.deployment import examine
 from simulator.planning.machines.fingerprint import fingerprint
 from simulator.planning.machines.finished_points import FinishedPoints
@@ -23,7 +23,7 @@ from simulator.planning.machines.pool import Machine, Processes, WorkerLost, eac
 from simulator.planning.run import named
 from simulator.results.model import DeploymentResult
 from simulator.results.tables import rows_table
-from simulator.scenario import Scenario, scenario_of
+from simulator.scenario import Scenario, dumped, scenario_of
 from simulator.workload.sample import sample
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class GridPoint:
 
 
 def sweep(
-    path: Path,
-    axes: Sequence[Axis],
+    path: str | Path | Scenario,
+    axes: Sequence[Axis | str] = (),
     *,
     settings: Iterable[tuple[str, str]] = (),
     seed: int | None = None,
@@ -66,6 +66,7 @@ def sweep(
 ) -> pl.DataFrame:
     """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
 
+    `path`: a scenario file, or a scenario. Axes are as `axis` gives them or as it reads them; without any, there is one point.
     `limits` also searches queueing point and SLO capacity of each row. With a `folder`, finished rows are kept there by what they
     depend on and not computed again, and the frame is written as Parquet. A point that fails is a row with `status` failed and
     its reason. `progress` is told rows done and rows in all; rows that are the same are computed once.
@@ -73,7 +74,7 @@ def sweep(
     Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
     """
     base = _base(path, settings, budget)
-    points = _points(base, axes, seed, limits, budget)
+    points = _points(base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits, budget)
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
@@ -127,8 +128,8 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _base(path: Path, settings: Iterable[tuple[str, str]], budget: Budget) -> Document:
-    document = read_document(path)
+def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]], budget: Budget) -> Document:
+    document = dumped(path) if isinstance(path, Scenario) else read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
     scenario_of(document, budget)
@@ -136,18 +137,18 @@ def _base(path: Path, settings: Iterable[tuple[str, str]], budget: Budget) -> Do
 
 
 def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget) -> list[GridPoint]:
-    combinations = math.prod(len(axis.values) for axis in axes if axis.path != "deployments")
+    combinations = math.prod(len(a.values) for a in axes if a.path != "deployments")
     if combinations > MOST_POINTS:
         raise ScenarioError(f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone over at once")
-    chosen = _deployments(base, [axis for axis in axes if axis.path == "deployments"])
-    grid = [axis for axis in axes if axis.path != "deployments"]
-    for index, axis in enumerate(grid):
-        if axis.path in {earlier.path for earlier in grid[:index]}:
-            raise ScenarioError(f"--over {axis.path}: given twice; write all its values in one, as a,b,c")
-        _check_axis(base, axis, budget)
+    chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
+    grid = [a for a in axes if a.path != "deployments"]
+    for index, asked in enumerate(grid):
+        if asked.path in {earlier.path for earlier in grid[:index]}:
+            raise ScenarioError(f"--over {asked.path}: given twice; write all its values in one, as a,b,c")
+        _check_axis(base, asked, budget)
     points = []
-    for values in itertools.product(*(axis.values for axis in grid)):
-        settings = tuple((axis.path, value) for axis, value in zip(grid, values, strict=True))
+    for values in itertools.product(*(a.values for a in grid)):
+        settings = tuple((a.path, value) for a, value in zip(grid, values, strict=True))
         document = base
         for dotted, text in settings:
             document = document.with_value(dotted, text)
@@ -158,7 +159,7 @@ def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool
 def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     """Which deployments of the scenario to go over: all, or those named."""
     names = [d.name for d in named(scenario_of(base).deployments)]
-    wanted = [name for axis in axes for name in axis.values]
+    wanted = [name for a in axes for name in a.values]
     for name in wanted:
         if name not in names:
             offered = (
@@ -168,12 +169,12 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
 
-def _check_axis(base: Document, axis: Axis, budget: Budget) -> None:
+def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
     """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
     problem: SimulatorError | None = None
-    for value in axis.values:
+    for value in asked.values:
         try:
-            scenario_of(base.with_value(axis.path, value, "--over"), budget)
+            scenario_of(base.with_value(asked.path, value, "--over"), budget)
         except SimulatorError as error:
             problem = problem or error
         else:

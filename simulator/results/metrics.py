@@ -315,11 +315,16 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("prefix_hit_rate", "", "Share of prompt tokens found in the prefix cache when first admitted.", _hit_rate),
     Metric("finished", "requests", "Requests that got all their tokens, in the whole run.", partial(_count, (FINISHED,))),
-    Metric("refused", "requests", "Requests refused at the door because they could never fit.", partial(_count, (REFUSED,))),
+    Metric(
+        "refused",
+        "requests",
+        "Requests refused at the door because they could never fit, or answered 503 at the limits of the queue.",
+        partial(_count, (REFUSED,)),
+    ),
     Metric(
         "unanswered_share",
         "",
-        "Share of the requests that got no answer: refused, timed out, or not sent because a turn before got none.",
+        "Share of the requests that got no answer: refused, timed out, never scheduled, or not sent as a turn before got none.",
         lambda s: float((s.trace.requests["status"] != FINISHED).mean()) if len(s.trace) else None,
     ),
     Metric("abandoned", "requests", "Requests that timed out or were cancelled.", partial(_count, (TIMED_OUT, CANCELLED))),

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
+from simulator.errors import NoSuchDeployment
+from simulator.latency.error_bands import ErrorBand
 from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
-from simulator.results.slo import SloCheck
+from simulator.results.assurance import Assurance, Standing
+from simulator.results.slo import PromisedLatency, SloCheck
 
-Verdict = Literal["stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV"]
-Resource = Literal["KV memory", "sequence limit", "token budget", "compute", "bandwidth", "communication", "overhead", "nothing"]
+if TYPE_CHECKING:
+    import polars as pl
+
+Verdict = Literal[
+    "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
+]  # fmt: skip
+Resource = Literal[
+    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -25,14 +36,6 @@ class Estimate:
     value: float
     low: float
     high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBand:
-    """How far a metric may be from a real server: plus or minus `percent`, resting on `basis` ("41 runs on 6 GPUs, 2025")."""
-
-    percent: float
-    basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,11 @@ class OomPoint:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What one offered rate gives. Latencies and goodput are None where the queue grows without bound."""
+    """What one offered rate gives. Latencies and goodput are None where the queue grows without
+    bound.
+
+    `terms`: those of the SLO; `promised`: the latencies at the percentiles that are promised.
+    """
 
     rate_per_s: float
     verdict: Verdict
@@ -85,6 +92,8 @@ class CurvePoint:
     waiting_mean: float | None = None
     kv_use_mean: float | None = None
     slo_met: bool | None = None
+    terms: tuple[SloCheck, ...] = ()
+    promised: tuple[PromisedLatency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +117,31 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What stops a deployment from doing more, and in what share of its busy time."""
+    """What stops a deployment from doing more, and in what share of its busy time.
+
+    `gain`: how much more a full replica completed, as a share, when that was relieved; None where it was not tried.
+    """
 
     resource: Resource
     share: float
     sentence: str
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeploymentResult:
     """One deployment, answered.
 
-    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in METRICS, None where not defined
-    or not steady; None as a whole where nothing ran. `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`:
-    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand is.
-    `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
-    `step_seconds`: where the busy time went, part -> seconds.
-    `extrapolations`: what lies outside the range the step-time model was fitted on.
+    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in
+    METRICS, None where not defined or not steady; None as a whole where nothing ran.
+    `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`: the highest that
+    meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand
+    is. `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower
+    than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
+    `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
+    where real figures lie beside these. `promised`: the latencies at the promised percentiles.
+    `assurance`: how sure it is that it does what is asked. `serve_command` starts one replica;
+    `bench_command` sends it the same load, to test the prediction.
     """
 
     name: str
@@ -149,11 +166,17 @@ class DeploymentResult:
     step_seconds: dict[str, float] = field(default_factory=dict)
     cost: Cost | None = None
     error_bands: dict[str, ErrorBand] = field(default_factory=dict)
+    promised: tuple[PromisedLatency, ...] = ()
+    assurance: Assurance | None = None
     serve_command: str = ""
+    bench_command: str = ""
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0
     trace: InstanceOf[RunRecord] | None = None
+
+    def __repr__(self) -> str:
+        return f"<DeploymentResult {self.name}: {self.title}, {self.verdict}>"
 
     @property
     def runs(self) -> bool:
@@ -169,6 +192,14 @@ class DeploymentResult:
     def carries(self) -> bool:
         """Whether it does what is asked: it keeps up, answers the requests, and meets the SLO if there is one."""
         return self.verdict in ("stable", "saturated") and self.slo_met is not False
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it does what is asked, as far as that is sure; where no error is known, as
+        predicted."""
+        if self.assurance is None:
+            return "meets" if self.carries else "misses"
+        return self.assurance.standing
 
     @property
     def slo_met(self) -> bool | None:
@@ -192,17 +223,27 @@ class WorkloadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What to rent. `deployment` is None when nothing meets the SLO. `headroom`: SLO capacity over demand, less one."""
+    """What to rent. `deployment` is None when nothing is likely to do. `headroom`: SLO capacity
+    over demand, less one.
+
+    `lines`: what else decides, a sentence each: the price with its date, growth, what is too close
+    to call. `chance`: that it does what is asked.
+    """
 
     deployment: str | None
     sentence: str
     usd_per_hour: float | None = None
     headroom: float | None = None
+    chance: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words."""
+    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words.
+
+    `taken_for`: which release the engine is taken for, in words, where it is not called by that.
+    """
 
     name: str
     description: str
@@ -219,13 +260,47 @@ class RunResult:
     command: str
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    taken_for: str = ""
 
     def deployment(self, name: str) -> DeploymentResult:
-        """A deployment by its name; KeyError when there is none."""
+        """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""
         for deployment in self.deployments:
             if deployment.name == name:
                 return deployment
-        raise KeyError(name)
+        raise NoSuchDeployment("deployment", name, [d.name for d in self.deployments])
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.name}: {', '.join(f'{d.name} {d.verdict}' for d in self.deployments)}>"
+
+    def _repr_html_(self) -> str:
+        from simulator.results.notebook import run_html
+
+        return run_html(self)
+
+    def frame(self) -> pl.DataFrame:
+        """One row a deployment: what it is, its verdict, its limits, its metrics under their names, and what it costs."""
+        from simulator.results.notebook import deployments_frame
+
+        return deployments_frame(self)
+
+    @property
+    def requests(self) -> pl.DataFrame:
+        """One row a request of each deployment that ran: times, tokens and latencies in seconds."""
+        from simulator.results.notebook import requests_frame
+
+        return requests_frame(self)
+
+    def chart(self, name: str) -> Any:
+        """One of the page's charts by its name, such as `latency`, for a notebook. Raises UnknownName for another."""
+        from simulator.results.notebook import chart_of
+
+        return chart_of(self, name)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write the run folder that `sim run` writes: page, summary, tables and scenario. Raises SimulatorError."""
+        from simulator.results.notebook import save_run
+
+        return save_run(self, Path(folder), force=force)
 
 
 def plain_memory(plan: MemoryPlan) -> Memory:

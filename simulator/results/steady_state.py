@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.record import REFUSED, RunRecord
+from simulator.latency.error_bands import LoadRegime
+from simulator.results.api_server import waiting_s
 from simulator.statistics import BATCHES, standard_error, student_t
 from simulator.text import number
 
@@ -32,6 +34,7 @@ _T_GROWS = student_t(1 - FALSE_ALARM, BATCHES - 1)
 _T_MAY_GROW = student_t(0.90, BATCHES - 1)  # 95 % one-sided
 MOSTLY = 0.5
 _LEADERS = 0.05
+_ALONE = 1.5
 _AT_ONCE_S = 1e-9
 
 
@@ -88,6 +91,22 @@ def judge(trace: RunRecord, *, open_loop: bool, warmup_s: float | None = None) -
     return Steadiness(verdict, warm, until, drift.mean, drift.mean - half, drift.mean + half, waiting, note)
 
 
+def load_regime(trace: RunRecord, start_s: float = 0.0) -> LoadRegime:
+    """How loaded the replicas are from `start_s` on, by which errors are told apart.
+
+    waiting: in most of the busy time some request waits for a place. alone: hardly more than one
+    request runs at a time on a replica. loaded: otherwise.
+    """
+    s = trace.stretches
+    length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)
+    busy = float(length.sum())
+    if busy <= 0:
+        return "alone"
+    if float(length[s["waiting"] > 0].sum()) > MOSTLY * busy:
+        return "waiting"
+    return "alone" if float((s["sequences"] * length).sum()) < _ALONE * busy else "loaded"
+
+
 def warmup_end(trace: RunRecord) -> float:
     """Seconds until the system has filled: the first 5 % of the requests, at least 20, have left; at most half the arrivals."""
     r = trace.requests
@@ -122,12 +141,15 @@ def _drift(trace: RunRecord, start: float, end: float, until: Literal["left_s", 
 
 
 def _waiting_share(trace: RunRecord, start: float, end: float) -> float:
-    """Share of busy time in [start, end] in which some request waited; of the whole run where nothing ran in between."""
+    """Share of busy time in [start, end] in which some request waited, in the engine or, where that is longer, for its API
+    server; of the whole run where nothing ran in between."""
     s = trace.stretches
     inside = np.clip(np.minimum(s["end_s"], end) - np.maximum(s["start_s"], start), 0.0, None)
-    length = inside if inside.sum() > 0 else s["end_s"] - s["start_s"]
-    total = float(length.sum())
-    return float(length[s["waiting"] > 0].sum() / total) if total > 0 else 0.0
+    if not inside.sum() > 0:
+        start, end, inside = 0.0, np.inf, s["end_s"] - s["start_s"]
+    total = float(inside.sum())
+    waited = max(float(inside[s["waiting"] > 0].sum()), waiting_s(trace, start, end))
+    return min(waited / total, 1.0) if total > 0 else 0.0
 
 
 def _shortness(trace: RunRecord, warm: float, until: float) -> str:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 Floats = NDArray[np.float64]
+LABEL = "label"
+"""The column of a trace that holds the class of each request, by its place in the scenario."""
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
-STATUSES = ("finished", "refused", "timed out", "cancelled")
+STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
 
 
-def with_frontend(trace: RunRecord, frontend_s: Floats) -> RunRecord:
-    """The trace as clients see it: first tokens later by what the HTTP front end and tokenizer take, shape (n,), seconds."""
-    return dataclasses.replace(trace, requests={**trace.requests, "frontend_s": frontend_s})
+def with_labels(trace: RunRecord, label: NDArray[Any] | None) -> RunRecord:
+    """The trace with the class of each request, shape (n,), where the workload has classes."""
+    return trace if label is None else dataclasses.replace(trace, requests={**trace.requests, LABEL: label})
 
 
 def latencies(trace: RunRecord) -> dict[str, Floats]:
@@ -36,7 +38,7 @@ def latencies(trace: RunRecord) -> dict[str, Floats]:
     gaps = np.where(r["output_tokens"] > 1, r["output_tokens"] - 1, np.nan)
     frontend = r.get("frontend_s", 0.0)
     columns = {
-        "queue_s": r["scheduled_s"] - r["arrival_s"],
+        "queue_s": r["scheduled_s"] - r.get("entered_s", r["arrival_s"]),
         "ttft_s": r["first_token_s"] - r["arrival_s"] + frontend,
         "tpot_s": (r["finish_s"] - r["first_token_s"]) / gaps,
         "e2e_s": r["finish_s"] - r["arrival_s"] + frontend,

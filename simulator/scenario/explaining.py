@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from simulator.catalog import stanzas
 from simulator.catalog.engines import EngineArgs
 from simulator.document import Document, Location
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
@@ -57,6 +58,8 @@ def _say(error: Any, location: Location) -> str:
     if kind == "missing":
         return "is missing"
     if kind in UNKNOWN_FIELD:
+        if location[0] in ("engine", "deployments") and (known := _known_elsewhere(str(location[-1]))):
+            return known
         return f"unknown field{_offer(str(location[-1]), _fields_at(location[:-1], variant=error['loc'][-2:-1]))}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
@@ -69,6 +72,24 @@ def _say(error: Any, location: Location) -> str:
     if said == "must be a mapping" and (kinds := _kinds_at(location)):
         said += f" with a kind, such as {{kind: {kinds[0]}, ...}}"
     return said + _shown(value, said)
+
+
+def _known_elsewhere(name: str) -> str:
+    """What to say of an argument that an engine has and a deployment has not; "" for one that no engine has."""
+    tables = {kind: stanzas.load_entry("serve_arguments", kind)["names"] for kind in ("harmless", "not-modelled")}
+    if reason := tables["not-modelled"].get(name):
+        return f"an argument of vLLM that is not modelled ({reason}); leave it out to plan without"
+    if name in tables["harmless"]:
+        return "an argument of vLLM that changes nothing that is simulated here; leave it out"
+    for family in ("sglang", "tensorrt-llm"):
+        meant = stanzas.load_entry("serve_arguments", family)["names"].get(name)
+        if meant == "not-modelled":
+            return f"an argument of {family} that is not modelled; leave it out to plan without"
+        if meant == "harmless":
+            return f"an argument of {family} that changes nothing that is simulated here; leave it out"
+        if meant:
+            return f"is {family}'s name; write {meant}"
+    return ""
 
 
 def _say_kind(tag: str | None, location: Location) -> str:
@@ -108,18 +129,18 @@ def _fields_at(location: Location, variant: Location = ()) -> list[str]:
     """The names of the fields that may stand at a location, of one variant of a union where `variant` names its kind."""
     if location == ("engine",):
         return sorted(["version", *(f.name for f in dataclasses.fields(EngineArgs))])
-    nodes = [node.get("properties", {}) for node in _schemas_at(location)]
+    nodes = [node.get("properties", {}) for node in schemas_at(location)]
     nodes = [node for node in nodes if node.get("kind", {}).get("const") in variant] or nodes
     return sorted({name for node in nodes for name in node if name != "kind"})
 
 
 def _kinds_at(location: Location) -> list[str]:
     """The values that `kind` may have at a location."""
-    kinds = [node.get("properties", {}).get("kind", {}) for node in _schemas_at(location)]
+    kinds = [node.get("properties", {}).get("kind", {}) for node in schemas_at(location)]
     return list(dict.fromkeys(kind["const"] for kind in kinds if "const" in kind))
 
 
-def _schemas_at(location: Location) -> list[dict[str, Any]]:
+def schemas_at(location: Location) -> list[dict[str, Any]]:
     """The schema nodes a location leads to; more than one where a union has variants."""
     nodes = _expand(schema())
     for part in location:

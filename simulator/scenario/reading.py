@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from simulator.budget import Budget
 from simulator.catalog.engines import EngineArgs
+from simulator.catalog.models import is_path
 from simulator.document import Document, Location, read_document
 from simulator.errors import SimulatorError
 from simulator.scenario.explaining import explained
 from simulator.scenario.refusals import refuse
 from simulator.scenario.serve_line import ServeLine, fields_of, parse
+from simulator.scenario.shorthand import short_names, spelled_out
 from simulator.scenario.specs import Scenario
 
 
@@ -31,7 +34,8 @@ def load(path: str | Path, settings: Iterable[tuple[str, str]] = (), budget: Bud
 
 def scenario_of(document: Document, budget: Budget = Budget()) -> Scenario:  # noqa: B008
     """Validate a document as a scenario whose simulation stays within a budget. Raises ScenarioError."""
-    data = _beside(document.plain(), document.path.parent)
+    document = dataclasses.replace(document, short=short_names())
+    data = spelled_out(_beside(document.plain(), document.path.parent), document)
     data.setdefault("name", document.path.stem)
     arguments = _take_engine_arguments(data, document)
     try:
@@ -40,6 +44,14 @@ def scenario_of(document: Document, budget: Budget = Budget()) -> Scenario:  # n
         raise explained(document, problem) from None
     refuse(scenario, document, budget)
     return scenario
+
+
+def arguments_for_all(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The arguments that a scenario's `engine:` gives to every deployment, as they are written."""
+    document = read_document(Path(path))
+    for dotted, text in settings:
+        document = document.with_value(dotted, text)
+    return _take_engine_arguments(spelled_out(document.plain(), document), document)
 
 
 def _take_engine_arguments(data: dict[str, Any], document: Document) -> dict[str, Any]:
@@ -99,22 +111,32 @@ def _with_line(deployment: Any, location: Location, document: Document) -> tuple
         if not isinstance(text := deployment["serve"], str):
             raise SimulatorError(f"must be a line of `vllm serve`, not {text!r:.60}")
         line = parse(text)
+        if line.model is not None:
+            line = dataclasses.replace(line, model=_beside_file("model", line.model, document.path.parent))
         return {**fields_of(line), **explicit}, line
     except (SimulatorError, ValueError) as problem:
         raise document.error((*location, "serve"), f"{location[0]}[{location[1]}].serve: {problem}") from None
 
 
-FILE_FIELDS = frozenset({"model", "path", "trace", "calibration"})
+_FILES = ("path", "trace", "calibration")
+FILE_FIELDS = frozenset({"model", *_FILES})
 
 
 def _beside(node: Any, folder: Path) -> Any:
-    """Make file names that exist beside the scenario absolute, so that a scenario can be run from anywhere."""
+    """Make file names absolute, those from here or else from beside the scenario, so that it reads the same from anywhere."""
     if isinstance(node, dict):
         return {key: _beside_file(key, value, folder) for key, value in node.items()}
     return [_beside(item, folder) for item in node] if isinstance(node, list) else node
 
 
 def _beside_file(key: str, value: Any, folder: Path) -> Any:
-    if key in FILE_FIELDS and isinstance(value, str) and not Path(value).exists():
-        return str((folder / value).resolve()) if (folder / value).exists() else value
-    return _beside(value, folder)
+    if not isinstance(value, str):
+        named = isinstance(value, dict) and key == "model" and "name" in value
+        read = {**value, "name": _beside_file("model", value["name"], folder)} if named else value
+        return _beside(read, folder)
+    places = (Path(value), folder / value) if value else ()
+    if key == "model":
+        return next((str(place.resolve()) for place in places if is_path(str(place)) and place.exists()), value)
+    if key in _FILES:
+        return next((str(place.resolve()) for place in places if place.exists()), value)
+    return value

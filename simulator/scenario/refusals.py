@@ -25,7 +25,10 @@ _MOST_ENGINES, _MOST_PER_S, _BLOCK = 10_000, 1e9, 16
 
 
 def refuse(scenario: Scenario, document: Document, budget: Budget) -> None:
-    """Raise ScenarioError, with its place, for what no run could come of. Too little memory is a result and passes."""
+    """Raise ScenarioError, with its place, for what no run could come of. Too little memory is a result and passes.
+
+    So is a deployment that cannot be among others that can.
+    """
     _refuse_endless(scenario.workload, document, budget)
     _refuse_missing(scenario.workload, document)
     _refuse_unreadable(scenario.calibration, document)
@@ -34,10 +37,24 @@ def refuse(scenario: Scenario, document: Document, budget: Budget) -> None:
         if len(deployment.pools) > 1:
             place = ("deployments", index, "pools", 1)
             raise document.error(place, f"deployments[{index}].pools[1]: a second pool: {SEVERAL_POOLS}")
-        try:
-            _refuse_impossible(scenario, deployment)
-        except SimulatorError as problem:
-            raise document.error(_culprit(document, index, problem.fields), f"deployments[{index}]: {problem}") from None
+    problems = [(index, problem) for index, d in enumerate(scenario.deployments) if (problem := impossible(scenario, d))]
+    endless = [(index, problem) for index, problem in problems if isinstance(problem, TooMuch)]
+    if endless or len(problems) == len(scenario.deployments):
+        index, problem = (endless or problems)[0]
+        raise document.error(_culprit(document, index, problem.fields), f"deployments[{index}]: {problem}") from None
+
+
+class TooMuch(ScenarioError):
+    """More than can be simulated: a slip of the pen rather than a deployment to compare."""
+
+
+def impossible(scenario: Scenario, deployment: Deployment) -> SimulatorError | None:
+    """Why no engine would start so, or why there is no model of it; None where one would try. Too little memory is a result."""
+    try:
+        _refuse_impossible(scenario, deployment)
+    except SimulatorError as problem:
+        return problem
+    return None
 
 
 def _culprit(document: Document, index: int, fields: Sequence[str]) -> Location:
@@ -129,7 +146,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > LONGEST:
-        raise ScenarioError(
+        raise TooMuch(
             f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {LONGEST:,} modelled; lower it",
             field="max_num_batched_tokens",
         )
@@ -137,9 +154,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     if isinstance(planned, DoesNotStart):
         scenario.latency.bind(planned.target)
     if pool.instances > _MOST_ENGINES:
-        raise ScenarioError(
-            f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas", field="replicas"
-        )
+        raise TooMuch(f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas", field="replicas")
     longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:

@@ -13,12 +13,13 @@ from pydantic_core import ArgsKwargs
 from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu_from_fields
-from simulator.catalog.models import Model
+from simulator.catalog.models import Model, model_from_fields
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
+from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
@@ -63,12 +64,13 @@ def _printable(name: str) -> str:
 
 
 _LONGEST_NAME = 200
+_FEW = 4
 Label = Annotated[str, AfterValidator(_printable)]
 FolderName = Annotated[Label, AfterValidator(_foldable)]
 GpuName = Annotated[Gpu, _named(catalog.gpu, "the name of a GPU, as in `sim catalog gpus`, or its fields", gpu_from_fields)]
 _MODEL = "the name of a model, as in `sim catalog models`, or the path of a config.json"
-ModelName = Annotated[Model, _named(catalog.model, _MODEL)]
-OwnModelName = Annotated[Model | None, _named(catalog.model, _MODEL, optional=True)]
+ModelName = Annotated[Model, _named(catalog.model, _MODEL, model_from_fields)]
+OwnModelName = Annotated[Model | None, _named(catalog.model, _MODEL, model_from_fields, optional=True)]
 QuantizationName = Annotated[
     Quantization | None, _named(_quantization, "a name, as in `sim catalog quantizations`, or auto", optional=True)
 ]
@@ -83,7 +85,8 @@ class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
     `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
-    differs from the datasheet. `usd_per_gpu_hour` replaces the catalog's price.
+    differs from the datasheet, `host` the processor's part of a step where it was measured. `usd_per_gpu_hour` replaces the
+    catalog's price.
     """
 
     gpu: GpuName
@@ -91,6 +94,7 @@ class Pool(EngineArgs):
     replicas: Count = 1
     router: Router = Field(default_factory=RoundRobin)
     link_gb_per_s: Positive | None = None
+    host: Host = Field(default_factory=Host)
     usd_per_gpu_hour: NonNegative | None = None
 
     @property
@@ -196,6 +200,11 @@ class Scenario:
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0
+
+    def __repr__(self) -> str:
+        names = ", ".join(d.name or d.pools[0].gpu.name for d in self.deployments[:_FEW])
+        more = f" and {len(self.deployments) - _FEW} more" if len(self.deployments) > _FEW else ""
+        return f"<Scenario {self.name}: {self.model.checkpoint or self.model.name} on {self.engine.name}; {names}{more}>"
 
     @property
     def slos(self) -> dict[str, Slo]:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
-from simulator.latency.client import FrontEnd
 from simulator.latency.step import StepWork
 from simulator.validation.measurements import Skipped
-from simulator.validation.protocols import Bench, MeasuredServer, at_client, in_engine
+from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.workload.requests import Requests
 
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
@@ -33,7 +32,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPoint:
-    """One measured run: its server and load, and its mean TPOT and TTFT in milliseconds, where measured, TTFT at a `client`."""
+    """One measured run: its server and load, and its mean TPOT and TTFT in milliseconds, where measured."""
 
     source: str
     row: int
@@ -43,7 +42,6 @@ class MeasuredPoint:
     concurrency: float
     tpot_ms: float | None
     ttft_ms: float | None
-    client: FrontEnd = field(default_factory=FrontEnd)
 
     @property
     def key(self) -> Key:
@@ -157,9 +155,10 @@ def _prefill(factors: Factors, points: list[MeasuredPoint]) -> Factors:
 
 def _late(point: MeasuredPoint, bench: Bench) -> float:
     """Logarithm of measured over predicted time to the first token in the engine."""
-    trace = bench.run(point.server, point.requests, point.load)
-    engine_ms = 1e3 * float(np.nanmean(trace.requests["first_token_s"] - trace.requests["arrival_s"]))
-    client_ms = 1e3 * float(np.nanmean(at_client(trace, point.client, point.concurrency)["ttft_s"]))
+    at_engine, at_client = (
+        finished(bench.run(server, point.requests, point.load)) for server in (replace(point.server, client=None), point.server)
+    )
+    engine_ms, client_ms = (1e3 * float(np.nanmean(seen["ttft_s"])) for seen in (at_engine, at_client))
     return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
 
 
@@ -178,7 +177,7 @@ def _ratios(points: Sequence[MeasuredPoint], factors: Factors | None) -> NDArray
     ratios = []
     for point in points:
         trace = bench.run(point.server, point.requests, point.load)
-        ratios.append((point.tpot_ms or 0.0) / (1e3 * float(np.nanmean(in_engine(trace)["tpot_s"]))))
+        ratios.append((point.tpot_ms or 0.0) / (1e3 * float(np.nanmean(finished(trace)["tpot_s"]))))
     return np.array(ratios)
 
 

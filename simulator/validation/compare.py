@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.validation.coverage import LEAST, MOST, coverage
 from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_measurement_tables
 from simulator.validation.readers import serving as serving
 from simulator.validation.readers import startup as startup
@@ -68,7 +69,8 @@ def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]
 
 
 def report(findings: Findings) -> dict[str, Any]:
-    """The findings as plain data for JSON: `groups`, `rows` and `skipped`, and `notes` on the files."""
+    """The findings as plain data for JSON: `groups`, `coverage` of the bands, `rows` and `skipped`,
+    and `notes` on the files."""
     rows = [
         {
             "source": c.source,
@@ -83,4 +85,36 @@ def report(findings: Findings) -> dict[str, Any]:
         for c in findings.comparisons
     ]
     skipped = [{"source": s.source, "row": s.row, "reason": s.reason} for s in findings.skipped]
-    return {"groups": groups(findings), "rows": rows, "skipped": skipped, "notes": findings.notes}
+    return {
+        "groups": groups(findings),
+        "coverage": covered(findings),
+        "rows": rows,
+        "skipped": skipped,
+        "notes": findings.notes,
+    }
+
+
+def covered(findings: Findings) -> list[dict[str, Any]]:
+    """Of the measured values of each class of error band, how many lie inside it, below and above;
+    all together last."""
+    classes = coverage(findings.comparisons)
+    rows = [
+        {
+            "class": one.band.name,
+            "low": one.band.low,
+            "high": one.band.high,
+            "n": one.rows,
+            "inside_percent": 100 * one.share,
+            "below": one.below,
+            "above": one.above,
+            "holds": one.holds,
+        }
+        for one in classes
+    ]
+    total = sum(one.rows for one in classes)
+    if not total:
+        return []
+    inside = sum(one.inside for one in classes)
+    below, above = sum(one.below for one in classes), sum(one.above for one in classes)
+    every = {"class": "all", "n": total, "inside_percent": 100 * inside / total, "below": below, "above": above}
+    return [*rows, {**every, "holds": LEAST <= inside / total <= MOST}]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from simulator.errors import MeasurementError
 from simulator.files import read_csv_rows
+from simulator.latency.error_bands import LoadRegime, Setting
 from simulator.numbers import MOST, finite_number, integer
 
 Row = Mapping[str, str]
@@ -34,7 +35,8 @@ class MeasurementTable:
 class Comparison:
     """One measured value beside ours. `row` counts from 1. `stated`: the row states everything the prediction rests on.
 
-    `labels` are engine, model, GPU and dtype, where a table by them is wanted.
+    `labels` are engine, model, GPU and dtype, where a table by them is wanted. `setting` and
+    `load`: what the error of a predicted latency or rate goes by.
     """
 
     source: str
@@ -44,6 +46,8 @@ class Comparison:
     predicted: float | str
     stated: bool = True
     labels: tuple[str, str, str, str] | None = None
+    setting: Setting | None = None
+    load: LoadRegime | None = None
 
     @property
     def error_percent(self) -> float:

@@ -15,8 +15,10 @@ from simulator.engine.record import FINISHED, RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.latency.error_bands import Setting, setting
+from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
-from simulator.results.tables import latencies, with_frontend
+from simulator.results.tables import latencies
 from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
@@ -28,8 +30,9 @@ _APART_S, _BLOCK = 10.0, 16
 class MeasuredServer:
     """The server behind a measured run: `replicas` of it, each with as many engines as it is data parallel.
 
-    `kv_tokens`: the KV cache of one engine as that printed it, which replaces the planned one. `client_sequence_s` is what a
-    client in the engine's own process needs of the CPU for each sequence of a step.
+    `kv_tokens`: the KV cache of one engine as that printed it, which replaces the planned one. `client` is what measured it, None
+    where the engine did. `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a
+    step.
     """
 
     model: Model
@@ -40,6 +43,8 @@ class MeasuredServer:
     replicas: int = 1
     kv_tokens: int | None = None
     link_bytes_per_s: float | None = None
+    host: Host = field(default_factory=Host)
+    client: FrontEnd | None = None
     client_sequence_s: float = 0.0
 
     @property
@@ -48,10 +53,15 @@ class MeasuredServer:
         return self.replicas * self.args.data_parallel_size
 
     @property
+    def setting(self) -> Setting:
+        """What the error of its predictions goes by."""
+        return setting(self.model, self.quantization, self.gpu, self.engine, self.args, self.link_bytes_per_s)
+
+    @property
     def key(self) -> tuple[object, ...]:
         """What decides a binding."""
         quantization = self.quantization.name if self.quantization else None
-        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.client_sequence_s
+        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.host, self.client_sequence_s
         return self.model.name, quantization, self.gpu.name, self.engine.name, told
 
 
@@ -93,36 +103,21 @@ class Bench:
             latency=self.latency,
             calibration=self.calibration,
             link_bytes_per_s=measured.link_bytes_per_s,
+            host=measured.host,
             kv_tokens=measured.kv_tokens,
         )
 
     def run(self, measured: MeasuredServer, requests: Requests, source: Load | None = None) -> RunRecord:
-        """The trace of a server under load."""
+        """The trace of a server under load, as its client saw it."""
         pool = PoolPlan(self.bind(measured), measured.engines)
-        return FleetPlan((pool,)).serve(requests, source=source)
+        return FleetPlan((pool,), measured.client).serve(requests, source=source)
 
 
-def at_client(trace: RunRecord, frontend: FrontEnd, concurrency: float | None = None) -> dict[str, Floats]:
-    """Latencies of finished requests as a client measures them; seconds, by name, each of shape (finished,).
-
-    `concurrency` defaults to the mean number of requests in the engine.
-    """
-    r = trace.requests
-    done = r["status"] == FINISHED
+def finished(trace: RunRecord) -> dict[str, Floats]:
+    """Latencies of finished requests where the run was measured; seconds, by name, each of shape (finished,)."""
+    done = trace.requests["status"] == FINISHED
     if not done.any():
         raise MeasurementError("in the simulation no request finishes")
-    sojourn = (r["finish_s"] - r["arrival_s"])[done]
-    length = float(np.nanmax(r["finish_s"]) - np.nanmin(r["arrival_s"]))
-    mean = float(sojourn.sum()) / length if concurrency is None else concurrency
-    gaps = np.maximum(r["output_tokens"][done] - 1, 1)
-    step = float(((r["finish_s"] - r["first_token_s"])[done] / gaps).mean())
-    added = frontend.seconds(r["prompt_tokens"], mean, step)
-    return {name: values[done] for name, values in latencies(with_frontend(trace, added)).items()}
-
-
-def in_engine(trace: RunRecord) -> dict[str, Floats]:
-    """Latencies of finished requests as the engine's own clock has them."""
-    done = trace.requests["status"] == FINISHED
     return {name: values[done] for name, values in latencies(trace).items()}
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from simulator.spec import Fraction, Positive, spec
+from simulator.spec import Fraction, spec
+from simulator.workload.text_units import Duration
 
 Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
@@ -14,16 +15,16 @@ LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 @spec
 class Slo:
-    """Limits in seconds, each held at one percentile of the requests, as `ttft_s: 1.0` at `percentile: 99`.
+    """Limits in seconds, each held at one percentile of the requests: `ttft_s: 1.0` or `ttft: 1000ms` at `percentile: 99`.
 
     `goodput`: the share of requests that must meet all limits at once; without it only the percentiles count.
     A request of one output token has no TPOT and meets that limit, as in vLLM's benchmark. One that gets no answer, refused at
     the door say, meets none and is the slowest of all: where more of them are lost than the percentile leaves out, it is missed.
     """
 
-    ttft_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
+    ttft_s: Duration | None = None
+    tpot_s: Duration | None = None
+    e2e_s: Duration | None = None
     percentile: Percentile = 99.0
     goodput: Fraction | None = None
 

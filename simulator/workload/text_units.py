@@ -18,22 +18,23 @@ _SECONDS = {
 }
 _MOST_PER_S, _LONGEST_S = 1e15, 1e12
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-_RATE = re.compile(rf"\s*({_NUMBER})\s*(?:/|per)\s*([a-z]+)\s*", re.IGNORECASE)
+_ASKED = r"(?:requests?|reqs?|queries|query|q|r)?"
+_RATE = re.compile(rf"\s*({_NUMBER})\s*{_ASKED}\s*(?:/|per|p(?=[smh]\s*$))\s*([a-z]+)\s*", re.IGNORECASE)
 _PART = re.compile(rf"({_NUMBER})\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 def per_second(value: Any) -> Any:
     """A rate such as `240/min` as a number per second; anything that is not text is left for the field to judge.
 
-    >>> per_second("240/min"), per_second("12/h") * 3600, per_second(4)
-    (4.0, 12.0, 4)
+    >>> per_second("240/min"), per_second("12/h") * 3600, per_second("1.2 rps"), per_second("3 requests per second")
+    (4.0, 12.0, 1.2, 3.0)
     """
     if not isinstance(value, str):
         return value
     found = _RATE.fullmatch(value)
     if found and found[2].lower() in _SECONDS:
         return float(found[1]) / _SECONDS[found[2].lower()]
-    raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 240/min, 500/h")
+    raise ValueError(f"'{value}' is not a rate; write a number per second, or one such as 4/s, 1.2 rps, 240/min, 500/h")
 
 
 def parse_seconds(value: Any) -> Any:
@@ -65,32 +66,15 @@ def _within_lives(seconds: float) -> float:
     return seconds
 
 
-_TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-Rate = Annotated[
-    float,
-    BeforeValidator(per_second),
-    Field(gt=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_of_people),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-IdleRate = Annotated[
-    float,
-    BeforeValidator(per_second),
-    Field(ge=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_of_people),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_seconds),
-    Field(gt=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_within_lives),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
-Pause = Annotated[
-    float,
-    BeforeValidator(parse_seconds),
-    Field(ge=0, allow_inf_nan=False, strict=True),
-    AfterValidator(_within_lives),
-    WithJsonSchema(_TEXT_OR_NUMBER),
-]
+def _number_or(example: str) -> WithJsonSchema:
+    """The schema of a number, or of text such as the examples."""
+    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "title": example}]})
+
+
+_RATES, _DURATIONS = "text such as 4/s, 1.2 rps or 240/min", "text such as 800ms, 90s or 1h30m"
+_above = Field(gt=0, allow_inf_nan=False, strict=True)
+_from = Field(ge=0, allow_inf_nan=False, strict=True)
+Rate = Annotated[float, BeforeValidator(per_second), _above, AfterValidator(_of_people), _number_or(_RATES)]
+IdleRate = Annotated[float, BeforeValidator(per_second), _from, AfterValidator(_of_people), _number_or(_RATES)]
+Duration = Annotated[float, BeforeValidator(parse_seconds), _above, AfterValidator(_within_lives), _number_or(_DURATIONS)]
+Pause = Annotated[float, BeforeValidator(parse_seconds), _from, AfterValidator(_within_lives), _number_or(_DURATIONS)]

@@ -8,6 +8,9 @@ import pytest
 from analytical.queues import SCV, STEP_S, ask, assert_law, misses, replica, run, runs, settled, tokens
 from analytical.theory import md1_wait, mg1_lifo_wait_square, mg1_wait, mg1_wait_square, priority_waits
 
+from simulator.engine.serve import serve
+from simulator.latency.client import ApiServer
+
 
 def test_steps_of_one_length_wait_as_in_m_d_1():
     """1 % for both loads together."""
@@ -30,6 +33,21 @@ def test_prompts_of_any_length_wait_as_in_m_g_1():
 
     laws = ("exponential", "lognormal", "two kinds")
     assert_law({law: (wait(law), mg1_wait(0.5, 1.0, SCV[law])) for law in laws}, within=0.1)
+
+
+def test_requests_wait_for_the_api_server_as_in_m_d_1():
+    """1 % for both loads together. The engine behind it has room for all and takes next to nothing."""
+
+    def wait(load):
+        def one(rng):
+            requests = ask(rng, load, 6_000)
+            trace = serve(requests, [replica(1_000, step_s=1e-6)], front_end=ApiServer(request_s=1.0))
+            waits = trace.requests["taken_s"] - trace.requests["arrival_s"]
+            return waits[len(waits) // 10 :].mean()
+
+        return runs(one)
+
+    assert_law({f"load {load}": (wait(load), md1_wait(load, 1.0)) for load in (0.5, 0.8)}, within=0.1)
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

@@ -8,6 +8,9 @@ import pytest
 from support.command_line import Finished, sim
 from support.planning_fixtures import small
 
+from simulator.cli.size import _space
+from simulator.scenario.reading import arguments_for_all
+
 
 @pytest.fixture
 def size(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -56,6 +59,13 @@ def test_a_space_replaces_the_listed_deployments(size) -> None:
     left = size("--gpus", "l40s,t4", "--quantizations", "auto,fp8", "--over", "max_num_seqs=32", "--json")
     names = {c["name"] for c in json.loads(left.out)["candidates"]}
     assert names == {f"{gpu}{q}, max_num_seqs=32" for gpu in ("l40s", "t4") for q in ("", ", fp8")}
+
+
+def test_a_space_keeps_the_engine_arguments_of_the_scenario(tmp_path: Path) -> None:
+    stated = arguments_for_all(small(tmp_path))
+    assert stated == {"max_model_len": 4096, "max_num_seqs": 64}
+    (only,) = _space("l40s", "auto", "1", [], stated)
+    assert (only.pool.max_model_len, only.pool.max_num_seqs) == (4096, 64)
 
 
 @pytest.mark.parametrize(

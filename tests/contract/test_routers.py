@@ -21,6 +21,7 @@ from simulator.engine.fleet.router import (
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import FINISHED, TIMED_OUT
 from simulator.engine.serve import serve
+from simulator.latency.client import ApiServer
 from simulator.spec import variants
 from simulator.workload.requests import BlockHashes, Requests
 
@@ -86,6 +87,25 @@ def assert_nothing_is_lost(trace, requests, replicas):
         sampled = (s["sampled"].astype(int) * s["steps"])[s["replica"] == replica].sum()
         least = requests.output_tokens[here & done].sum()
         assert sampled == least if done[here].all() else least <= sampled <= requests.output_tokens[here].sum()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{NAME(source)}-{SOURCES.index(source)}")
+@pytest.mark.parametrize("router", ROUTERS, ids=NAME)
+def test_behind_an_api_server_too_nothing_is_lost_and_no_time_runs_backwards(router, source):
+    requests, slow = load(), ApiServer(request_s=0.05, prompt_token_s=0.001, chunk_s=0.002)
+    trace = serve(requests, EQUAL, router=router, load=source, front_end=slow)
+    assert_nothing_is_lost(trace, requests, REPLICAS)
+    done = trace.requests["status"] == FINISHED
+    way = ("arrival_s", "taken_s", "entered_s", "scheduled_s", "first_token_s", "finish_s")
+    times = np.stack([trace.requests[name][done] for name in way])
+    assert (np.diff(times, axis=0) >= -1e-9).all()
+    most_s = slow.work_s(requests.prompt_tokens, requests.output_tokens)
+    for replica in range(REPLICAS):
+        here = trace.requests["replica"] == replica
+        if not here.any():
+            continue
+        busy = np.nanmax(trace.requests["left_s"][here]) - np.nanmin(trace.requests["arrival_s"][here])
+        assert most_s[here & done].sum() <= busy + 1e-9, "one process does one thing after another"
 
 
 def test_there_is_an_example_of_every_variant():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from oracle import ALONE, Oracle
+from oracle import ALONE, Arguments, Group, Oracle, Rules, rules_of
 
 from simulator.engine.fleet.data_parallel import DataParallel
+from simulator.engine.fleet.queue_limits import QueueLimits
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -23,16 +24,29 @@ from simulator.engine.fleet.router import (
 )
 from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
-from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
+from simulator.engine.record import (
+    CANCELLED,
+    FINISHED,
+    NEVER_SCHEDULED,
+    REFUSED,
+    TIMED_OUT,
+    RunRecord,
+    inter_token_latencies,
+)
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
+from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
 
 @dataclass
 class Case:
-    """One run: what is asked, of whom, and how."""
+    """One run: what is asked, of whom, and how.
+
+    `rules` and `arguments` are the naive simulator's; the engine does as the defaults say.
+    """
 
     requests: Requests
     replicas: list[tuple[StepTime, SchedulerConfig]]
@@ -40,29 +54,50 @@ class Case:
     source: Load
     seed: int = 0
     data_parallel: DataParallel = ALONE
+    front_end: ApiServer | None = None
+    rules: Rules = field(default_factory=Rules)
+    arguments: Arguments = field(default_factory=Arguments)
 
     def __repr__(self) -> str:
         columns = {name: getattr(self.requests, name) for name in ("arrival_s", "prompt_tokens", "output_tokens", "priority")}
-        more = {name: getattr(self.requests, name) for name in ("previous", "think_s")}
+        columns |= {name: getattr(self.requests, name) for name in ("previous", "think_s")}
         if self.requests.hashes is not None:
-            more["labels"] = self.requests.hashes.ids
-            more["offsets"] = self.requests.hashes.offsets
-        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in (columns | more).items() if v is not None)
+            columns["labels"] = self.requests.hashes.ids
+            columns["offsets"] = self.requests.hashes.offsets
+        shown = "\n  ".join(f"{k}={v.tolist()}" for k, v in columns.items() if v is not None)
         times = [
             (t.tokens[:3], t.sampled[:3], t.per_sequence, t.per_context, t.per_pair, t.constant, t.windows)
             for t, _ in self.replicas
         ]
         limits = "\n  ".join(str(limits) for _, limits in self.replicas)
-        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {self.router} {self.source} seed={self.seed} {self.data_parallel})"
+        more = f"seed={self.seed} {self.data_parallel} {self.front_end}"
+        how = f"{self.router} {self.source} {more}\n  {self.rules}\n  {self.arguments}"
+        return f"Case(\n  {shown}\n  {limits}\n  {times}\n  {how})"
 
     def trace(self) -> RunRecord:
         """The engine's trace, in integer ticks of a second."""
+        replicas = [(time, self.config(limits)) for time, limits in self.replicas]
         how = {"router": self.router, "load": self.source, "seed": self.seed, "data_parallel": self.data_parallel}
-        return serve(self.requests, self.replicas, tick_s=1.0, **how)
+        how["queue_limits"] = QueueLimits(
+            max_num_queued_reqs=self.arguments.max_num_queued_reqs, max_num_queued_tokens=self.arguments.max_num_queued_tokens
+        )
+        return serve(self.requests, replicas, tick_s=1.0, front_end=self.front_end, **how)
+
+    def config(self, limits: SchedulerConfig) -> SchedulerConfig:
+        """The engine's configuration, with the naive simulator's rules and arguments in it."""
+        known = {f.name for f in fields(SchedulerConfig)}
+        rules = SchedulerRules(**{name: value for name, value in asdict(self.rules).items() if name != "own_blocks"})
+        given = {name: getattr(self.arguments, name) for name in asdict(self.arguments) if name in known}
+        if self.arguments.watermark is not None:
+            given["watermark_blocks"] = int(self.arguments.watermark * (limits.kv_blocks + 1))
+        if self.arguments.groups is not None:
+            given["kv_groups"] = tuple(KvGroup(window=g.window) for g in self.arguments.groups)
+        return replace(limits, rules=rules, **given)
 
     def oracle(self) -> Oracle:
         """What the naive simulator makes of it."""
-        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed, self.data_parallel).run()
+        how = self.rules, self.arguments, self.data_parallel, self.front_end
+        return Oracle(self.requests, self.replicas, self.router, self.source, self.seed, *how).run()
 
 
 def step_time(
@@ -84,7 +119,7 @@ def step_time(
 
 @st.composite
 def limits(draw: st.DrawFn, **fixed: Any) -> SchedulerConfig:
-    """Limits that bind."""
+    """SchedulerConfig that bind."""
     seqs = draw(st.integers(1, 8))
     size = draw(st.sampled_from([1, 2, 3, 4, 16]))
     chosen: dict[str, Any] = {
@@ -110,9 +145,13 @@ def step_times(draw: st.DrawFn, of: SchedulerConfig) -> StepTime:
     """Step times of a few ticks, so that many events fall on one instant."""
     small = st.integers(0, 3)
     base, token, sample = draw(st.integers(0, 4)), draw(small), draw(small)
-    return step_time(
+    plain = step_time(
         of, base=base, token=token, sample=sample, sequence=draw(small), context=draw(small), pair=draw(st.integers(0, 1))
     )
+    if not draw(st.booleans()):
+        return plain
+    prompt = np.array([draw(small) for _ in range(3)])[np.arange(of.max_num_batched_tokens + 1) % 3]
+    return replace(plain, prompt=prompt.astype(np.float64))
 
 
 @st.composite
@@ -134,14 +173,18 @@ def requests(draw: st.DrawFn, *, turns: bool = True) -> Requests:
 
 
 @st.composite
-def hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+def hybrid_cases(draw: st.DrawFn, *, windows_of_one: bool = True, **fixed: Any) -> Case:
     """Any case with sliding windows, in the KV groups or in the step time or in both."""
+    among = [w for w in WINDOWS if windows_of_one or 1 not in w]
     size = draw(st.sampled_from([1, 2, 3, 4]))
     case = draw(cases(block_size=size, **fixed))
     replicas = []
     for times, limits in case.replicas:
-        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(WINDOWS))]
-        windows = tuple(Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1))) for w in draw(st.sampled_from(SIZES)))
+        groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(among))]
+        windows = tuple(
+            Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1)), draw(st.integers(0, 3)))
+            for w in draw(st.sampled_from(SIZES))
+        )
         blocks = sum(group.groups for group in groups) * limits.kv_blocks
         tight = draw(st.integers(blocks // 2 + 1, blocks))
         replicas.append((replace(times, windows=windows), replace(limits, kv_groups=tuple(groups), kv_blocks=tight)))
@@ -150,6 +193,14 @@ def hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
 
 WINDOWS = ((None,), (None, 3), (None, 6), (None, 6, 9), (5,), (None, 1))
 SIZES = ((), (), (3,), (6, 9), (8,))
+
+
+@st.composite
+def prefill_first_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case in which prompts are computed whole, in steps without decodes."""
+    return draw(
+        cases(enable_chunked_prefill=False, async_scheduling=False, long_prefill_token_threshold=0, prefill_first=True, **fixed)
+    )
 
 
 @st.composite
@@ -174,8 +225,12 @@ def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
 
 @st.composite
 def cached_hybrid_cases(draw: st.DrawFn, **fixed: Any) -> Case:
-    """Any case with sliding windows and a prefix cache."""
-    case = draw(hybrid_cases(enable_prefix_caching=True, **fixed))
+    """Any case with sliding windows and a prefix cache.
+
+    Windows of one token are in the family "rules, cached groups": vLLM needs no block of theirs,
+    and the engine takes one.
+    """
+    case = draw(hybrid_cases(windows_of_one=False, enable_prefix_caching=True, **fixed))
     size = case.replicas[0][1].block_size
     return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size))))
 
@@ -250,6 +305,119 @@ def parallel_cases(draw: st.DrawFn, *, lock_step: bool, **fixed: Any) -> Case:
     return replace(case, replicas=replicas, router=router, data_parallel=parallel)
 
 
+@st.composite
+def fronted_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case behind a front end, some of them so slow that it is what all wait for."""
+    case = draw(cases(**fixed))
+    request, token, chunk = draw(st.integers(0, 9)), draw(st.integers(0, 1)), draw(st.sampled_from([0, 1, 1, 3, 30]))
+    return replace(case, front_end=ApiServer(request_s=float(request), prompt_token_s=float(token), chunk_s=float(chunk)))
+
+
+# Rules of releases, and their arguments
+
+
+@st.composite
+def ruled(draw: st.DrawFn, of: st.SearchStrategy[Case], since: str = "0.19.0", **arguments: st.SearchStrategy) -> Case:
+    """A case under the rules of some release, with arguments that it has."""
+    release = draw(st.sampled_from(RELEASES[RELEASES.index(since) :]))
+    chosen = {name: draw(values) for name, values in arguments.items()}
+    return replace(draw(of), rules=rules_of(release), arguments=Arguments(**chosen))
+
+
+@st.composite
+def many_groups(draw: st.DrawFn, **fixed: Any) -> Case:
+    """A case with several groups of windows, in blocks of one size or of several."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    case = draw(cases(block_size=size, most_replicas=1, **fixed))
+    windows = draw(st.lists(st.sampled_from([None, 1, 3, 6, 9, 17]), min_size=1, max_size=3))
+    sizes = draw(st.sampled_from([(1, 1), (1, 1), (1, 2), (2, 1), (4, 1)]))
+    several = [(None, sizes[0]), *((w, sizes[1]) for w in windows)]
+    groups = tuple(Group(window=w, block_size=size * times) for w, times in several)
+    if case.replicas[0][1].enable_prefix_caching:
+        named = draw(hashes(case.requests, size * min(sizes)))
+        case = replace(case, requests=replace(case.requests, hashes=named))
+    times, limits = case.replicas[0]
+    limits = replace(limits, kv_blocks=limits.kv_blocks * len(groups), state_blocks=0)
+    return replace(case, replicas=[(times, limits)], arguments=Arguments(groups=groups))
+
+
+@st.composite
+def ruled_groups(draw: st.DrawFn, **fixed: Any) -> Case:
+    """A case with several groups under the rules of some release."""
+    case = draw(many_groups(**fixed))
+    return replace(case, rules=rules_of(draw(st.sampled_from(RELEASES))))
+
+
+@st.composite
+def waits_for_ever(draw: st.DrawFn) -> Case:
+    """A case of a release whose gate for whole prompts does not see windows, with blocks too few for that gate.
+
+    With routers and front ends that read load reports, clients that give up, and ranks in lock step.
+    """
+    fixed = {"reserve_full_prompt": True, "enable_chunked_prefill": True, "max_model_len": None}
+    fixed |= {"max_num_seqs": draw(st.integers(1, 8)), "max_num_batched_tokens": draw(st.integers(8, 12))}
+    case = draw(st.one_of(cases(**fixed), parallel_cases(lock_step=draw(st.booleans()), **fixed)))
+    groups = (KvGroup(), KvGroup(groups=draw(st.integers(1, 4)), window=draw(st.sampled_from([2, 3, 5]))))
+    tokens = draw(st.integers(16, 32))
+    replicas = []
+    for times, limits in case.replicas:
+        some = replace(limits, kv_groups=groups)
+        replicas.append((times, replace(some, kv_blocks=some.blocks_for(tokens))))
+    return replace(case, replicas=replicas, rules=rules_of("0.19.0"))
+
+
+RELEASES = ("0.19.0", "0.20.2", "0.22.0", "0.23.0", "0.24.0", "0.26.0", "0.28.0", "0.31.0", "0.33.0")
+
+NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
+    "rules": ruled(cases()),
+    "rules, cached": ruled(cached_cases()),
+    "rules, windows": ruled(hybrid_cases()),
+    "rules, cached windows": ruled(cached_hybrid_cases()),
+    "rules, groups": ruled_groups(),
+    "rules, cached groups": ruled_groups(enable_prefix_caching=True),
+    "waiting for ever": waits_for_ever(),
+    "nothing shared": ruled(cases(enable_prefix_caching=True)),
+    "partial prefills": ruled(cases(long_prefill_token_threshold=3), long_prefill_token_threshold_adaptive=st.booleans()),
+    "watermark": ruled(cases(watermark_blocks=0), since="0.24.0", watermark=st.sampled_from([0.0, 0.05, 0.2])),
+    "fewer tokens": ruled(cases(), max_num_scheduled_tokens=st.integers(1, 20)),
+    "fewer sequences": ruled(
+        cases(max_num_seqs=4, max_num_batched_tokens=9, enable_chunked_prefill=True),
+        since="0.31.0",
+        max_num_active_seqs=st.integers(1, 4),
+    ),
+    "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "queue limits": ruled(
+        cases(),
+        since="0.31.0",
+        max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
+        max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
+    ),
+    "queue limits, servers": ruled(
+        st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
+        since="0.31.0",
+        max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
+        max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
+    ),
+}
+"""Families for the engine to be compared on, each once it has the rules; ENGINE_KNOWS lists those."""
+
+ENGINE_KNOWS: tuple[str, ...] = (
+    "rules",
+    "rules, cached",
+    "rules, windows",
+    "rules, cached windows",
+    "waiting for ever",
+    "nothing shared",
+    "partial prefills",
+    "watermark",
+    "fewer tokens",
+    "fewer sequences",
+    "seldom prefills",
+    "queue limits",
+    "queue limits, servers",
+)
+
+
 def assert_equal(trace: RunRecord, oracle: Oracle) -> None:
     """Every time, count and step of the two is the same."""
     for column, log in (
@@ -296,22 +464,29 @@ def assert_invariants(case: Case, trace: RunRecord) -> None:
     emitted = (s["sampled"].astype(int) * s["steps"]).sum()
     if not any(limits.scheduling_policy == "static" for _, limits in case.replicas):
         wanted = r["output_tokens"][done].sum()
-        assert emitted == wanted if (done | (r["status"] == REFUSED) | (r["status"] == CANCELLED)).all() else emitted >= wanted
+        never_began = np.isin(r["status"], (REFUSED, CANCELLED))
+        assert emitted == wanted if (done | never_began).all() else emitted >= wanted
     area_under_n_is_the_sum_of_sojourns(trace)
-    no_idle_step_while_work_waits(trace)
+    if case.rules.cap_at_admission:
+        no_idle_step_while_work_waits(trace)
 
 
 def nobody_is_lost(case: Case, trace: RunRecord) -> None:
-    """Requests in = finished + refused + timed out + never sent because an earlier turn failed."""
+    """Requests in = finished + refused + timed out + waiting for ever + never sent as an earlier one failed."""
     status = trace.requests["status"]
-    assert len(trace) == len(case.requests) == sum((status == s).sum() for s in (FINISHED, REFUSED, TIMED_OUT, CANCELLED))
-    assert set(trace.refusals) == set(np.flatnonzero((status == REFUSED) | (status == CANCELLED)).tolist())
+    unserved = np.isin(status, (REFUSED, NEVER_SCHEDULED, CANCELLED))
+    assert len(trace) == len(case.requests)
+    assert (unserved | np.isin(status, (FINISHED, TIMED_OUT))).all()
+    assert set(trace.refusals) == set(np.flatnonzero(unserved).tolist())
 
 
 def area_under_n_is_the_sum_of_sojourns(trace: RunRecord) -> None:
-    """Little's law without its limits: the integral of the number in the system is the sum of the times in it."""
+    """Little's law without its limits: the integral of the number in the system is the sum of the times in it.
+
+    Those who wait for ever are left out.
+    """
     arrived, left = trace.requests["arrival_s"], trace.requests["left_s"]
-    inside = ~np.isnan(arrived)
+    inside = ~np.isnan(arrived) & (trace.requests["status"] != NEVER_SCHEDULED)
     times = np.concatenate([arrived[inside], left[inside]])
     change = np.concatenate([np.ones(inside.sum()), -np.ones(inside.sum())])
     order = np.argsort(times, kind="stable")

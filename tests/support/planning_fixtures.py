@@ -8,6 +8,7 @@ name: small
 model: llama-3.1-8b
 engine: {version: vllm-0.19.0, max_model_len: 4096, max_num_seqs: 64}
 latency: {kind: linear, step_ms: 10, token_us: 1}
+frontend: {queue: false}
 workload:
   arrivals: {kind: poisson, rate: 20/s}
   prompt: 100

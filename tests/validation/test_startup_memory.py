@@ -1,6 +1,7 @@
 """Start-up logs: how files are read, and how far our memory plans are from what vLLM printed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -219,13 +220,39 @@ def test_kv_bytes_per_token_are_exact_wherever_both_are_printed() -> None:
 def test_start_ups_that_nothing_was_fitted_to_are_met_in_their_outcomes() -> None:
     """Public reports of 2024 to 2026 (FIELD_CASES.md), 22 start-ups of vLLM 0.7 to 0.30 on thirteen cards.
 
-    The cache of Qwen3.5-9B AWQ on RTX 5060 Ti comes out 10 % short: what of it is in 16 bits is guessed.
+    Four starts of Qwen3.8-27B ran in sleep mode, which their report says and the file does not; one of Qwen3.5-9B on RTX 4090
+    compiled the model, and lies within the plan's band.
     """
     found = summed("startup_memory_field.csv")
     assert found["weights_gib"]["p90_percent"] < 1.5
-    assert found["kv_cache_gib"]["median_percent"] < 5
-    assert found["kv_cache_gib"]["p90_percent"] < 10
+    assert found["kv_cache_gib"]["median_percent"] < 4
+    assert found["kv_cache_gib"]["p90_percent"] < 8.5
     assert found["outcome"]["right_percent"] >= 95
+
+
+@needs_shared
+def test_start_ups_whose_sleep_mode_is_told_are_met(tmp_path: Path) -> None:
+    """As above with what the report of the four says (public file 61942353725: CuMemAllocator)."""
+    text = (SHARED / "validation" / "startup_memory_field.csv").read_text()
+    noted = tmp_path / "startup_memory_field.csv"
+    noted.write_text(re.sub(r"F06([abcd])", r"F06\1 sleep mode", text))
+    found = {g["metric"]: g for g in groups(validate(noted)) if g["group"] == "all"}
+    assert found["kv_cache_gib"]["median_percent"] < 1.5
+    assert found["kv_cache_gib"]["p90_percent"] < 6
+
+
+def test_a_card_under_wsl_has_all_of_its_memory(tmp_path: Path) -> None:
+    row = LLAMA.replace("NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 4090 24GB")
+    named = dict(zip(f"{HEAD},notes".split(","), f"{row},WSL".split(","), strict=True))
+    assert read_start_up(named).gpu.memory_bytes == 24 * 2**30
+    assert read_start_up({**named, "notes": ""}).gpu.memory_bytes < 24 * 2**30
+
+
+def test_a_row_that_leaves_drafting_open_is_told_with_both_answers(tmp_path: Path) -> None:
+    row = LLAMA.replace("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3.8-27B").replace("0.19.0", "0.27.0")
+    open_question = measured(tmp_path, row + ",speculative decoding not stated", head=HEAD + ",notes")
+    assert any("speculative decoding is not stated; with MTP" in note for note in open_question.notes)
+    assert not measured(tmp_path, row + ",", head=HEAD + ",notes").notes
 
 
 def test_figures_of_a_card_that_another_process_shares_are_not_compared(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ class Endpoint(Protocol):
     def waiting(self) -> int:
         """Requests that wait."""
 
+    @property
+    def working(self) -> bool:
+        """Whether it has requests, not only such as can never be scheduled."""
+
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
 
@@ -56,8 +60,9 @@ class LoadReports:
         return [latest[endpoint] for endpoint in endpoints]
 
     def _report_all(self, alarm: Alarm) -> None:
+        self.clock.reach(alarm.when, REPORT)
         self.latest = {endpoint: _report(endpoint) for endpoint in self.latest}
-        self.reporting = any(endpoint.outstanding for endpoint in self.latest)
+        self.reporting = any(endpoint.working for endpoint in self.latest)
         if self.reporting:
             self.clock.set(alarm, alarm.when + self.every)
 

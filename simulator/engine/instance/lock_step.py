@@ -47,7 +47,12 @@ class Rank(Instance):
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
         self.abandoned.append(request)
-        self.group.cut_now()
+        self.group.abandoned()
+
+    @property
+    def working(self) -> bool:
+        """Whether it has requests, not only such as can never be scheduled."""
+        return self.outstanding > (self.waiting if self.group.asleep else 0)
 
     def let_leave(self, now: float) -> None:
         """Let those go who had their last token in the stretch before this one."""
@@ -106,9 +111,12 @@ class RankGroup:
         elif cuts and self._cut(self._composed(now, self.clock.passed(self.turn))):
             self._go_on(self._next_turn())
 
-    def cut_now(self) -> None:
-        """End the stretch with the step in flight."""
-        if self._cut(self._composed(self.clock.now, passed=True)):
+    def abandoned(self) -> None:
+        """A client gave up: end the stretch with the step in flight."""
+        if self.asleep:
+            self.asleep = False
+            self.clock.set(self.alarm, self._awake_from(self.clock.now))
+        elif self._cut(self._composed(self.clock.now, passed=True)):
             self.clock.set(self.alarm, self._next_turn())
 
     def _awake_from(self, now: float) -> float:

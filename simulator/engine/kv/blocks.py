@@ -20,10 +20,22 @@ class BlockPool:
 
     `finds`: tokens of a waiting request may be found computed. `notes`: what the batch takes and who joins it must be noted, it
     is not enough to count. `ordered`: a request may need what those before it give back in the same step, so that a step that
-    lacks blocks must be composed request by request.
+    lacks blocks must be composed request by request; `last_chunks` are those of the step composed last, where that counts.
     """
 
-    __slots__ = ("batch", "block_size", "finds", "free", "notes", "ordered", "reserve", "states", "total", "watermark")
+    __slots__ = (
+        "batch",
+        "block_size",
+        "finds",
+        "free",
+        "last_chunks",
+        "notes",
+        "ordered",
+        "reserve",
+        "states",
+        "total",
+        "watermark",
+    )
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         self.finds = self.notes = self.ordered = False
@@ -33,6 +45,7 @@ class BlockPool:
         self.reserve = config.reserve_full_prompt
         self.states = config.state_blocks
         self.watermark = config.watermark_blocks
+        self.last_chunks: Sequence[Chunk] = ()
 
     def take(self, chunks: Sequence[Chunk]) -> bool:
         """Take the blocks of the next step, for the batch and these chunks; False, and none taken, where that is too many."""
@@ -95,16 +108,14 @@ class BlockPool:
     def begin_decoding(self, request: Request) -> None:
         """A request has joined the batch; called where the pool `notes` it."""
 
-    def release(self, request: Request, finished: bool) -> None:
-        """Take all blocks from a request; `finished`: its last token is known."""
+    def release(self, request: Request, known: int, finished: bool = False) -> None:
+        """Take all blocks from a request, which has computed so many tokens whose values are known; is it `finished`?"""
         self.free += self.states - -request.computed // self.block_size
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
         batch = self.batch
-        if -(-steps // self.block_size) * batch.count <= self.free:
-            return steps
-        return batch.steps_within(self.free + batch.needed(), steps)
+        return batch.steps_within(self.free + batch.ring[batch.step % self.block_size], steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""

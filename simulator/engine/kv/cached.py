@@ -19,7 +19,7 @@ class CachedPool(BlockPool):
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         super().__init__(config, batch)
         self.finds = self.notes = True
-        self.cache = PrefixCache(config.kv_blocks, config.block_size, async_scheduling=config.async_scheduling)
+        self.cache = PrefixCache(config)
         self.watching = False
 
     def take(self, chunks: Sequence[Chunk]) -> bool:
@@ -78,16 +78,17 @@ class CachedPool(BlockPool):
         """A request has joined the batch, and will fill blocks that can be found."""
         self.cache.grow(request, self.batch.step)
 
-    def release(self, request: Request, finished: bool) -> None:
-        """Take all blocks from a request; `finished`: its last token is known."""
+    def release(self, request: Request, known: int, finished: bool = False) -> None:
+        """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
         blocks = -(-request.computed // self.block_size)
-        known = request.computed if finished else request.computed - self.cache.async_scheduling
-        self.free += self.cache.release(request, blocks, known)
+        self.free += self.cache.release(request, blocks, known, finished=finished)
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough and nothing to look at."""
         if self.watching or self.cache.contested:
             return 1
+        if -(-steps // self.block_size) * self.batch.count <= self.free:
+            return steps
         return super().horizon(steps)
 
     def take_following(self, steps: int) -> None:

@@ -23,19 +23,24 @@ class GroupedPool(WindowedPool):
     """Blocks of layer groups that are found again. It follows the batch.
 
     `falls` are the requests that decode, by the steps, modulo the block size, in which a block may leave one of their windows;
-    `fresh` are those about to decode for the first time or stalled, which may be more behind. Of requests from whose windows
-    nothing will fall that can be found, `unnamed` has how many blocks do so in those steps: they are counted, not looked at.
-    `watching`: the first waiting request may be found to lack less before the next finish.
+    `fresh` are those that do not decode steadily yet or are stalled, whose windows may be elsewhere. Of requests from whose
+    windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those steps: they are counted, not looked
+    at. `watching`: the first waiting request may be found to lack less before the next finish.
+
+    A request that is preempted may look for the block of its own that left a window last. That is still there only if it left in
+    a step not long before; so while more blocks are free than that many steps can take, `plenty`, a request's own blocks are
+    counted too.
     """
 
-    __slots__ = ("cache", "counted", "distances", "falls", "unnamed", "watching")
+    __slots__ = ("cache", "counted", "distances", "falls", "plenty", "unnamed", "watching")
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
         super().__init__(config, batch, sums)
         self.finds = True
         self.watching = False
-        windows = [group.window for group in config.kv_groups for _ in range(group.groups)]
-        self.cache = GroupedCache(config.kv_blocks, config.block_size, windows, async_scheduling=config.async_scheduling)
+        self.cache = GroupedCache(config)
+        in_a_step = -(-config.token_budget // config.block_size) + config.max_num_seqs
+        self.plenty = (2 * config.block_size + 4) * in_a_step * self.groups
         self.distances: dict[int, int] = {}
         for of_window, groups in self.sliding:
             distance = (of_window.size - 1) % config.block_size
@@ -73,7 +78,7 @@ class GroupedPool(WindowedPool):
         """Note what left the windows of a request while it was only counted."""
         context = step + request.offset
         for group, window in self.cache.sliding:
-            request.kv.lows[group] = max(request.kv.lows[group], (context - window) // self.block_size)
+            request.kv.lows[group] = max(request.kv.lows[group], (context - self.lag - window) // self.block_size)
 
     def _only_count(self, request: Request) -> None:
         for distance, blocks in self.distances.items():
@@ -92,7 +97,12 @@ class GroupedPool(WindowedPool):
             return False
         late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
         late.update((request.order, request) for request, _, _ in chunks)
-        self.fresh = []
+        self.fresh = [request for request in late.values() if self._unsteady(request)]
+        if self.free - needed <= self.plenty and not self.cache.names_own:
+            self.cache.names_own = True
+            self.walk()
+        elif self.free > 2 * self.plenty:
+            self.cache.names_own = False
         self._let_fall(self.batch.step, late)
         self._take_free(needed)
         for request, tokens, _ in chunks:
@@ -104,7 +114,11 @@ class GroupedPool(WindowedPool):
         self.free -= blocks
         self.cache.taken += blocks
 
-    def _free_unnamed(self, blocks: int) -> None:
+    def _unsteady(self, request: Request) -> bool:
+        """Whether one that decodes is not where its context says."""
+        return bool(self.lag) and request.status is Status.DECODING and self._place(request) != self._context(request)
+
+    def _free_counted(self, blocks: int) -> None:
         self.cache.queue.append_blocks(blocks)
         self.free += blocks
 
@@ -119,18 +133,26 @@ class GroupedPool(WindowedPool):
         unnamed = self.unnamed[at]
         falls = self.falls[at] | late if late else self.falls[at]
         if not falls:
-            self._free_unnamed(self.counted[at])
+            self._free_counted(self.counted[at])
             return
         for order in sorted([*falls, *unnamed]):
             request = falls.get(order)
             if request is None:
-                self._free_unnamed(unnamed[order])
+                self._free_counted(unnamed[order])
                 continue
             decoding = request.status is Status.DECODING
-            computed = step + request.offset if decoding else request.computed
-            self.free += self.cache.leave_windows(request, computed)
-            if decoding and self.cache.unnamed_from_now_on(request):
+            place = self._place(request) if order in late else step + request.offset
+            self.free += self.cache.leave_windows(request, place - self.lag, step, self._known(request, step))
+            if decoding and place == step + request.offset and self.cache.unnamed_from_now_on(request):
                 self._only_count(request)
+
+    def _known(self, request: Request, step: int) -> int:
+        """Of the tokens that a request has computed before a step, those whose values are known."""
+        if request.status is not Status.DECODING:
+            return request.computed
+        context = step + request.offset
+        in_flight = self.cache.async_scheduling and (step > self.batch.step or self.batch.computed_last(request))
+        return context - bool(in_flight)
 
     def walk(self) -> None:
         """The running requests are about to be looked at one by one."""
@@ -144,7 +166,8 @@ class GroupedPool(WindowedPool):
 
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
-        self.free += self.cache.leave_windows(request, self._computed(request))
+        step = self.batch.step
+        self.free += self.cache.leave_windows(request, self._place(request) - self.lag, step, self._known(request, step))
         return BlockPool.lacking(self, request, tokens) * self.groups
 
     def grant(self, request: Request, tokens: int, blocks: int) -> None:
@@ -155,7 +178,7 @@ class GroupedPool(WindowedPool):
 
     def walked(self, running: Iterable[Request]) -> None:
         """All running requests have been given what they get in this step, one by one."""
-        self.fresh = [request for request in running if request.status is Status.STALLED]
+        self.fresh = [r for r in running if r.status is Status.STALLED or self._unsteady(r)]
         self._watch_contested()
 
     # Who waits, begins and ends
@@ -189,11 +212,10 @@ class GroupedPool(WindowedPool):
         super().begin_decoding(request)
         self.cache.grow(request, self.batch.step)
 
-    def release(self, request: Request, finished: bool) -> None:
-        """Take all blocks from a request; `finished`: its last token is known."""
+    def release(self, request: Request, known: int, finished: bool = False) -> None:
+        """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
         blocks = -(-request.computed // self.block_size)
-        known = request.computed if finished else request.computed - self.cache.async_scheduling
-        self.free += self.cache.release(request, blocks, known)
+        self.free += self.cache.release(request, blocks, known, finished=finished)
 
     # Many steps at once
 
@@ -202,7 +224,7 @@ class GroupedPool(WindowedPool):
         falls = self.falls[step % self.block_size]
         for order in sorted(falls):
             request = falls[order]
-            yield request, step + request.offset
+            yield request, step + request.offset - self.lag
 
     def _freed_following(self, steps: int) -> Iterator[int]:
         if not self.cache.shared:
@@ -217,26 +239,30 @@ class GroupedPool(WindowedPool):
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps, and give back those that leave the windows."""
         batch, size = self.batch, self.block_size
-        self._take_free(batch.blocks_following(steps) * self.groups)
+        needed = batch.blocks_following(steps) * self.groups
+        if self.free - needed <= self.plenty and not self.cache.names_own:
+            self.cache.names_own = True
+            self.walk()
+        self._take_free(needed)
         if not any(self.falls):
             rounds, rest = divmod(steps - 1, size)
             first = (batch.step + 1) % size
             twice = self.counted + self.counted
-            self._free_unnamed(rounds * sum(self.counted) + sum(twice[first : first + rest]))
+            self._free_counted(rounds * sum(self.counted) + sum(twice[first : first + rest]))
             return
         unnamed = 0
         for step in range(batch.step + 1, batch.step + steps):
             if self.falls[step % size]:
-                self._free_unnamed(unnamed)
+                self._free_counted(unnamed)
                 self._let_fall(step)
                 unnamed = 0
             else:
                 unnamed += self.counted[step % size]
-        self._free_unnamed(unnamed)
+        self._free_counted(unnamed)
 
     def horizon(self, steps: int) -> int:
         """As long as what the first waiting request was found to have is not forgotten either."""
-        if self.watching or self.cache.contested:
+        if self.watching or self.cache.contested or self.fresh:
             return 1
         batch = self.batch
         steps = super().horizon(steps)

@@ -21,8 +21,9 @@ from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun
 from simulator.engine.kv.prefix_cache import Found, PrefixCache, Row, append_to, known_run
-from simulator.engine.kv.prefix_tree import Branch, Path, pieces
+from simulator.engine.kv.prefix_tree import Branch, Path, pieces, shared_end, with_own
 from simulator.engine.request import Request
+from simulator.engine.scheduler.config import SchedulerConfig
 
 Runs = dict[Branch, list[BlockRun]]
 
@@ -45,15 +46,21 @@ class HeldInGroups:
 class GroupedCache(PrefixCache):
     """What the KV blocks of one instance hold; `windows` has an entry a group, None for one without.
 
-    `of_group` has the runs of each group, `found_in` what was found in it, `shared` how many runs of groups with a window
-    are in the hands of several requests. A request holds `rows`, an entry a group, from block `lows` of that group on.
+    `of_group` has the runs of each group, `found_in` what was found in it and `hits` how many blocks that makes, `shared` how
+    many runs of groups with a window are in the hands of several requests. A request holds `rows`, an entry a group, from block
+    `lows` of that group on. `first_again`: blocks of a group that nothing can be found in are used again before all others.
+    `names_own`: a request's own blocks are named when they leave a window.
     """
 
-    __slots__ = ("found_in", "of_group", "shared", "sliding", "whole", "windows")
+    __slots__ = ("first_again", "found_in", "hits", "names_own", "of_group", "shared", "sliding", "whole", "windows")
 
-    def __init__(self, blocks: int, block_size: int, windows: Sequence[int | None], *, async_scheduling: bool) -> None:
-        super().__init__(blocks, block_size, async_scheduling=async_scheduling)
-        self.windows = tuple(windows)
+    def __init__(self, config: SchedulerConfig) -> None:
+        super().__init__(config)
+        rules = config.rules
+        self.windows = windows = tuple(group.window for group in config.kv_groups for _ in range(group.groups))
+        self.first_again = [rules.unnamed_first or (w is not None and rules.unnamed_first_in_windows) for w in windows]
+        self.names_own = False
+        self.hits = 0
         self.whole = [group for group, window in enumerate(windows) if window is None]
         self.sliding = [(group, window) for group, window in enumerate(windows) if window is not None]
         self.of_group: list[Runs] = [{} for _ in windows]
@@ -90,10 +97,16 @@ class GroupedCache(PrefixCache):
                 hits = _end_of_window(pieces_of_group, hits, needed)
         for group in self.whole:
             self.found_in[group] = _part(self.found_in[group], 0, hits)
-        for group, needed, pieces_of_group in known:
-            self.found_in[group] = _part(pieces_of_group, max(hits - needed, 0), hits)
+        for group, _, pieces_of_group in known:
+            self.found_in[group] = _part(pieces_of_group, self._outside(group, hits * self.block_size), hits)
+        self.hits = hits
         self.idle = sum(end - start for found in self.found_in for run, start, end in found if not run.users)
         return hits
+
+    def _outside(self, group: int, computed: int) -> int:
+        """Blocks of a group that no token after so many needs."""
+        window = self.windows[group]
+        return 0 if window is None else max(0, computed - window + 1) // self.block_size
 
     def _needed(self, window: int) -> int:
         """Blocks before a token that its window reaches into, at least the one that ends there."""
@@ -113,33 +126,62 @@ class GroupedCache(PrefixCache):
         for group, _ in self.sliding:
             self.shared += sum(run.users == 1 for run, _, _ in self.found_in[group])
         rows = [self._hold(found) for found in self.found_in]
-        lows = [found[0][1] if found else 0 for found in self.found_in]
-        registered = next((row[-1][1] for row in rows if row), 0)
-        request.kv = HeldInGroups(request.path[-1][1], registered, rows, lows)
+        lows = [self._outside(group, self.hits * self.block_size) for group in range(len(rows))]
+        request.kv = HeldInGroups(shared_end(request.path), self.hits, rows, lows)
         self.taken += blocks
         self.register(request, tokens, step)
 
     def _enter(self, request: Request, start: int, end: int) -> None:
-        for group, row in enumerate(request.kv.rows):
-            runs = self.of_group[group]
-            for branch, first, upto in pieces(request.path, max(start, request.kv.lows[group]), end):
-                append_to(row, runs.setdefault(branch, []), branch, first, upto, group)
+        for group in range(len(self.windows)):
+            self._enter_in(group, request, max(start, request.kv.lows[group]), end)
         request.kv.registered = end
 
-    def leave_windows(self, request: Request, computed: int) -> int:
-        """Give back the blocks outside the windows when the token at `computed` comes next; gives how many are free now."""
+    def _enter_in(self, group: int, request: Request, start: int, end: int) -> None:
+        """Let a request's blocks of one group be found."""
+        runs, row = self.of_group[group], request.kv.rows[group]
+        for branch, first, upto in pieces(request.path, start, end):
+            append_to(row, runs.setdefault(branch, []), branch, first, upto, group)
+
+    def _enter_own(self, group: int, request: Request, end: int) -> None:
+        """Let a request find its own blocks of one group again, those before block `end` that are not named yet."""
+        row = request.kv.rows[group]
+        start = max(row[-1][1] if row else 0, request.kv.lows[group])
+        if start < end:
+            request.path = with_own(request.path, end)
+            self._enter_in(group, request, start, end)
+
+    def leave_windows(self, request: Request, computed: int, step: int, known: int) -> int:
+        """Give back the blocks outside the windows when the token at `computed` comes next; gives how many are free now.
+
+        The values of the first `known` tokens are known.
+        """
         freed = 0
+        held = request.kv
         for group, window in self.sliding:
-            low, outside = request.kv.lows[group], (computed - window + 1) // self.block_size
-            if outside > low:
-                if request.kv.growing and request.kv.registered < outside:
-                    self._register_filled(request, computed - request.offset, request.order)
-                request.kv.lows[group] = outside
-                dropped = self._drop_front(request.kv.rows[group], outside)
-                named = dropped[-1].end if dropped else low
-                self.queue.append_blocks(outside - named)
-                freed += outside - named + self._let_go(dropped)
+            low, outside = held.lows[group], (computed - window + 1) // self.block_size
+            if outside <= low:
+                continue
+            if held.growing and held.registered < outside:
+                self._register_filled(request, step, request.order)
+            named = min(outside, known // self.block_size)
+            if self.names_own:
+                self._enter_own(group, request, named)
+            held.lows[group] = outside
+            dropped = self._drop_front(held.rows[group], outside)
+            at = dropped[-1].end if dropped else low
+            freed += outside - at + self._let_go(dropped)
+            self.queue.append_blocks(max(named - at, 0))
+            self._free_nameless(outside - max(named, at), group)
         return freed
+
+    def _free_nameless(self, blocks: int, group: int) -> None:
+        """Take back blocks of a group that nothing can be found in."""
+        if not self.first_again[group]:
+            self.queue.append_blocks(blocks)
+        elif blocks:
+            if self.taken:
+                self._forget_taken()
+            self.unnamed += blocks
 
     def _drop_front(self, row: Row, upto: int) -> list[BlockRun]:
         """Take the runs of the blocks before `upto` out of a row, cutting the one that goes on; gives them, front first."""
@@ -170,7 +212,10 @@ class GroupedCache(PrefixCache):
 
     def unnamed_from_now_on(self, request: Request) -> bool:
         """Whether all that will leave a decoding request's windows holds nothing that can be found, a block every so often."""
-        return not request.kv.growing and all(request.kv.lows[g] and not request.kv.rows[g] for g, _ in self.sliding)
+        held = request.kv
+        if held.growing or self.names_own:
+            return False
+        return all(held.lows[g] and not held.rows[g] and window > 1 for g, window in self.sliding)
 
     def freed_on_leaving(self, request: Request, computed: int, gone: dict[tuple[BlockRun, int], int]) -> int:
         """What `leave_windows` will give for a decoding request, a block a group; `gone` are users that will have left before.
@@ -190,14 +235,21 @@ class GroupedCache(PrefixCache):
                 gone[run, at] = gone.get((run, at), 0) + 1
         return freed
 
-    def release(self, request: Request, blocks: int, tokens: int) -> int:
+    def release(self, request: Request, blocks: int, tokens: int, *, finished: bool) -> int:
         """Take the blocks of its first `blocks` places from a request, group after group, as the plain cache does."""
         self._end_growing(request, tokens)
         freed = 0
-        for group, row in enumerate(request.kv.rows):
-            unnamed = blocks - (row[-1][1] if row else request.kv.lows[group])
-            self.queue.append_blocks(unnamed)
-            freed += unnamed
+        held = request.kv
+        for group in range(len(held.rows)):
+            low, row = held.lows[group], held.rows[group]
+            start = row[-1][1] if row else low
+            named = max(start, tokens // self.block_size)
+            if not finished:
+                self._enter_own(group, request, named)
+                start = row[-1][1] if row else low
+            self._free_nameless(blocks - max(named, start), group)
+            self.queue.append_blocks(named - start)
+            freed += blocks - start
             for run, end in reversed(row):
                 freed += self._let_go(run.parts(end))
         request.kv = None
@@ -256,7 +308,7 @@ def _known_on(runs: Sequence[BlockRun], path: Path, start: int) -> Iterator[tupl
         yield from ((run, max(run.first, start), min(run.end, most)) for run in in_place if run.first < most and start < run.end)
         return
     for run in in_place:
-        if run.first < most and start < run.end:
+        if run.first < most and start < min(run.end, most):
             part = known_run({branch: runs}, path, max(start, run.first), most)
             yield from part
             start = part[-1][2]

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
-from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces
+from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces, shared_end, with_own
 from simulator.engine.request import Request, Status
+from simulator.engine.scheduler.config import SchedulerConfig
 
 Found = list[tuple[BlockRun, int, int]]
 Row = list[tuple[BlockRun, int]]
@@ -51,15 +52,31 @@ class PrefixCache:
     """What the KV blocks of one instance hold. How many are free is the pool's to know.
 
     `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
-    `taken` free blocks were handed out since the queue was last looked at.
+    `taken` free blocks were handed out since the queue was last looked at. Where those that hold nothing to be found come first
+    they are not in the queue but `unnamed` before it.
     """
 
-    __slots__ = ("async_scheduling", "block_size", "contested", "found", "growing", "idle", "may_grow", "queue", "runs", "taken")
+    __slots__ = (
+        "async_scheduling",
+        "block_size",
+        "contested",
+        "found",
+        "growing",
+        "idle",
+        "may_grow",
+        "queue",
+        "runs",
+        "taken",
+        "unnamed",
+        "unnamed_first",
+    )
 
-    def __init__(self, blocks: int, block_size: int, *, async_scheduling: bool) -> None:
-        self.block_size = block_size
-        self.async_scheduling = int(async_scheduling)
-        self.queue = FreeQueue(blocks)
+    def __init__(self, config: SchedulerConfig) -> None:
+        self.block_size = config.block_size
+        self.async_scheduling = int(config.async_scheduling)
+        self.unnamed_first = config.rules.unnamed_first
+        self.queue = FreeQueue(0)
+        self.unnamed = config.kv_blocks
         self.runs: dict[Branch, list[BlockRun]] = {}
         self.growing: dict[Branch, list[Request]] = {}
         self.contested: list[Request] = []
@@ -108,7 +125,7 @@ class PrefixCache:
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
         """Let a request hold what `look_up` found and `blocks` more, for its first `tokens`."""
         held = self._hold(self.found)
-        request.kv = Held(request.path[-1][1], held[-1][1] if held else 0, held)
+        request.kv = Held(shared_end(request.path), held[-1][1] if held else 0, held)
         self.taken += blocks
         self.register(request, tokens, step)
 
@@ -144,7 +161,7 @@ class PrefixCache:
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
-        if request.kv.registered == request.kv.named:
+        if request.kv.registered >= request.kv.named:
             return
         if self.growing:
             self._meet_rivals(request, step)
@@ -190,12 +207,24 @@ class PrefixCache:
             del self.growing[request.kv.growing]
         request.kv.growing = None
 
-    def release(self, request: Request, blocks: int, tokens: int) -> int:
-        """Take its `blocks` blocks from a request, those of its first `tokens` registered; gives how many are free now."""
+    def release(self, request: Request, blocks: int, tokens: int, *, finished: bool) -> int:
+        """Take its `blocks` blocks from a request, those of its first `tokens` named; gives how many are free now.
+
+        Its own blocks, which nobody else looks for, are named here: nobody will, if it is `finished`.
+        """
         self._end_growing(request, tokens)
-        freed: int = blocks - request.kv.registered
-        self.queue.append_blocks(freed)
-        for run, end in reversed(request.kv.runs):
+        held = request.kv
+        start = held.registered
+        named = max(start, tokens // self.block_size)
+        freed: int = blocks - named
+        self._free_unnamed(freed)
+        if start < named:
+            if finished:
+                self.queue.append_blocks(named - start)
+                freed += named - start
+            else:
+                self._name_own(request, start, named)
+        for run, end in reversed(held.runs):
             for part in reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
@@ -203,6 +232,20 @@ class PrefixCache:
                     freed += part.end - part.first
         request.kv = None
         return freed
+
+    def _name_own(self, request: Request, start: int, end: int) -> None:
+        """Let a request find its own blocks from `start` to `end` again."""
+        request.path = with_own(request.path, end)
+        self._enter(request, start, end)
+
+    def _free_unnamed(self, blocks: int) -> None:
+        """Take back blocks that nothing can be found in."""
+        if not self.unnamed_first:
+            self.queue.append_blocks(blocks)
+        elif blocks:
+            if self.taken:
+                self._forget_taken()
+            self.unnamed += blocks
 
     def _end_growing(self, request: Request, tokens: int) -> None:
         """Register what a request has filled of its first `tokens`; it fills no more."""
@@ -217,6 +260,10 @@ class PrefixCache:
     def _forget_taken(self) -> None:
         """Forget what the free blocks held that were taken: the next in the queue."""
         queue, blocks = self.queue, self.taken
+        if self.unnamed:
+            unnamed = min(self.unnamed, blocks)
+            self.unnamed -= unnamed
+            blocks -= unnamed
         while blocks:
             run = queue.next
             left = max(run.end - blocks, run.first)

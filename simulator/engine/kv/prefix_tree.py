@@ -25,6 +25,12 @@ class Branch:
         self.end = end
 
 
+class OwnBranch(Branch):
+    """What only one request holds: the blocks behind those that a workload names, its answer's too."""
+
+    __slots__ = ()
+
+
 Path = tuple[tuple[Branch, int], ...]
 NOTHING: Path = ((Branch((), 0), 0),)
 
@@ -37,6 +43,23 @@ def pieces(path: Path, start: int, end: int) -> Iterator[tuple[Branch, int, int]
         if start < upto:
             yield branch, start, min(upto, end)
             start = upto
+
+
+def shared_end(path: Path) -> int:
+    """Where the blocks of a path end that other requests may have too."""
+    if type(path[-1][0]) is OwnBranch:
+        return path[-2][1]
+    return path[-1][1]
+
+
+def with_own(path: Path, blocks: int) -> Path:
+    """A path of so many blocks: what it lacks is on a branch of its own."""
+    last, end = path[-1]
+    if end >= blocks:
+        return path
+    if type(last) is OwnBranch:
+        return (*path[:-1], (last, blocks))
+    return (*path, (OwnBranch((), blocks), blocks))
 
 
 def branch_at(path: Path, block: int) -> Branch | None:

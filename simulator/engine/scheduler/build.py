@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
+from simulator.engine.kv.own_blocks import OwnBlocksPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
+from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
@@ -26,22 +29,41 @@ def build_scheduler(
     `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold. Raises
     NotModelled for what does not go together.
     """
-    caching = config.enable_prefix_caching and prefixes
+    caching = config.enable_prefix_caching and not _finds_nothing(config, prefixes=prefixes)
     plain = config.kv_groups == (KvGroup(),)
     _check(config, caching=caching, plain=plain, windows=bool(windows))
-    sizes = {group.window for group in config.kv_groups if group.window is not None}.union(windows)
+    lag = config.window_lag
+    sizes = {group.window + lag for group in config.kv_groups if group.window is not None}.union(windows)
     sums = {size: WindowSums(size, config.block_size) for size in sizes}
     running: dict[int, Request] = {}
     batch = DecodeBatch(config.block_size, running)
     batch.followers += sums.values()
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
-    return VllmScheduler(config, running, batch, _pool(config, batch, sums, caching=caching, plain=plain)), sums
+    pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
+    return _kind(config)(config, running, batch, pool), sums
 
 
-def _pool(config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, plain: bool) -> BlockPool:
-    if plain:
-        return CachedPool(config, batch) if caching else BlockPool(config, batch)
+def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
+    if config.prefill_first:
+        return PrefillFirstScheduler
+    return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
+
+
+def _finds_nothing(config: SchedulerConfig, *, prefixes: bool) -> bool:
+    """Whether a prefix cache changes nothing: states are not cached, nor the blocks of a window of one token where the release
+    does not name them, and all layers must agree on what is found."""
+    needless = config.rules.needless_unnamed and any(group.window == 1 for group in config.kv_groups)
+    return needless or bool(config.state_blocks and not prefixes)
+
+
+def _pool(
+    config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, prefixes: bool
+) -> BlockPool:
+    if config.kv_groups == (KvGroup(),):
+        if not caching:
+            return BlockPool(config, batch)
+        return CachedPool(config, batch) if prefixes else OwnBlocksPool(config, batch)
     if not caching:
         return WindowedPool(config, batch, sums)
     pool = GroupedPool(config, batch, sums)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
+from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.spec import Count, Natural, spec
 
 
@@ -31,7 +32,11 @@ class SchedulerConfig:
     `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `prefill_first`: whole prompts are computed in steps of their own, before any decode, as V0 does without chunked prefill.
     `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
+    `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
+    less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
+    `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
     """
 
     kv_blocks: Count
@@ -43,23 +48,38 @@ class SchedulerConfig:
     max_num_partial_prefills: Count = 1
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     enable_chunked_prefill: bool = True
+    prefill_first: bool = False
     enable_prefix_caching: bool = False
     reserve_full_prompt: bool = False
     async_scheduling: bool = False
     watermark_blocks: Natural = 0
     kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
     state_blocks: Natural = 0
+    max_num_scheduled_tokens: Count | None = None
+    max_num_active_seqs: Count | None = None
+    long_prefill_token_threshold_adaptive: bool = False
+    prefill_schedule_interval: Count = 1
+    rules: SchedulerRules = SchedulerRules()
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
             budget, seqs = self.max_num_batched_tokens, self.max_num_seqs
             raise ValueError(f"max_num_batched_tokens ({budget}) must be at least max_num_seqs ({seqs})")
+        if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
+            active, seqs = self.max_num_active_seqs, self.max_num_seqs
+            raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
+
+    @property
+    def window_lag(self) -> int:
+        """Steps by which blocks leave windows later than they could."""
+        return int(self.async_scheduling and self.rules.frees_when_done)
 
     def most_blocks(self, group: KvGroup) -> int:
         """The most blocks that one sequence ever holds in a layer group: with a window, its own and those in flight."""
         if group.window is None:
             return sys.maxsize
-        in_flight = self.max_num_batched_tokens * (2 if self.async_scheduling else 1)
+        two_steps = self.rules.cap_counts_steps and self.async_scheduling
+        in_flight = self.max_num_batched_tokens * (2 if two_steps else 1)
         tokens = min(group.window - 1 + in_flight, self.max_model_len or sys.maxsize)
         return -(-tokens // self.block_size) + 1
 
@@ -69,9 +89,35 @@ class SchedulerConfig:
         return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
 
     @property
+    def seats(self) -> int:
+        """The most sequences that run at once."""
+        return min(self.max_num_active_seqs or sys.maxsize, self.max_num_seqs)
+
+    @property
+    def seats_argument(self) -> str:
+        """The argument that says so."""
+        return "max_num_seqs" if self.seats == self.max_num_seqs else "max_num_active_seqs"
+
+    @property
+    def token_budget(self) -> int:
+        """The most tokens of a step."""
+        return min(self.max_num_scheduled_tokens or sys.maxsize, self.max_num_batched_tokens)
+
+    @property
+    def budget_argument(self) -> str:
+        """The argument that says so."""
+        fewer = self.token_budget < self.max_num_batched_tokens
+        return "max_num_scheduled_tokens" if fewer else "max_num_batched_tokens"
+
+    @property
     def prefill_cap(self) -> int:
         """The most tokens of one prompt that a step computes, whatever budget is left."""
         cap = self.long_prefill_token_threshold
         if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
             cap = int(self.max_model_len * 0.04)
         return cap or sys.maxsize
+
+    @property
+    def longest_prefill(self) -> int:
+        """The most tokens of one prompt that a step must be able to compute where chunked prefill is off."""
+        return sys.maxsize if self.rules.lone_prefill_uncut else self.prefill_cap

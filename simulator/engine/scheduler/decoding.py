@@ -39,10 +39,23 @@ class DecodeBatch:
     block in the steps congruent to -offset modulo the block size; and it has all its tokens after a step known when it joins.
     `count` sequences, `context` the sum of theirs, `ring[i]` how many need a block in steps congruent to i, `due` a heap of
     (last step, order) packed into integers, in which those that left early are skipped when they come up. `running` are the
-    requests that may be in it, by order; `followers` are told of every change.
+    requests that may be in it, by order; `followers` are told of every change. `joined` are those that joined last, before step
+    `joined_at`; `missed` those that got no token in the step composed last.
     """
 
-    __slots__ = ("block_size", "context", "count", "due", "followers", "ring", "running", "step")
+    __slots__ = (
+        "block_size",
+        "context",
+        "count",
+        "due",
+        "followers",
+        "joined",
+        "joined_at",
+        "missed",
+        "ring",
+        "running",
+        "step",
+    )
 
     def __init__(self, block_size: int, running: Mapping[int, Request]) -> None:
         self.block_size = block_size
@@ -53,6 +66,15 @@ class DecodeBatch:
         self.context = 0
         self.ring = [0] * block_size
         self.due: list[int] = []
+        self.joined: Sequence[Request] = _NOBODY
+        self.joined_at = -1
+        self.missed: Sequence[Request] = _NOBODY
+
+    def computed_last(self, request: Request) -> bool:
+        """Whether one that is or was in the batch was given a token in the step composed last, as one that decodes."""
+        if request in self.missed:
+            return False
+        return self.joined_at != self.step or request not in self.joined
 
     def join(self, request: Request) -> None:
         """Add a request that has all its known tokens but the last in the KV cache."""
@@ -100,15 +122,19 @@ class DecodeBatch:
 
         Removes and gives the sequences that have all their tokens now, in running order.
         """
+        step = self.step
         for follower in self.followers:
-            follower.advance(self.step, steps)
-        self.step = step = self.step + steps
+            follower.advance(step, steps)
+        self.step = step = step + steps
         self.context += steps * self.count
-        for request in joining:
-            self.join(request)
+        if joining:
+            self.joined, self.joined_at = joining, step
+            for request in joining:
+                self.join(request)
         for request in stalled:
             self.postpone(request)
-        return self._finished() if self.due and self.due[0] >> _ORDER_BITS <= step else _NOBODY
+        due = self.due
+        return self._finished() if due and due[0] >> _ORDER_BITS <= step else _NOBODY
 
     def _finished(self) -> Sequence[Request]:
         due, step = self.due, self.step
@@ -157,10 +183,11 @@ class DecodeBatch:
 
     def horizon(self) -> int:
         """Steps until the first sequence has all its tokens, or something changes for a follower."""
-        due = self.due
+        due, running = self.due, self.running
         while True:
-            last = due[0] >> _ORDER_BITS
-            request = self.running.get(due[0] & _ORDER_MASK)
+            first = due[0]
+            last = first >> _ORDER_BITS
+            request = running.get(first & _ORDER_MASK)
             if request is not None and request.last_step == last:
                 break
             heappop(due)

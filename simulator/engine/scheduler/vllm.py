@@ -9,7 +9,8 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
     needs one when c is a multiple of the block size. The last output token is sampled, never computed.
 3.  *Preemption.* When a block is lacking the last admitted request loses all its blocks and goes to the front of the queue,
     until the block is there or the request has preempted itself. It keeps its generated tokens and computes them again with
-    its prompt. With `priority` the victim has the largest (priority, arrival), wherever it runs; what it got is taken back.
+    its prompt, but for the blocks of its own that it finds again (5). With `priority` the victim has the largest (priority,
+    arrival), wherever it runs; what it got is taken back.
 4.  *Then waiting*, first come, first served or by (priority, arrival), unless this step preempted: while budget, sequences and
     blocks last, each its first chunk. The first that cannot be admitted blocks those behind it. With `reserve_full_prompt` all
     its known tokens must find room, though only the chunk's blocks are taken; `watermark_blocks` must stay free unless it is
@@ -17,7 +18,11 @@ known. A prompt is many tokens behind, a decoding request one, a preempted one s
 5.  *Prefix hits* count as computed, at most known - 1 tokens; blocks are shared and can be hit from the step that computes them.
 6.  The step that computes a request's last known token samples the next one: the first when its prompt is done.
 
-Source: vLLM v0.14 to main of 2026, vllm/v1/core/sched/scheduler.py `schedule` and `_preempt_request`, async_scheduler.py,
+Where releases differ, `SchedulerConfig.rules` says what holds (rules.py): who misses the step or gets a turn after a
+preemption by priority, when long_prefill_token_threshold is lifted, what the gate of 4 counts of a window, which free blocks
+are used first.
+
+Source: vLLM 0.12 to 0.33, vllm/v1/core/sched/scheduler.py `schedule` and `_preempt_request`, async_scheduler.py,
 kv_cache_manager.py `allocate_slots` and `get_computed_blocks`, vllm/v1/engine/core.py `step_with_batch_queue`.
 
 The walk over all running requests that vLLM does in every step is needed only where the budget runs out among them, where they
@@ -27,6 +32,7 @@ prompts in work are looked at one by one.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -45,19 +51,27 @@ class VllmScheduler:
     """Serves first come, first served, or by priority.
 
     `prefilling` are those of the running that compute prompts, `stalled` those that decode but not in the composed step.
+    `held_back`: no prompt is computed in this step. `shared_out`: tokens of which each one present may have its share of a step.
     """
 
     __slots__ = (
         "admitted",
+        "async_scheduling",
         "batch",
         "by_priority",
+        "cap_varies",
         "chunked",
+        "goes_on",
+        "held_back",
         "long_prefill_token_threshold",
         "max_num_seqs",
         "max_tokens",
         "pool",
         "prefilling",
+        "rules",
         "running",
+        "shared_out",
+        "skips_one",
         "stalled",
         "waiting",
         "walks",
@@ -73,39 +87,61 @@ class VllmScheduler:
         self.prefilling: list[Request] = []
         self.stalled: Sequence[Request] = NOBODY
         self.admitted = 0
-        self.max_num_seqs = config.max_num_seqs
-        self.max_tokens = config.max_num_batched_tokens
-        self.long_prefill_token_threshold = config.prefill_cap
+        self.max_num_seqs = config.seats
+        self.max_tokens = config.token_budget
+        self.long_prefill_token_threshold = cap = config.prefill_cap
+        self.rules = config.rules
+        self.shared_out = config.max_num_batched_tokens if config.long_prefill_token_threshold_adaptive else 0
+        self.cap_varies = cap < sys.maxsize and bool(self.rules.lone_prefill_uncut or self.shared_out)
+        self.skips_one = config.rules.skips_one
+        self.goes_on = config.rules.goes_on and self.by_priority
         self.chunked = config.enable_chunked_prefill
+        self.async_scheduling = config.async_scheduling
+        self.held_back = False
 
     def schedule(self) -> Step:
         """Compose the next step."""
-        if self.prefilling or self.stalled:
+        batch, pool = self.batch, self.pool
+        budget = self.max_tokens - batch.count
+        if self.prefilling or self.stalled or budget < 0 or batch.missed:
             step, budget = self._schedule_prompts()
         else:
-            batch, pool = self.batch, self.pool
-            budget = self.max_tokens - batch.count
             needed = batch.ring[batch.step % batch.block_size]
             step = EVEN if batch.count else IDLE
             if needed <= pool.free and not pool.notes:
                 pool.free -= needed
             elif needed > pool.free or not pool.take(()):
                 step = self._take(Step())
+                batch.missed = NOBODY if self.stalled else step.stalled
         if self.waiting and budget > 0 and not step.preempted:
             step = self._admit(step, budget)
+        if pool.ordered:
+            pool.last_chunks = step.chunks
         return step
+
+    def _cap(self) -> int:
+        """The most tokens of one prompt that this step computes, where that depends on who is present."""
+        cap = self.long_prefill_token_threshold
+        present = len(self.running) + len(self.waiting)
+        if present <= 1:
+            return sys.maxsize if self.rules.lone_prefill_uncut else cap
+        return max(cap, self.shared_out // present)
 
     def _schedule_prompts(self) -> tuple[Step, int]:
         """Compose the running part where prompts are in work; gives the step and the budget left."""
         step = Step()
-        behind = self._unstall() if self.stalled else NOBODY
-        budget = self.max_tokens - self.batch.count
-        most = self.long_prefill_token_threshold
-        wanted = sum(min(r.known - r.computed, most) for r in self.prefilling)
-        if wanted > budget and not self._one_prompt_and_last():
+        batch = self.batch
+        behind = NOBODY
+        if self.stalled:
+            batch.missed = behind = self._unstall()
+        budget = self.max_tokens - batch.count
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
+        computing = NOBODY if self.held_back else self.prefilling
+        wanted = sum(min(r.known - r.computed, most) for r in computing)
+        if wanted > budget and (budget <= 0 or not self._one_prompt_and_last()):
             budget = self._walk(step)
         else:
-            for request in self.prefilling:
+            for request in computing:
                 lacking = request.prompt + request.generated - request.computed
                 tokens = min(lacking, most, budget)
                 budget -= tokens
@@ -113,6 +149,7 @@ class VllmScheduler:
             self._take(step)
         if behind:
             step.resumed = [request for request in behind if request.status is _DECODING]
+        batch.missed = NOBODY if self.stalled else step.stalled
         return self._even_if_so(step), budget
 
     def _unstall(self) -> Sequence[Request]:
@@ -151,20 +188,30 @@ class VllmScheduler:
         budget = self.max_tokens
         running, pool = self.running, self.pool
         given: dict[Request, int] = {}
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
+        skip = 0
         pool.walk()
         for request in list(running.values()):
             if not budget:
                 break
-            if request.status is _FINISHED or request.order not in running:
+            if request.order not in running:
                 continue
-            tokens = self._wanted(request, budget)
+            if skip:
+                skip -= 1
+                continue
+            if request.status is _FINISHED or (self.held_back and request.status is _PREFILLING):
+                continue
+            tokens = 1 if request.status is _DECODING else min(request.known - request.computed, most, budget)
             needed = pool.lacking(request, tokens)
             while needed > pool.free and request.order in running:
                 victim = self._pop_victim()
                 taken_back = given.pop(victim, 0)
                 budget += taken_back
+                skip += self.skips_one and not taken_back and victim.order < request.order
                 self._preempt(step, victim, taken_back)
             if request.order not in running:
+                if self.goes_on:
+                    continue
                 break
             pool.grant(request, tokens, needed)
             given[request] = tokens
@@ -175,11 +222,6 @@ class VllmScheduler:
         if not step.chunks and len(step.stalled) == self.batch.count:
             self._unstall()  # nobody computes anything, so there is no step that they could miss
         return budget
-
-    def _wanted(self, request: Request, budget: int) -> int:
-        if request.status is _DECODING:
-            return 1
-        return min(request.known - request.computed, self.long_prefill_token_threshold, budget)
 
     def _stall(self, step: Step, stalled: list[Request]) -> None:
         step.stalled = self.stalled = stalled
@@ -200,7 +242,7 @@ class VllmScheduler:
         elif status is _PREFILLING:
             self.prefilling.remove(victim)
         victim.computed += taken_back
-        self.pool.release(victim, False)
+        self.pool.release(victim, self._known(victim, status, taken_back))
         step.preempted = [*step.preempted, victim]
         victim.preemptions += 1
         if status is not _FINISHED:
@@ -208,20 +250,32 @@ class VllmScheduler:
             victim.computed = 0
             self.waiting.appendleft(victim)
 
+    def _known(self, request: Request, status: Status, taken_back: int = 0) -> int:
+        """Of the tokens that one not finished has computed, those whose values are known: all but one that is in flight."""
+        batch = self.batch
+        if not self.async_scheduling or status is _PREFILLING or request in batch.missed:
+            return request.computed
+        return request.computed - bool(taken_back or batch.joined_at != batch.step or request not in batch.joined)
+
     def _admit(self, step: Step, budget: int) -> Step:
         """Start waiting requests while budget, sequences and blocks last; gives the step with them in it."""
         waiting, running, pool = self.waiting, self.running, self.pool
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
+        finds, held_back = pool.finds, self.held_back
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
-            hits = pool.look_up(request) if pool.finds else 0
+            hits = pool.look_up(request) if finds or request.preemptions else 0
             lacking = request.prompt + request.generated - hits
-            tokens = min(lacking, self.long_prefill_token_threshold)
+            tokens = lacking if lacking < most else most
+            if held_back and lacking > 1:
+                pool.head_waits()
+                break
             if tokens > budget:
                 if not self.chunked:
                     pool.head_waits()
                     break
                 tokens = budget
-            request.order = self.admitted
+            request.order = order = self.admitted
             if not pool.admit(request, tokens, lacking, not running):
                 request.order = -1
                 break
@@ -229,8 +283,8 @@ class VllmScheduler:
                 step = Step()
             waiting.popleft()
             budget -= tokens
-            running[self.admitted] = request
-            self.admitted += 1
+            running[order] = request
+            self.admitted = order + 1
             if request.status is _WAITING:
                 step.started.append(request)
             request.status = _PREFILLING
@@ -271,9 +325,10 @@ class VllmScheduler:
                 completed.append(request)
         step.completed = completed
         done = self.batch.advance(1, completed, step.stalled)
-        if self.pool.notes:
+        pool = self.pool
+        if pool.notes:
             for request in completed:
-                self.pool.begin_decoding(request)
+                pool.begin_decoding(request)
         if self.prefilling:
             self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
         return done
@@ -284,11 +339,10 @@ class VllmScheduler:
 
     def retire(self, finished: Sequence[Request]) -> None:
         """Let those go who have all their tokens; one preempted after its last token was computed is gone already."""
-        running = self.running
+        running, pool = self.running, self.pool
         for request in finished:
-            if request.order in running:
-                del running[request.order]
-                self.pool.release(request, True)
+            if running.pop(request.order, None) is not None:
+                pool.release(request, request.computed, True)
 
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""
@@ -302,4 +356,4 @@ class VllmScheduler:
         elif status is _PREFILLING:
             self.prefilling.remove(request)
         request.status = _FINISHED
-        self.pool.release(request, False)
+        self.pool.release(request, self._known(request, status))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.planning.agreement import Agreed, agreed, varying
+from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.closed_loop import saturating_concurrency
 from simulator.planning.capacity.deployment_run import DeploymentRun, curve_point, measured, rejudged, standing
 from simulator.planning.capacity.full_batch import Ceiling
@@ -64,7 +65,7 @@ def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacit
     """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
     full, many = full_server(plan.server, requests), fleet(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
-    turn = _queueing(scenario, plan, full, CHECK)
+    turn = _queueing(scenario, plan, full, requests, CHECK)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
     return Capacity(turn.estimate, slo, turn.recovers_below)
 
@@ -74,8 +75,8 @@ def with_limits(
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
-    turn = _queueing(scenario, plan, full, 1.0)
-    levels = _levels(scenario, many) if scenario.workload.closed_loop else None
+    turn = _queueing(scenario, plan, full, requests, 1.0)
+    levels = _levels(scenario, fleet(plan.letting_all_in())) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
     if demand is not None:
         told = _agreed(scenario, plan, full, demand, run, turn)
@@ -91,7 +92,7 @@ def with_limits(
         queueing_point=queueing,
         recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
-        ceiling_per_s=full.requests_per_s * plan.instances,
+        ceiling_per_s=min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances,
         curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
         oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
@@ -101,6 +102,8 @@ def with_limits(
 
 def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """Verdict and queueing point at the demand, from the run and the search."""
+    if run.turned_away:
+        return Agreed(run, turn)
     if not _is_steady_traffic(scenario):
         return varying(demand, run, turn)
 
@@ -118,12 +121,17 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
     if cost and verdict == "overloaded":
         cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
     reason = told.reason or result.reason
-    return dataclasses.replace(result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, cost=cost)
+    return dataclasses.replace(
+        result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, promised=run.promised, cost=cost
+    )
 
 
 def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:
-    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
-    grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded.
+
+    Not so where the queue is kept short by turning requests away.
+    """
+    grows = not run.turned_away and _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
     return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
 
 
@@ -152,15 +160,21 @@ def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
 
 
-def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, share: float) -> Turn:
-    """Where one replica turns, times their number; searched with a share of the usual requests."""
+def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float) -> Turn:
+    """Where one replica turns, times their number; searched with a share of the usual requests.
+
+    The search is of the engine alone, which gets all requests: what its API server takes is known, and the less of the two is
+    what both do.
+    """
+    engine = dataclasses.replace(plan.letting_all_in(), client=None)
 
     def asked(share: float, start: Start) -> Callable[[float], Flow]:
-        return flows(plan, scenario.workload, full, scenario.seed, share, start)
+        return flows(engine, scenario.workload, full, scenario.seed, share, start)
 
     flow = asked(share, "mixed")
     check = asked(CHECK, "burst") if share > CHECK else flow
-    return queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty")).times(plan.instances)
+    turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
+    return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
 
 
 def _levels(scenario: Scenario, many: ScaledDown) -> float | None:
@@ -193,9 +207,10 @@ def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, Deplo
 
 
 def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
-    seats = plan.server.limits.max_num_seqs * plan.instances
+    limits = plan.server.limits
+    seats = limits.seats * plan.instances
     memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
-    places = f"max_num_seqs at {plural(seats, 'sequence')}"
+    places = f"{limits.seats_argument} at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)
     return f"{first} binds first, then {then}"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.engine.admission import never_answered, why_never
 from simulator.engine.request import Request
+from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured, promised
 from simulator.planning.capacity.full_batch import Ceiling
 from simulator.planning.capacity.probes import full_server, requests_at_rate
@@ -18,7 +19,7 @@ from simulator.results.answers import too_many
 from simulator.results.slo import SloCheck
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan
-from simulator.text import share
+from simulator.text import number, share
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 from simulator.workload.workload import Workload
@@ -105,12 +106,14 @@ def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None
     if _refusal(scenario, one, requests):
         return None
     full = full_server(one.server, requests, at_best=True)
-    return 1 if rate is None else _fewest_at(rate, full, one)
+    return 1 if rate is None else _fewest_at(rate, full, one, api_server_ceiling(one, requests))
 
 
-def _fewest_at(rate_per_s: float, full: Ceiling, one: FleetPlan) -> int:
-    """Replicas that a rate needs if each copy of the model in them completes OPTIMISM times its ceiling."""
-    return max(1, math.ceil(rate_per_s / (full.requests_per_s * OPTIMISM * one.instances)))
+def _fewest_at(rate_per_s: float, full: Ceiling, one: FleetPlan, taken_in: float) -> int:
+    """Replicas that a rate needs if each copy of the model in them completes OPTIMISM times its ceiling, or what is `taken_in` by
+    its API server where that is less."""
+    most = min(full.requests_per_s * OPTIMISM, taken_in)
+    return max(1, math.ceil(rate_per_s / (most * one.instances)))
 
 
 def fewest_that(carries: Callable[[int], bool], start: int, most: int) -> int | None:
@@ -142,6 +145,7 @@ class _Demand:
 
     def __init__(self, scenario: Scenario, one: FleetPlan, requests: Requests) -> None:
         self.scenario, self.one = scenario, one
+        self.taken_in = api_server_ceiling(one, requests)
         self.least = _FEWEST_REQUESTS if requests.previous is None else _FEWEST_TALKS
         self.full: Ceiling = full_server(one.server, requests)
 
@@ -157,12 +161,15 @@ class _Demand:
             misses[replicas] = self.miss(workload, replicas)
             return misses[replicas] is None
 
-        start = 1 if rate is None else _fewest_at(rate, self.full, self.one)
+        start = 1 if rate is None else _fewest_at(rate, self.full, self.one, self.taken_in)
         found = fewest_that(carries, min(start, most), most)
         return found, misses.get(most if found is None else found - 1)
 
     def miss(self, workload: Workload, replicas: int) -> Miss | None:
         """The worst miss of this many replicas; None where they carry the workload."""
+        rate, most = workload.mean_rate(), self.taken_in * replicas * self.one.instances
+        if rate is not None and rate > most:
+            return Miss(f"their API servers take {number(most)} requests/s", math.inf)
         run = self._run(workload, replicas)
         if run.steadiness.verdict == "overloaded":
             return Miss("the queue grows without end", math.inf)
@@ -174,7 +181,7 @@ class _Demand:
         """The term of the SLO that even a nearly idle replica misses; None where it meets all."""
         if not self.scenario.promises:
             return None
-        run = self._run(self.scenario.workload.at_rate(_IDLE * self.full.requests_per_s), 1)
+        run = self._run(self.scenario.workload.at_rate(_IDLE * min(self.full.requests_per_s, self.taken_in)), 1)
         return worst_miss(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> DeploymentRun:

@@ -73,6 +73,13 @@ class Turn:
         assert value is not None and low is not None
         return Turn(value, low, high, recovers)
 
+    def within(self, most: float) -> Turn:
+        """The turn of a deployment before which something takes in no more than `most` requests/s."""
+        high = most if self.high is None else min(self.high, most)
+        value = min(self.value, most)
+        recovers = self.recovers_below if self.recovers_below and self.recovers_below < value else None
+        return Turn(value, min(self.low, most), high if math.isfinite(high) else None, recovers)
+
     @property
     def estimate(self) -> Estimate:
         """The rate and its interval."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import altair as alt
 from altair.utils import schemapi
 
+from simulator.errors import SimulatorError
 from simulator.report import words
 from simulator.report.charts import theme as theme
 from simulator.report.charts.data import as_csv
@@ -45,6 +46,24 @@ class Figure:
     names: bool = True
 
 
+def notebook_chart(run: RunResult, figure: Figure) -> Any:
+    """A figure as one Altair chart: its panels under each other, with the parameters that they refer to.
+
+    Raises SimulatorError, saying why, for a figure that has nothing to draw.
+    """
+    if not figure.panels:
+        raise SimulatorError(f"{figure.key}: {figure.caption}")
+    names = ", ".join(d.name for d in run.deployments)
+    with schemapi.debug_mode(False):
+        whole = alt.vconcat(*figure.panels, title=alt.TitleParams(text=figure.title, subtitle=names))
+        return whole.add_params(*(alt.param(**parameter) for parameter in _parameters(run)))
+
+
+def _parameters(run: RunResult) -> list[dict[str, Any]]:
+    """What the page's controls set: the what-if rate, and the deployment that stands out."""
+    return [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
+
+
 def specification(run: RunResult, panel: Panel, description: str) -> dict[str, Any]:
     """A panel as a Vega-Lite specification without a network reference, with the parameters that the page's controls set.
 
@@ -54,8 +73,7 @@ def specification(run: RunResult, panel: Panel, description: str) -> dict[str, A
         spec: dict[str, Any] = panel.to_dict(validate=schemapi.DEBUG_MODE)
     del spec["$schema"]
     spec.pop("config", None)
-    parameters = [{"name": "rate", "value": start_rate(run)}, {"name": "focus", "value": -1}]
-    return {**spec, "params": [*spec.get("params", []), *parameters], "description": description}
+    return {**spec, "params": [*spec.get("params", []), *_parameters(run)], "description": description}
 
 
 def start_rate(run: RunResult) -> float:
@@ -146,10 +164,10 @@ def what_if_line() -> Panel:
 
 def at_rate(run: RunResult, spans: Sequence[Mapping[str, Any]], name: str, *more: str) -> alt.Chart:
     """One row a deployment: `value`, a quantity of `frames.segments` at the slider's rate, null where the queue grows."""
-    ends = (f"{name}0", f"{name}1")
-    within = f"datum.{name}0 + (datum.{name}1 - datum.{name}0) * (rate - datum.r0) / (datum.r1 - datum.r0)"
-    held = f"rate <= datum.queueing || datum.r1 == 1e9 ? datum.{name}0 : null"
-    value = f"isValid(datum.{name}0) ? (isValid(datum.{name}1) ? {within} : {held}) : null"
+    ends = low, high = f"{name}_0", f"{name}_1"
+    within = f"datum.{low} + (datum.{high} - datum.{low}) * (rate - datum.r0) / (datum.r1 - datum.r0)"
+    held = f"rate <= datum.queueing || datum.r1 == 1e9 ? datum.{low} : null"
+    value = f"isValid(datum.{low}) ? (isValid(datum.{high}) ? {within} : {held}) : null"
     chart = rows(run, spans, ("d", "r0", "r1", "queueing", *ends, *more))
     return chart.transform_filter("datum.r0 <= rate && rate < datum.r1").transform_calculate(value=value)
 

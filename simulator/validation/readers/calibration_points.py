@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.files import DATA_BYTES, read_json_object
+from simulator.latency.client import FrontEnd
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.validation.calibrate import MeasuredPoint
 from simulator.validation.measurements import Row, Skipped, read_measurement_table
 from simulator.validation.protocols import MeasuredServer, requests_of
-from simulator.validation.readers.closed_loop import MANY, client_of, closed_loop_server, is_capped, load_of
+from simulator.validation.readers.closed_loop import MANY, closed_loop_server, is_capped, load_of
 from simulator.validation.readers.rows import values_in
 from simulator.workload.requests import Ints, Requests
 
@@ -72,7 +74,6 @@ def _from_row(source: str, index: int, row: Row) -> MeasuredPoint:
         concurrency=users,
         tpot_ms=measured["tpot"],
         ttft_ms=measured["ttft"],
-        client=client_of(row),
     )
 
 
@@ -103,7 +104,10 @@ def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
     mean_users = len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration
     if isinstance(load, ClosedLoop):
         mean_users = float(load.concurrency)
-    return MeasuredPoint(path.name, 1, server, requests, load, mean_users, tpot, ttft)
+    asked = str(told.get("endpoint_type") or told.get("backend") or "")
+    client = FrontEnd(endpoint="chat" if "chat" in asked else "completions")
+    measured = replace(server, client=client)
+    return MeasuredPoint(path.name, 1, measured, requests, load, mean_users, tpot, ttft)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.catalog.frontends import ENDPOINTS
 from simulator.catalog.gpus import ComputeType, gpu
 from simulator.catalog.models import Model, MoeMlp, model
 from simulator.catalog.quantizations import runs_as
@@ -19,11 +20,12 @@ from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number
+from simulator.results.steady_state import load_regime
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
-    at_client,
+    finished,
     nominal_lengths,
     output_tokens_per_s,
     requests_of,
@@ -53,9 +55,9 @@ _MOST_USERS = MOST_REQUESTS // PROMPTS_EACH
 ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
 _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
-# TTFT of InferenceX's client beyond the engine's, fitted to its own runs of vLLM 0.11-0.18 on H100, H200 and B200;
-# AIConfigurator's runs, to which it was not, agree. It holds whatever our prefill lacks on H200 and B200: others see 5 ms.
-BENCHMARK_CLIENT = FrontEnd(fixed_ms=11.5, prompt_token_us=3.8, concurrent_ms=0.28, decode_steps=0.86)
+# Decode steps that InferenceX's client sees of a first token beyond what others see, fitted to its own runs of vLLM 0.11-0.18 on
+# H100, H200 and B200; AIConfigurator's runs, to which it was not, agree.
+BENCHMARK_CLIENT = FrontEnd(decode_steps=1.6)
 # Runs in which requests waited for a sequence or KV limit that the row does not state.
 _CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
 
@@ -97,13 +99,13 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
     requests, load = load_of(row)
     users = load.concurrency if isinstance(load, ClosedLoop) else None
     trace = bench.run(server, requests, load)
-    seen = at_client(trace, client_of(row), users)
+    seen = finished(trace)
     found = {"output_tok_s": output_tokens_per_s(trace)}
     for name in ("ttft", "tpot"):
         values = 1e3 * seen[f"{name}_s"]
         found[f"{name}_ms"] = float(np.nanmean(values))
         found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
-    return Prediction(found, server, stated and not (users and is_capped(row, users)))
+    return Prediction(found, server, load_regime(trace), stated and not (users and is_capped(row, users)))
 
 
 def load_of(row: Row) -> tuple[Requests, Load]:
@@ -125,12 +127,12 @@ def load_of(row: Row) -> tuple[Requests, Load]:
 
 
 def client_of(row: Row) -> FrontEnd:
-    """What the client of a row adds to the engine's TTFT; chunks of several tokens are fewer to stream."""
-    if not (_is_lab(row) or _is_inferencex(row)):
-        return FrontEnd()
-    ran = script_of(row)
-    chunk = 1 if ran is None else ran.stream_interval
-    return replace(BENCHMARK_CLIENT, concurrent_ms=BENCHMARK_CLIENT.concurrent_ms / chunk)
+    """What the client of a row sees besides the engine: column `endpoint` may say that it is `chat`."""
+    client = BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd()
+    endpoint = text(row, "endpoint") or client.endpoint
+    if endpoint not in ENDPOINTS:
+        raise MeasurementError(f"column endpoint: {endpoint!r} is not one of {', '.join(ENDPOINTS)}")
+    return replace(client, endpoint=ENDPOINTS[ENDPOINTS.index(endpoint)])
 
 
 def script_of(row: Row) -> Script | None:
@@ -183,7 +185,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
-    server = MeasuredServer(base, _quantization(row, base), card, release, args)
+    server = MeasuredServer(base, _quantization(row, base), card, release, args, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
 
 
@@ -230,7 +232,7 @@ def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) ->
     cached = min(before, total) if _beats_the_datasheet(row, server, users * count(row, "input_len", most=LONGEST)) else 0
     requests = replace(requests_of(prompt, output), hashes=_alike(prompt, cached)) if cached else requests_of(prompt, output)
     trace = bench.run(server, requests, ClosedLoop(concurrency=users))
-    seen = at_client(trace, FrontEnd(), users)
+    seen = finished(trace)
     percentiles: Mapping[str, float] = {
         "itl_ms_p50": 1e3 * weighted_median(*inter_token_latencies(trace)),
         "tpot_ms_p95": 1e3 * float(np.nanpercentile(seen["tpot_s"], 95)),
@@ -238,7 +240,7 @@ def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) ->
         "ttft_ms_p99": 1e3 * float(np.percentile(seen["ttft_s"], 99)),
         "e2e_ms_p95": 1e3 * float(np.percentile(seen["e2e_s"], 95)),
     }
-    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, stated=not cached)
+    return Prediction({"output_tok_s": output_tokens_per_s(trace), **percentiles}, server, load_regime(trace), stated=not cached)
 
 
 def _beats_the_datasheet(row: Row, server: MeasuredServer, tokens: int) -> bool:
@@ -275,7 +277,7 @@ def _from_name(source: str) -> MeasuredServer:
     form = measured_quantization("" if found["dtype"] == "bf16" else found["dtype"], base)
     args = measured_args(max_model_len=16384, gpu_memory_utilization=0.9)
     printed = _PRINTED.get((base.name, card.name, found["dtype"]))
-    return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed)
+    return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed, client=FrontEnd())
 
 
 _BLOCK = 16

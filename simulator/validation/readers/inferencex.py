@@ -69,10 +69,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Engine arguments that a script passed, and how many tokens its server sends in one chunk."""
+    """Engine arguments that a script passed."""
 
     args: dict[str, Any] = field(default_factory=dict)
-    stream_interval: int = 1
 
 
 def script(run: Run) -> Script:
@@ -95,7 +94,7 @@ def script(run: Run) -> Script:
     if not run.has_blackwell_set:
         return Script(args)
     args |= {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 2 * run.prompt_tokens}
-    return Script(args, stream_interval=20)
+    return Script(args | {"stream_interval": 20})
 
 
 def _parallelism(run: Run) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
+from simulator.results.steady_state import load_regime
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, text, whole_in
-from simulator.validation.protocols import Bench, MeasuredServer, at_client
+from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, measured_args, values_in
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
@@ -46,7 +47,7 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
         chosen = None if wanted == "all" else stage == whole_in(row, "stage", least=0)
         if chosen is not None and not chosen.any():
             raise MeasurementError(f"column stage: {wanted!r} is none of the stages {text(row, 'stages')!r:.60}")
-        return Prediction(_figures(trace, chosen), server)
+        return Prediction(_figures(trace, chosen), server, load_regime(trace))
 
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
@@ -70,7 +71,7 @@ def open_loop_server(row: Row) -> MeasuredServer:
         block_size=count(row, "block_size"),
     )
     release, _ = engine_of(row, ASSUMED_VERSION)
-    return MeasuredServer(base, base.quantization, gpu(text(row, "gpu")), release, args)
+    return MeasuredServer(base, base.quantization, gpu(text(row, "gpu")), release, args, client=FrontEnd())
 
 
 def _arrivals(stages: str) -> tuple[Floats, Ints]:
@@ -108,7 +109,7 @@ def _requests(row: Row, arrival: Floats) -> Requests:
 
 
 def _figures(trace: RunRecord, chosen: np.ndarray | None) -> dict[str, float]:
-    seen = at_client(trace, FrontEnd())
+    seen = finished(trace)
     picked = {name: values if chosen is None else values[chosen[: len(values)]] for name, values in seen.items()}
     figures = {"itl_ms": float(np.nanmean(picked["tpot_s"]))}
     for name in ("ttft", "e2e"):

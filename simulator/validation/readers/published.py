@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.catalog.engines import Engine
-from simulator.catalog.gpus import gpu
+from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.engine.load import ClosedLoop, Load
@@ -17,13 +17,15 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.latency.host import Host
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
-from simulator.units import US
+from simulator.results.steady_state import load_regime
+from simulator.units import GIB, US
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
-    at_client,
+    finished,
     output_tokens_per_s,
     repeated,
     requests_of,
@@ -52,14 +54,20 @@ _SETS = {
 }
 _OUTPUT_SPREAD = 0.9
 _MOST_GPUS = 10_000
-# Requests a run where a row does not say: online_request_count and interactive_request_count of the same files.
-_SERIAL = 50
-_ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
+# Requests of a run at a rate, 300 where nothing stands here, and one by one: from the same files, those of suite D from the
+# seconds that its runs took, with which the others agree.
+_ONLINE = {"suite_B": 200, "suite_D": 100}
+_SERIAL = {"suite_A": 150, "suite_F": 150}
 # CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
 # (runners/nvidia_vllm_*/runner.py); V1 runs its engine in a process of its own. It is the host's: six hosts fit 35 to 240 us, one
 # figure for all leaves their TPOT at a median of 16 % in place of 8. A row may state its host's in column client_sequence_us.
 CLIENT_SEQUENCE_S = 75e-6
-_MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
+# Qwen's documentation generates in one thread, whose host launches a layer in at most this: Qwen2.5-0.5B at 14,000 and 30,000
+# tokens of context, where V0 leaves its graphs (QwenLM/Qwen3, examples/speed-benchmark, read November 2026).
+_OFFLINE_HOST = Host(layer_us=85)
+# V0 hands out a step's tokens while the next step runs (vllm/engine/async_llm_engine.py, async output processing).
+_STEPS_LATE = 1.0
+_MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 30_208, "sharegpt_edge": 2048}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ def predict(row: Row, bench: Bench) -> Prediction:
 
 def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Prediction:
     trace = _run(bench, server, load)
-    seen = at_client(trace, FrontEnd())
+    seen = finished(trace)
     middle = np.nanmedian if load.median else np.nanmean
     length = float(np.nanmax(trace.requests["finish_s"]) - np.nanmin(trace.requests["arrival_s"]))
     figures = {
@@ -106,7 +114,7 @@ def _predicted(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> Pre
         "tpot_ms": 1e3 * float(middle(seen["tpot_s"])),
         "e2e_ms": 1e3 * float(middle(seen["e2e_s"])),
     }
-    return Prediction(figures, server)
+    return Prediction(figures, server, load_regime(trace))
 
 
 def _run(bench: Bench, server: MeasuredServer, load: PublishedLoad) -> RunRecord:
@@ -138,10 +146,23 @@ def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredS
         quantization=_quantization(row, base, offline),
         gpu=card,
         engine=release,
-        args=measured_args(tensor_parallel_size=tensor_parallel, **_args(row, notes, offline)),
+        args=measured_args(
+            tensor_parallel_size=tensor_parallel, **_defaults(row, release, card, offline), **_args(row, notes, offline)
+        ),
         replicas=replicas,
+        host=_OFFLINE_HOST if "generated tokens/s" in notes else Host(),
+        client=_client(row, release, offline),
         client_sequence_s=_client_s(row, release) if _set_of(row) and not offline else 0.0,
     )
+
+
+def _client(row: Row, release: Engine, offline: bool) -> FrontEnd | None:
+    """What measured a row: none offline, AccelMark in the engine's own process, a client of a server else."""
+    if offline:
+        return None
+    if _set_of(row) is None:
+        return FrontEnd()
+    return FrontEnd(queue=False, decode_steps=_STEPS_LATE if release.generation == "v0" else 0.0)
 
 
 def _client_s(row: Row, release: Engine) -> float:
@@ -153,6 +174,20 @@ def _client_s(row: Row, release: Engine) -> float:
             f"column client_sequence_us: {stated:g} cannot be; it is the CPU's microseconds a step and sequence"
         )
     return CLIENT_SEQUENCE_S if stated is None else stated * US
+
+
+def _defaults(row: Row, release: Engine, card: Gpu, offline: bool) -> dict[str, Any]:
+    """What V1 takes where no server is started: its own defaults behind AsyncLLM, those of the class LLM offline.
+
+    Source: vLLM 0.20.0, vllm/v1/engine/async_llm.py `from_engine_args` (ENGINE_CONTEXT), vllm/config/scheduler.py
+    (DEFAULT_MAX_NUM_SEQS), vllm/engine/arg_utils.py `get_batch_defaults`.
+    """
+    if release.generation == "v0" or _set_of(row) is None:
+        return {}
+    if not offline:
+        return {"max_num_seqs": 128, "max_num_batched_tokens": 2048}
+    large = card.memory_bytes >= 70 * GIB and not card.name.startswith("a100")
+    return {"max_num_batched_tokens": 16384 if large else 8192}
 
 
 def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
@@ -204,7 +239,8 @@ def _load(row: Row) -> PublishedLoad:
     users = integer(concurrency, "column concurrency", least=1, most=MOST_REQUESTS // 20)
     if _set_of(row) is None:
         return PublishedLoad(_fixed(row, users), ClosedLoop(concurrency=users), ("output_tok_s", "e2e_ms"))
-    drawn = _drawn(row, rng, _SERIAL if users == 1 else 20 * users)
+    alone = next((n for suite, n in _SERIAL.items() if suite in notes), 50)
+    drawn = _drawn(row, rng, alone if users == 1 else 20 * users)
     return PublishedLoad(drawn, ClosedLoop(concurrency=users), ("output_tok_s", "ttft_ms", "tpot_ms"), median=True)
 
 

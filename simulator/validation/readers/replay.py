@@ -16,10 +16,12 @@ from simulator.catalog.models import model
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, parse_json, read_json_object, read_text
 from simulator.latency.calibration import Calibration
+from simulator.latency.error_bands import LoadRegime
 from simulator.numbers import LONGEST, finite_number, integer
+from simulator.results.steady_state import load_regime
 from simulator.text import plural
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row
-from simulator.validation.protocols import Bench, MeasuredServer, in_engine, output_tokens_per_s
+from simulator.validation.protocols import Bench, MeasuredServer, finished, output_tokens_per_s
 from simulator.validation.readers.rows import Prediction, beside, measured_args
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
@@ -37,27 +39,29 @@ def compare_replay(table: MeasurementTable, calibration: Calibration | None = No
     log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
     requests = _requests(log, table.path.with_name("trace.jsonl"))
     trace = Bench(calibration=calibration).run(server, requests)
-    ours, theirs = in_engine(trace), _measured(log)
+    ours, theirs = finished(trace), _measured(log)
     if len(ours["e2e_s"]) < len(table.rows):
         lost = plural(len(table.rows) - len(ours["e2e_s"]), "request")
         raise MeasurementError(f"{table.source}: in the simulation {lost} can never finish")
     source = f"{table.path.parent.name}/{table.source}"
     length = float(log["last_token_s"].max() - log["arrival_s"].min())
     rate = {"output_tok_s": float(log["output_len"].sum()) / length}
-    stated = server.link_bytes_per_s is None
-    found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server, stated))
-    found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server, stated))
-    return Findings(comparisons=found + _each(source, theirs, ours, server))
+    stated, load = server.link_bytes_per_s is None, load_regime(trace)
+    found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server, load, stated))
+    found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server, load, stated))
+    return Findings(comparisons=found + _each(source, theirs, ours, server, load))
 
 
-def _each(source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer) -> list[Comparison]:
+def _each(
+    source: str, theirs: Mapping[str, Floats], ours: Mapping[str, Floats], server: MeasuredServer, load: LoadRegime
+) -> list[Comparison]:
     """Every request's own times; those of one token have no time per token."""
     found: list[Comparison] = []
     for index in range(len(theirs["e2e_s"])):
         measured = {f"{name}_each": 1e3 * float(theirs[key][index]) for name, key in _NAMES.items()}
         predicted = {f"{name}_each": 1e3 * float(ours[key][index]) for name, key in _NAMES.items()}
         known = {name: value for name, value in measured.items() if np.isfinite(value) and value > 0}
-        found += beside(source, index + 1, known, Prediction(predicted, server, server.link_bytes_per_s is None))
+        found += beside(source, index + 1, known, Prediction(predicted, server, load, server.link_bytes_per_s is None))
     return found
 
 

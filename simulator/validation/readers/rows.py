@@ -16,6 +16,7 @@ from simulator.catalog.quantizations import Quantization, quantization
 from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
+from simulator.latency.error_bands import LoadRegime
 from simulator.numbers import MOST, integer
 from simulator.spec import first_mistake
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
@@ -30,10 +31,12 @@ _LEAST_MS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted metrics of one row by name, the server they are of, and whether the row states all they rest on."""
+    """Predicted metrics of one row by name, the server they are of and how loaded it was, and
+    whether the row states all they rest on."""
 
     values: Mapping[str, float]
     server: MeasuredServer
+    load: LoadRegime
     stated: bool = True
 
 
@@ -57,9 +60,12 @@ def compare_rows(
 
 def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction) -> list[Comparison]:
     """Comparisons of the metrics that are both measured and predicted."""
-    labels = labels_of(ours.server)
+    labels, setting = labels_of(ours.server), ours.server.setting
     both = ((name, value, ours.values[name]) for name, value in values.items() if name in ours.values)
-    return [Comparison(source, row, name, value, predicted, ours.stated, labels) for name, value, predicted in both]
+    return [
+        Comparison(source, row, name, value, predicted, ours.stated, labels, setting, ours.load)
+        for name, value, predicted in both
+    ]
 
 
 def labels_of(server: MeasuredServer) -> tuple[str, str, str, str]:

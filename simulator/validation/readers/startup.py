@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.memory.plan import MemoryPlan, Outcome, plan_without_remedies
+from simulator.memory.outcome import Outcome
+from simulator.memory.plan import MemoryPlan, plan_without_remedies
 from simulator.numbers import finite_number, integer
 from simulator.units import GIB
 from simulator.validation.measurements import (
@@ -56,6 +58,7 @@ OUTCOMES: dict[Outcome, str] = {
     "too_little_free_memory": "free-memory-error",
     "max_num_seqs_exceeds_state_blocks": "mamba-blocks-error",
     "weights_do_not_fit": "oom",
+    "graph_profiling_does_not_fit": "oom",
     "no_kv_blocks": "oom",
     "max_model_len_exceeds_kv": "too-long-error",
 }
@@ -87,6 +90,8 @@ def compare_startup(table: MeasurementTable) -> Findings:
             start = read_start_up(row, table.source)
             plan = plan_without_remedies(start.model, start.quantization, start.gpu, start.args, start.engine)
             found = _compared(row, plan, table.source, index, start.stated)
+            if doubt := _drafts_in_doubt(start, plan, text(row, "notes")):
+                findings.notes.append(f"{table.source} row {index}: {doubt}")
             shared = "another process held" in text(row, "notes")
             findings.comparisons += [c for c in found if not shared or c.metric in ("weights_gib", "outcome")]
             if shared:
@@ -98,6 +103,18 @@ def compare_startup(table: MeasurementTable) -> Findings:
 
 
 READER = Reader("start-up logs", ("model", "|".join(TENSOR), "|".join((*KV_CACHE, *KV_TOKENS))), compare_startup)
+
+
+def _drafts_in_doubt(start: StartUp, plan: MemoryPlan, notes: str) -> str:
+    """What would be other if tokens were drafted, where the row leaves that open and the model has layers for it."""
+    if "speculative decoding not stated" not in notes or not start.model.draft_layers:
+        return ""
+    drafting = replace(start.args, spec_method="mtp", spec_tokens=3)
+    other = plan_without_remedies(start.model, start.quantization, start.gpu, drafting, start.engine)
+    return (
+        f"speculative decoding is not stated; with MTP of 3 tokens {other.num_gpu_blocks:,} KV blocks instead of "
+        f"{plan.num_gpu_blocks:,}, and the outcome {OUTCOMES[other.outcome]} instead of {OUTCOMES[plan.outcome]}"
+    )
 
 
 def _compared(row: Row, plan: MemoryPlan, source: str, index: int, stated: bool) -> list[Comparison]:
@@ -133,6 +150,8 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     if total is not None:
         gib = finite_number(total, "column total_gpu_mem_gib", least=0.1, most=1e6)
         card = replace(card, memory_bytes=round(gib * GIB))
+    elif re.search(r"\bWSL", notes):
+        card = replace(card, memory_bytes=math.ceil(card.memory_bytes / GIB) * GIB)
     base = _model(text(row, "model"))
     if dtype := _DTYPES.get(text(row, "dtype")):
         base = replace(base, dtype=dtype)

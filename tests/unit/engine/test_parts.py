@@ -11,6 +11,7 @@ from simulator.engine.instance.durations import in_seconds
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
+from simulator.engine.kv.own_blocks import OwnBlocksPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.build import build_scheduler
@@ -26,7 +27,8 @@ GROUPS = (KvGroup(), KvGroup(window=8))
     [
         ({}, True, BlockPool),
         ({"enable_prefix_caching": True}, True, CachedPool),
-        ({"enable_prefix_caching": True}, False, BlockPool),
+        ({"enable_prefix_caching": True}, False, OwnBlocksPool),
+        ({"kv_groups": GROUPS, "enable_prefix_caching": True}, False, GroupedPool),
         ({"kv_groups": GROUPS}, False, WindowedPool),
         ({"kv_groups": GROUPS, "enable_prefix_caching": True}, True, GroupedPool),
     ],

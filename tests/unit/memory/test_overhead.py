@@ -105,7 +105,30 @@ def test_ranks_cost_more_with_fused_all_reduce() -> None:
     two = resolved(tensor_parallel_size=2)
     assert non_torch(LLAMA, two, engine("0.19.0"), H100) / GIB == pytest.approx(2.13, abs=0.1)
     assert non_torch(LLAMA, two, engine("0.12.0"), H100) / GIB == pytest.approx(0.62, abs=0.1)
-    assert non_torch(LLAMA, two, engine("0.12.0"), RTX4090) / GIB == pytest.approx(0.27, abs=0.05)
+    assert non_torch(LLAMA, two, engine("0.10.2"), RTX4090) / GIB == pytest.approx(0.27, abs=0.05)
+
+
+def test_nccl_is_not_counted_where_it_is_there_before_memory_is_first_looked_at() -> None:
+    """Qwen3-8B on two T4, vLLM 0.22: 0.31 and 0.45 GiB beside the weights, of which 0.13 and 0.27 are the first pass."""
+    two = resolved(tensor_parallel_size=2)
+    assert non_torch(LLAMA, two, engine("0.12.0"), RTX4090) / GIB == pytest.approx(0.18, abs=0.02)
+
+
+def test_a_start_that_compiles_may_hold_the_embedding_table_once_more() -> None:
+    """Qwen3-8B on RTX 4090, vLLM 0.27.1 (public report): a peak of 1.18 GiB when it compiles, 0.19 from the cache."""
+    qwen = catalog_model("qwen3-8b")
+    args = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
+    found = overhead(qwen, qwen.layers, None, resolved(**args), engine("0.27.1"), RTX4090, last_stage=True)
+    assert (found.activation + found.compiling) / GIB == pytest.approx(1.18, abs=0.01)
+    eager = overhead(qwen, qwen.layers, None, resolved(enforce_eager=True, **args), engine("0.27.1"), RTX4090, last_stage=True)
+    before = overhead(qwen, qwen.layers, None, resolved(**args), engine("0.26.0"), RTX4090, last_stage=True)
+    assert eager.compiling == before.compiling == 0.0
+
+
+def test_the_worst_case_has_what_the_allocator_may_pin_until_that_is_ended() -> None:
+    pinning, ended = of(LLAMA, "0.28.0", H100), of(LLAMA, "0.31.0", H100)
+    assert pinning.pinned > 0.0 == ended.pinned
+    assert pinning.at_worst == pytest.approx(pinning.uncertainty + pinning.compiling + pinning.pinned)
 
 
 def test_eager_execution_has_no_graphs_and_leaves_nothing_of_them() -> None:

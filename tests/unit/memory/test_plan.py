@@ -174,8 +174,40 @@ def test_more_sequences_than_state_blocks_are_refused_with_how_many_there_are() 
 def test_state_blocks_are_counted_only_where_whole_steps_are_captured(change: dict[str, object]) -> None:
     given = {"gpu_memory_utilization": 0.9, "max_model_len": 131072, **change}
     assert plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.26.0", **given).starts
-    before = plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.19.0", gpu_memory_utilization=0.9, max_model_len=131072)
+    few = {**given, "cudagraph_mode": None, "enforce_eager": False, "max_cudagraph_capture_size": 8}
+    before = plan("qwen3.8-27b", "l40s", form="fp8-block", version="0.19.0", **few)
     assert before.starts and before.num_gpu_blocks < 256
+
+
+def test_profiling_the_graphs_needs_a_block_of_the_kv_cache_for_every_sequence() -> None:
+    """Qwen3.8-27B NVFP4 on an RTX 5090 dies there at the default sequences, whatever the share of memory (its recipe of vLLM)."""
+    for share in (0.8, 0.93):
+        found = plan("qwen3.8-27b", "rtx-5090", "0.26.0", "nvfp4", max_model_len=32768, gpu_memory_utilization=share)
+        assert found.outcome == "graph_profiling_does_not_fit"
+        assert "profiling the CUDA graphs needs 256 blocks of KV cache, 12.25 GiB" in found.reason
+    assert [remedy.change for remedy in found.remedies][:2] == ["max_num_seqs 64", "enforce_eager"]
+    assert plan("qwen3.8-27b", "rtx-5090", "0.26.0", "nvfp4", max_model_len=32768, enforce_eager=True).starts
+
+
+def test_releases_before_0_26_profile_with_a_block_for_every_token_of_the_largest_graph() -> None:
+    older = plan("qwen3.8-27b", "l40s", "0.25.0", "fp8-block", max_model_len=131072, max_num_seqs=256)
+    assert older.outcome == "graph_profiling_does_not_fit"
+    assert "512 blocks" in older.reason
+
+
+def test_a_card_of_ones_own_says_what_stands_in_for_its_architecture() -> None:
+    own = plan("qwen3-8b", "memory_gib=24", form="int8-w8a8")
+    assert any("architecture not stated" in note and "ampere" in note for note in own.notes)
+    stated = plan("qwen3-8b", "memory_gib=24,architecture=ada", form="int8-w8a8")
+    assert stated.starts and not any("architecture" in note for note in stated.notes)
+
+
+def test_a_card_may_have_other_figures_than_the_catalogs() -> None:
+    """Under WSL torch reports the whole memory of a card."""
+    under_wsl = plan("qwen3-8b", "rtx-4090,memory_gib=24")
+    linux = plan("qwen3-8b", "rtx-4090")
+    assert under_wsl.gpu.name == "rtx-4090" and under_wsl.total_bytes == 24 * GIB
+    assert under_wsl.kv_cache_bytes - linux.kv_cache_bytes == pytest.approx(0.9 * (24 * GIB - linux.total_bytes))
 
 
 def test_a_share_that_is_not_free_is_refused_before_anything_else() -> None:

@@ -59,7 +59,7 @@ def test_a_slower_client_sees_first_tokens_later_and_the_engine_sees_them_sooner
 
     prompt_s = 100 * 4.4e-6
     assert ttft_p50(dataclasses.replace(usual, measured_at="engine")) == pytest.approx(ttft_p50(usual) - 0.0055 - prompt_s)
-    slow = dataclasses.replace(usual, frontend=FrontEnd(fixed_ms=40.0))
+    slow = dataclasses.replace(usual, frontend=FrontEnd(fixed_ms=40.0, queue=False))
     assert ttft_p50(slow) == pytest.approx(ttft_p50(usual) + 0.0345)
 
 
@@ -166,7 +166,7 @@ def test_more_tokens_than_one_api_server_may_stream_are_noted(tmp_path: Path, re
     """Ten steps of 64 sequences in 0.1 s are some 6,000 tokens/s; of 128, 12,000."""
     many = [("workload.arrivals.rate", "500/s"), ("engine.max_num_seqs", "128"), ("deployments.L40S.replicas", f"{replicas}")]
     found = review(load(small(tmp_path), many), curve=False, machine=HERE).deployment("L40S")
-    assert any("API server process" in note for note in found.notes) is noted
+    assert any("API server left out; a replica writes" in note for note in found.notes) is noted
 
 
 def test_a_deployment_that_refuses_requests_says_how_many_why_and_what_would_let_them_in(tmp_path: Path) -> None:

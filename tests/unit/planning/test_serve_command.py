@@ -9,8 +9,9 @@ from support.planning_fixtures import small
 from simulator.catalog import gpu, quantization
 from simulator.latency.client import FrontEnd
 from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.launch import serve_command
 from simulator.planning.run import named
-from simulator.planning.serve_command import defaults, demand, serve_command, title, wording
+from simulator.planning.serve_command import defaults, demand, title, wording
 from simulator.scenario import Deployment, Scenario, load
 from simulator.workload.sample import sample
 
@@ -94,12 +95,13 @@ def test_the_demand_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_defaults_are_listed_once_and_by_name_where_they_differ(tmp_path: Path) -> None:
-    scenario = load(small(tmp_path))
+    scenario = load(small(tmp_path, ("frontend: {queue: false}\n", "")))
     resolved = {d.name: dataclasses.asdict(plan_fleet(scenario, d).plan.args) for d in scenario.deployments}
     lines = defaults(scenario, resolved)
     assert "gpu_memory_utilization = 0.9 (vllm-0.19.0)" in lines
     assert "max_num_batched_tokens = 2048 and 8192 (H100) (vllm-0.19.0)" in lines
     assert not any(line.startswith("max_num_seqs") for line in lines), "it was given"
     assert "frontend: 5.5 ms and 4.4 us a prompt token on the way to a first token" in lines
+    assert "API server: 2.6 ms a request and 65 us a chunk of output (vllm-0.19.0, completions)" in lines
     own = dataclasses.replace(scenario, frontend=FrontEnd(fixed_ms=2.0))
     assert not any(line.startswith("frontend") for line in defaults(own, resolved)), "it was given"

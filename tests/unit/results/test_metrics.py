@@ -7,7 +7,7 @@ from support.traces import served, trace
 from simulator.engine.record import REFUSED, TIMED_OUT
 from simulator.results.metrics import METRICS, measure, measured_window, window_latencies
 from simulator.results.slo import Promise
-from simulator.results.tables import latencies, requests_table, stretches_table, trace_of, with_frontend
+from simulator.results.tables import latencies, requests_table, stretches_table, trace_of
 from simulator.workload.slo import Slo
 
 
@@ -36,7 +36,7 @@ def test_a_request_that_did_not_finish_has_no_latency():
 
 
 def test_the_front_end_delays_the_first_token_and_the_last_but_not_the_gaps_between():
-    t = with_frontend(trace([served(0.0, 0.5, 1.5)]), np.array([0.2]))
+    t = trace([served(0.0, 0.5, 1.5)]).with_frontend(np.array([0.2]))
     columns = latencies(t)
     assert columns["ttft_s"][0] == pytest.approx(0.7)
     assert columns["e2e_s"][0] == pytest.approx(1.7)
@@ -155,7 +155,7 @@ def test_a_run_that_finished_nothing_has_no_numbers_instead_of_zeros_or_errors()
 def test_a_trace_survives_its_tables():
     steps = [{"replica": r, "start_s": 0.5 * r, "end_s": 2.0, "steps": 3, "sequences": 2, "kv_blocks": 7} for r in (0, 1)]
     requests = [served(0.0, 0.5, 1.0), {"arrival_s": 1.0, "status": REFUSED, "replica": -1}]
-    t = with_frontend(trace(requests, steps, (16, 32), gaps=[0.7]), np.array([0.1, 0.2]))
+    t = trace(requests, steps, (16, 32), gaps=[0.7]).with_frontend(np.array([0.1, 0.2]))
     back = trace_of(requests_table(t), stretches_table(t))
     for name in t.requests:
         np.testing.assert_array_equal(back.requests[name], t.requests[name], err_msg=name)

@@ -1,15 +1,26 @@
 """Scenarios: what is written, what it means, and how mistakes are told."""
 
+import contextlib
+import dataclasses
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from simulator.document import Document, parse_yaml
 from simulator.engine.fleet.router import LeastKvUse
-from simulator.errors import NotModelled, ScenarioError
+from simulator.errors import NotModelled, ScenarioError, SimulatorError
 from simulator.planning.costs import price_of
 from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.machines.pool import InProcess
+from simulator.planning.run import review
+from simulator.report.pages.run import run_page
+from simulator.report.terminal import markdown
+from simulator.results.summary import from_summary, to_summary
 from simulator.scenario import Deployment, Scenario, dump, dumped, load, schema
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[3] / "scenarios").glob("*.yaml"))
@@ -116,17 +127,27 @@ MISTAKES = [
     ("rate: 4/s", "rate: true", r"case.yaml:4:29: workload.arrivals.rate: must be a number, not True"),
     ("prompt: 512", "prompt: 0", r"case.yaml:5:3: workload.prompt"),
     ("prompt: 512", "prompt: 512 tokens", r"case.yaml:5:3: workload.prompt: must be a whole number of tokens, or a law"),
-    ("ttft_s: 1.0", "ttft: 1.0", r"case.yaml:8:7: slo.ttft: unknown field; did you mean 'ttft_s'"),
+    ("ttft_s: 1.0", "tttft: 1.0", r"case.yaml:8:7: slo.tttft: unknown field; did you mean 'ttft_s'"),
+    ("ttft_s: 1.0", "ttft: 1.0, ttft_s: 2", r"case.yaml:8:7: slo: ttft is ttft_s, which is written too; write one"),
+    ("ttft_s: 1.0", "ttft: soon", r"case.yaml:8:7: slo.ttft: 'soon' is not a duration; write seconds as a number"),
+    ("max_num_seqs: 512", "kv_transfer_config: 5", r"14:5: deployments\[1\].kv_transfer_config: an argument of vLLM that "),
+    ("max_num_seqs: 512", "cpu_offload_gb: 5", r"cpu_offload_gb: an argument of vLLM that is not modelled \(weights in the"),
+    ("max_num_seqs: 512", "mem_fraction_static: 0.8", r"mem_fraction_static: is sglang's name; write gpu_memory_utilization$"),
+    ("max_num_seqs: 64", "hicache_ratio: 2", r"engine.hicache_ratio: an argument of sglang that is not modelled; leave"),
     ("ttft_s: 1.0", "ttft_s: -1.0", r"case.yaml:8:7: slo.ttft_s: .*greater than 0"),
     ("    gpu: l4\n", "", r"case.yaml:10:5: deployments\[0\].gpu: is missing"),
     ("model: llama-3.1-8b\n", "", r"case.yaml:1:1: model: is missing"),
     ("prompt: 512", "prompt: 8192", r"case.yaml:2:32: deployments\[0\]: prompts of 8,192 tokens exceed max_model_len 8,192"),
-    ("max_num_seqs: 512", "tensor_parallel_size: 3", r"case.yaml:14:5: deployments\[1\]: .*tensor_parallel_size.*3"),
+    ("max_num_seqs: 64", "tensor_parallel_size: 3", r"case.yaml:2:53: deployments\[0\]: .*tensor_parallel_size.*3"),
     ("max_num_seqs: 512", "replicas: 1000000", r"case.yaml:14:5: deployments\[1\]: 1,000,000 engines; at most"),
     ("    gpu: l4\n", "    gpu: 4\n", r"case.yaml:11:5: deployments\[0\].gpu: must be the name of a GPU, .* not 4"),
     ("    gpu: l4\n", "    gpu:\n", r"case.yaml:11:5: deployments\[0\].gpu: must be the name of a GPU, .* not None"),
     ("gpu: l4", "gpu: l4\n    router: least", r"case.yaml:12:5: deployments\[0\].router: unknown kind 'least'; did you mean"),
-    ("model: llama-3.1-8b", "model: {layers: 3}", r"case.yaml:1:1: model: must be the name of a model"),
+    (
+        "model: llama-3.1-8b",
+        "model: {layers: 3}",
+        r"case.yaml:1:1: model: unknown field 'layers' of a model; it has name and dtype",
+    ),
     ("model: llama-3.1-8b", "1: 2\nmodel: llama-3.1-8b", r"case.yaml:1:1: 1: unknown field; known: "),
     ("model: llama-3.1-8b", "name: ../up\nmodel: llama-3.1-8b", r"case.yaml:1:1: name: '../up' cannot name a folder"),
     ("name: small", 'name: "a\\nb"', r"case.yaml:10:5: deployments\[0\].name: .* cannot be printed"),
@@ -259,7 +280,7 @@ def test_a_pool_is_changed_by_a_path_through_it(tmp_path: Path) -> None:
         (("{gpu: l4, replica: 2}",), r"deployments\[2\].pools\[0\].replica: unknown field; did you mean 'replicas'"),
         (("{gpu: l4, name: a}",), r"deployments\[2\].pools\[0\].name: unknown field"),
         (("{replicas: 2}",), r"deployments\[2\].pools\[0\].gpu: is missing"),
-        (("{gpu: l4, tensor_parallel_size: 3}",), r"case.yaml:18:19: deployments\[2\]: .*tensor_parallel_size.*3"),
+        (("{gpu: l4, replicas: 1000000}",), r"case.yaml:18:19: deployments\[2\]: 1,000,000 engines"),
         (("{gpu: l4}\n    replicas: 2",), r"deployments\[2\]: has pools: write replicas in each of them"),
     ],
 )
@@ -294,3 +315,102 @@ def test_the_schema_takes_a_deployment_in_either_form() -> None:
     assert wrong(gpu={}, replicas=2, max_num_seqs=64) == ""
     assert wrong(name="pooled", pools=[{"gpu": {}}]) == ""
     assert "'replica' was unexpected" in wrong(gpu={}, replica=2)
+
+
+CONFIG = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,
+"num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "head_dim": 64,
+"max_position_embeddings": 131072, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}"""
+MODELS = (
+    "llama-3.1-8b", "Qwen/Qwen3-8B-AWQ", "qwen3-8b-fp8", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "openai/gpt-oss-20b",
+    "own", "own/config.json", "{name: Qwen/Qwen3-8B, dtype: float16}", "{name: own, dtype: half}",
+)  # fmt: skip
+GPUS = (
+    "l40s",
+    "{name: mine, memory_gib: 100, architecture: hopper, memory_gb_per_s: 3000, tflops: {bf16: 900, fp8: 1800}, link: nvlink, "
+    "link_gb_per_s: 450, tdp_watts: 700}",
+)
+ENGINES = ("vllm", "vllm-0.19.0", "vllm 0.9.1 V0", "vllm-0.23.1rc1.dev550", "sglang", "tensorrt-llm")
+LINES = (
+    "",
+    "vllm serve Qwen/Qwen3-32B-AWQ -tp 2",
+    "vllm serve Qwen/Qwen3-8B --quantization fp8 --dtype half --max-model-len 8k --cudagraph-capture-sizes 1 2 4",
+    "vllm serve own --limit-mm-per-prompt '{\"image\": 0}'",
+)
+LOADS = (
+    "{arrivals: 2/s, prompt: 64, output: 8, requests: 20}",
+    "{trace: asked.csv}",
+    "{trace: {path: asked.csv, scale: 2x, time_unit: s}}",
+    "{arrivals: {kind: recorded, trace: asked.csv}, prompt: 64, output: 8}",
+    "{arrivals: {kind: closed_loop, concurrency: 4}, requests: 20, dataset: sharegpt}",
+    "{arrivals: 2/s, requests: 20, prompt: 9, output: 8, prefix: {kind: documents, documents: 9, document_len: 16}}",
+    "{duration: 1min, classes: [{name: a, arrivals: {kind: users, users: 20, each: 12/h}, prompt: 9, output: 9}]}",
+)
+
+
+@given(
+    st.sampled_from(MODELS), st.sampled_from(GPUS), st.sampled_from(ENGINES), st.sampled_from(LINES), st.sampled_from(LOADS),
+    st.booleans(), st.sampled_from(["", ", quantization: fp8", ", quantization: bf16", ", cudagraph_mode: none"]),
+)  # fmt: skip
+@settings(max_examples=8, deadline=None, phases=[Phase.generate])
+def test_a_written_scenario_reads_back_equal_from_anywhere(
+    model: str, gpu: str, engine: str, line: str, load_: str, beside: bool, more: str
+) -> None:
+    with TemporaryDirectory() as name, TemporaryDirectory() as elsewhere:
+        folder = Path(name)
+        (folder / "own").mkdir()
+        (folder / "own" / "config.json").write_text(CONFIG)
+        (folder / "asked.csv").write_text("timestamp,input_length,output_length\n0,64,8\n1,32,8\n2,64,9\n")
+        serve = f", serve: {json.dumps(line)}" if line else ""
+        text = f"model: {model}\nengine: {engine}\nworkload: {load_}\ndeployments: [{{name: a, gpu: {gpu}{serve}{more}}}]\n"
+        try:
+            with contextlib.chdir(folder if beside else elsewhere):
+                scenario = read(folder, text)
+        except ScenarioError as refused:
+            assume("unknown" not in str(refused))  # what an engine or a GPU does not run is another test's
+            assume(False)
+        with contextlib.chdir(elsewhere):
+            again = read(Path(elsewhere), dump(scenario))
+            assert dump(again) == dump(scenario)
+    assert again == scenario or "serve" in text
+    assert again.model.checkpoint == scenario.model.checkpoint
+
+
+def test_what_the_engine_filled_in_stands_beside_the_deployment(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT)
+    resolved = {d.name: dataclasses.asdict(plan_fleet(scenario, d).plan.args) for d in scenario.deployments}
+    text = dump(scenario, resolved)
+    assert "# vllm-0.19.0 fills in gpu_memory_utilization 0.9, max_num_batched_tokens 2048, " in text
+    assert read(tmp_path, text) == scenario
+
+
+def test_a_model_made_by_hand_is_not_written_as_another(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT)
+    other = dataclasses.replace(scenario, model=dataclasses.replace(scenario.model, hidden=1024))
+    with pytest.raises(SimulatorError, match=r"save its config.json and name its path"):
+        dump(other)
+
+
+def test_short_names_and_units_are_read_as_people_write_them(tmp_path: Path) -> None:
+    text = TEXT.replace("rate: 4/s", "rate: 1.2 rps").replace("ttft_s: 1.0", "ttft: 3000ms, goodput: 99%, percentile: p95")
+    text = text.replace("max_model_len: 8192", "max_model_len: 16k").replace("prompt: 512", "prompt: 2k")
+    text = text.replace("max_num_seqs: 512", "tp: 2\n    dp: 2\n    count: 3\n    price: $2.5/h")
+    scenario = read(tmp_path, text, ("deployments[0].gpu", "l40s"))
+    large = scenario.deployments[1].pool
+    assert (large.tensor_parallel_size, large.data_parallel_size, large.replicas, large.usd_per_gpu_hour) == (2, 2, 3, 2.5)
+    assert scenario.slo is not None
+    assert (scenario.slo.ttft_s, scenario.slo.goodput, scenario.slo.percentile) == (3.0, 0.99, 95.0)
+    assert scenario.workload.mean_rate() == 1.2
+    assert scenario.deployments[0].pool.max_model_len == 16_000
+    assert scenario.deployments[0].pool.gpu.name == "l40s"
+    assert read(tmp_path, dump(scenario)) == scenario
+
+
+def test_one_deployment_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    scenario = read(tmp_path, TEXT.replace("max_num_seqs: 512", "tensor_parallel_size: 3"))
+    result = review(scenario, machine=InProcess(), curve=False)
+    assert [d.verdict for d in result.deployments][1] == "cannot run"
+    assert "tensor_parallel_size" in result.deployments[1].reason
+    assert result.deployments[0].metrics is not None
+    assert "cannot run" in run_page(result)
+    assert "cannot run" in markdown(result)
+    assert from_summary(to_summary(result)).deployments[1].verdict == "cannot run"
