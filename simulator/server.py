@@ -237,6 +237,14 @@ def _data_parallel(plan: MemoryPlan) -> DataParallel:
     return DataParallel(ranks=ranks, balance=balance, lock_step=lock_step)
 
 
+def _paces_prompts(plan: MemoryPlan) -> bool:
+    """Whether prefill_schedule_interval acts: until 0.32 only among ranks in lock step.
+
+    Source: vllm/v1/engine/core.py and vllm/v1/core/sched/scheduler.py of the 0.24 to 0.33 wheels.
+    """
+    return plan.engine.at_least("0.33") or (plan.args.data_parallel_size > 1 and plan.model.is_moe)
+
+
 def _queue_limits(args: ResolvedArgs) -> QueueLimits:
     return QueueLimits(
         max_num_queued_reqs=args.max_num_queued_reqs,
@@ -266,7 +274,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_num_scheduled_tokens=args.max_num_scheduled_tokens,
         max_num_active_seqs=args.max_num_active_seqs,
         long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
-        prefill_schedule_interval=args.prefill_schedule_interval,
+        prefill_schedule_interval=args.prefill_schedule_interval if _paces_prompts(plan) else 1,
         rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 

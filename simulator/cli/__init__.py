@@ -25,6 +25,7 @@ _COMMANDS = {
     "sweep": "sweep.sweep_command",
     "compare": "compare.compare_command",
     "report": "report.report_command",
+    "export": "export.export_command",
     "trace": "trace.trace_command",
     "validate": "validate.validate_command",
     "calibrate": "calibrate.calibrate_command",

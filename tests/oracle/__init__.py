@@ -380,6 +380,7 @@ class Oracle:
         while not any(server.current for server in servers):
             for server in servers:
                 server.just_preempted = True
+                server.steps_of_all = group.asked
                 while server.current is None and server.just_preempted:
                     server.current = server.compose(self.now)
             if not any(server.current for server in servers):
@@ -394,6 +395,7 @@ class Oracle:
             self.steps.append({"replica": server.number, "start": self.now, "seconds": seconds, **server.current.row})
         if servers[0].limits.async_scheduling:
             for server in servers:
+                server.steps_of_all = group.asked + 1
                 server.upcoming = server.compose(self.now)
         group.asked += 1
         self.at(self.now + seconds, (1, group.number), lambda: self.common_boundary(group))

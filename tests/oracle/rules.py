@@ -31,6 +31,7 @@ class Rules:
     `goes_on`: with priorities the pass goes on after a request that was its own victim.
     `useless_unnamed`: where groups differ in block size, blocks are not named that no hit of a
     multiple of all sizes reads; `needless_unnamed`: nor are those of a window of one token.
+    `holds_hits`: held back, a request waits even where its prompt is cached but for one token.
     """
 
     own_blocks: bool = True
@@ -44,6 +45,7 @@ class Rules:
     goes_on: bool = False
     useless_unnamed: bool = False
     needless_unnamed: bool = False
+    holds_hits: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,4 +82,5 @@ def rules_of(release: str) -> Rules:
         goes_on=version >= (0, 33),
         useless_unnamed=version >= (0, 22),
         needless_unnamed=version >= (0, 23),
+        holds_hits=version == (0, 24),
     )

@@ -88,6 +88,7 @@ class Server:
         self.present: list[Item] = []
         self.steps, self.last_prefill = 0, -arguments.prefill_schedule_interval
         self.prefilled = self.backlog = False
+        self.steps_of_all: int | None = None
 
     def _layers(self) -> list[Layers]:
         limits, specs = self.limits, self.arguments.groups
@@ -210,7 +211,10 @@ class Server:
 
     def _holds_prefills_back(self) -> bool:
         """Whether prompts wait as too few steps have passed since one was computed."""
-        soon = self.steps + 1 - self.last_prefill < self.arguments.prefill_schedule_interval
+        interval = self.arguments.prefill_schedule_interval
+        soon = self.steps + 1 - self.last_prefill < interval
+        if self.steps_of_all is not None:
+            soon = self.steps_of_all % interval != 0
         return soon and not self.backlog and not all(item.prefilling for item in self.running)
 
     def _schedule_running(self, cap: int, held_back: bool) -> tuple[int, dict[Item, int], list[Item]]:
@@ -286,7 +290,7 @@ class Server:
         hits, item.computed = self._cached(item)
         tokens = min(item.known - item.computed, cap)
         fits = tokens <= budget or self.limits.enable_chunked_prefill
-        if held_back and item.computed < item.known - 1:
+        if held_back and (item.computed < item.known - 1 or self.rules.holds_hits):
             fits = False
         tokens = min(tokens, budget)
         free = len(self.pool.free) - self._spare()

@@ -386,6 +386,11 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_active_seqs=st.integers(1, 4),
     ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "seldom prefills, lock step": ruled(
+        st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=True, enable_prefix_caching=True)),
+        since="0.24.0",
+        prefill_schedule_interval=st.integers(2, 6),
+    ),
     "queue limits": ruled(
         cases(),
         since="0.31.0",
@@ -413,6 +418,7 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "fewer tokens",
     "fewer sequences",
     "seldom prefills",
+    "seldom prefills, lock step",
     "queue limits",
     "queue limits, servers",
 )

@@ -117,6 +117,23 @@ def test_limits_of_newer_releases_reach_the_scheduler_and_the_door() -> None:
     assert fleet.letting_all_in().instances == 2
 
 
+@pytest.mark.parametrize(
+    ("model", "release", "ranks", "interval"),
+    [
+        ("llama-3.1-8b", "vllm-0.32.0", 1, 1),
+        ("llama-3.1-8b", "vllm-0.33.0", 1, 3),
+        ("llama-3.1-8b", "vllm-0.32.0", 2, 1),
+        ("gpt-oss-20b", "vllm-0.32.0", 1, 1),
+        ("gpt-oss-20b", "vllm-0.24.0", 2, 3),
+    ],
+)
+def test_prompts_are_paced_among_ranks_that_share_experts_and_alone_from_0_33_on(
+    model: str, release: str, ranks: int, interval: int
+) -> None:
+    found = started(model, release, args={"prefill_schedule_interval": 3, "data_parallel_size": ranks})
+    assert found.limits.prefill_schedule_interval == interval
+
+
 def test_a_fleet_counts_whom_its_queue_limits_turn_away() -> None:
     found = started(release="vllm-0.33.0", args={"max_num_queued_reqs": 3})
     requests = Requests(np.zeros(6), np.array([20_000, *[100] * 5]), np.full(6, 10))

@@ -267,7 +267,7 @@ class VllmScheduler:
             hits = pool.look_up(request) if finds or request.preemptions else 0
             lacking = request.prompt + request.generated - hits
             tokens = lacking if lacking < most else most
-            if held_back and lacking > 1:
+            if held_back and (lacking > 1 or self.rules.holds_hits):
                 pool.head_waits()
                 break
             if tokens > budget:
