@@ -29,7 +29,8 @@ def test_no_file_of_a_run_folder_names_a_folder_of_this_machine(capsys, monkeypa
     (home / "trace.csv").write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{at},100,9\n" for at in range(30)))
     (home / "factors.yaml").write_text(FACTORS)
     (home / "case.yaml").write_text(TEXT)
-    monkeypatch.chdir(home if here else tmp_path.parent)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(home if here else tmp_path / "elsewhere")
     left = sim(capsys, monkeypatch, "run", str(home / "case.yaml"), "--no-limits", "--quiet", "--out", str(home / "out"))
     assert left.code == 0, left.err
     written = sorted((home / "out" / "case").iterdir())

@@ -46,6 +46,11 @@ SCENARIO: dict[str, Any] = {
     "deployments": [{"name": "one", "gpu": "rtx-4090"}, {"name": "two", "gpu": "h100-sxm", "replicas": 2}],
     "seed": 1,
 }
+FEW: dict[str, Any] = {
+    **SCENARIO,
+    "workload": {"arrivals": "4/s", "prompt": 50, "output": 5, "requests": 4},
+    "deployments": [{"name": "one", "gpu": "rtx-4090"}],
+}
 ARRIVALS: list[Any] = [
     "4/s",
     {"kind": "gamma", "rate": 4, "cv": 2.0},
@@ -555,7 +560,7 @@ def draw_bench(rng: random.Random, folder: Path) -> tuple[str, ...]:
 
 def draw_calibration(rng: random.Random, folder: Path) -> tuple[str, ...]:
     (folder / "c.yaml").write_bytes(spoilt(rng, as_yaml(changed(rng, CALIBRATION))))
-    (folder / "case.yaml").write_bytes(as_yaml({**SCENARIO, "calibration": "c.yaml"}))
+    (folder / "case.yaml").write_bytes(as_yaml({**FEW, "calibration": "c.yaml"}))
     return ("run", str(folder / "case.yaml"), "--no-report", "--no-limits", "--json")
 
 
@@ -563,7 +568,7 @@ def draw_profile(rng: random.Random, folder: Path) -> tuple[str, ...]:
     wrong = rng.choice(list(PROFILE))
     for name, rows in PROFILE.items():
         (folder / name).write_bytes(spoilt(rng, _csv(rng, rows)) if name == wrong else _plain_csv(rows))
-    scenario = {**copy.deepcopy(SCENARIO), "latency": {"kind": "profiled", "path": str(folder)}}
+    scenario = {**FEW, "latency": {"kind": "profiled", "path": str(folder)}}
     (folder / "case.yaml").write_bytes(as_yaml(scenario))
     return ("run", str(folder / "case.yaml"), "--no-report", "--no-limits", "--json")
 
@@ -655,7 +660,7 @@ def draw_kept_points(rng: random.Random, folder: Path) -> tuple[str, ...]:
     head, row = {"format": 2, "version": "0.1.0"}, {"key": "a" * 24, "row": {"deployment": "one", "status": "done"}}
     lines = changed(rng, [head, row, row])
     (out / "points.jsonl").write_bytes(spoilt(rng, "\n".join(map(_json, lines if isinstance(lines, list) else [lines])).encode()))
-    (folder / "case.yaml").write_bytes(as_yaml({**SCENARIO, "workload": {**SCENARIO["workload"], "requests": 5}}))
+    (folder / "case.yaml").write_bytes(as_yaml(FEW))
     return ("sweep", str(folder / "case.yaml"), "--over", "seed=1,2", "--workers", "1", "--out", str(folder / "o"), "--quiet")
 
 
