@@ -163,7 +163,9 @@ def _command(file: Path, settings: list[str], seed: int | None) -> str:
     """The command line that makes this run again."""
     import shlex
 
-    words = ["sim", "run", str(file)]
+    from simulator.scenario.writing import shown_path
+
+    words = ["sim", "run", shown_path(file, Path.cwd())]
     for setting in settings:
         words += ["--set", setting]
     return shlex.join(words + (["--seed", str(seed)] if seed is not None else []))

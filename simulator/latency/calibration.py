@@ -20,6 +20,10 @@ from simulator.files import read_text
 from simulator.latency.step import StepTime, Window
 from simulator.spec import Count, NonNegative, Positive, first_mistake, spec
 
+# A step that takes a thousandth or a thousand times as long was another step, or its unit another.
+MeasuredFactor = Annotated[Positive, Field(ge=1e-3, le=1e3)]
+Percent = Annotated[NonNegative, Field(le=1e3)]
+
 Key = tuple[str, str, str, int, bool, str]
 
 
@@ -28,8 +32,8 @@ class DecodeFactor:
     """Measured over predicted time of a decode step of `sequences` sequences; `percent` is its standard error."""
 
     sequences: Count
-    factor: Positive
-    percent: NonNegative
+    factor: MeasuredFactor
+    percent: Percent
 
 
 @spec
@@ -48,8 +52,8 @@ class Factors:
     enable_expert_parallel: bool = False
     engine: str = ""
     decode: Annotated[tuple[DecodeFactor, ...], Field(min_length=1, max_length=2)]
-    prefill: Positive | None = None
-    prefill_percent: NonNegative = 0.0
+    prefill: MeasuredFactor | None = None
+    prefill_percent: Percent = 0.0
     rows: Count = 1
 
     @property

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from simulator.engine.load import Load
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration, DecodeFactor, Factors, Key, key_of
 from simulator.latency.step import StepWork
+from simulator.spec import first_mistake
 from simulator.validation.measurements import Skipped
 from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.workload.requests import Requests
@@ -90,7 +92,11 @@ def _group(key: Key, points: list[MeasuredPoint], report: Report) -> Factors | N
     if not usable:
         return None
     report.before[key] = _mean_error(_ratios(usable, None))
-    factors = _fit(key, usable, report)
+    try:
+        factors = _fit(key, usable, report)
+    except ValidationError as problem:
+        report.refused.append(f"{_name(key)}: {first_mistake(problem)}; are the times in ms?")
+        return None
     report.after[key] = _mean_error(_ratios(usable, factors))
     if len(usable) > 1:
         outside = [_ratios([point], _fit(key, [p for p in usable if p is not point], None)) for point in usable]
