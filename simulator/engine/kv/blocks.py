@@ -70,7 +70,7 @@ class BlockPool:
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
         if request.status is Status.DECODING:
-            return self.batch.needed_by(request)
+            return self.batch.needed_by(request, self.block_size)
         return self._for_prompt(request, tokens)
 
     def walk(self) -> None:

@@ -52,7 +52,8 @@ class PrefixCache:
     """What the KV blocks of one instance hold. How many are free is the pool's to know.
 
     `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
-    `taken` free blocks were handed out since the queue was last looked at. Where those that hold nothing to be found come first
+    Blocks are registered in lots of `lot` blocks, `lot_tokens` tokens. `taken` free blocks were handed out since the queue was
+    last looked at. Where those that hold nothing to be found come first
     they are not in the queue but `unnamed` before it.
     """
 
@@ -63,6 +64,8 @@ class PrefixCache:
         "found",
         "growing",
         "idle",
+        "lot",
+        "lot_tokens",
         "may_grow",
         "queue",
         "runs",
@@ -73,6 +76,7 @@ class PrefixCache:
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.block_size = config.block_size
+        self.lot, self.lot_tokens = 1, config.block_size
         self.async_scheduling = int(config.async_scheduling)
         self.unnamed_first = config.rules.unnamed_first
         self.queue = FreeQueue(0)
@@ -145,7 +149,7 @@ class PrefixCache:
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.kv.registered, min(tokens // self.block_size, request.kv.named)
+        start, end = request.kv.registered, min(tokens // self.lot_tokens * self.lot, request.kv.named)
         if start >= end:
             return
         if self.growing:
@@ -192,10 +196,11 @@ class PrefixCache:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
         computes = grower.order < order and grower.status is Status.DECODING
         tokens = step + grower.offset + computes - self.async_scheduling
-        if min(tokens // self.block_size, grower.kv.named) <= grower.kv.registered:
+        end = min(tokens // self.lot_tokens * self.lot, grower.kv.named)
+        if end <= grower.kv.registered:
             return False
         self._stop_growing(grower)
-        self._enter(grower, grower.kv.registered, min(tokens // self.block_size, grower.kv.named))
+        self._enter(grower, grower.kv.registered, end)
         self._start_growing(grower)
         return True
 
@@ -251,7 +256,7 @@ class PrefixCache:
         """Register what a request has filled of its first `tokens`; it fills no more."""
         if request.kv.growing:
             self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.kv.named)
+            filled = min(tokens // self.lot_tokens * self.lot, request.kv.named)
             if filled > request.kv.registered:
                 self._enter(request, request.kv.registered, filled)
             if request in self.contested:
