@@ -381,6 +381,8 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "rules, cached",
     "rules, windows",
     "rules, cached windows",
+    "rules, groups",
+    "rules, cached groups",
     "waiting for ever",
     "nothing shared",
     "partial prefills",

@@ -23,8 +23,8 @@ _NOBODY_LATE: dict[int, Request] = {}
 class GroupedPool(WindowedPool):
     """Blocks of layer groups that are found again. It follows the batch.
 
-    `falls` are the requests that decode, by the steps, modulo `every` (the largest block size), in which a block may leave one of their windows;
-    `fresh` are those that do not decode steadily yet or are stalled, whose windows may be elsewhere. Of requests from whose
+    `falls` are the requests that decode, by the steps, modulo `every` (tokens after which blocks of all sizes end), in which a
+    block may leave one of their windows; `fresh` are those that do not decode steadily yet or are stalled, whose windows may be elsewhere. Of requests from whose
     windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those steps: they are counted, not looked
     at. `watching`: the first waiting request may be found to lack less before the next finish.
 

@@ -5,9 +5,11 @@ and those with one have the last of them, as many as the window needs; the longe
 a window are free and keep their content, as those of a finished request do.
 
 All groups register the same blocks of a request at the same time, but each forgets its own: they share one queue of free
-blocks, in which a request's blocks lie group after group. Where groups differ in block size, paths and what is registered are
-counted in the smallest blocks, rows in those of their group, and a prefix ends where a block of every group does. Blocks taken from a queue are the first in it, however taking and
+blocks, in which a request's blocks lie group after group. Blocks taken from a queue are the first in it, however taking and
 giving back alternate: so what they held can be forgotten later here too.
+
+Where groups differ in block size, paths and what is registered are counted in the smallest blocks, rows in those of their
+group, and a prefix ends where a block of every group does.
 
 Source: vLLM vllm/v1/core/kv_cache_coordinator.py `HybridKVCacheCoordinator.find_longest_cache_hit`,
 single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` and `remove_skipped_blocks`, block_pool.py.

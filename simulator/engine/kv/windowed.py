@@ -1,8 +1,9 @@
 """The KV blocks of an instance where layers have sliding windows: several groups of layers take blocks, and some give them back.
 
 All groups share one pool, and where layers keep less of a token their blocks have more tokens. A group with a window gives back
-what lies outside it when the sequence is next given tokens, before it takes any. So a step may lack blocks although those behind in line
-would give enough back: the order counts, and where a step's needs exceed what is free at its start it is composed by walking.
+what lies outside it when the sequence is next given tokens, before it takes any. So a step may lack blocks although those behind
+in line would give enough back: the order counts, and where a step's needs exceed what is free at its start it is composed by
+walking.
 
 A release may wait with giving back until the step in flight has ended (`frees_when_done`): with async scheduling that is a step
 later. A window of one token more does the same a step later, so the sums are those of such a window, and what a request's windows

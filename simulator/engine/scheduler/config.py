@@ -15,8 +15,8 @@ class KvGroup:
     """Layers that take their KV blocks together: `groups` of them, each a block of its own for every `block_size` tokens.
 
     All blocks take the same memory, so layers that keep less of a token have more tokens in one; without a `block_size` it is
-    the scheduler's, the smallest. With a `window` a sequence gives back the blocks that no later token attends to. Models with one kind of attention have one
-    group without a window; vLLM splits hybrid models into groups of equally many layers that share one pool of blocks.
+    the scheduler's, the smallest. With a `window` a sequence gives back the blocks that no later token attends to. Models with
+    one kind of attention have one group without a window; vLLM splits hybrid models into groups of equally many layers.
 
     Source: vLLM vllm/v1/core/kv_cache_utils.py (grouping), vllm/v1/core/single_type_kv_cache_manager.py (SlidingWindowManager).
     """
