@@ -24,9 +24,10 @@ class GroupedPool(WindowedPool):
     """Blocks of layer groups that are found again. It follows the batch.
 
     `falls` are the requests that decode, by the steps, modulo `every` (tokens after which blocks of all sizes end), in which a
-    block may leave one of their windows; `fresh` are those that do not decode steadily yet or are stalled, whose windows may be elsewhere. Of requests from whose
-    windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those steps: they are counted, not looked
-    at. `watching`: the first waiting request may be found to lack less before the next finish.
+    block may leave one of their windows; `fresh` are those that do not decode steadily yet or are stalled, whose windows may be
+    elsewhere. Of requests from whose windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those
+    steps: they are counted, not looked at. `watching`: the first waiting request may be found to lack less before the next
+    finish.
 
     A request that is preempted may look for the block of its own that left a window last. That is still there only if it left in
     a step not long before; so while more blocks are free than that many steps can take, `plenty`, a request's own blocks are
