@@ -31,6 +31,30 @@ def share(part: float) -> str:
     return "99.9%" if 0.999 < part < 1 else f"{part * 100:.3g}%"
 
 
+def banded(value: float, low: float | None, high: float | None, unit: str = "") -> str:
+    """A number with the ends of its band, both to the digits that the band supports; without an
+    upper end, from where on.
+
+    >>> banded(2.214, 1.31, 3.12, " s"), banded(2.2, 1.3, None), banded(0.3712, None, None)
+    ('2.2 s (1.3 to 3.1)', '2.2 (from 1.3 on)', '0.371')
+    """
+    if low is None:
+        return f"{number(value)}{unit}"
+    if high is None:
+        return f"{number(value, 2)}{unit} (from {number(low, 2)} on)"
+    digits = 2 if high - low > 0.05 * value else 3
+    return f"{number(value, digits)}{unit} ({number(low, digits)} to {number(high, digits)})"
+
+
+def sure(chance: float) -> str:
+    """A chance as a confidence; nothing is more than 99 % sure, or less than 1 %.
+
+    >>> sure(0.954), sure(0.9999), sure(0.0)
+    ('95% sure', '99% sure', '1% sure')
+    """
+    return f"{min(max(chance, 0.01), 0.99):.0%} sure"
+
+
 def plural(count: int, word: str) -> str:
     """A count with its word.
 
@@ -47,6 +71,18 @@ def visible(text: str, keep: str = "") -> str:
     H100 [fp8] a\x1b[31mb\n
     """
     return "".join(c if _is_shown(c) or c in keep else _spelled(c) for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most about `most` characters: its beginning, and its end, where the way out stands.
+
+    >>> shortened("one two three four five", 15)
+    'one two ... five'
+    """
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3].rstrip()} ... {text[-end:].lstrip()}"
 
 
 def _is_shown(character: str) -> bool:

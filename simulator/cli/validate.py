@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.options import Json, write_page
+from simulator.cli.measured import (
+    BatchSize,
+    EngineName,
+    GpuName,
+    MaxModelLen,
+    MaxNumBatchedTokens,
+    MaxNumSeqs,
+    ModelName,
+    OutputTokens,
+    PromptTokens,
+    QuantizationName,
+    TensorParallel,
+    measured_server,
+)
+from simulator.cli.options import Json, save_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +30,12 @@ if TYPE_CHECKING:
 
 
 def validate_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file of measurements, or a folder of them.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A CSV file of measurements, a folder of them, a benchmark tool's result, or a start-up log."
+        ),
+    ],
     worst: Annotated[int, typer.Option("--worst", min=0, help="List this many of the largest errors.")] = 10,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="A file that `sim calibrate` wrote, to predict with.")
@@ -24,9 +43,21 @@ def validate_command(
     page: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a page of predicted against measured to this file.")
     ] = None,
+    gpu: GpuName = None,
+    model: ModelName = None,
+    quantization: QuantizationName = None,
+    engine: EngineName = "vllm",
+    tensor_parallel_size: TensorParallel = 1,
+    max_num_seqs: MaxNumSeqs = None,
+    max_num_batched_tokens: MaxNumBatchedTokens = None,
+    max_model_len: MaxModelLen = None,
+    prompt_tokens: PromptTokens = None,
+    output_tokens: OutputTokens = None,
+    batch_size: BatchSize = None,
     as_json: Json = False,
 ) -> None:
-    """Compare predictions with measured start-ups and runs: error by metric, worst rows, and rows that were skipped.
+    """Compare predictions with measured start-ups and runs: error by metric, how many values lie in
+    the error bands that reports show, worst rows, and rows that were skipped.
 
     A row of a run names model, gpu, input_len, output_len, and concurrency or request_rate (inf: all at once), with any of
     output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
@@ -35,12 +66,28 @@ def validate_command(
     from simulator.latency.calibration import load_calibration
     from simulator.validation.compare import report
     from simulator.validation.compare import validate as compare
+    from simulator.validation.readers.bench_files import Unsaid
+    from simulator.validation.readers.startup_log import LOG_KINDS
 
-    findings = compare(path, None if calibration is None else load_calibration(calibration))
+    unsaid = Unsaid(prompt_tokens, output_tokens, batch_size)
+    given: dict[str, Any] = {
+        "gpu": gpu,
+        "model": model,
+        "quantization": quantization,
+        "engine_version": None if engine == "vllm" else engine,
+    }
+    given |= {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
+    given |= {"tensor_parallel_size": tensor_parallel_size if tensor_parallel_size > 1 else None}
+    stated = {name: str(value).removeprefix("vllm-") for name, value in given.items() if value is not None}
+    server = None if path.suffix.lower() in LOG_KINDS else measured_server(
+        [path], gpu, model, quantization, engine, tensor_parallel_size, max_num_seqs, max_num_batched_tokens,
+        max_model_len, unsaid,
+    )  # fmt: skip
+    findings = compare(path, None if calibration is None else load_calibration(calibration), server, unsaid, stated)
     if page is not None:
         from simulator.report.pages.accuracy import accuracy_page
 
-        write_page(page, accuracy_page(findings, path.name, _skipped(findings)))
+        save_file(page, accuracy_page(findings, path.name, _skipped(findings)), "--report")
     if as_json:
         import json
 
@@ -48,8 +95,10 @@ def validate_command(
         return
     from simulator.cli.console import WIDE, console
 
-    out = console(WIDE)
-    out.print(_groups(report(findings)["groups"]))
+    out, told = console(WIDE), report(findings)
+    out.print(_groups(told["groups"]))
+    if told["coverage"]:
+        out.print(_coverage(told["coverage"]))
     if worst:
         out.print(_worst(findings, worst))
     for line in _skipped(findings):
@@ -81,6 +130,20 @@ def _groups(groups: list[dict[str, Any]]) -> Table:
         figures = (f"{group[key]:.2f}" if key in group else "" for key in keys)
         right = f"{group['right_percent']:.1f} %" if "right_percent" in group else ""
         table.add_row(group["group"], group["metric"], str(group["n"]), *figures, right)
+    return table
+
+
+def _coverage(classes: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Bands that are to hold 80 % of the measured values", title_justify="left", header_style="bold")
+    for name in ("class", "band", "n", "inside", "below", "above", ""):
+        table.add_column(name, justify="left" if name in ("class", "") else "right")
+    for one in classes:
+        ends = f"{one['low']:.2f} to {one['high']:.2f}" if "low" in one else ""
+        figures = (str(one[key]) for key in ("below", "above"))
+        inside = f"{one['inside_percent']:.0f} %"
+        table.add_row(one["class"], ends, str(one["n"]), inside, *figures, "" if one["holds"] else "not 75 to 88 %")
     return table
 
 

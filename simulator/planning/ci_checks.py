@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.files import write_file
+from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
-from simulator.text import as_markdown, visible
+from simulator.results.slo import SloCheck
+from simulator.text import as_markdown, sure, visible
 
 if TYPE_CHECKING:
     from simulator.planning.size import Sizing
@@ -28,15 +31,29 @@ class Check:
 
 def run_checks(run: RunResult) -> tuple[Check, ...]:
     """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
-    answers, where some requests got none."""
+    answers, where some requests got none.
+
+    A term passes where it is sure to be kept: one that is too close to call, or of too few requests
+    to say, does not.
+    """
     checks: list[Check] = []
     for d in run.deployments:
-        checks += [Check(f"{d.name}: {term.term}", term.met, str(term)) for term in d.slo]
+        checks += [_term_check(d.name, term) for term in d.slo]
         if not d.slo or not d.runs:
             checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
         if (d.metrics or {}).get("unanswered_share"):
             checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
     return tuple(checks)
+
+
+def _term_check(name: str, term: SloCheck) -> Check:
+    chance = term.chance
+    if chance is None or term.measured is None:
+        return Check(f"{name}: {term.term}", term.met, str(term))
+    if term.too_few and chance > 1 - SURE:
+        few = f"{term}: too few requests to say, {term.needed:,} would tell"
+        return Check(f"{name}: {term.term}", passed=False, message=few)
+    return Check(f"{name}: {term.term}", chance >= SURE, f"{term}: {sure(chance)}")
 
 
 def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tuple[Check, ...]:
@@ -87,8 +104,7 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if junit_file is not None:
-            junit_file.parent.mkdir(parents=True, exist_ok=True)
-            junit_file.write_text(junit(title, checks), "utf-8")
+            write_file(junit_file, junit(title, checks))
         if github and target:
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(github_summary(title, checks) + "\n")

@@ -8,11 +8,12 @@ from simulator.engine.admission import most_tokens, never_answered
 from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
-from simulator.latency.error_bands import extrapolations, typical_error
+from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
 from simulator.planning.agreement import grows, keeps_up
+from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured
@@ -23,7 +24,7 @@ from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
-from simulator.results.model import Cost, DeploymentResult, ErrorBand, OomPoint, Verdict, plain_memory
+from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
@@ -47,19 +48,28 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, result, run, requests)
     if curve and run.metrics["finished"]:
-        result = _limited(scenario, fleet, result, run, requests)
-    return _with_answers(scenario, deployment, fleet, result, run)
+        result = _limited(scenario, deployment, fleet, result, run, requests)
+    return assured(scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run)
 
 
 def _limited(
-    scenario: Scenario, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
-    """The result with its limits, or with why it has none."""
+    """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
-        return with_limits(scenario, fleet, result, run, requests)
+        limited = with_limits(scenario, fleet, result, run, requests)
+        seconds = resource_seconds(run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s)
+        found = limited.binding and binding(scenario, deployment, fleet, requests, limited.binding, seconds)
+        return dataclasses.replace(limited, binding=found)
     except NoQueueingPoint as reason:
         return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
 
@@ -116,7 +126,6 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
         oom_point=_oom_point(server, pool.instances, requests) if plan.longest_sequence else None,
         cost=cost(d, scenario.prices),
         extrapolations=_extrapolations(scenario, server),
-        error_bands=_error_bands(scenario, plan),
         serve_command=serve_command(scenario, pool, plan),
         bench_command=bench_command(scenario, pool, plan.model, requests),
         notes=(*plan.notes, *plan.model.approximations),
@@ -126,14 +135,6 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
 def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
     """The parts of the step time that were taken from a similar GPU or engine, not measured on this one."""
     return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
-
-
-def _error_bands(scenario: Scenario, plan: MemoryPlan) -> dict[str, ErrorBand]:
-    """How far runs of this class were from measurements; a calibrated or measured step time has no class."""
-    if not isinstance(scenario.latency, Roofline) or scenario.calibration is not None:
-        return {}
-    typical = typical_error(plan.model, plan.gpu, scenario.engine, plan.args)
-    return {name: ErrorBand(percent, basis) for name, (percent, basis) in typical.items()}
 
 
 def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests) -> OomPoint:
@@ -166,6 +167,7 @@ def _with_run(
         reason=_reason(run),
         metrics=run.metrics,
         slo=run.slo,
+        promised=run.promised,
         binding=binding,
         remedies=(_more_api_servers(scenario, fleet, requests),) if waits else result.remedies,
         step_seconds=step_seconds(run.trace, parts, warm),

@@ -13,7 +13,7 @@ from simulator.report.words import NONE, NOT_STEADY
 from simulator.results.metrics import METRICS
 from simulator.results.model import Cost, DeploymentResult, RunResult
 from simulator.results.recommend import headroom
-from simulator.results.slo import SloCheck
+from simulator.results.slo import PromisedLatency, SloCheck
 
 Better = Literal["higher", "lower", "neither"]
 Value = Callable[[DeploymentResult], float | None]
@@ -27,7 +27,6 @@ _WRITERS: Mapping[str, Callable[[float | None], str]] = {
     "share": words.percent,
 }
 _UNITS = {metric.name: metric.unit for metric in METRICS}
-_LATENCIES = (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2e", "E2E"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +56,15 @@ def best_of(row: Row, deployments: Sequence[DeploymentResult]) -> list[Deploymen
 
 def comparison(run: RunResult) -> tuple[Row, ...]:
     """The rows of the comparison table, in order."""
-    return (*_answer(run), *_slo_terms(run), *_cost(), *_capacity(run), *_throughput(), *_latency(), *_queue(), *_memory())
+    return (*_answer(run), *_slo_terms(run), *_cost(), *_capacity(run), *_throughput(), *_latency(run), *_queue(), *_memory())
 
 
 def _answer(run: RunResult) -> Iterator[Row]:
     row = partial(_words, "Answer")
     yield row("Verdict", lambda d: d.verdict)
     yield row("SLO", words.slo_word)
+    if any(d.assurance for d in run.deployments):
+        yield _number("Answer", "How sure", _chance, "share", "higher", _sure)
     if any(map(_unanswered_share, run.deployments)):
         yield _number("Answer", "Unanswered requests", _unanswered_share, "share", say=_unanswered)
     yield row("Hardware", lambda d: d.title)
@@ -91,27 +92,42 @@ def _cost() -> Iterator[Row]:
 
 def _capacity(run: RunResult) -> Iterator[Row]:
     number = partial(_number, "Capacity")
-    yield number("Starts to queue at", _queueing_point, "requests/s", "higher", lambda d: words.estimate(d.queueing_point))
+    yield number("Starts to queue at", _queueing_point, "requests/s", "higher", words.queueing)
     if any(d.recovers_below_per_s is not None for d in run.deployments):
         yield number("Recovers from a queue below", lambda d: d.recovers_below_per_s, "requests/s")
-    yield number("Meets the SLO up to", _slo_capacity, "requests/s", "higher", lambda d: words.estimate(d.slo_capacity))
+    yield number("Meets the SLO up to", _slo_capacity, "requests/s", "higher", lambda d: words.rate(_slo_capacity(d)))
+    if any(d.assurance for d in run.deployments):
+        word = "meet the SLO" if run.slo else "keep up"
+        yield number(f"90% sure to {word} up to", _sure_rate, "requests/s", "higher")
     room = partial(_headroom, run.workload.rate_per_s)
     yield number("Headroom over demand", room, "share", say=lambda d: _signed(room(d)))
-    yield _words("Capacity", "What binds", lambda d: d.binding.resource if d.binding else NONE)
+    yield _words("Capacity", "What binds", _binds)
+
+
+def _binds(d: DeploymentResult) -> str:
+    if d.binding is None:
+        return NONE
+    gain = d.binding.gain
+    return d.binding.resource if gain is None else f"{d.binding.resource} ({gain:+.0%} if relieved)"
 
 
 def _throughput() -> Iterator[Row]:
     metric = partial(_metric, "Throughput")
     yield metric("Requests", "requests_per_s")
-    yield metric("Output tokens/s", "output_tokens_per_s")
+    yield _number("Throughput", "Output tokens/s", partial(_of_metrics, "output_tokens_per_s"), say=_output)
     yield metric("All tokens/s", "total_tokens_per_s")
     yield metric("Output tokens/s per GPU", "output_tokens_per_s_per_gpu", better="higher")
     yield _number("Throughput", "Goodput", partial(_of_metrics, "goodput_per_s"), "requests/s", say=_goodput)
 
 
-def _latency() -> Iterator[Row]:
-    for key, word in _LATENCIES:
-        yield _metric("Latency", f"{word} p50 / p99", f"{key}_p50_s", f"{key}_p99_s", better="lower")
+def _latency(run: RunResult) -> Iterator[Row]:
+    """Median and promised percentile of each latency, class by class, with the band; then the gaps
+    between tokens."""
+    for i, each in enumerate(next((d.promised for d in run.deployments if d.promised), ())):
+        whose = f"{each.label}: " if each.label else ""
+        label = f"{whose}{each.latency.upper()} p50 / p{each.percentile:g}"
+        yield _number("Latency", label, partial(_median, i), "s", "lower", partial(_say_promised, i))
+    yield _metric("Latency", "ITL p50 / p99", "itl_p50_s", "itl_p99_s", better="lower")
 
 
 def _queue() -> Iterator[Row]:
@@ -177,6 +193,42 @@ def _headroom(demand: float | None, d: DeploymentResult) -> float | None:
     return headroom(d, demand)
 
 
+def _chance(d: DeploymentResult) -> float | None:
+    return d.assurance.chance if d.assurance and d.runs else None
+
+
+def _sure(d: DeploymentResult) -> str:
+    chance = _chance(d)
+    return NONE if chance is None else f"{d.standing}, {amounts.sure(chance)}"
+
+
+def _sure_rate(d: DeploymentResult) -> float | None:
+    return d.assurance.sure_per_s if d.assurance else None
+
+
+def _promised(index: int, d: DeploymentResult) -> PromisedLatency | None:
+    return d.promised[index] if d.promised else None
+
+
+def _median(index: int, d: DeploymentResult) -> float | None:
+    each = _promised(index, d)
+    return each.median if each and d.steady else None
+
+
+def _say_promised(index: int, d: DeploymentResult) -> str:
+    each = _promised(index, d)
+    if each is None or not d.steady or each.value is None:
+        return NOT_STEADY if d.runs and not d.steady else NONE
+    return f"{words.seconds(each.median)} / {words.banded_seconds(each)}"
+
+
+def _output(d: DeploymentResult) -> str:
+    value, band = _of_metrics("output_tokens_per_s", d), d.error_bands.get("output_tokens_per_s")
+    if value is None or band is None:
+        return words.number_or_dash(value)
+    return amounts.banded(value, value * band.low, value * band.high)
+
+
 def _signed(share: float | None) -> str:
     return NONE if share is None else f"{share:+.0%}"
 
@@ -201,7 +253,10 @@ def _say_measured(index: int, d: DeploymentResult) -> str:
         return f"{amounts.share(check.unanswered)} unanswered, missed"
     if check is None or check.measured is None:
         return NOT_STEADY if d.runs and not d.steady else NONE
-    value = _write("s" if check.latency else "share", check.measured)
+    value = _write("share", check.measured)
+    if check.latency:
+        held = PromisedLatency(check.label, check.latency, 0.0, check.limit, None, check.measured, check.low, check.high)
+        value = words.banded_seconds(held, check.limit)
     return value if check.met else f"{value}, missed"
 
 

@@ -30,8 +30,9 @@ def markdown(run: RunResult) -> str:
     """A run as Markdown that a pull request shows well: verdicts, recommendation, comparison, and what it rests on."""
     lines = [f"# {as_markdown(run.name)}", "", *([as_markdown(run.description), ""] if run.description else [])]
     lines += [as_markdown(words.scenario_sentence(run)) + (f" SLO: {as_markdown('; '.join(run.slo))}." if run.slo else ""), ""]
-    lines += [_verdict_line(d, run.workload.rate_per_s) for d in run.deployments]
-    lines += ["", f"**{as_markdown(run.recommendation.sentence)}**", ""]
+    lines += [f"**{as_markdown(run.recommendation.sentence)}**", ""]
+    lines += [f"- {as_markdown(line)}" for line in run.recommendation.lines]
+    lines += ["", *(_verdict_line(d, run.workload.rate_per_s) for d in words.ranked(run)), ""]
     lines += ["| | " + " | ".join(as_markdown(d.name) for d in run.deployments) + " |", "|---|" + "---|" * len(run.deployments)]
     lines += [
         f"| {as_markdown(row.label)} | " + " | ".join(as_markdown(text) for text in texts) + " |"
@@ -53,8 +54,10 @@ def _beside(deployments: Sequence[DeploymentResult], width: int) -> Iterator[Seq
 def _verdict_line(d: DeploymentResult, demand: float | None) -> str:
     remedy = words.remedy_line(d, demand)
     help_ = f" Would help: {as_markdown(remedy)}." if remedy else ""
-    slo = f", SLO {as_markdown(words.slo_word(d))}" if d.runs and d.slo_met is not None else ""
-    return f"- {mark(d).sign} **{as_markdown(d.name)}**: {d.verdict}{slo}. {as_markdown(words.sentence(d.reason))}{help_}"
+    said = [words.judged_line(d), words.sureness(d)]
+    judged = "".join(f" {as_markdown(words.sentence(line))}" for line in said if line)
+    verdict = f"{d.verdict}{as_markdown(words.slo_phrase(d))}"
+    return f"- {mark(d).sign} **{as_markdown(d.name)}**: {verdict}. {as_markdown(words.sentence(d.reason))}{judged}{help_}"
 
 
 def _trust(run: RunResult) -> list[str]:
@@ -105,10 +108,15 @@ class _Printer:
         slo = f" SLO: {'; '.join(run.slo)}." if run.slo else ""
         yield self.text(words.scenario_sentence(run) + slo, "dim")
         yield self.text("")
-        for d in run.deployments:
-            yield from self.verdict(d)
-        yield self.text("")
         yield self.text(run.recommendation.sentence, "bold green" if run.recommendation.deployment else "bold red")
+        for line in run.recommendation.lines:
+            yield self.text(line)
+        yield self.text("")
+        full, short = words.folded(run)
+        for d in full:
+            yield from self.verdict(d)
+        for d in short:
+            yield self.headline(d)
         for some in _beside(run.deployments, self.width):
             yield self.text("")
             yield self.table(some)
@@ -118,16 +126,22 @@ class _Printer:
     def sign(self, d: DeploymentResult) -> str:
         return mark(d).ascii if self.ascii_only else mark(d).sign
 
-    def verdict(self, d: DeploymentResult) -> Iterator[RenderableType]:
-        """A line of verdict, a line of reason, a line of remedy."""
-        from rich.padding import Padding
-
+    def headline(self, d: DeploymentResult) -> Text:
+        """A line of verdict."""
         color = mark(d).color
         line = self.text(f"{self.sign(d)} ", color).append_text(self.text(d.name, "bold")).append(f"  {d.verdict}", color)
-        slo = f", SLO {words.slo_word(d)}" if d.runs and d.slo_met is not None else ""
-        line.append_text(self.text(slo))
-        yield line.append(f", {words.usd(d.cost.usd_per_hour)}/h" if d.cost else "")
+        line.append_text(self.text(words.slo_phrase(d)))
+        return line.append(f", {words.usd(d.cost.usd_per_hour)}/h" if d.cost else "")
+
+    def verdict(self, d: DeploymentResult) -> Iterator[RenderableType]:
+        """A line of verdict, of reason, of what was judged, of how sure that is, and of remedy."""
+        from rich.padding import Padding
+
+        yield self.headline(d)
         yield Padding(self.text(words.sentence(d.reason), "dim"), (0, 0, 0, 2))
+        for said in (words.judged_line(d), words.sureness(d)):
+            if said:
+                yield Padding(self.text(words.sentence(said)), (0, 0, 0, 2))
         if remedy := words.remedy_line(d, self.run.workload.rate_per_s):
             yield Padding(self.text(f"Would help: {remedy}"), (0, 0, 0, 2))
 
@@ -177,7 +191,7 @@ class _Printer:
                 bar = bar[:at].append("|", "bold").append_text(bar[at + 1 :])
             slo = f"SLO to {words.rate(d.slo_capacity.value)}, " if d.slo_capacity else ""
             recovers = f", recovers below {words.rate(d.recovers_below_per_s)}" if d.recovers_below_per_s is not None else ""
-            yield self.line(d, bar, f"{slo}queues at {words.estimate(point)}{recovers}")
+            yield self.line(d, bar, f"{slo}queues at {words.queueing(d)}{recovers}")
 
     def line(self, d: DeploymentResult, bar: Text, said: str) -> Text:
         """A name, a bar and what it shows, on one line where there is room for it."""
@@ -197,6 +211,6 @@ class _Printer:
 
 
 def _ascii(text: str) -> str:
-    for sign, plain in (("–", "-"), ("≥", ">="), ("≤", "<="), ("±", "+-"), ("…", "...")):
+    for sign, plain in (("–", "-"), ("−", "-"), ("≥", ">="), ("≤", "<="), ("±", "+-"), ("…", "...")):
         text = text.replace(sign, plain)
     return text.encode("ascii", "replace").decode()

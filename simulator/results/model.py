@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,9 +12,11 @@ from pydantic import InstanceOf
 
 from simulator.engine.record import RunRecord
 from simulator.errors import NoSuchDeployment
+from simulator.latency.error_bands import ErrorBand
 from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
-from simulator.results.slo import SloCheck
+from simulator.results.assurance import Assurance, Standing
+from simulator.results.slo import PromisedLatency, SloCheck
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,14 +37,6 @@ class Estimate:
     value: float
     low: float
     high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBand:
-    """How far a metric may be from a real server: plus or minus `percent`, resting on `basis` ("41 runs on 6 GPUs, 2025")."""
-
-    percent: float
-    basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +71,11 @@ class OomPoint:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What one offered rate gives. Latencies and goodput are None where the queue grows without bound."""
+    """What one offered rate gives. Latencies and goodput are None where the queue grows without
+    bound.
+
+    `terms`: those of the SLO; `promised`: the latencies at the percentiles that are promised.
+    """
 
     rate_per_s: float
     verdict: Verdict
@@ -94,6 +93,8 @@ class CurvePoint:
     waiting_mean: float | None = None
     kv_use_mean: float | None = None
     slo_met: bool | None = None
+    terms: tuple[SloCheck, ...] = ()
+    promised: tuple[PromisedLatency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +118,31 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What stops a deployment from doing more, and in what share of its busy time."""
+    """What stops a deployment from doing more, and in what share of its busy time.
+
+    `gain`: how much more a full replica completed, as a share, when that was relieved; None where it was not tried.
+    """
 
     resource: Resource
     share: float
     sentence: str
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeploymentResult:
     """One deployment, answered.
 
-    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in METRICS, None where not defined
-    or not steady; None as a whole where nothing ran. `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`:
-    the highest that meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand is.
-    `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower than the queueing point.
-    `step_seconds`: where the busy time went, part -> seconds.
-    `extrapolations`: what lies outside the range the step-time model was fitted on.
-    `serve_command` starts one replica; `bench_command` sends it the same load, to test the prediction.
+    `title`: "1 x H100 SXM, bf16". `wording`: "4 GPUs = 2 replicas x TP 2". `metrics`: by name in
+    METRICS, None where not defined or not steady; None as a whole where nothing ran.
+    `queueing_point`: the highest rate it sustains, requests/s; `slo_capacity`: the highest that
+    meets the SLO; `ceiling_per_s`: what it completes when always full, of all requests as a demand
+    is. `recovers_below_per_s`: the rate below which it works a backlog off, where that is lower
+    than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
+    `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
+    where real figures lie beside these. `promised`: the latencies at the promised percentiles.
+    `assurance`: how sure it is that it does what is asked. `serve_command` starts one replica;
+    `bench_command` sends it the same load, to test the prediction.
     """
 
     name: str
@@ -159,6 +167,8 @@ class DeploymentResult:
     step_seconds: dict[str, float] = field(default_factory=dict)
     cost: Cost | None = None
     error_bands: dict[str, ErrorBand] = field(default_factory=dict)
+    promised: tuple[PromisedLatency, ...] = ()
+    assurance: Assurance | None = None
     serve_command: str = ""
     bench_command: str = ""
     notes: tuple[str, ...] = ()
@@ -185,6 +195,14 @@ class DeploymentResult:
         return self.verdict in ("stable", "saturated") and self.slo_met is not False
 
     @property
+    def standing(self) -> Standing:
+        """Whether it does what is asked, as far as that is sure; where no error is known, as
+        predicted."""
+        if self.assurance is None:
+            return "meets" if self.carries else "misses"
+        return self.assurance.standing
+
+    @property
     def slo_met(self) -> bool | None:
         """Whether every term of the SLO is met; None without an SLO. What does not run, or never settles, meets none."""
         if not self.slo:
@@ -206,17 +224,27 @@ class WorkloadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What to rent. `deployment` is None when nothing meets the SLO. `headroom`: SLO capacity over demand, less one."""
+    """What to rent. `deployment` is None when nothing is likely to do. `headroom`: SLO capacity
+    over demand, less one.
+
+    `lines`: what else decides, a sentence each: the price with its date, growth, what is too close
+    to call. `chance`: that it does what is asked.
+    """
 
     deployment: str | None
     sentence: str
     usd_per_hour: float | None = None
     headroom: float | None = None
+    chance: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words."""
+    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words.
+
+    `taken_for`: which release the engine is taken for, in words, where it is not called by that.
+    """
 
     name: str
     description: str
@@ -233,6 +261,13 @@ class RunResult:
     command: str
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    taken_for: str = ""
+
+    def checkpoint_of(self, d: DeploymentResult) -> str:
+        """The name under which a deployment's server answers: its checkpoint's, as the command that starts it has it."""
+        words = shlex.split(d.serve_command, comments=True)
+        named = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("serve", "--model-path", "trtllm-serve")]
+        return named[0] if named else (d.memory.model if d.memory else self.name)
 
     def deployment(self, name: str) -> DeploymentResult:
         """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""

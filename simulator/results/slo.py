@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil, log
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.text import number, share
+from simulator.statistics import BATCHES, standard_error
+from simulator.text import banded, number, share
 from simulator.workload.slo import Slo
 
 Bools = NDArray[np.bool_]
-Columns = Mapping[str, NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Columns = Mapping[str, Floats]
 ROUNDING = 1e-9
+UNSEEN = 0.1
+"""How often a percentile may lie beyond the largest of the requests that it is read from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,10 +47,16 @@ _LATENCIES: tuple[Latency, ...] = get_args(Latency)
 class SloCheck:
     """One term of an SLO and what came out.
 
-    `latency`: what is limited, at a `percentile` of the requests; both None for the goodput term, which asks for a share of
-    requests within all limits. `label`: the class it was promised to, "" for all requests. `limit` and `measured`: seconds, or
-    a share. `measured` is None if nothing was steady, or where the unanswered alone are more than may miss.
-    `unanswered`: the share of the requests that got no answer, each a miss; `left_out`: the share that may miss.
+    `latency`: what is limited, at a `percentile` of the requests; both None for the goodput term,
+    which asks for a share of requests within all limits. `label`: the class it was promised to, ""
+    for all requests. `limit` and `measured`: seconds, or a share. `measured` is None if nothing was
+    steady, or where the unanswered alone are more than may miss. `unanswered`: the share of the
+    requests that got no answer, each a miss; `left_out`: the share that may miss. `strain`: the
+    latency at the percentile over its limit, of goodput that of the worst latency at the share that
+    must be good. `spread`: the relative standard error of the latency from so many `requests`
+    alone; fewer than `needed` say little of it. `low`, `high`: where a real server's value lies in
+    four of five cases, no `high` where it may not keep up; `chance`: that it keeps the limit. None
+    where these are not known.
     """
 
     latency: Latency | None
@@ -56,6 +67,18 @@ class SloCheck:
     met: bool
     unanswered: float = 0.0
     left_out: float = 0.0
+    strain: float | None = None
+    spread: float = 0.0
+    requests: int = 0
+    needed: int = 0
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether so few requests say little of the percentile."""
+        return self.requests < self.needed
 
     @property
     def term(self) -> str:
@@ -75,6 +98,14 @@ class SloCheck:
             some = self.too_few_answers and self.left_out
             return self.unanswered / self.left_out if some else float("inf")
         return self.measured / self.limit if self.latency else self.limit / self.measured
+
+    @property
+    def said(self) -> str:
+        """`p99 TTFT 2.2 s (1.3 to 3.1) against 2 s`: the value with where the real one lies."""
+        if self.measured is None:
+            return f"{self.term} not steady"
+        unit = " s" if self.latency else ""
+        return f"{self.term} {banded(self.measured, self.low, self.high, unit)} against {number(self.limit, 6)}{unit}"
 
     def __str__(self) -> str:
         """`p99 TTFT is 1.2 s against 1 s`, or what else it is."""
@@ -123,6 +154,65 @@ def check_slo(
     return tuple(c for one in zip(promises, columns, lost, strict=True) for c in _checks(*one))
 
 
+@dataclass(frozen=True, slots=True)
+class PromisedLatency:
+    """One latency at the percentile that is promised of it, seconds: of the requests of class
+    `label`, or of all.
+
+    `limit` is None for a latency that nobody limits. `low`, `high`: where a real server's lies in
+    four of five cases.
+    """
+
+    label: str
+    latency: Latency
+    percentile: float
+    limit: float | None
+    median: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def name(self) -> str:
+        """`TTFT p99`, `chat: TTFT p99`."""
+        words = f"{self.latency.upper()} p{self.percentile:g}"
+        return f"{self.label}: {words}" if self.label else words
+
+
+USUAL_PERCENTILE = 99.0
+
+
+def promised_latencies(promises: Sequence[Promise], latencies: Columns | None) -> tuple[PromisedLatency, ...]:
+    """Each latency at its promised percentile, class by class; those that nobody limits at the
+    first promise's, of all requests.
+
+    Without values where there are no latencies.
+    """
+    found = []
+    usual = promises[0].slo.percentile if promises else USUAL_PERCENTILE
+    for latency in _LATENCIES:
+        limiting = [promise for promise in promises if f"{latency}_s" in promise.slo.limits()]
+        for promise in limiting:
+            limit = promise.slo.limits()[f"{latency}_s"]
+            chosen = None if latencies is None else promise.columns(latencies)
+            found.append(_promised(PromisedLatency(promise.name, latency, promise.slo.percentile, limit), chosen))
+        if not limiting:
+            found.append(_promised(PromisedLatency("", latency, usual, None), latencies))
+    return tuple(found)
+
+
+def _promised(wanted: PromisedLatency, latencies: Columns | None) -> PromisedLatency:
+    if latencies is None:
+        return wanted
+    values = latencies[f"{wanted.latency}_s"]
+    answered = values[np.isfinite(values)]
+    share_ = wanted.percentile / 100 / max(1 - _lost_share(latencies), 1e-9)
+    if not len(answered) or share_ > 1 + ROUNDING:
+        return wanted
+    median, value = (float(q) for q in np.quantile(answered, (0.5, min(1.0, share_))))
+    return replace(wanted, median=median, value=value)
+
+
 def left_out(slo: Slo) -> float:
     """The share of requests that may miss an SLO: what its percentile leaves out, or its goodput where that is stricter."""
     beyond = 1 - slo.percentile / 100
@@ -138,11 +228,13 @@ def _checks(promise: Promise, latencies: Columns | None, lost: float) -> list[Sl
 
 def _check_goodput(promise: Promise, least: float, latencies: Columns | None, lost: float) -> SloCheck:
     """The share of requests within all limits."""
-    measured = None
-    if latencies is not None and len(latencies["e2e_s"]):
-        measured = float(np.mean(meets_slo(promise.slo, latencies)))
-    met = measured is not None and measured >= least
-    return SloCheck(None, None, promise.name, least, measured, met, lost, 1 - least)
+    check = SloCheck(None, None, promise.name, least, None, met=False, unanswered=lost, left_out=1 - least)
+    if latencies is None or not len(latencies["e2e_s"]):
+        return check
+    measured = float(np.mean(meets_slo(promise.slo, latencies)))
+    check = replace(check, measured=measured, met=measured >= least)
+    strains = _worst_strains(promise.slo, latencies)
+    return _sampled(check, strains[np.isfinite(strains)], 1.0, least / (1 - lost)) if lost < 1 - least else check
 
 
 def _check_limit(promise: Promise, latency: Latency, latencies: Columns | None, lost: float) -> SloCheck:
@@ -160,8 +252,40 @@ def _check_limit(promise: Promise, latency: Latency, latencies: Columns | None, 
     if not len(answered):
         nothing_to_keep = latency == "tpot" and bool(np.isfinite(latencies["e2e_s"]).any())
         return replace(check, met=nothing_to_keep)
-    measured = float(np.percentile(answered, min(100.0, percentile / (1 - lost))))
-    return replace(check, measured=measured, met=measured <= limit)
+    share_ = min(1.0, percentile / 100 / (1 - lost))
+    measured = float(np.percentile(answered, 100 * share_))
+    return _sampled(replace(check, measured=measured, met=measured <= limit), answered, limit, share_)
+
+
+def _worst_strains(slo: Slo, latencies: Columns) -> Floats:
+    """Of each request the largest latency over its limit, shape (n,); infinite where it got no
+    answer."""
+    strains = [np.nan_to_num(latencies[name] / limit, nan=0.0) for name, limit in slo.limits().items()]
+    worst: Floats = np.where(np.isfinite(latencies["e2e_s"]), np.max(strains, axis=0), np.inf)
+    return worst
+
+
+def _sampled(check: SloCheck, values: Floats, limit: float, share_: float) -> SloCheck:
+    """The check with its strain at a share of some values, in order of arrival, and how far chance
+    moves that.
+
+    The share below a percentile varies as the batches of the run do, which see that slow requests
+    come in crowds; the percentiles at that much more and less say what it is in the unit of the
+    values. `needed`: so many that the percentile is beyond the largest of them in one case of ten
+    at most.
+    """
+    at = min(1.0, share_)
+    if not len(values):
+        return check
+    middle = float(np.quantile(values, at))
+    below = values <= middle
+    error = float(np.sqrt(max(at * (1 - at), 1e-12) / len(values)))
+    if len(values) >= 2 * BATCHES:
+        error = max(error, standard_error(np.array([batch.mean() for batch in np.array_split(below, BATCHES)])))
+    low, high = (float(q) for q in np.quantile(values, (max(0.0, at - error), min(1.0, at + error))))
+    spread = float(np.log(high / low)) / 2 if low > 0 else 0.0
+    needed = ceil(log(UNSEEN) / log(at)) if 0 < at < 1 else 1
+    return replace(check, strain=middle / limit, spread=spread, requests=len(values), needed=needed)
 
 
 def _lost_share(latencies: Columns) -> float:

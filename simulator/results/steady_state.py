@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.record import REFUSED, RunRecord
+from simulator.latency.error_bands import LoadRegime
 from simulator.results.api_server import waiting_s
 from simulator.statistics import BATCHES, standard_error, student_t
 from simulator.text import number
@@ -33,6 +34,7 @@ _T_GROWS = student_t(1 - FALSE_ALARM, BATCHES - 1)
 _T_MAY_GROW = student_t(0.90, BATCHES - 1)  # 95 % one-sided
 MOSTLY = 0.5
 _LEADERS = 0.05
+_ALONE = 1.5
 _AT_ONCE_S = 1e-9
 
 
@@ -87,6 +89,22 @@ def judge(trace: RunRecord, *, open_loop: bool, warmup_s: float | None = None) -
     verdict = "overloaded" if overloaded else "saturated" if drift.may_grow or waiting > MOSTLY else "stable"
     half, note = _T_GROWS * drift.error, "" if overloaded else note
     return Steadiness(verdict, warm, until, drift.mean, drift.mean - half, drift.mean + half, waiting, note)
+
+
+def load_regime(trace: RunRecord, start_s: float = 0.0) -> LoadRegime:
+    """How loaded the replicas are from `start_s` on, by which errors are told apart.
+
+    waiting: in most of the busy time some request waits for a place. alone: hardly more than one
+    request runs at a time on a replica. loaded: otherwise.
+    """
+    s = trace.stretches
+    length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)
+    busy = float(length.sum())
+    if busy <= 0:
+        return "alone"
+    if float(length[s["waiting"] > 0].sum()) > MOSTLY * busy:
+        return "waiting"
+    return "alone" if float((s["sequences"] * length).sum()) < _ALONE * busy else "loaded"
 
 
 def warmup_end(trace: RunRecord) -> float:

@@ -13,7 +13,7 @@ from simulator.errors import SimulatorError
 from simulator.results.model import RunResult
 from simulator.spec import first_mistake
 
-FORMAT = 3
+FORMAT = 4
 _DIGITS = 8
 
 

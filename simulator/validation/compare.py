@@ -10,21 +10,39 @@ import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
+from simulator.validation.coverage import LEAST, MOST, coverage
+from simulator.validation.measured_run import findings_of
 from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_measurement_tables
+from simulator.validation.protocols import Bench, MeasuredServer
 from simulator.validation.readers import serving as serving
 from simulator.validation.readers import startup as startup
 from simulator.validation.readers import training as training
+from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
+from simulator.validation.readers.startup_log import LOG_KINDS, read_startup_log
 
 LABELS = ("engine", "model", "gpu", "dtype")
 
 
-def validate(path: Path, calibration: Calibration | None = None) -> Findings:
+def validate(
+    path: Path,
+    calibration: Calibration | None = None,
+    server: MeasuredServer | None = None,
+    unsaid: Unsaid | None = None,
+    stated: dict[str, str] | None = None,
+) -> Findings:
     """Everything that a file, or the files of a folder, let us compare; latencies with a calibration where one is given.
 
+    A benchmark tool's own file is compared on `server`, which it does not say; `unsaid` is what else it does not.
+    `stated` is what a start-up log leaves open, by the columns of start-up tables.
     A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
     """
+    if path.suffix.lower() in KINDS and not path.is_dir():
+        if server is None:
+            raise MeasurementError(f"{path.name} does not say what it was measured on: give --gpu (and --model, --engine, --tp)")
+        return findings_of(read_bench_file(path, unsaid), server, Bench(calibration=calibration))
     findings = Findings()
-    for table in read_measurement_tables(path):
+    is_log = path.suffix.lower() in LOG_KINDS and not path.is_dir()
+    for table in [read_startup_log(path, stated or {})] if is_log else read_measurement_tables(path):
         try:
             findings.add(choose_reader(table, (startup.READER, training.READER, *serving.readers(calibration))).compare(table))
         except MeasurementError as problem:
@@ -68,7 +86,8 @@ def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]
 
 
 def report(findings: Findings) -> dict[str, Any]:
-    """The findings as plain data for JSON: `groups`, `rows` and `skipped`, and `notes` on the files."""
+    """The findings as plain data for JSON: `groups`, `coverage` of the bands, `rows` and `skipped`,
+    and `notes` on the files."""
     rows = [
         {
             "source": c.source,
@@ -83,4 +102,36 @@ def report(findings: Findings) -> dict[str, Any]:
         for c in findings.comparisons
     ]
     skipped = [{"source": s.source, "row": s.row, "reason": s.reason} for s in findings.skipped]
-    return {"groups": groups(findings), "rows": rows, "skipped": skipped, "notes": findings.notes}
+    return {
+        "groups": groups(findings),
+        "coverage": covered(findings),
+        "rows": rows,
+        "skipped": skipped,
+        "notes": findings.notes,
+    }
+
+
+def covered(findings: Findings) -> list[dict[str, Any]]:
+    """Of the measured values of each class of error band, how many lie inside it, below and above;
+    all together last."""
+    classes = coverage(findings.comparisons)
+    rows = [
+        {
+            "class": one.band.name,
+            "low": one.band.low,
+            "high": one.band.high,
+            "n": one.rows,
+            "inside_percent": 100 * one.share,
+            "below": one.below,
+            "above": one.above,
+            "holds": one.holds,
+        }
+        for one in classes
+    ]
+    total = sum(one.rows for one in classes)
+    if not total:
+        return []
+    inside = sum(one.inside for one in classes)
+    below, above = sum(one.below for one in classes), sum(one.above for one in classes)
+    every = {"class": "all", "n": total, "inside_percent": 100 * inside / total, "below": below, "above": above}
+    return [*rows, {**every, "holds": LEAST <= inside / total <= MOST}]

@@ -91,14 +91,16 @@ def test_several_settings_hold_at_once(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (("ttft_s: 1.0", "ttft_s: 1.0"), 0),
+        (("requests: 50", "requests: 400"), 0),
+        (("requests: 50", "requests: 50"), 1),
         (("ttft_s: 1.0", "ttft_s: 0.0001"), 1),
+        (("requests: 50\nslo: {ttft_s: 1.0}", "requests: 400\nslo: {ttft_s: 0.08}"), 1),
         (DOES_NOT_START, 1),
         (("prompt: 200", "prompt: {kind: uniform, min: 3000, max: 5000}"), 1),
     ],
-    ids=["kept", "missed", "nothing starts", "half is refused"],
+    ids=["kept", "too few to say", "missed", "too close to call", "nothing starts", "half is refused"],
 )
-def test_fail_on_slo_fails_unless_a_deployment_keeps_it(run, tmp_path, change, code):
+def test_fail_on_slo_fails_unless_a_deployment_is_sure_to_keep_it(run, tmp_path, change, code):
     assert run(written(tmp_path, change), "--fail-on-slo", "--no-report", "--quiet", QUICK).code == code
 
 
@@ -167,6 +169,23 @@ def test_a_name_is_shown_as_it_is_and_never_run(run, tmp_path, name):
 def test_more_users_than_requests_cost_nothing(run, tmp_path):
     loop = ("{kind: poisson, rate: 4/s}", "{kind: closed_loop, concurrency: 1000000000000}")
     assert run(written(tmp_path, loop), "--no-report", "--quiet", QUICK).code == 0
+
+
+def test_requests_that_queue_limits_turn_away_are_counted_and_named(run, tmp_path):
+    limited = ("version: vllm-0.19.0", "version: vllm-main, max_num_queued_reqs: 4")
+    scenario = written(tmp_path, limited, ("rate: 4/s", "rate: 400/s"), ("requests: 50", "requests: 400"))
+    shown = run(scenario, QUICK, "--no-report")
+    assert "refused, because the server answers 503 beyond max_num_queued_reqs=4 unfinished requests" in " ".join(
+        shown.out.split()
+    )
+    assert "vllm-main is taken for 0.33.0, the newest release known here" in " ".join(shown.out.split())
+    deployment = strict(run(scenario, QUICK, "--no-report", "--json").out)["deployments"][0]
+    metrics = deployment["metrics"]
+    assert deployment["verdict"] == "requests unanswered"
+    assert f"{metrics['refused']:.0f} refused, because the server answers 503" in deployment["reason"]
+    assert metrics["refused"] + metrics["finished"] == 400
+    assert metrics["unanswered_share"] == metrics["refused"] / 400
+    assert metrics["running_peak"] <= 4
 
 
 def test_requests_that_can_never_fit_are_a_result(run, tmp_path):

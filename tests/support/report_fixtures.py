@@ -10,6 +10,7 @@ import numpy as np
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
+from simulator.latency.error_bands import ErrorBand
 from simulator.latency.step import StepTime
 from simulator.results.bottleneck import bottleneck
 from simulator.results.metrics import measure, measured_window, window_latencies
@@ -17,7 +18,6 @@ from simulator.results.model import (
     Cost,
     CurvePoint,
     DeploymentResult,
-    ErrorBand,
     Estimate,
     Memory,
     OomPoint,
@@ -25,7 +25,7 @@ from simulator.results.model import (
     WorkloadSummary,
 )
 from simulator.results.recommend import recommend
-from simulator.results.slo import Promise, check_slo
+from simulator.results.slo import Promise, PromisedLatency, check_slo, promised_latencies
 from simulator.results.steady_state import judge
 from simulator.workload.requests import Requests
 from simulator.workload.slo import Slo
@@ -129,6 +129,11 @@ def curve(capacity_per_s: float, decode_s: float, prompt_token_s: float) -> tupl
                 waiting_mean=load**8 * 20,
                 kv_use_mean=load * 0.7,
                 slo_met=4 * ttft < 1 and 1.6 * tpot < 0.05,
+                promised=(
+                    PromisedLatency("", "ttft", 99.0, 1.0, ttft, 4 * ttft, 3 * ttft, 5 * ttft),
+                    PromisedLatency("", "tpot", 99.0, 0.05, tpot, 1.6 * tpot, 1.4 * tpot, 1.8 * tpot),
+                    PromisedLatency("", "e2e", 99.0, None, ttft + 80 * tpot, 4 * ttft + 400 * tpot),
+                ),
             )
         )
     return tuple(rows)
@@ -159,6 +164,7 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
         remedies=("2 replicas: 2x the throughput",) if not steady else (),
         metrics=metrics,
         slo=check_slo((Promise(SLO),), window_latencies(part) if steady else None),
+        promised=promised_latencies((Promise(SLO),), window_latencies(part) if steady else None),
         binding=bottleneck(log, limits(mem.num_gpu_blocks), busy),
         queueing_point=Estimate(capacity, 0.96 * capacity, 1.04 * capacity),
         slo_capacity=Estimate(0.8 * capacity, 0.77 * capacity, 0.83 * capacity),
@@ -170,10 +176,10 @@ def served(name: str, rate_per_s: float = 9.0, count: int = 900) -> DeploymentRe
             gpus * price, price, "Lambda on-demand, secondary", "2026-09-26", price / 3.6e-3 / output, price / 18e-3 / output
         ),
         error_bands={
-            "tpot": ErrorBand(12, "411 published runs, 6 GPUs"),
-            "ttft": ErrorBand(30, "the same"),
-            "output_tokens_per_s": ErrorBand(11, "the same"),
-            "e2e": ErrorBand(13, "the same"),
+            "tpot": ErrorBand(0.88, 1.0, 1.12, "411 published runs, 6 GPUs"),
+            "ttft": ErrorBand(0.8, 1.0, 1.3, "the same"),
+            "output_tokens_per_s": ErrorBand(0.9, 1.0, 1.11, "the same"),
+            "e2e": ErrorBand(0.9, 1.0, 1.13, "the same"),
         },
         serve_command=f"vllm serve meta-llama/Llama-3.1-8B-Instruct --max-model-len 8192 --gpu-memory-utilization 0.9 # {name}",
         extrapolations=("prompts beyond 8,192 tokens were not measured",),

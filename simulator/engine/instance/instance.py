@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
 from simulator.engine.instance.durations import StepTimer
@@ -14,6 +15,16 @@ from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Scheduler, Step
 Finished = Callable[[Sequence[Request], float, int], None]
 
 
+class FirstTokenListener(Protocol):
+    """Who counts the requests that have no first token yet."""
+
+    def first_tokens(self, completed: Sequence[Request], when: float, turn: int) -> None:
+        """A step that ends at `when` samples a token for each of these: for some of them the first."""
+
+    def give_up(self, request: Request) -> None:
+        """A request is let go whose client has given up."""
+
+
 class Instance:
     """One engine instance, driven by arrivals and by its own alarm.
 
@@ -23,7 +34,8 @@ class Instance:
     ends, and finished requests, `leaving`, hold their blocks until it does.
 
     `finished` is told of requests that have all their tokens, with the time and the instance's turn at it. `abandoned` are those
-    whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down.
+    whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down. `door`: who
+    counts those without a first token, where that limits what is let in.
     """
 
     __slots__ = (
@@ -33,6 +45,7 @@ class Instance:
         "asleep",
         "async_scheduling",
         "clock",
+        "door",
         "end",
         "finished",
         "leaving",
@@ -80,6 +93,7 @@ class Instance:
         self.preempted = 0
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
+        self.door: FirstTokenListener | None = None
 
     # What comes from outside
 
@@ -227,6 +241,8 @@ class Instance:
                 recorder.first_token[request.index] = end
         for request in step.resumed:
             recorder.gap(request, end)
+        if self.door is not None:
+            self.door.first_tokens(step.completed, end, self.turn)
         return done
 
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:

@@ -87,7 +87,7 @@ class VllmScheduler:
         self.prefilling: list[Request] = []
         self.stalled: Sequence[Request] = NOBODY
         self.admitted = 0
-        self.max_num_seqs = min(config.max_num_active_seqs or sys.maxsize, config.max_num_seqs)
+        self.max_num_seqs = config.seats
         self.max_tokens = config.token_budget
         self.long_prefill_token_threshold = cap = config.prefill_cap
         self.rules = config.rules
@@ -267,7 +267,7 @@ class VllmScheduler:
             hits = pool.look_up(request) if finds or request.preemptions else 0
             lacking = request.prompt + request.generated - hits
             tokens = lacking if lacking < most else most
-            if held_back and lacking > 1:
+            if held_back and (lacking > 1 or self.rules.holds_hits):
                 pool.head_waits()
                 break
             if tokens > budget:

@@ -16,8 +16,9 @@ from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint, Verdict
-from simulator.results.slo import Columns, Promise, SloCheck, check_slo, meets_slo
+from simulator.results.slo import Columns, Promise, PromisedLatency, SloCheck, check_slo, meets_slo, promised_latencies
 from simulator.results.steady_state import Steadiness, Steady, judge
+from simulator.results.tables import with_labels
 from simulator.scenario import Scenario
 from simulator.server import FleetPlan
 from simulator.statistics import BATCHES, half_width
@@ -27,14 +28,19 @@ from simulator.workload.slo import Slo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeploymentRun:
-    """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
+    """A run of one deployment, with its verdict, numbers, and the terms of the SLO.
+
+    `turned_away`: requests that queue limits kept out, so that its backlog cannot grow further.
+    """
 
     trace: RunRecord
     steadiness: Steadiness
     sample: Sample
     metrics: dict[str, float | None]
     slo: tuple[SloCheck, ...]
+    promised: tuple[PromisedLatency, ...]
     unanswered: Unanswered
+    turned_away: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -45,7 +51,7 @@ class DeploymentRun:
 
 def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
     """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine measures them."""
-    trace = fleet.serve(requests, source=source, seed=scenario.seed)
+    trace = with_labels(fleet.serve(requests, source=source, seed=scenario.seed), requests.label)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
     sample = metrics.measured_window(
@@ -56,10 +62,11 @@ def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
-    none = unanswered(trace, promises)
+    none, turned_away = unanswered(trace, promises), fleet.turned_away(trace)
     columns = metrics.window_latencies(sample) if steady else None
-    checks = check_slo(metrics.window_promises(sample), columns, none.shares)
-    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, none)
+    kept = metrics.window_promises(sample)
+    checks, latencies = check_slo(kept, columns, none.shares), promised_latencies(kept, columns)
+    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, latencies, none, turned_away)
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
@@ -75,12 +82,13 @@ def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
     steady = verdict != "overloaded"
     if steady == (m.steadiness.verdict != "overloaded"):
         return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))
-    latencies = metrics.window_latencies(m.sample) if steady else None
+    latencies, promises = metrics.window_latencies(m.sample) if steady else None, metrics.window_promises(m.sample)
     return dataclasses.replace(
         m,
         steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
         metrics=metrics.measure(m.sample, steady=steady),
-        slo=check_slo(metrics.window_promises(m.sample), latencies),
+        slo=check_slo(promises, latencies),
+        promised=promised_latencies(promises, latencies),
     )
 
 
@@ -91,7 +99,8 @@ def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
     steady = m.steadiness.verdict != "overloaded"
     met = steady and all(check.met for check in m.slo) if m.slo else None
-    return CurvePoint(rate_per_s=rate_per_s, verdict=m.verdict, slo_met=met, **values)
+    terms = m.slo if steady else ()
+    return CurvePoint(rate_per_s=rate_per_s, verdict=m.verdict, slo_met=met, terms=terms, promised=m.promised, **values)
 
 
 def standing(rate_per_s: float, m: DeploymentRun) -> Standing:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.engine.record import RunRecord
 from simulator.results.model import CurvePoint, DeploymentResult
+from simulator.results.slo import PromisedLatency
 
 Floats = NDArray[np.float64]
 MOST_POINTS, ALL_POINTS = 1200, 7200
@@ -20,16 +21,17 @@ _SHARES = np.unique(np.concatenate([np.linspace(0, 1, 101), [0.995, 0.999]]))
 CURVE = (
     "requests_per_s",
     "output_tokens_per_s",
-    "ttft_p50_s",
-    "ttft_p99_s",
     "tpot_p50_s",
-    "tpot_p99_s",
-    "e2e_p50_s",
-    "e2e_p99_s",
     "running_mean",
     "waiting_mean",
     "kv_use_mean",
 )
+
+
+def promised_columns(deployments: Sequence[DeploymentResult]) -> tuple[PromisedLatency, ...]:
+    """The latencies at their promised percentiles, the same for all deployments, as their place
+    among the columns says."""
+    return next((d.promised for d in deployments if d.promised), ())
 
 
 def thin(times: Floats, values: Floats, most: int) -> tuple[Floats, Floats]:
@@ -74,7 +76,9 @@ def points_each(deployments: int) -> int:
 
 
 def curve_rows(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
-    """One row a deployment and offered rate, with dollars and tokens per GPU and user; null where not steady.
+    """One row a deployment and offered rate, with dollars and tokens per GPU and user; null where
+    not steady. The promised latency at place i has the columns `mediani`, `valuei`, `lowi` and
+    `highi`.
 
     Rates far below the queueing point, which a search for the SLO capacity may have tried, show nothing and are left out.
     """
@@ -82,7 +86,8 @@ def curve_rows(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
 
 
 def segments(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
-    """One row a deployment and span of rates between two points of its curve: `r0`, `r1`, and each quantity x there, `x0`, `x1`.
+    """One row a deployment and span of rates between two points of its curve: `r0`, `r1`, and each
+    quantity x there, `x_0`, `x_1`.
 
     It begins at rate 0, where nothing is done and latencies are at most those of the first point, and ends with a span of no
     known end, past the last point.
@@ -101,8 +106,10 @@ def segments(deployments: Sequence[DeploymentResult]) -> list[dict[str, Any]]:
             "waiting_mean": 0.0,
             "kv_use_mean": 0.0,
         }
+        names = [*CURVE, *(f"{each}{place}" for place in range(len(d.promised)) for each in ("median", "value"))]
         for low, high in zip([idle, *points], [*points, None], strict=True):
-            ends = {f"{name}0": low[name] for name in CURVE} | {f"{name}1": high[name] if high else None for name in CURVE}
+            ends = {f"{name}_0": low.get(name) for name in names}
+            ends |= {f"{name}_1": high.get(name) if high else None for name in names}
             queueing = d.queueing_point.value if d.queueing_point else None
             rows.append({"d": i, "r0": low["rate"], "r1": high["rate"] if high else 1e9, "queueing": queueing, **ends})
     return rows
@@ -122,6 +129,11 @@ def _curve_row(d: DeploymentResult, point: CurvePoint) -> dict[str, Any]:
     return {
         "rate": point.rate_per_s,
         **{name: getattr(point, name) for name in CURVE},
+        **{
+            f"{name}{place}": getattr(each, name)
+            for place, each in enumerate(point.promised)
+            for name in ("median", "value", "low", "high")
+        },
         "goodput_per_s": point.goodput_per_s,
         "per_gpu": output / d.gpus,
         "per_user": 1 / point.tpot_p50_s if point.tpot_p50_s else None,

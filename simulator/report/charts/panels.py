@@ -164,10 +164,10 @@ def what_if_line() -> Panel:
 
 def at_rate(run: RunResult, spans: Sequence[Mapping[str, Any]], name: str, *more: str) -> alt.Chart:
     """One row a deployment: `value`, a quantity of `frames.segments` at the slider's rate, null where the queue grows."""
-    ends = (f"{name}0", f"{name}1")
-    within = f"datum.{name}0 + (datum.{name}1 - datum.{name}0) * (rate - datum.r0) / (datum.r1 - datum.r0)"
-    held = f"rate <= datum.queueing || datum.r1 == 1e9 ? datum.{name}0 : null"
-    value = f"isValid(datum.{name}0) ? (isValid(datum.{name}1) ? {within} : {held}) : null"
+    ends = low, high = f"{name}_0", f"{name}_1"
+    within = f"datum.{low} + (datum.{high} - datum.{low}) * (rate - datum.r0) / (datum.r1 - datum.r0)"
+    held = f"rate <= datum.queueing || datum.r1 == 1e9 ? datum.{low} : null"
+    value = f"isValid(datum.{low}) ? (isValid(datum.{high}) ? {within} : {held}) : null"
     chart = rows(run, spans, ("d", "r0", "r1", "queueing", *ends, *more))
     return chart.transform_filter("datum.r0 <= rate && rate < datum.r1").transform_calculate(value=value)
 

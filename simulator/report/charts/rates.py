@@ -30,11 +30,10 @@ from simulator.report.charts.panels import (
     what_if_line,
 )
 from simulator.results.model import RunResult
-from simulator.results.slo import Latency
+from simulator.results.slo import PromisedLatency
 
 _ONE_RATE = "Only one rate was simulated, so there is nothing to draw against the rate."
 _NOT_STEADY = "No rate was steady, so there is no latency to draw."
-_TERMS: tuple[tuple[Latency, str], ...] = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
 _BANDS_UP_TO = 6
 
 
@@ -46,7 +45,8 @@ def throughput(run: RunResult) -> Figure:
         return Figure(key, title, _no_curve(run))
     demand = [run.workload.rate_per_s] if run.workload.rate_per_s else []
     x = alt.X("rate:Q", **rate_scale(run, [*demand, *(row["rate"] for row in data)], "offered, requests/s"))
-    y = alt.Y("requests_per_s:Q", **rate_scale(run, [row["requests_per_s"] for row in data], None))
+    marked = [e.value for d in run.deployments for e in (d.queueing_point, d.slo_capacity) if e]
+    y = alt.Y("requests_per_s:Q", **rate_scale(run, [*marked, *(row["requests_per_s"] for row in data)], None))
     lines = rows(run, data, ("d", "rate", "requests_per_s", "output_tokens_per_s")).mark_line(
         strokeWidth=2, point=alt.OverlayMarkDef(size=18)
     )
@@ -102,23 +102,25 @@ def _throughput_words(run: RunResult) -> str:
     if not known:
         return text
     best = max(known, key=lambda d: d.queueing_point.value if d.queueing_point else 0.0)
-    text += f"{best.name} sustains the most, {words.estimate(best.queueing_point)} requests. "
+    text += f"{best.name} sustains the most, {words.queueing(best)} requests. "
     demand = run.workload.rate_per_s
     short = [d for d in known if demand and d.queueing_point and d.queueing_point.value < demand]
     return text + (f"Below the demand of {words.rate(demand)}: {names(short)}." if short else "")
 
 
 def latency(run: RunResult) -> Figure:
-    """TTFT, TPOT and E2E against the offered rate: median and 99th percentile, the SLO, the error band."""
+    """Each latency against the offered rate, class by class: median and promised percentile, the
+    SLO, the error band."""
     key, title = "latency", "Latency against offered rate"
-    data = [row for row in frames.curve_rows(run.deployments) if row["e2e_p50_s"] is not None]
+    places = frames.promised_columns(run.deployments)
+    data = [row for row in frames.curve_rows(run.deployments) if any(row.get(f"value{i}") for i in range(len(places)))]
     if not data:
         return Figure(key, title, _no_curve(run))
-    panels = tuple(_latency_panel(run, data, name, word) for name, word in _TERMS)
-    text = "Thick: 99th percentile. Thin: median"
-    banded = [d.error_bands[name] for d in run.deployments for name, _ in _TERMS if name in d.error_bands]
-    if banded and len(run.deployments) <= _BANDS_UP_TO:
-        text += f", with the error band the model is known to (at most ±{max(b.percent for b in banded):g}%)"
+    panels = tuple(_latency_panel(run, data, i, each) for i, each in enumerate(places))
+    percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
+    text = f"Thick: {percentiles}, as promised. Thin: median"
+    if len(run.deployments) <= _BANDS_UP_TO and any(row.get(f"low{i}") for row in data for i in range(len(places))):
+        text += ". Shaded: where that percentile of a real server lies in four of five cases"
     return Figure(
         key,
         title,
@@ -128,39 +130,40 @@ def latency(run: RunResult) -> Figure:
     )
 
 
-def _latency_panel(run: RunResult, data: Sequence[dict[str, float]], name: Latency, word: str) -> Panel:
-    fields = ("d", "rate", f"{name}_p50_s", f"{name}_p99_s", "low", "high")
-    base = rows(run, [{**row, **_band(run, row, name)} for row in data], fields)
-    x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in data], "offered, requests/s"))
-    limits = words.slo_limits(run, name)
-    measured = [row[f"{name}_{q}_s"] for row in data for q in ("p50", "p99")]
-    log = log_scale([*measured, *(limit for limit, _ in limits)], SECONDS)
+def _latency_panel(run: RunResult, rows_: Sequence[dict[str, Any]], place: int, each: PromisedLatency) -> Panel:
+    names = {name: f"{name}{place}" for name in ("median", "value", "low", "high")}
+    data = [{"d": r["d"], "rate": r["rate"], **{n: r.get(column) for n, column in names.items()}} for r in rows_]
+    known = [row for row in data if row["value"]]
+    x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in rows_], "offered, requests/s"))
+    limits = [each.limit] if each.limit is not None else []
+    log = log_scale([*(row[n] for row in known for n in ("median", "value")), *limits], SECONDS)
+    base = rows(run, _with_ends(known, log["scale"]["domain"]), ("d", "rate", *names))
     tip = [
         alt.Tooltip("deployment:N"),
         alt.Tooltip("rate:Q", format=".3~r"),
-        alt.Tooltip(f"{name}_p50_s:Q", format=".3~r"),
-        alt.Tooltip(f"{name}_p99_s:Q", format=".3~r"),
+        alt.Tooltip("median:Q", format=".3~r"),
+        alt.Tooltip("value:Q", title=f"p{each.percentile:g}", format=".3~r"),
+        alt.Tooltip("low:Q", title="from", format=".3~r"),
+        alt.Tooltip("high:Q", title="to", format=".3~r"),
     ]
     look = {"color": by_deployment(run), "strokeDash": dashed(run), "tooltip": tip}
-    p99 = base.mark_line(strokeWidth=2.4, point=alt.OverlayMarkDef(size=14)).encode(
-        x=x, y=alt.Y(f"{name}_p99_s:Q", **log), opacity=faded(), **look
+    value = base.mark_line(strokeWidth=2.4, point=alt.OverlayMarkDef(size=14), clip=True).encode(
+        x=x, y=alt.Y("value:Q", **log), opacity=faded(), **look
     )
-    p50 = base.mark_line(strokeWidth=1).encode(x=x, y=alt.Y(f"{name}_p50_s:Q", **log), opacity=faded(), **look)
+    median = base.mark_line(strokeWidth=1, clip=True).encode(x=x, y=alt.Y("median:Q", **log), opacity=faded(), **look)
     band = (
         base.transform_filter("isValid(datum.low)")
-        .mark_area()
+        .mark_area(clip=True)
         .encode(x=x, y=alt.Y("low:Q", **log), y2=alt.Y2("high:Q"), color=by_deployment(run), opacity=faded(0.14))
     )
-    lines = [limit_line(limit, text, horizontal=True) for limit, text in limits]
-    return layered([band if len(run.deployments) <= _BANDS_UP_TO else None, p50, p99, *lines, what_if_line()], word, 240)
+    lines = [limit_line(limit, words.limit_words(each), horizontal=True) for limit in limits]
+    bands = band if len(run.deployments) <= _BANDS_UP_TO else None
+    return layered([bands, median, value, *lines, what_if_line()], each.name, 240)
 
 
-def _band(run: RunResult, row: dict[str, float], name: str) -> dict[str, float | None]:
-    band = run.deployments[int(row["d"])].error_bands.get(name)
-    middle = row[f"{name}_p50_s"]
-    if band is None or middle is None:
-        return {"low": None, "high": None}
-    return {"low": middle / (1 + band.percent / 100), "high": middle * (1 + band.percent / 100)}
+def _with_ends(data: Sequence[dict[str, Any]], domain: Sequence[float]) -> list[dict[str, Any]]:
+    """The rows with a band that has no upper end drawn to the top of the panel."""
+    return [{**row, "high": domain[1] if row["low"] and row["high"] is None else row["high"]} for row in data]
 
 
 def tradeoffs(run: RunResult) -> Figure:
@@ -178,14 +181,16 @@ def tradeoffs(run: RunResult) -> Figure:
         "Output tokens/s per GPU",
     )
     panels = [per_gpu]
-    if any(row["usd"] is not None and row["e2e_p99_s"] is not None for row in data):
-        slow = alt.X("e2e_p99_s:Q", **log_scale([row["e2e_p99_s"] for row in data], SECONDS, "p99 E2E"))
+    place, each = next((i, each) for i, each in enumerate(frames.promised_columns(run.deployments)) if each.latency == "e2e")
+    slowest = f"value{place}"
+    if any(row["usd"] is not None and row.get(slowest) is not None for row in data):
+        slow = alt.X(f"{slowest}:Q", **log_scale([row.get(slowest) for row in data], SECONDS, each.name))
         dollars = alt.Y("usd:Q", **log_scale([row["usd"] for row in data], "'$' + format(datum.value, '.3~r')"))
         panels.append(
             _path(
                 run,
                 [row for row in data if row["usd"]],
-                ("e2e_p99_s", slow),
+                (slowest, slow),
                 ("usd", dollars),
                 "Dollars per million output tokens",
             )
@@ -225,7 +230,13 @@ def what_if(run: RunResult) -> Figure:
     shown = [d for d in run.deployments if d.curve]
     place = {run.deployments.index(d): row for row, d in enumerate(shown)}
     data = [{**span, "row": place[span["d"]]} for span in spans]
-    panels = [_bars(run, data, len(shown), name, write, word) for name, write, word in _WHAT_IF]
+    judged = [
+        (f"value{i}", SECONDS, each.name)
+        for i, each in enumerate(frames.promised_columns(run.deployments))
+        if each.latency != "e2e" or each.limit is not None
+    ]
+    shown_panels = (_WHAT_IF[0], *judged, _WHAT_IF[1])
+    panels = [_bars(run, data, len(shown), name, write, word) for name, write, word in shown_panels]
     text = "Move the slider: the numbers are read off between the rates that were simulated. "
     return Figure(
         key,
@@ -239,8 +250,6 @@ def what_if(run: RunResult) -> Figure:
 
 _WHAT_IF = (
     ("requests_per_s", "format(datum.value, '.3~r') + '/s'", "Completed, requests/s"),
-    ("ttft_p99_s", SECONDS, "p99 TTFT"),
-    ("tpot_p99_s", SECONDS, "p99 TPOT"),
     ("kv_use_mean", "format(datum.value, '.0%')", "KV cache in use"),
 )
 

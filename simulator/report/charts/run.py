@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.engine.record import RunRecord
 from simulator.report import words
@@ -28,28 +29,29 @@ from simulator.report.charts.panels import (
     rows,
 )
 from simulator.results.model import DeploymentResult, RunResult
-from simulator.results.slo import Latency
+from simulator.results.slo import PromisedLatency
 from simulator.results.steady_state import last_arrival
-from simulator.results.tables import latencies
+from simulator.results.tables import LABEL, latencies
 from simulator.text import plural
 
-_FEW, _LINE = 5, 13
+_FEW = 5
 _LENGTHS = {"prompt_tokens": "Prompt tokens", "output_tokens": "Output tokens"}
 _MEANS = {"sequences": "running_mean", "waiting": "waiting_mean", "kv_blocks": "kv_use_mean"}
-_TERMS: tuple[tuple[Latency, str], ...] = (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
 
 
 def distributions(run: RunResult) -> Figure:
-    """The share of requests within each latency, with the SLO."""
+    """The share of requests within each latency, class by class, with the SLO."""
     key, title = "distributions", "Latency of the requests"
     shown = [(i, d, latencies(d.trace)) for i, d in enumerate(run.deployments) if d.trace and d.steady]
     shown = [(i, d, columns) for i, d, columns in shown if np.isfinite(columns["e2e_s"]).any()]
     if not shown:
         return Figure(key, title, _no_latency(run))
-    panels = tuple(_ecdf_panel(run, shown, name, word) for name, word in _TERMS)
+    places = frames.promised_columns(run.deployments)
+    panels = tuple(_ecdf_panel(run, shown, i, each) for i, each in enumerate(places))
     unsteady = [d for d in run.deployments if d.verdict == "overloaded"]
+    percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
     text = "Share of the requests that took at most this long, from arrival. The dashed red line is the SLO. "
-    text += "Circles: median and 99th percentile at the what-if rate. " if any(d.curve for d in run.deployments) else ""
+    text += f"Circles: median and {percentiles} at the what-if rate. " if any(d.curve for d in run.deployments) else ""
     if unsteady:
         text += f"Not shown: {names(unsteady)}, where a longer run would only show longer times. "
     return Figure(key, title, text, panels, "grid")
@@ -66,19 +68,19 @@ def _no_latency(run: RunResult) -> str:
 
 
 def _ecdf_panel(
-    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], name: Latency, word: str
+    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], place: int, each: PromisedLatency
 ) -> Panel:
     data = []
     for i, d, columns in shown:
-        measured = columns[f"{name}_s"][d.trace.requests["arrival_s"] >= d.warmup_s] if d.trace else columns[f"{name}_s"]
+        measured = columns[f"{each.latency}_s"][_asked(run, d, each.label)]
         data += [{"d": i, "at": at, "share": share} for at, share in zip(*frames.ecdf(measured), strict=True)]
     base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
-    limits = words.slo_limits(run, name)
+    limits = [each.limit] if each.limit is not None else []
     seen = sorted(row["at"] for row in data if row["at"] > 0)
-    log = log_scale([*seen, *(limit for limit, _ in limits)], SECONDS, grid=False)
+    log = log_scale([*seen, *limits], SECONDS, grid=False)
     x = alt.X("at:Q", **log)
     y = alt.Y("share:Q", axis=alt.Axis(format="%", title=None, tickCount=4), scale=alt.Scale(domain=[0, 1]))
-    lines = base.mark_line(strokeWidth=2, interpolate="linear").encode(
+    lines = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
         x=x,
         y=y,
         color=by_deployment(run),
@@ -91,17 +93,29 @@ def _ecdf_panel(
         ],
     )
     low, high = log["scale"]["domain"]
-    promised = [_upright(limit, text, (low, high), _LINE * row) for row, (limit, text) in enumerate(limits)] if seen else []
+    promised = [_upright(limit, words.limit_words(each), (low, high)) for limit in limits] if seen else []
     on_axis = f"{low} <= datum.value && datum.value <= {high}"
-    circles = [_circles(run, f"{name}_{q}_s", share, on_axis, x, y) for q, share in (("p50", 0.5), ("p99", 0.99))]
-    return layered([lines, *promised, *circles], word, 220, headroom=20 + _LINE * max(0, len(limits) - 1))
+    levels = (("median", 0.5), ("value", each.percentile / 100))
+    circles = [_circles(run, f"{name}{place}", share, on_axis, x, y) for name, share in levels]
+    title = f"{each.label}: {each.latency.upper()}" if each.label else each.latency.upper()
+    return layered([lines, *promised, *circles], title, 220, headroom=20)
 
 
-def _upright(limit: float, text: str, axis: tuple[float, float], raised: int) -> Panel:
-    """A vertical line at a limit, its name above it, `raised` by pixels over other names."""
+def _asked(run: RunResult, d: DeploymentResult, label: str) -> NDArray[np.bool_]:
+    """The requests of a class, or all, that arrived after warm-up."""
+    assert d.trace is not None
+    measured: NDArray[np.bool_] = d.trace.requests["arrival_s"] >= d.warmup_s
+    if not label or LABEL not in d.trace.requests:
+        return measured
+    named = [each.get("name") for each in run.scenario.get("workload", {}).get("classes", ())]
+    return measured & (d.trace.requests[LABEL] == named.index(label)) if label in named else measured
+
+
+def _upright(limit: float, text: str, axis: tuple[float, float]) -> Panel:
+    """A vertical line at a limit, its name above it."""
     low, high = axis
     place = float(np.log(limit / low) / np.log(high / low))
-    return limit_line(limit, text, horizontal=False, place=place, raised=raised)
+    return limit_line(limit, text, horizontal=False, place=place)
 
 
 def _circles(run: RunResult, name: str, share: float, on_axis: str, x: alt.X, y: alt.Y) -> Panel | None:

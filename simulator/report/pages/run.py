@@ -22,12 +22,15 @@ def run_page(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
     run = as_stored(run)
     figures, panels = _drawn(run)
+    told, short = words.folded(run)
     page: str = template("page.html").render(
         run=run,
         title=f"{run.name}: capacity report",
         date=_date(run.created_at),
         sentence=words.scenario_sentence(run),
-        verdicts=[_verdict(run, i, d) for i, d in enumerate(run.deployments)],
+        verdicts=[_verdict(run, d) for d in run.deployments],
+        told=[_verdict(run, d) for d in told],
+        short=[_verdict(run, d) for d in short],
         comparison=_comparison(run),
         figures=_numbered([figure for figure in figures if figure.panels], panels),
         undrawn=_undrawn(figures),
@@ -67,8 +70,8 @@ def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
         return figures, [specification(run, panel, figure.caption) for figure in figures for panel in figure.panels]
 
 
-def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
-    mark = words.mark(d)
+def _verdict(run: RunResult, d: DeploymentResult) -> dict[str, Any]:
+    mark, index = words.mark(d), run.deployments.index(d)
     return {
         "name": d.name,
         "title": d.title,
@@ -80,11 +83,25 @@ def _verdict(run: RunResult, index: int, d: DeploymentResult) -> dict[str, Any]:
         "css": mark.css,
         "color": theme.color(index),
         "dash": " ".join(map(str, theme.dash(index))),
-        "slo": words.slo_word(d) if d.slo_met is not None and d.runs else "",
+        "index": index,
+        "slo": words.slo_phrase(d),
         "cost": words.usd(d.cost.usd_per_hour) if d.cost else "",
+        "dated": f"{d.cost.price_source.split(': ')[0]}{f', {d.cost.price_date}' if d.cost.price_date else ''}" if d.cost else "",
+        "judged": words.sentence(words.judged_line(d)),
+        "sureness": words.sentence(words.sureness(d)),
+        "capacity": words.sentence(_capacity(d)),
+        "binds": words.sentence(d.binding.sentence) if d.binding and d.binding.gain is not None else "",
         "remedy": words.remedy_line(d, run.workload.rate_per_s),
         "chosen": d.name == run.recommendation.deployment,
     }
+
+
+def _capacity(d: DeploymentResult) -> str:
+    """What it sustains, and what of it within the SLO."""
+    if d.queueing_point is None:
+        return ""
+    slo = f"; meets the SLO up to {words.rate(d.slo_capacity.value)}" if d.slo_capacity else ""
+    return f"sustains {words.queueing(d)}{slo}"
 
 
 def _comparison(run: RunResult) -> list[dict[str, Any]]:
@@ -149,7 +166,8 @@ def _trust(run: RunResult) -> dict[str, Any]:
     named = [(d.name, d) for d in run.deployments]
     return {
         "method": _METHOD.format(engine=run.engine),
-        "bands": each(f"{words.band(name, band)}, from {band.basis}" for _, d in named for name, band in d.error_bands.items()),
+        "bands": each(f"{name}: {words.band(metric, band)}, from {band.basis}"
+                      for name, d in named for metric, band in d.error_bands.items()),
         "extrapolations": each(f"{name}: {line}" for name, d in named for line in d.extrapolations),
         "prices": each(f"{d.gpu}: {words.usd(d.cost.usd_per_gpu_hour)} per GPU-hour, {d.cost.price_source}, {d.cost.price_date}"
                        for _, d in named if d.cost),
@@ -158,13 +176,20 @@ def _trust(run: RunResult) -> dict[str, Any]:
 
 
 _METHOD = (
-    "Every request is simulated through continuous batching as {engine} does it: chunked prefill, a budget of tokens and of "
-    "sequences a step, KV cache in blocks, preemption with recomputation, first come first served. A step lasts as long as a "
-    "roofline of the GPU says, with efficiencies fitted to published measurements. Latencies are those of the requests that "
-    "arrived after warm-up. A deployment is overloaded when its backlog grows by more than chance explains, with a false alarm "
-    "in at most 1% of runs. A request that gets no answer (refused because it can never fit, timed out, or not sent because a "
-    "turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out (5% at most; 1% without an "
-    "SLO) is a verdict of its own, and latencies are those of the others."
+    "Every request is simulated through continuous batching as {engine} does it: chunked prefill,"
+    " a budget of tokens and of sequences a step, KV cache in blocks, preemption with "
+    "recomputation, first come first served. A step lasts as long as a roofline of the GPU says, "
+    "with efficiencies fitted to published measurements. Latencies are those of the requests that"
+    " arrived after warm-up. Beside a figure stands where a real server's lies in four of five "
+    "cases, by published figures of the same class; near the queueing point also by what steps "
+    "that last longer do to the queue. What is called sure has a chance of nine in ten at least, "
+    "what is likely of two in three. A percentile is too few to say where it lies beyond the "
+    "slowest request in more than one case of ten. A deployment is overloaded when its backlog "
+    "grows by more than chance explains, with a false alarm in at most 1% of runs. A request that"
+    " gets no answer (refused because it can never fit or a queue limit is reached, timed out, or"
+    " not sent because a turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out "
+    "(5% at most; 1% without an SLO) is a verdict of its own, and latencies are those of the "
+    "others."
 )
 
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from simulator.catalog.engines import Engine, engine
+from pydantic import ValidationError
+
+from simulator.catalog.engines import Engine, EngineArgs, engine
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
+from simulator.latency.error_bands import LoadRegime
+from simulator.numbers import MOST, integer
+from simulator.spec import first_mistake
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
 from simulator.validation.protocols import Bench, MeasuredServer
 
@@ -26,10 +31,12 @@ _LEAST_MS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted metrics of one row by name, the server they are of, and whether the row states all they rest on."""
+    """Predicted metrics of one row by name, the server they are of and how loaded it was, and
+    whether the row states all they rest on."""
 
     values: Mapping[str, float]
     server: MeasuredServer
+    load: LoadRegime
     stated: bool = True
 
 
@@ -53,9 +60,12 @@ def compare_rows(
 
 def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction) -> list[Comparison]:
     """Comparisons of the metrics that are both measured and predicted."""
-    labels = labels_of(ours.server)
+    labels, setting = labels_of(ours.server), ours.server.setting
     both = ((name, value, ours.values[name]) for name, value in values.items() if name in ours.values)
-    return [Comparison(source, row, name, value, predicted, ours.stated, labels) for name, value, predicted in both]
+    return [
+        Comparison(source, row, name, value, predicted, ours.stated, labels, setting, ours.load)
+        for name, value, predicted in both
+    ]
 
 
 def labels_of(server: MeasuredServer) -> tuple[str, str, str, str]:
@@ -81,12 +91,9 @@ def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, f
     return found
 
 
-def count(row: Row, *names: str) -> int:
-    """A column that must hold a whole number of at least 1. Raises MeasurementError."""
-    value = number_in(row, *names)
-    if value is None or value < 1 or value != int(value):
-        raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
-    return int(value)
+def count(row: Row, *names: str, most: int = MOST) -> int:
+    """A column that must hold a whole number from 1 to `most`. Raises MeasurementError."""
+    return integer(text(row, *names).replace(",", ""), f"column {names[0]}", least=1, most=most)
 
 
 def engine_arguments(row: Row) -> dict[str, Any]:
@@ -98,6 +105,15 @@ def engine_arguments(row: Row) -> dict[str, Any]:
     if text(row, "kv_cache_dtype"):
         found["kv_cache_dtype"] = text(row, "kv_cache_dtype")
     return found
+
+
+def measured_args(**given: Any) -> EngineArgs:
+    """Engine arguments from a measurement. Raises MeasurementError for a value that they cannot have."""
+    try:
+        return EngineArgs(**given)
+    except ValidationError as problem:
+        name = str((mistake := first_mistake(problem)).location[0])
+        raise MeasurementError(f"{name}: {given.get(name)!r:.40} cannot be: {mistake.said}") from None
 
 
 def _yes_or_no(row: Row, name: str) -> bool:

@@ -1,5 +1,6 @@
 """What is said of a step time that was not measured, and how far its class was off."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,8 @@ from support.latency_cases import Case, case
 from support.untimed_cards import timed_cards
 
 from simulator.catalog import stanzas
-from simulator.catalog.engines import engine
-from simulator.catalog.gpus import gpu
-from simulator.latency.error_bands import extrapolations, typical_error
+from simulator.catalog.kernels import kernels
+from simulator.latency.error_bands import ErrorBand, Setting, band_of, bands, class_of, class_path, extrapolations, setting
 
 
 def said(c: Case, **more: float) -> tuple[str, ...]:
@@ -56,26 +56,80 @@ def test_an_engine_without_runs_is_said_to_be_taken_from_another() -> None:
     assert any("SGLang" in line for line in said(case("llama-3.1-8b", release="sglang")))
 
 
+METRICS = {"ttft", "ttft_tail", "tpot", "tpot_tail", "e2e", "e2e_tail", "output_tokens_per_s"}
+
+
+def place(c: Case) -> Setting:
+    return setting(c.model, c.quantization, c.gpu, c.engine, c.args)
+
+
 @pytest.mark.parametrize("name", ["vllm 0.7.3", "vllm 0.19.0", "sglang", "tensorrt-llm"])
 @pytest.mark.parametrize("base", ["llama-3.1-8b", "qwen3-30b-a3b"])
-def test_every_class_of_configurations_has_an_error(name: str, base: str) -> None:
+@pytest.mark.parametrize("load", ["alone", "loaded", "waiting"])
+def test_every_setting_has_a_band_under_every_load(name: str, base: str, load: str) -> None:
     for card in timed_cards():
-        found = typical_error(case(base).model, card, engine(name))
-        assert found.keys() == {"ttft", "tpot", "e2e", "output_tokens_per_s"}
-        assert all(0 < percent <= 100 and basis for percent, basis in found.values())
+        c = case(base, release=name)
+        found = bands(replace(place(c), measured=kernels(card).measured), load)
+        assert found.keys() == METRICS
+        assert all(0 < band.low < band.middle < band.high and band.basis for band in found.values())
 
 
-def test_what_was_not_measured_has_the_wider_band() -> None:
-    llama = case("llama-3.1-8b").model
-    near, far = (typical_error(llama, gpu(name), engine("vllm 0.19.0"))["tpot"][0] for name in ("h100", "l4"))
-    assert near < far
+def test_a_setting_says_what_errors_go_by() -> None:
+    assert place(case("llama-3.1-8b")) == Setting("vllm-v1", True, False, "16-bit", "one GPU")
+    split = case("qwen3-30b-a3b", "l40s", form="fp8", tensor_parallel_size=2)
+    assert place(split) == Setting("vllm-v1", True, True, "8-bit", "PCIe")
+    assert not place(case("llama-3.1-8b", "l4")).measured
+    assert not place(case("llama-3.1-8b", release="sglang")).measured
 
 
-@pytest.mark.parametrize("name", sorted(stanzas.stanzas("errors")))
-def test_every_error_says_what_it_rests_on(name: str) -> None:
-    fields = stanzas.load_entry("errors", name)
-    assert fields["basis"]
-    assert fields["source"]
+def test_a_band_gives_back_what_it_was_made_of() -> None:
+    band = ErrorBand(0.8, 1.1, 2.0, "runs")
+    for share in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        assert band.share_below(band.quantile(share)) == pytest.approx(share)
+    assert [band.quantile(share) for share in (0.1, 0.5, 0.9)] == pytest.approx([0.8, 1.1, 2.0])
+    assert band.share_below(1e-300) == pytest.approx(0.0)
+    assert band.share_below(1e300) == pytest.approx(1.0)
+    assert [band.inverse().quantile(share) for share in (0.1, 0.9)] == pytest.approx([0.5, 1.25])
+
+
+def test_a_band_is_wider_by_a_factor_on_both_sides_and_says_why() -> None:
+    wide = ErrorBand(0.5, 1.0, 2.0, "runs").wider(2.0, "hosts differ")
+    assert (wide.low, wide.middle, wide.high) == pytest.approx((0.25, 1.0, 4.0))
+    assert wide.basis == "runs; times 2: hosts differ"
+
+
+def test_sampling_widens_a_band_as_independent_errors_do() -> None:
+    band = ErrorBand(math.exp(-0.3), 1.0, math.exp(0.3), "runs")
+    blurred = band.blurred(0.4 / 1.2816)
+    assert (blurred.low, blurred.high) == pytest.approx((math.exp(-0.5), math.exp(0.5)))
+    assert band.blurred(0.0) == band
+
+
+def test_a_kind_without_rows_of_its_own_takes_the_wider_class_and_is_wider() -> None:
+    for name in stanzas.stanzas("error_bands"):
+        known = class_of(tuple(name.split(" / ")))
+        assert known.name == name
+        unseen = band_of((*name.split(" / "), "never seen"))
+        assert (unseen.low, unseen.high) != (known.low, known.high)
+        assert unseen.low < known.low < known.high < unseen.high
+
+
+def test_the_narrowest_class_of_a_path_is_taken() -> None:
+    path = class_path("tpot", Setting("vllm-v1", True, False, "16-bit", "one GPU"), "loaded", tail=False)
+    names = [" / ".join(path[:n]) for n in range(1, len(path) + 1)]
+    known = [name for name in names if name in stanzas.stanzas("error_bands")]
+    assert class_of(path).name == known[-1]
+    assert class_of(("ttft", "an engine of tomorrow")).name == "ttft"
+
+
+@pytest.mark.parametrize("name", sorted(stanzas.stanzas("error_bands")))
+def test_every_band_says_what_it_rests_on(name: str) -> None:
+    known = class_of(tuple(name.split(" / ")))
+    assert known.rows >= 20
+    assert known.combinations >= 1
+    assert f"{known.rows:,} published figure" in known.basis
+    assert known.source.startswith("python -m benchmarks.bands on ")
+    assert known.checked
 
 
 def test_a_pipeline_and_the_hosts_memory_widen_what_is_stated() -> None:
@@ -83,6 +137,7 @@ def test_a_pipeline_and_the_hosts_memory_widen_what_is_stated() -> None:
     alone = case("llama-3.1-8b", "rtx 3090")
     staged = case("llama-3.1-8b", "h100", pipeline_parallel_size=2)
     for c, factor in ((plain, 1.5), (alone, 1.0), (staged, 2.0)):
-        usual, ours = typical_error(c.model, c.gpu, c.engine), typical_error(c.model, c.gpu, c.engine, c.args)
-        assert ours["tpot"][0] == factor * usual["tpot"][0]
-        assert (ours["tpot"][1] == usual["tpot"][1]) == (factor == 1)
+        usual = bands(place(c), "loaded")["tpot"]
+        ours = bands(place(c), "loaded", c.args, c.gpu)["tpot"]
+        assert math.log(ours.high / ours.middle) == pytest.approx(factor * math.log(usual.high / usual.middle))
+        assert (ours.basis == usual.basis) == (factor == 1)

@@ -8,9 +8,27 @@ import pytest
 from rich.console import Console
 from support.report_fixtures import HARD_CASES, chatbot, nothing_fits, overloaded
 
+from simulator.latency.error_bands import ErrorBand
 from simulator.report.comparison import comparison
 from simulator.report.terminal import markdown, terminal
-from simulator.report.words import NOT_STEADY, number_or_dash, percent, rate, remedy_line, seconds, slo_word, usd
+from simulator.report.words import (
+    NOT_STEADY,
+    band,
+    folded,
+    judged_line,
+    mark,
+    number_or_dash,
+    percent,
+    rate,
+    remedy_line,
+    seconds,
+    slo_word,
+    sureness,
+    usd,
+)
+from simulator.results.assurance import Assurance
+from simulator.results.slo import PromisedLatency
+from simulator.text import number
 
 
 def shown(case: str, width: int, **given: object) -> str:
@@ -35,11 +53,48 @@ def test_every_deployment_and_its_verdict_is_shown_however_narrow(width):
     assert text.count("the cheapest of") == 1
 
 
-def test_verdicts_come_before_the_recommendation_and_that_before_the_table():
+def test_the_answer_comes_first_then_verdicts_table_and_memory():
     text = shown("chatbot", 200)
-    assert (
-        text.index("SLO met") < text.index("the cheapest of") < text.index("Starts to queue at") < text.index("Memory of one GPU")
-    )
+    places = [text.index(said) for said in ("the cheapest of", "SLO met", "Starts to queue at", "Memory of one GPU")]
+    assert places == sorted(places)
+    assert markdown(chatbot()).index("the cheapest of") < markdown(chatbot()).index("SLO met")
+
+
+def test_beyond_six_the_losers_are_told_in_a_line_each():
+    run = HARD_CASES["twenty"]()
+    lost = [dataclasses.replace(d, verdict="overloaded", reason="it drowns") for d in run.deployments[:15]]
+    run = dataclasses.replace(run, deployments=(*lost, *run.deployments[15:]))
+    full, short = folded(run)
+    assert len(full) == 6 and len(short) == 14
+    assert full[0].name == run.recommendation.deployment or run.recommendation.deployment is None
+    text = io.StringIO()
+    Console(file=text, width=200).print(terminal(run))
+    assert text.getvalue().count("It drowns.") == sum(d.reason == "it drowns" for d in full)
+    assert all(f"{d.name}  overloaded" in text.getvalue() for d in lost)
+
+
+def sured(d, chance, standing, **more):
+    return dataclasses.replace(d, assurance=Assurance(standing, chance, **more))
+
+
+def test_a_verdict_says_how_sure_it_is_and_by_how_little_it_misses():
+    d = next(d for d in chatbot().deployments if d.steady)
+    check = dataclasses.replace(d.slo[0], measured=1.2, met=False, strain=1.2, chance=0.4, low=0.9, high=1.7)
+    near = dataclasses.replace(d, slo=(check,), promised=(PromisedLatency("", "ttft", 99.0, 1.0, 0.3, 1.2, 0.9, 1.7),))
+    near = sured(near, 0.4, "too close to call", sure_per_s=3.1, lost_per_s=11.0)
+    assert slo_word(near) == "too close to call (40% sure)"
+    assert sureness(near) == "misses p99 TTFT by 200 ms, inside the error; 90% sure up to 3.1/s; sure to fail from 11/s on"
+    assert judged_line(near) == "TTFT p99 1.2 s (0.9 to 1.7) of 1 s"
+    assert mark(near).sign == "◐"
+    assert slo_word(sured(d, 0.954, "meets")) == "met (95% sure)"
+    assert slo_word(sured(d, 0.7, "too few to say", needed=230)) == "too few requests to say (230 would tell)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.8, 1.3, "TTFT −20% to +30%"), (0.93, 1.07, "TTFT ±7%"), (1.1, 2.0, "TTFT +10% to +100%")]
+)
+def test_a_band_is_written_as_wide_as_it_is_on_each_side(low, high, said):
+    assert band("ttft", ErrorBand(low, 1.15 if low > 1 else 1.0, high, "runs")) == said
 
 
 def test_without_color_there_are_no_escape_codes():
@@ -69,11 +124,11 @@ def test_each_term_of_the_slo_has_a_row_with_what_was_measured():
             assert set(texts) == {NOT_STEADY}
         else:
             assert [text.endswith(", missed") for text in texts] == [not check.met for check in d.slo]
-            assert texts[0].removesuffix(", missed") == seconds(d.slo[0].measured)
+            assert texts[0].removesuffix(", missed") == f"{number(d.slo[0].measured)} s", "in the unit of its limit"
 
 
 def test_error_bands_are_said_in_the_words_of_the_table():
-    assert "Error bands: TPOT ±12%, TTFT ±30%, output tokens/s ±11%, E2E ±13%." in markdown(chatbot())
+    assert "Error bands: TPOT ±12%, TTFT −20% to +30%, output tokens/s ±11%, E2E −10% to +13%." in markdown(chatbot())
 
 
 def test_many_missed_terms_are_counted():

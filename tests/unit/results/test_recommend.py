@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from support.report_fixtures import nothing_fits, served, unfitting
 
+from simulator.results.assurance import Assurance
 from simulator.results.model import Cost, Estimate
 from simulator.results.recommend import headroom, recommend
 from simulator.results.slo import SloCheck
@@ -75,6 +76,56 @@ def test_nobody_keeping_up_names_who_comes_closest():
 
 def test_no_deployments_is_no_error():
     assert recommend([], 4.0).deployment is None
+
+
+def sured(d, chance, **more):
+    standing = "meets" if chance >= 0.9 else "too close to call" if chance > 0.1 else "misses"
+    return dataclasses.replace(d, assurance=Assurance(standing, chance, **more))
+
+
+def test_what_is_sure_wins_over_what_is_cheaper_and_too_close_to_call():
+    close, safe = sured(priced("close", 1.0), 0.8), sured(priced("safe", 2.0), 0.97, sure_per_s=6.0)
+    found = recommend([close, safe], 4.0)
+    assert (found.deployment, found.chance) == ("safe", 0.97)
+    assert "(97% sure)" in found.sentence and "room for 50% more traffic" in found.sentence
+    (open_,) = [line for line in found.lines if "close (" in line]
+    assert open_.startswith("Cheaper and too close to call: close (")
+    assert "80% sure" in open_ and "sim calibrate" in open_
+    assert any(
+        "at +50 % it still will do, at twice the traffic it takes 2 replicas ($4.00 an hour)" in line for line in found.lines
+    )
+
+
+def test_what_is_likely_is_recommended_only_where_nothing_is_sure_and_says_so():
+    found = recommend([sured(priced("likely", 3.0), 0.75), sured(priced("open", 1.0), 0.5)], 4.0)
+    assert found.deployment == "likely"
+    assert "likely to meet the SLO, and nothing here is sure to (75% sure)" in found.sentence
+    assert any("two measured runs" in line for line in found.lines)
+
+
+@pytest.mark.parametrize("chance", [0.3, 0.41, 0.5, 0.55, 0.6])
+def test_what_is_less_than_likely_is_not_recommended_whichever_side_of_the_limit_it_came_out(chance):
+    near = sured(missed("near", 3.0, 1.1) if chance < 0.5 else priced("near", 3.0), chance, likely_per_s=2.5)
+    found = recommend([near, sured(missed("far", 1.0, 9.0), 0.01)], 4.0)
+    assert found.deployment is None
+    assert found.sentence.startswith("Nothing here is sure to meet the SLO at 4 requests/s. Too close to call: near (")
+    assert any("2 replicas of near" in line and "($6.00 an hour)" in line for line in found.lines)
+
+
+def test_too_few_requests_are_named_with_how_many_would_tell():
+    few = dataclasses.replace(priced("few", 1.0), assurance=Assurance("too few to say", 0.95, needed=230))
+    assert "few (too few requests to say: 230 would tell)" in recommend([few], 4.0).sentence
+
+
+def test_the_price_comes_with_its_date_and_a_month():
+    dated = priced("dated", 2.0)
+    dated = dataclasses.replace(dated, cost=Cost(2.0, 2.0, "list: http://x", "2026-11-01", usd_per_month=1460.0))
+    assert "1 GPU: $2.00 an hour, $1,460 a month (list, 2026-11-01)." in recommend([dated], 4.0).lines
+
+
+def test_what_misses_has_no_headroom():
+    late = missed("late", 1.0, 3.0)
+    assert headroom(dataclasses.replace(late, slo_capacity=Estimate(6.0, 5.0, 7.0)), 4.0) is None
 
 
 def test_headroom_is_capacity_within_the_slo_over_demand_less_one():

@@ -40,9 +40,9 @@ def test_vega_is_embedded_once(text):
     assert text.count("window.vegaEmbed=") == 1
 
 
-def test_the_order_is_verdicts_recommendation_comparison_evidence_method(text):
+def test_the_order_is_recommendation_verdicts_comparison_evidence_method(text):
     places = [
-        text.index(mark) for mark in ('class="verdicts"', ">Recommendation<", ">Comparison<", ">Evidence<", ">Method and trust<")
+        text.index(mark) for mark in (">Recommendation<", 'class="verdicts"', ">Comparison<", ">Evidence<", ">Method and trust<")
     ]
     assert places == sorted(places)
 
@@ -58,7 +58,7 @@ def test_every_metric_is_defined_on_the_page(text):
 def test_the_page_tells_how_to_trust_it_and_how_to_make_it_again(text):
     for expected in (
         "Not modelled",
-        "±30%",
+        "TTFT −20% to +30%",
         "411 published runs",
         "2026-09-26",
         "sim run scenarios/chatbot.yaml",
