@@ -22,7 +22,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces, shared_end, with_own
@@ -33,7 +32,6 @@ Found = list[tuple[BlockRun, int, int]]
 Row = list[tuple[BlockRun, int]]
 
 _NONE: Sequence[BlockRun] = ()
-_registered = attrgetter("kv.registered")
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +121,10 @@ class PrefixCache:
         for branch, upto in path:
             if branch in growing:
                 last = min(upto, end)
-                found += sorted((r for r in growing[branch] if start <= r.kv.registered < last), key=_registered)
+                among = [r for r in growing[branch] if start <= r.kv.registered < last]
+                if len(among) > 1:
+                    among.sort(key=_registered)
+                found += among
         return found
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
@@ -149,7 +150,8 @@ class PrefixCache:
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.kv.registered, min(tokens // self.lot_tokens * self.lot, request.kv.named)
+        kv = request.kv
+        start, end = kv.registered, min(tokens // self.lot_tokens * self.lot, kv.named)
         if start >= end:
             return
         if self.growing:
@@ -159,9 +161,10 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
+        kv, runs = request.kv, self.runs
         for branch, first, upto in pieces(request.path, start, end):
-            append_to(request.kv.runs, self.runs.setdefault(branch, []), branch, first, upto)
-        request.kv.registered = end
+            append_to(kv.runs, runs.setdefault(branch, []), branch, first, upto)
+        kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
@@ -230,7 +233,7 @@ class PrefixCache:
             else:
                 self._name_own(request, start, named)
         for run, end in reversed(held.runs):
-            for part in reversed(run.parts(end)):
+            for part in (run,) if run.end >= end else reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)
@@ -338,6 +341,11 @@ def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: 
 def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
     """Whether one request alone holds `last`, and none of these runs has what follows it, up to block `end`."""
     return last.users == 1 and all(other.end <= last.end or end <= other.first for other in runs)
+
+
+def _registered(request: Request) -> int:
+    registered: int = request.kv.registered
+    return registered
 
 
 def _rivals(one: Request, other: Request) -> bool:
