@@ -10,6 +10,8 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 
 Chunk = tuple[Request, int, bool]  # prompt tokens to compute: of whom, how many, whether they are its last
 
+TOO_MANY = -1
+
 
 class BlockPool:
     """`free` of `total` KV blocks, for a decode batch and prompts in work.
@@ -84,7 +86,7 @@ class BlockPool:
         """All running requests have been given what they get in this step, one by one."""
 
     def look_up(self, request: Request) -> int:
-        """Tokens at the front of a waiting request that need not be computed."""
+        """Tokens at the front of a waiting request that need not be computed; TOO_MANY if it cannot be let in anyway."""
         return 0
 
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
