@@ -72,7 +72,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; each of a user's mistakes is one line on stderr, and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices here: more threads would only cost their start
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a question mark where the terminal has no such character
@@ -92,7 +92,7 @@ def _code() -> int | str | None:
     except _UsageError as problem:
         return _refuse(_usage(problem))
     except SimulatorError as problem:
-        return _refuse(str(problem))
+        return _refuse(*problem.lines)
     except MemoryError:
         return _refuse("this computer has not enough memory for it; ask for fewer requests or smaller limits")
     except SystemExit as left:  # how typer and rich leave when whoever reads stdout is gone
@@ -106,9 +106,9 @@ def _code() -> int | str | None:
     return code
 
 
-def _refuse(problem: str) -> int:
-    """Say what is wrong in one line, whatever is in the message."""
-    if problem:
+def _refuse(*problems: str) -> int:
+    """Say what is wrong, a line a mistake, whatever is in the messages."""
+    for problem in filter(None, problems):
         print("error:", visible(" ".join(problem.strip().splitlines())), file=sys.stderr)
     return _REFUSED
 

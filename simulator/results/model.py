@@ -240,7 +240,8 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words."""
+    """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words;
+    `doubts`: what of it may not be meant."""
 
     name: str
     description: str
@@ -257,6 +258,7 @@ class RunResult:
     command: str
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def deployment(self, name: str) -> DeploymentResult:
         """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""
