@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
+from simulator.files import check_tree, read_text
 
 Location = tuple[str | int, ...]
 _ABSENT = object()
@@ -93,29 +94,12 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """A YAML 1.2 file as a document. Raises ScenarioError for what is not one mapping in readable YAML."""
-    root = parse_yaml(_text(path), path)
+    root = parse_yaml(read_text(path, ScenarioError), path)
     if root is None:
         raise ScenarioError(f"{path}:1:1: the file is empty; a scenario needs at least model, workload and deployments")
     if not isinstance(root, Mapping):
         raise ScenarioError(f"{path}:1:1: expected a mapping such as 'model: llama-3.1-8b', found {_kind(root)}")
     return Document(path, root)
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ScenarioError(f"{path}: no such file{did_you_mean(nearest_names(path.name, siblings))}") from None
-    except IsADirectoryError:
-        raise ScenarioError(f"{path}: is a directory; name a scenario file in it") from None
-    except OSError as problem:
-        raise ScenarioError(f"{path}: cannot be read: {(problem.strerror or str(problem)).lower()}") from None
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as problem:
-        before = data[: problem.start].decode("utf-8")
-        raise ScenarioError(f"{_place(path, before)}: cannot be read as UTF-8 text; save the file as UTF-8") from None
 
 
 def parse_yaml(text: str, path: Path) -> Any:
@@ -126,7 +110,7 @@ def parse_yaml(text: str, path: Path) -> Any:
     from ruamel.yaml.reader import ReaderError
 
     try:
-        return _unrepeated(YAML(typ="rt").load(text), path)
+        root = _unrepeated(YAML(typ="rt").load(text), path)
     except DuplicateKeyError as problem:
         raise ScenarioError(f"{_mark(path, problem)}: {_first_line(problem.problem)}; write each key once") from None
     except MarkedYAMLError as problem:
@@ -136,8 +120,13 @@ def parse_yaml(text: str, path: Path) -> Any:
         raise ScenarioError(f"{where}: not YAML: the character U+{problem.character:04X} is not allowed") from None
     except RecursionError:
         raise ScenarioError(f"{path}: not YAML that can be read: it is nested too deeply") from None
-    except (YAMLError, ValueError, KeyError) as problem:  # ruamel.yaml raises the last two for 2024-99-99 or !!bool maybe
+    except YAMLError as problem:
         raise ScenarioError(f"{path}: not YAML: {_first_line(str(problem))}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError) as problem:
+        # What ruamel.yaml raises for 2024-99-99, !!bool maybe, !!timestamp x, !!omap [a], %YAML 9 and their like.
+        raise ScenarioError(f"{path}: not YAML: {_first_line(str(problem))}") from None
+    check_tree(root, str(path), ScenarioError)
+    return root
 
 
 def _unrepeated(root: Any, path: Path) -> Any:

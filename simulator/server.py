@@ -12,17 +12,20 @@ from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.engine.admission import most_tokens
 from simulator.engine.fleet.data_parallel import Balance, DataParallel
+from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
-from simulator.engine.record import RunRecord
+from simulator.engine.record import REFUSED, RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import ApiServer, FrontEnd
+from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -34,7 +37,7 @@ from simulator.workload.requests import Requests
 class Server:
     """One engine with everything a simulation of it needs; `target` is what its step time is bound to.
 
-    `data_parallel`: how it is one of several ranks behind one front end.
+    `data_parallel`: how it is one of several ranks behind one front end, which turns requests away at the `queue_limits`.
     """
 
     plan: MemoryPlan
@@ -42,6 +45,7 @@ class Server:
     step_time: StepTime
     limits: SchedulerConfig
     data_parallel: DataParallel = field(default_factory=lambda: DataParallel(ranks=1))
+    queue_limits: QueueLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,15 @@ def plan_server(
     latency: LatencySpec | None = None,
     calibration: Calibration | None = None,
     link_bytes_per_s: float | None = None,
+    host: Host | None = None,
     kv_tokens: int | None = None,
 ) -> Server | DoesNotStart:
     """One engine as it runs with these arguments, or why it does not start.
 
     `quantization` None is the checkpoint's own, `latency` None the roofline. `link_bytes_per_s` is what the server gives from one
-    GPU to another in one direction, in place of the datasheet's. `kv_tokens` is the KV cache that the engine printed at its
-    start: the plan then has the blocks that print so.
+    GPU to another in one direction, in place of the datasheet's; `host` its processor, None a
+    usual one. `kv_tokens` is the KV cache that the engine printed at its start: the plan then has
+    the blocks that print so.
 
     Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
     """
@@ -81,7 +87,7 @@ def plan_server(
     if kv_tokens is not None:
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
-    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s)
+    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s, host or Host())
     if not plan.starts:
         return DoesNotStart(plan, target)
     require_rates(gpu)
@@ -89,7 +95,7 @@ def plan_server(
     if calibration is not None:
         factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
         step_time = calibrated.apply(step_time, factors)
-    return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan))
+    return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan), _queue_limits(plan.args))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +157,41 @@ class FleetPlan:
         """The API server before each instance; None where none is modelled."""
         return self.client.api_server(self.server.target.engine, self.plan.args) if self.client else None
 
+    def letting_all_in(self) -> FleetPlan:
+        """The fleet without limits of its queue: what it completes and where its queue would begin to grow."""
+        return replace(self, pools=(replace(self.pool, server=replace(self.server, queue_limits=NO_LIMITS)),))
+
+    def turned_away(self, record: RunRecord) -> int:
+        """Requests of a run that were refused though they could have been served: the queue limits were reached."""
+        if not self.server.queue_limits.limit:
+            return 0
+        r = record.requests
+        fits = r["prompt_tokens"] + r["output_tokens"] <= most_tokens(self.server.limits)
+        return int(((r["status"] == REFUSED) & fits).sum())
+
     def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
         """Serve the requests, by default at their own times, and give the trace of it as the client sees it, or the engine."""
         pool, api_server = self.pool, self.api_server
+        parallel, door = self._ranks_together()
         trace = serve(
             requests,
             [(pool.server.step_time, pool.server.limits)] * pool.instances,
             router=pool.router,
             load=source or OpenLoop(),
-            data_parallel=self._ranks_together(),
+            data_parallel=parallel,
             front_end=api_server,
+            queue_limits=door,
             seed=seed,
         )
         return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)
 
-    def _ranks_together(self) -> DataParallel:
-        """The ranks of a server as they are; alone where only some of them are simulated."""
-        parallel = self.server.data_parallel
-        whole = self.pool.instances % parallel.ranks == 0
-        return parallel if whole else replace(parallel, ranks=1, lock_step=None)
+    def _ranks_together(self) -> tuple[DataParallel, QueueLimits]:
+        """The ranks of a server as they are, and its queue limits; alone, with a share each, where some of them are simulated."""
+        parallel, limits = self.server.data_parallel, self.server.queue_limits
+        if self.pool.instances % parallel.ranks == 0:
+            return parallel, limits
+        ranks = 1 if parallel.balance == "router" else parallel.ranks
+        return replace(parallel, ranks=1, lock_step=None), limits.shared(ranks)
 
 
 def _seen_by(client: FrontEnd, trace: RunRecord) -> RunRecord:
@@ -215,6 +237,21 @@ def _data_parallel(plan: MemoryPlan) -> DataParallel:
     return DataParallel(ranks=ranks, balance=balance, lock_step=lock_step)
 
 
+def _paces_prompts(plan: MemoryPlan) -> bool:
+    """Whether prefill_schedule_interval acts: until 0.32 only among ranks in lock step.
+
+    Source: vllm/v1/engine/core.py and vllm/v1/core/sched/scheduler.py of the 0.24 to 0.33 wheels.
+    """
+    return plan.engine.at_least("0.33") or (plan.args.data_parallel_size > 1 and plan.model.is_moe)
+
+
+def _queue_limits(args: ResolvedArgs) -> QueueLimits:
+    return QueueLimits(
+        max_num_queued_reqs=args.max_num_queued_reqs,
+        max_num_queued_tokens=args.max_num_queued_tokens,
+    )
+
+
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
     blocks, groups, states = kv_pool(plan)
     return SchedulerConfig(
@@ -229,6 +266,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_num_partial_prefills=args.max_num_partial_prefills,
         scheduling_policy=args.scheduling_policy,
         enable_chunked_prefill=args.enable_chunked_prefill,
+        prefill_first=plan.engine.generation == "v0" and not args.enable_chunked_prefill,
         enable_prefix_caching=args.enable_prefix_caching,
         reserve_full_prompt=args.scheduler_reserve_full_isl,
         async_scheduling=args.async_scheduling,
@@ -236,7 +274,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_num_scheduled_tokens=args.max_num_scheduled_tokens,
         max_num_active_seqs=args.max_num_active_seqs,
         long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
-        prefill_schedule_interval=args.prefill_schedule_interval,
+        prefill_schedule_interval=args.prefill_schedule_interval if _paces_prompts(plan) else 1,
         rules=SchedulerRules.of(plan.engine.scheduler_rules),
     )
 

@@ -9,18 +9,45 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from simulator.errors import SimulatorError, did_you_mean, nearest_names
+from simulator.numbers import LONGEST, MOST, MOST_REQUESTS
 
 T = TypeVar("T")
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
+
+def _measurable(value: float) -> float:
+    """The value, if what it is multiplied with or divided by stays a number. Raises ValueError where it would not."""
+    if 0 < abs(value) < _LEAST:
+        raise ValueError(f"{value:g} is closer to 0 than anything that is measured; write at least {_LEAST:g}")
+    if abs(value) > _GREATEST:
+        raise ValueError(f"{value:g} is more than anything that is measured; write at most {_GREATEST:g}")
+    return value
+
+
+def _not_even(value: float) -> float:
+    """A coefficient of variation that a law can have, or 0. Raises ValueError for one between."""
+    if 0 < value < _LEAST_VARIATION:
+        raise ValueError(f"{value:g} is as good as even; write 0, or at least {_LEAST_VARIATION:g}")
+    return value
+
+
+_LEAST, _GREATEST, _LEAST_VARIATION = 1e-18, 1e18, 1e-6
+Measurable = AfterValidator(_measurable)
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+Natural = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True), Measurable]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True), Measurable]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True), Measurable]
+Tokens = Annotated[int, Field(ge=1, le=LONGEST, strict=True)]
+"""Tokens of a prompt or an answer; turns of a session."""
+MeanTokens = Annotated[float, Field(ge=1e-3, le=LONGEST, allow_inf_nan=False, strict=True)]
+Things = Annotated[int, Field(ge=1, le=MOST_REQUESTS, strict=True)]
+"""Groups, documents, questions in stock: a table of each is held."""
+Variation = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False, strict=True), AfterValidator(_not_even)]
+"""A coefficient of variation: 0, or one that a law of gaps or lengths can have."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field))

@@ -73,6 +73,18 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(c if _is_shown(c) or c in keep else _spelled(c) for c in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most about `most` characters: its beginning, and its end, where the way out stands.
+
+    >>> shortened("one two three four five", 15)
+    'one two ... five'
+    """
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3].rstrip()} ... {text[-end:].lstrip()}"
+
+
 def _is_shown(character: str) -> bool:
     return character.isprintable() or unicodedata.category(character) == "Zs"
 

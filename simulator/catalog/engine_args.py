@@ -45,7 +45,11 @@ class EngineArgs:
     each GPU that a display, another process or the system holds when it starts.
     `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own. `api_server_count`: processes
     that take requests in and send tokens out; `stream_interval`: tokens in each chunk that they send.
-    `watermark`: the share of all KV blocks that stays free when a request is admitted beside others.
+    `watermark`: the share of all KV blocks that stays free when a request is admitted beside others. `max_num_scheduled_tokens`
+    and `max_num_active_seqs` are limits of a step below those that the engine is built for. `prefill_schedule_interval`: prompts
+    are computed in one step of so many while others decode. `long_prefill_token_threshold_adaptive` raises the threshold to a
+    fair share of the step. The API server answers 503 to a request that would be one more than `max_num_queued_reqs` without
+    their last token, or comes while prompts of `max_num_queued_tokens` tokens or more wait for their first.
     """
 
     tensor_parallel_size: Count = 1
@@ -72,8 +76,10 @@ class EngineArgs:
     float32_matmul_precision: Literal["highest", "high"] = "highest"
     max_num_scheduled_tokens: Count | None = None
     max_num_active_seqs: Count | None = None
+    max_num_queued_reqs: Natural | None = None
+    max_num_queued_tokens: Natural | None = None
     prefill_schedule_interval: Count = 1
-    watermark: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
+    watermark: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, strict=True)] = 0.0
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None
@@ -124,7 +130,7 @@ class ResolvedArgs(EngineArgs):
     """The arguments an engine runs with: what was written, and its own defaults where nothing was.
 
     `kv_cache_memory_bytes` and `num_gpu_blocks_override` stay None where the KV cache is what memory leaves for it; so does what
-    is only there when asked for (captured sizes, limits on inputs, a drafter).
+    is only there when asked for (captured sizes, limits on inputs, on the queue or below those of a step, a drafter).
     """
 
     gpu_memory_utilization: Fraction

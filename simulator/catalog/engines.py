@@ -7,7 +7,8 @@ import re
 from functools import cache
 from typing import Any, Literal
 
-from simulator.catalog import stanzas
+from simulator.catalog import releases, stanzas
+from simulator.catalog.argument_releases import check_arguments, check_values
 from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.gpus import Gpu
@@ -48,9 +49,11 @@ class Engine:
     `chunked_prefill_above`: V0 turns chunked prefill on by itself above this max_model_len, with `chunked_prefill_tokens` a step.
     `chunked_prefill_forced`: the engine ignores a wish to switch it off. `hybrid_prefix_caching`: the default for models with
     recurrent layers. `async_with_pipeline`: async_scheduling holds with pipeline parallelism too. `block_size` is before what
-    recurrent layers make of it. `scheduler_rules`: those rules of its scheduler that hold in this
-    release and not in all, by their names in engine/scheduler/rules.py. `extrapolated`: nothing of this engine was measured; its
-    figures are taken from a sibling.
+    recurrent layers make of it. `max_seq_len_to_capture`: V0 launches a decode step kernel by kernel
+    where a context is longer (vllm/config.py of 0.7.3). `scheduler_rules`: those rules of its
+    scheduler that hold in this release and not in all, by their names in engine/scheduler/rules.py.
+    `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
+    `taken_for`: which release it is taken for, in words, where that is not the one it is called.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Engine:
     source: str
     checked: str = ""
     note: str = ""
+    taken_for: str = ""
     extrapolated: bool = False
     gpu_memory_utilization: Fraction = 0.9
     memory_fraction_of: Literal["total", "free"] = "total"
@@ -76,6 +80,7 @@ class Engine:
     async_scheduling: bool = False
     async_with_pipeline: bool = False
     max_cudagraph_capture_size: Count = 512
+    max_seq_len_to_capture: Count = 8192
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
 
@@ -85,17 +90,18 @@ class Engine:
     def resolve(self, args: EngineArgs, gpu: Gpu, model: Model) -> ResolvedArgs:
         """The arguments as the engine would run with them: every None replaced by its default.
 
-        Raises SimulatorError where the engine refuses to start: a token budget below max_num_seqs, or below max_model_len
-        without chunked prefill. Source: vllm/engine/arg_utils.py and vllm/config/scheduler.py (verify_max_model_len).
+        Raises SimulatorError for an argument that the release does not have, and where the engine refuses to start: a token
+        budget below max_num_seqs, or below max_model_len without chunked prefill, limits that contradict each other. Source:
+        vllm/engine/arg_utils.py and vllm/config/scheduler.py (verify_max_model_len).
         """
-        self._check_release(args)
+        check_arguments(args, self.name, self.family, self.version)
         starts_short = self.family == "vllm" and self.at_least("0.12")
         length = args.max_model_len or (starts_short and model.original_position) or model.max_position
         chunked = self._chunks(args, length)
         tokens, sequences = self._batch(args, gpu, length, chunked)
         pipelined = args.pipeline_parallel_size > 1
         caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not model.is_hybrid)
-        return ResolvedArgs.of(
+        resolved = ResolvedArgs.of(
             args,
             gpu_memory_utilization=args.gpu_memory_utilization or self._memory_fraction(args, gpu),
             max_model_len=length,
@@ -107,26 +113,12 @@ class Engine:
             async_scheduling=_given(args.async_scheduling, self.async_scheduling and (self.async_with_pipeline or not pipelined)),
             scheduler_reserve_full_isl=_given(args.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl),
         )
-
-    def _check_release(self, args: EngineArgs) -> None:
-        """Raise SimulatorError for an argument that this release of vLLM does not have, or a value that it refuses."""
-        fields = {f.name: f.default for f in dataclasses.fields(EngineArgs)}
-        given = {name for name, default in fields.items() if getattr(args, name) != default}
-        for name, release in _SINCE.items():
-            if name in given and (self.family != "vllm" or not self.at_least(release)):
-                raise SimulatorError(f"{self.name} has no {name}: vLLM has it since {release}")
-        for name, release in _UNTIL.items():
-            if name in given and self.family == "vllm" and self.at_least(release):
-                raise SimulatorError(f"{self.name} has no {name}: vLLM {release} removed it")
-        if args.max_num_active_seqs and args.max_num_seqs and args.max_num_active_seqs > args.max_num_seqs:
-            raise SimulatorError(
-                f"max_num_active_seqs {args.max_num_active_seqs} is above max_num_seqs {args.max_num_seqs}, "
-                f"and {self.name} does not start so"
-            )
+        check_values(resolved, self.name, self.family, self.version)
+        return resolved
 
     def at_least(self, version: str) -> bool:
         """Whether this is that release of vLLM or a later one; other engines count as the newest."""
-        return self.family != "vllm" or release_of(self.version) >= release_of(version)
+        return self.family != "vllm" or releases.at_least(self.version, version)
 
     def largest_cudagraph(self, args: ResolvedArgs) -> int:
         """The largest batch that a CUDA graph is captured for, from resolved arguments; 0 where none is."""
@@ -190,18 +182,6 @@ class Engine:
         return tokens, sequences
 
 
-# Source: vllm/config/scheduler.py and vllm/engine/arg_utils.py of the wheels of 0.16 to 0.33, read 2026-11-30.
-# 0.24 to 0.32 have prefill_schedule_interval too, but it acts only among data parallel ranks of a MoE.
-_SINCE = {
-    "max_num_scheduled_tokens": "0.17.0",
-    "watermark": "0.24.0",
-    "long_prefill_token_threshold_adaptive": "0.31.0",
-    "max_num_active_seqs": "0.31.0",
-    "prefill_schedule_interval": "0.33.0",
-}
-_UNTIL = {"max_num_partial_prefills": "0.27.0"}
-
-
 def _given(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
@@ -209,8 +189,9 @@ def _given(value: bool | None, default: bool) -> bool:
 def engine(name: str | Engine = "vllm") -> Engine:
     """An engine by name and version (`vllm-0.19.0`, `vllm 0.19`, `0.19.0`); a family alone is its newest release we know.
 
-    A release we do not know takes the defaults of the nearest one, and its note says so. A build of the main branch
-    is taken for the release that followed it (`0.23.1rc1.dev550` for 0.24), or in the first half of the way for the one before.
+    A release we do not know takes the defaults of the nearest one, `main` and `nightly` those of the newest, and `taken_for` says
+    so. A build of the main branch is taken for the release that followed it (`0.23.1rc1.dev550` for 0.24), or in the first half
+    of the way for the one before (`0.19.1rc1.dev316` for 0.19).
     ` V0` or ` V1` behind the version picks the other generation.
     Raises UnknownName for another family, or a version far from all we know.
 
@@ -228,8 +209,10 @@ def engines() -> tuple[Engine, ...]:
 _FAMILIES: dict[str, Family] = {"vllm": "vllm", "sglang": "sglang", "sgl": "sglang"}
 _FAMILIES |= dict.fromkeys(("tensorrtllm", "trtllm", "trt"), "tensorrt-llm")
 _WRITTEN = re.compile(
-    r"^(?P<family>vllm|sglang|sgl|(?:tensorrt|trt)[ -]?llm|trt)?[\s=@:-]*v?(?P<release>\d+(?:\.\d+){1,2})?"
-    r"(?P<suffix>(?:\.?(?:post|rc|dev|a|b)\d*)*)(?:\+[^()]*?)?(?:\s*\(.*\))?(?:\s+(?P<generation>v[01]))?$"
+    r"^(?P<family>vllm|sglang|sgl|(?:tensorrt|trt)[ -]?llm|trt)?[\s=@:-]*"
+    r"(?:v?(?P<release>\d+(?:\.\d+){1,3})(?P<suffix>(?:\.?(?:post|rc|dev|a|b)\d*)*)"
+    r"|(?P<newest>main|nightly|latest)(?:-[0-9a-f]{7,40})?)?"
+    r"(?:\+[^()]*?)?(?:\s*\(.*\))?(?:\s+(?P<generation>v[01]))?$"
 )
 _FUTURE_MINORS = 20
 # Commits of the main branch after a release of vLLM from which a build is nearer to the next one; builds up to 608 are seen.
@@ -244,50 +227,46 @@ def _resolve(name: str) -> Engine:
             "`sim memory -- llama-server -m FILE.gguf ...` answers for its memory"
         )
     written = _WRITTEN.match(name.strip().lower().replace("_", "-"))
-    if not written or not (written["family"] or written["release"]):
+    if not written or not (written["family"] or written["release"] or written["newest"]):
         raise UnknownName("engine", name, [*_FAMILIES.values(), *stanzas.stanzas("engines")])
     family = _FAMILIES[re.sub(r"[\s-]", "", written["family"] or "vllm")]
     known = [entry for entry in stanzas.stanzas("engines") if _merged(entry)["family"] == family]
-    newest = _merged(known[-1])["last"]
-    asked = release_of(written["release"] or newest)
-    build = re.search(r"rc\d*\.dev(\d+)", written["suffix"])
+    oldest, newest = releases.numbers(_merged(known[0])["version"]), releases.numbers(_merged(known[-1])["last"])
+    asked = releases.numbers(written["release"]) if written["release"] else newest
+    build = re.search(r"rc\d*\.dev(\d+)", written["suffix"] or "")
     if build and int(build[1]) >= _HALF_A_CYCLE:
         asked = (asked[0], asked[1] + 1, 0)
-    note = _distance(name, asked, release_of(_merged(known[0])["version"]), release_of(newest))
-    reached = [entry for entry in known if release_of(_merged(entry)["version"]) <= asked] or known[:1]
+    if not (0, 1) <= asked[:2] <= (newest[0], newest[1] + _FUTURE_MINORS):
+        raise UnknownName("engine", name, stanzas.stanzas("engines"))
+    reached = [entry for entry in known if releases.numbers(_merged(entry)["version"]) <= asked] or known[:1]
     if written["generation"]:
         reached = [entry for entry in reached if _merged(entry)["generation"] == written["generation"]] or reached
     entry = _build(reached[-1])
-    version = ".".join(map(str, asked))
-    notes = " ".join(text for text in (entry.note, note) if text)
-    return dataclasses.replace(entry, name=f"{family}-{_as_written(written) or version}", version=version, note=notes)
+    called = f"{family}-{_as_written(written) or _dotted(asked)}"
+    exact = not (written["suffix"] or written["newest"] or len(asked) > 3)
+    taken = f"{called} is taken for release {_dotted(asked[:3])}" if not exact else ""
+    if written["newest"]:
+        taken = f"{called} is taken for {_dotted(newest)}, the newest release known here"
+    elif not oldest <= asked <= newest:
+        known_by = f"newer than {_dotted(newest)}, the newest" if asked > newest else f"older than {_dotted(oldest)}, the oldest"
+        taken = f"{called} is {known_by} release known here, and taken for that"
+    notes = " ".join(text for text in (entry.note, taken and f"{taken}.") if text)
+    return dataclasses.replace(entry, name=called, version=_dotted(asked), taken_for=taken, note=notes)
 
 
 def _as_written(written: re.Match[str]) -> str:
     generation = f" {written['generation'].upper()}" if written["generation"] else ""
-    return f"{written['release']}{written['suffix']}{generation}" if written["release"] else ""
+    release = f"{written['release']}{written['suffix']}" if written["release"] else written["newest"]
+    return f"{release}{generation}" if release else ""
 
 
-def _distance(name: str, asked: tuple[int, ...], oldest: tuple[int, ...], newest: tuple[int, ...]) -> str:
-    """What to say of a release outside those we know. Raises UnknownName for one that cannot be."""
-    if asked[0] > newest[0] or asked[:2] > (newest[0], newest[1] + _FUTURE_MINORS) or asked < (0, 1):
-        raise UnknownName("engine", name, stanzas.stanzas("engines"))
-    if asked > newest:
-        return f"Newer than {'.'.join(map(str, newest))}, the newest release known here, whose defaults are assumed."
-    if asked < oldest:
-        return f"Older than {'.'.join(map(str, oldest))}, the oldest release known here, whose defaults are assumed."
-    return ""
-
-
-def release_of(version: str) -> tuple[int, ...]:
-    """A version as numbers that compare: `0.19` is (0, 19, 0)."""
-    numbers = [int(part) for part in version.split(".")]
-    return tuple(numbers + [0] * (3 - len(numbers)))
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 @cache
 def _build(name: str) -> Engine:
-    fields = {key: value for key, value in _merged(name).items() if key != "last"}
+    fields = {key: value for key, value in _merged(name).items() if key not in ("last", "adds", "removes")}
     return Engine(name=name, **fields)
 
 

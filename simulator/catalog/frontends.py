@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from simulator.catalog import stanzas
-from simulator.catalog.engines import Engine, release_of
+from simulator.catalog.engines import Engine
+from simulator.catalog.releases import at_least
 from simulator.spec import NonNegative, spec
 
 Endpoint = Literal["completions", "chat"]
@@ -38,11 +39,7 @@ def frontend_costs(engine: Engine, endpoint: Endpoint) -> FrontEndCosts | None:
     if engine.generation != "v1":
         return None
     entries = [stanzas.load_entry("frontends", name) for name in stanzas.stanzas("frontends")]
-    reached = [
-        entry
-        for entry in entries
-        if entry["family"] == engine.family and release_of(entry["version"]) <= release_of(engine.version)
-    ]
+    reached = [entry for entry in entries if entry["family"] == engine.family and at_least(engine.version, entry["version"])]
     if not reached:
         return None
     request, chunk = (float(reached[-1][name][endpoint]) for name in ("request_ms", "chunk_us"))

@@ -141,6 +141,11 @@ def gpu_from_fields(fields: Mapping[str, Any]) -> Gpu:
         raise ScenarioError(f"GPU {name}: {first_mistake(problem)}") from None
 
 
+def own_gpu_fields() -> tuple[str, ...]:
+    """The names of the fields that a GPU of one's own may have."""
+    return tuple(_FIELDS)
+
+
 def gpu_to_fields(card: Gpu) -> dict[str, Any]:
     """The fields that `gpu_from_fields` reads back to an equal GPU."""
     given = {field: unit for field, unit in _UNITS.items() if getattr(card, field) is not None}

@@ -1,4 +1,4 @@
-"""When releases of vLLM came out, so that a build without a number gets the release of its day.
+"""Releases by their numbers, and when those of vLLM came out, so that a build without a number gets that of its day.
 
 Source: upload dates of the wheels on PyPI, read 2026-11-30.
 """
@@ -53,3 +53,22 @@ def vllm_on(day: date) -> str:
     """
     out = [version for version, released in _RELEASED.items() if released <= day]
     return out[-1] if out else next(iter(_RELEASED))
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, at least three of them.
+
+    >>> numbers("0.19"), numbers("0.10.1.1")
+    ((0, 19, 0), (0, 10, 1, 1))
+    """
+    parts = [int(part) for part in version.split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
+
+
+def at_least(version: str, other: str) -> bool:
+    """Whether a version is another or a later one.
+
+    >>> at_least("0.10.1.1", "0.10.1"), at_least("0.9.2", "0.10")
+    (True, False)
+    """
+    return numbers(version) >= numbers(other)

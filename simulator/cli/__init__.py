@@ -10,11 +10,14 @@ from typing import Annotated, cast
 
 import typer
 
+from simulator.cli.faults import FAULT, fault_message
 from simulator.cli.interrupts import INTERRUPTED, interruptible
 from simulator.errors import SimulatorError
-from simulator.text import visible
+from simulator.text import shortened, visible
 
 _COMMANDS = {
+    "ask": "ask.ask_command",
+    "init": "ask.init_command",
     "run": "run.run_command",
     "check": "run.check_command",
     "memory": "memory.memory_command",
@@ -22,15 +25,20 @@ _COMMANDS = {
     "sweep": "sweep.sweep_command",
     "compare": "compare.compare_command",
     "report": "report.report_command",
+    "export": "export.export_command",
     "trace": "trace.trace_command",
     "validate": "validate.validate_command",
     "calibrate": "calibrate.calibrate_command",
     "catalog": "catalog.app",
+    "explain": "explain.explain_command",
+    "schema": "explain.schema_command",
+    "doctor": "explain.doctor_command",
 }
 
 # What typer raises for a command line that it cannot parse: it has no public name.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _REFUSED, _PIPE_CLOSED = 2, 141
+_LONGEST_LINE = 600
 # `sim memory` hands options that it has not to the reader of `vllm serve` lines, which names the nearest of what nobody has.
 _UNKNOWN_KEPT = {"ignore_unknown_options": True}
 
@@ -103,14 +111,16 @@ def _code() -> int | str | None:
         return _refuse(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as problem:
+        return _refuse(fault_message(problem), code=FAULT)
     return code
 
 
-def _refuse(*problems: str) -> int:
-    """Say what is wrong, a line a mistake, whatever is in the messages."""
+def _refuse(*problems: str, code: int = _REFUSED) -> int:
+    """Say what is wrong, a line a mistake that can be read, whatever is in the messages."""
     for problem in filter(None, problems):
-        print("error:", visible(" ".join(problem.strip().splitlines())), file=sys.stderr)
-    return _REFUSED
+        print("error:", shortened(visible(" ".join(problem.strip().splitlines())), _LONGEST_LINE), file=sys.stderr)
+    return code
 
 
 def _usage(problem: typer.BadParameter) -> str:

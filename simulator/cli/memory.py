@@ -25,6 +25,27 @@ T = TypeVar("T")
 _SERVING, _PARALLEL, _TRAINING = "Engine arguments, under vLLM's names", "Parallelism", "Training"
 
 
+_LONGEST = -1  # --max-model-len auto
+
+
+def _count(text: str | int) -> int:
+    """A count as vLLM reads it: 32768, 32k, 32K."""
+    from simulator.errors import SimulatorError
+    from simulator.scenario.serve_line import whole_number
+
+    try:
+        count = whole_number(str(text), "count")
+    except SimulatorError:
+        raise typer.BadParameter(f"{text!r} is not a number such as 32768, 32k or 32K") from None
+    if count < 1:
+        raise typer.BadParameter(f"{text!r} is not at least 1")
+    return count
+
+
+def _length(text: str | int) -> int:
+    return _LONGEST if str(text) in ("auto", "-1") else _count(text)
+
+
 def memory_command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")
@@ -39,9 +60,14 @@ def memory_command(
     engine: Annotated[
         str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
     ] = None,
-    max_model_len: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            parser=_length, metavar="TOKENS", help="Also 32k, or auto: the longest that fits.", rich_help_panel=_SERVING
+        ),
+    ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(parser=_count, metavar="TOKENS", rich_help_panel=_SERVING)] = None,
     gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=_SERVING)] = None,
     kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
     block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
@@ -165,7 +191,8 @@ def _llama_plans(
         if hasattr(defaults, name) and name not in ours and value != getattr(defaults, name):
             raise SimulatorError(f"--{name.replace('_', '-')} is an argument of vLLM; llama.cpp's own stand behind --")
     line = with_memory_used(parse_llama([model, *more]), given["memory_used_gib"])
-    stated = {"n_ctx": given["max_model_len"], "n_parallel": given["max_num_seqs"]}
+    asked = given["max_model_len"]
+    stated = {"n_ctx": 0 if asked == _LONGEST else asked, "n_parallel": given["max_num_seqs"]}
     args = replace(line.args, **{name: value for name, value in stated.items() if value is not None})
     plans = []
     for name in _cards(gpus):
@@ -212,6 +239,8 @@ def _plans(
         raise SimulatorError("the line names no model: vllm serve MODEL ...")
     defaults = EngineArgs()
     typed = {name: value for name, value in given.items() if hasattr(defaults, name) and value != getattr(defaults, name)}
+    if typed.get("max_model_len") == _LONGEST:
+        typed = {**typed, "max_model_len": None, "fit_max_model_len": True}
     args: EngineArgs = _specified(EngineArgs, {**asked.arguments, **typed})
     serving, planned = catalog.engine(engine or asked.engine or "vllm"), model_of(asked)
     formats: list[Quantization | None] = [catalog.quantization(name) for name in quantizations]

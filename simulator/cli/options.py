@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from simulator.budget import Budget
 
 Settings = Annotated[
     list[str],
@@ -15,6 +18,21 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; th
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that run folders are written into.")]
+
+
+MaxRequests = Annotated[
+    int, typer.Option("--max-requests", min=1, metavar="N", help="Requests that may be simulated, of up to 10,000 tokens each.")
+]
+MaxMemory = Annotated[float, typer.Option("--max-memory", min=0.1, metavar="GB", help="Memory that one simulation may take.")]
+MAX_REQUESTS, MAX_MEMORY_GB = 20_000_000, 6.0
+
+
+def budget_of(max_requests: int, max_memory_gb: float) -> Budget:
+    """What a simulation may cost, as the options say it."""
+    from simulator.budget import Budget
+    from simulator.units import GB
+
+    return Budget(max_requests, max_memory_gb * GB)
 
 
 def parsed_settings(settings: list[str]) -> list[tuple[str, str]]:
@@ -30,11 +48,12 @@ def parsed_settings(settings: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_page(page: Path, html: str) -> None:
-    """Write a page to a file. Raises SimulatorError where that cannot be."""
+def save_file(path: Path, text: str, option: str) -> None:
+    """Write a file whole or not at all. Raises SimulatorError where that cannot be; `option` is what names the file."""
     from simulator.errors import SimulatorError
+    from simulator.files import write_file
 
     try:
-        page.write_text(html, "utf-8")
+        write_file(path, text)
     except OSError as problem:
-        raise SimulatorError(f"cannot write {page}: {problem.strerror or problem}; choose another file with --report") from None
+        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another with {option}") from None

@@ -7,10 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.cli.options import (
+    MAX_MEMORY_GB,
+    MAX_REQUESTS,
+    Json,
+    MaxMemory,
+    MaxRequests,
+    Out,
+    Quiet,
+    Seed,
+    Settings,
+    budget_of,
+    parsed_settings,
+)
 from simulator.text import visible
 
 if TYPE_CHECKING:
+    from simulator.budget import Budget
     from simulator.results.model import RunResult
     from simulator.scenario import Scenario
 
@@ -37,6 +50,8 @@ def run_command(
     ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the SLO checks as JUnit XML.")] = None,
     github: Annotated[bool, typer.Option("--github-summary", help="Append them to the summary of a GitHub step.")] = False,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
     from simulator.cli.progress import progress
@@ -44,7 +59,7 @@ def run_command(
     from simulator.planning.run import review
 
     check_outputs(junit, github)
-    scenarios = _loaded(files, settings)
+    scenarios = _loaded(files, settings, budget_of(max_requests, max_memory))
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []
     for file, scenario in scenarios:
@@ -62,11 +77,11 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _loaded(files: list[Path], settings: list[str]) -> list[tuple[Path, Scenario]]:
+def _loaded(files: list[Path], settings: list[str], budget: Budget) -> list[tuple[Path, Scenario]]:
     """Every scenario, read before the first is used."""
     from simulator.scenario import load
 
-    return [(file, load(file, parsed_settings(settings))) for file in files]
+    return [(file, load(file, parsed_settings(settings), budget)) for file in files]
 
 
 def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: bool, force: bool, fail_on_slo: bool) -> None:
@@ -124,6 +139,8 @@ def check_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
     as_json: Json = False,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Validate a scenario and show the memory plan of each deployment, without simulating."""
     from simulator.cli.memory_output import print_plans
@@ -131,7 +148,7 @@ def check_command(
     from simulator.planning.run import named
     from simulator.scenario.refusals import impossible
 
-    scenarios = [scenario for _, scenario in _loaded(files, settings)]
+    scenarios = [scenario for _, scenario in _loaded(files, settings, budget_of(max_requests, max_memory))]
     _ask(scenarios)
     everyone = [(s, d, impossible(s, d)) for s in scenarios for d in named(s.deployments)]
     called = {id(d): d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d, _ in everyone}

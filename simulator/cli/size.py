@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli.machines import ClusterAddress, Workers, machine_of
-from simulator.cli.options import Json, Quiet, Seed, Settings, parsed_settings
+from simulator.cli.options import (
+    MAX_MEMORY_GB,
+    MAX_REQUESTS,
+    Json,
+    MaxMemory,
+    MaxRequests,
+    Quiet,
+    Seed,
+    Settings,
+    budget_of,
+    parsed_settings,
+)
 from simulator.cli.progress import counted
 from simulator.text import number, plural
 
@@ -47,6 +58,8 @@ def size_command(
     cluster: ClusterAddress = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
     from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
@@ -56,7 +69,7 @@ def size_command(
     from simulator.scenario.reading import arguments_for_all
 
     check_outputs(junit, github)
-    scenario = load(file, parsed_settings(settings))
+    scenario = load(file, parsed_settings(settings), budget_of(max_requests, max_memory))
     for_all = arguments_for_all(file, parsed_settings(settings)) if gpus else {}
     deployments = _space(gpus, quantizations, tensor_parallel, over, for_all)
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli.machines import ClusterAddress, Workers, machine_of
-from simulator.cli.options import Json, Out, Quiet, Seed, Settings, parsed_settings
+from simulator.cli.options import (
+    MAX_MEMORY_GB,
+    MAX_REQUESTS,
+    Json,
+    MaxMemory,
+    MaxRequests,
+    Out,
+    Quiet,
+    Seed,
+    Settings,
+    budget_of,
+    parsed_settings,
+)
 from simulator.cli.progress import counted
 from simulator.text import number, plural, visible
 
@@ -48,6 +60,8 @@ def sweep_command(
     cluster: ClusterAddress = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Run a scenario over every combination of values. Interrupted, the same command goes on where it stopped."""
     import sys
@@ -69,6 +83,7 @@ def sweep_command(
                 folder=folder,
                 machine=machine_of(workers, cluster),
                 progress=progress,
+                budget=budget_of(max_requests, max_memory),
             )
         except KeyboardInterrupt:
             kept = visible(str(folder))

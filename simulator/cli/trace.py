@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simulator.cli.options import Json, write_page
+from simulator.cli.options import Json, save_file
 
 if TYPE_CHECKING:
     from simulator.workload.traces.trace_file import TraceFile
@@ -65,7 +65,7 @@ def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: boo
     if page is not None:
         from simulator.report.pages.trace import trace_page
 
-        write_page(page, trace_page(file.name, figures, fitted))
+        save_file(page, trace_page(file.name, figures, fitted), "--report")
     if as_json:
         print(json.dumps(trace_data(file, figures, fitted), indent=2))
     else:

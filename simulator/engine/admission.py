@@ -40,9 +40,8 @@ def _check_arrivals(requests: Requests) -> None:
 def most_tokens(config: SchedulerConfig) -> int:
     """The most prompt and output tokens of a request that an instance can serve: what fits in its KV blocks, alone."""
     most = config.max_model_len or sys.maxsize
-    uncut = config.rules.lone_prefill_uncut or config.prefill_cap > config.max_num_batched_tokens
-    if not config.enable_chunked_prefill and uncut:
-        most = min(most, config.max_num_batched_tokens + 1)
+    if not config.enable_chunked_prefill and config.longest_prefill > config.token_budget:
+        most = min(most, config.token_budget + 1)
     unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
     if unbounded or (most < sys.maxsize and config.blocks_for(most - 1) <= config.kv_blocks):
         return most
@@ -74,7 +73,7 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
-    return f"{total - 1} tokens exceed max_num_batched_tokens={config.max_num_batched_tokens} without chunked prefill"
+    return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"
 
 
 def why_stuck(request: Request, config: SchedulerConfig) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from simulator.engine.admission import check_requests
 from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
+from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
@@ -27,6 +28,7 @@ def serve(
     load: Load = BY_THE_CLOCK,
     data_parallel: DataParallel = EACH_ALONE,
     front_end: ApiServer | None = None,
+    queue_limits: QueueLimits = NO_LIMITS,
     seed: int = 0,
     tick_s: float | None = None,
 ) -> RunRecord:
@@ -34,15 +36,17 @@ def serve(
 
     With `data_parallel` they are the ranks of servers, so many next to each other a server, and the
     router chooses among servers. With a `front_end` requests and tokens pass through one.
+    `queue_limits`: what each server lets in, of what could be served.
 
     Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many
     seconds and the simulation counts ticks in integers, so equal means equal. `seed` is for routers
     that draw. Raises SimulatorError for columns or step times that make no sense, before the clock
-    starts; a request that can never fit is refused, with a reason in `RunRecord.refusals`.
+    starts; a request that can never fit, or that a server turns away, is refused, with a reason in
+    `RunRecord.refusals`.
     """
     check_requests(requests, load)
     if not replicas:
         raise SimulatorError("serve: at least one replica is needed")
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
-    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel, front_end).run()
+    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel, front_end, queue_limits).run()

@@ -14,7 +14,9 @@ from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
-from simulator.errors import MeasurementError
+from simulator.document import Document, parse_yaml
+from simulator.errors import MeasurementError, ScenarioError
+from simulator.files import read_text
 from simulator.latency.step import StepTime, Window
 from simulator.spec import Count, NonNegative, Positive, first_mistake, spec
 
@@ -97,20 +99,16 @@ def decode_factor(factors: Factors, sequences: NDArray[np.float64]) -> NDArray[n
 
 def load_calibration(path: Path) -> Calibration:
     """The calibration in a YAML file. Raises MeasurementError in one line where it is not one."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+    text = read_text(path, hint="; `sim calibrate` writes a calibration")
     try:
-        data: Any = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such calibration file; `sim calibrate` writes one") from None
-    except (OSError, UnicodeDecodeError, YAMLError) as problem:
-        raise MeasurementError(f"{path}: cannot be read as YAML: {str(problem).splitlines()[0]}") from None
+        document = Document(path, parse_yaml(text, path))
+    except ScenarioError as problem:
+        raise MeasurementError(str(problem)) from None
     try:
-        return TypeAdapter(Calibration).validate_python(data)
+        return TypeAdapter(Calibration).validate_python(document.plain())
     except ValidationError as problem:
         mistake = first_mistake(problem)
-        raise MeasurementError(f"{path}: {mistake.place or 'the file'}: {mistake.said}") from None
+        raise MeasurementError(f"{document.where(mistake.location)}: {mistake.place or 'the file'}: {mistake.said}") from None
 
 
 def dump_calibration(calibration: Calibration) -> str:

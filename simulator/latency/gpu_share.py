@@ -33,9 +33,10 @@ class GpuShare:
     `tp` splits attention and dense layers; experts are whole on their ranks with enable_expert_parallel, and split along their
     width without. `dp` ranks bring their tokens together in front of the experts. `link_bytes_per_s` is what the user's server
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
-    tokens. `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one before runs;
-    `separate_prefill`: prompts and decodes have steps of their own. `moe_backend`: the kernels of experts.
-    `tf32`: matmuls of 32 bits run on tensor cores. `silicon`: measured kernels to take for matmuls and experts.
+    tokens, in V0 decodes of up to `longest_graph` tokens of context, 0 where none gets longer.
+    `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one
+    before runs; `moe_backend`: the kernels of experts. `tf32`: matmuls of 32 bits run on tensor
+    cores. `silicon`: measured kernels to take for matmuls and experts.
     """
 
     model: Model
@@ -53,9 +54,9 @@ class GpuShare:
     tokens: Array
     sequences: Array
     largest_graph: int
+    longest_graph: int
     compiled: bool
     asynchronous: bool
-    separate_prefill: bool
     moe_backend: MoeBackend = "auto"
     tf32: bool = False
     silicon: Tables | None = None
@@ -191,7 +192,7 @@ def gpu_share(target: Target) -> GpuShare:
         gpu=gpu,
         engine=engine,
         kernels=kernels(gpu),
-        overheads=overheads(engine),
+        overheads=target.host.on(overheads(engine)),
         tp=args.tensor_parallel_size,
         pp=args.pipeline_parallel_size,
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
@@ -201,8 +202,8 @@ def gpu_share(target: Target) -> GpuShare:
         tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
         sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),
         largest_graph=engine.largest_cudagraph(args),
+        longest_graph=engine.max_seq_len_to_capture if args.max_model_len > engine.max_seq_len_to_capture else 0,
         asynchronous=args.async_scheduling,
-        separate_prefill=engine.generation == "v0" and not args.enable_chunked_prefill,
         compiled=engine.generation == "v1" and not args.enforce_eager,
         moe_backend=args.moe_backend,
         tf32=args.float32_matmul_precision == "high",

@@ -11,8 +11,8 @@ A profile is a folder of three CSV files with times in microseconds of one GPU's
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import MeasurementError
+from simulator.files import read_csv_rows
+from simulator.numbers import finite_number
 from simulator.units import US
 
 Floats = NDArray[np.float64]
+# Times of one kernel or layer, microseconds, and tokens or sequences of a step.
+_LEAST_US, _MOST_US, _MOST_COUNT = 1e-3, 1e9, 1e9
 _ONCE, _TWICE = ("embedding", "final_layernorm"), ("layernorm",)
 
 
@@ -74,6 +78,8 @@ def read_profile(folder: Path) -> Profile:
     layers = [(name, curve) for name, curve in dense.items() if name not in _ONCE]
     once = [(name, curve) for name, curve in dense.items() if name in _ONCE]
     sampled = _by_name(folder / "per_sequence.csv", "sequences")
+    if not layers:
+        raise MeasurementError(f"{folder / 'dense.csv'}: no layers but {' and '.join(_ONCE)}")
     return Profile(
         layer=_sum(folder / "dense.csv", [(c, 2.0 if name in _TWICE else 1.0) for name, c in layers]),
         once=_sum(folder / "dense.csv", [(c, 1.0) for _, c in once]) if once else _nothing(layers[0][1]),
@@ -140,23 +146,17 @@ def _nonnegative(terms: Floats, wanted: Floats) -> Floats:
     return answer
 
 
-def _rows(path: Path, names: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file; a profile has dense.csv, per_sequence.csv and attention.csv") from None
-    missing = [name for name in names if not rows or name not in rows[0]]
-    if missing:
+def _rows(path: Path, names: tuple[str, ...]) -> Sequence[Mapping[str, str]]:
+    columns, rows = read_csv_rows(path, hint="; a profile has dense.csv, per_sequence.csv and attention.csv")
+    if missing := [name for name in names if name not in columns]:
         raise MeasurementError(f"{path}: columns missing: {', '.join(missing)}")
+    if not rows:
+        raise MeasurementError(f"{path}: no rows under its columns")
     return rows
 
 
-def _number(path: Path, row: dict[str, str], name: str) -> float:
-    try:
-        value = float(row[name])
-    except (TypeError, ValueError):
-        raise MeasurementError(f"{path}: column {name}: {row[name]!r} is not a number") from None
-    if value < 0 or (name == "time_us" and value == 0):
-        raise MeasurementError(f"{path}: column {name}: {value:g} cannot be")
-    return value
+def _number(path: Path, row: Mapping[str, str], name: str) -> float:
+    where = f"{path}: column {name}"
+    if name == "time_us":
+        return finite_number(row.get(name, ""), where, least=_LEAST_US, most=_MOST_US)
+    return finite_number(row.get(name, ""), where, least=0.0, most=_MOST_COUNT)

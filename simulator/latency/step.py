@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Sliding-window or chunked layers: they attend to at most `size` tokens of each context."""
+    """Sliding-window or chunked layers: they attend to at most `size` tokens of each context.
+
+    `beyond`: seconds more of a step in which any decoding sequence has `size` tokens of context or more, however many have.
+    """
 
     size: int
     per_context: float
     per_pair: float
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,13 @@ class StepWork:
 class StepTime:
     """Seconds of a step from what the scheduler put into it.
 
-    t = tokens[T] + sampled[B] + per_sequence*N + per_context*C + per_pair*P + constant + windows
+    t = tokens[T] + sampled[B] + per_sequence*N + per_context*C + per_pair*P + constant + windows + prompts
 
     T tokens computed in the step; N sequences in it; B of them sample a token (decodes, and prompts that finish);
     C summed context of the decoding sequences; P sum over prefill chunks of chunk*(already computed + chunk/2).
-    Each window adds per_context * sum(min(context, size)) and per_pair * sum(min(pair term, chunk*size)).
+    Each window adds per_context * sum(min(context, size)) and per_pair * sum(min(pair term, chunk*size)), and `beyond` once
+    where a decoding context reaches its size. A step with prompt chunks adds prompt[T]; `prompt` has the shape of `tokens`, or is
+    empty where it is nothing.
 
     `tokens` has shape (max_num_batched_tokens + 1,), `sampled` shape (max_num_seqs + 1,); both in seconds, finite, >= 0.
     """
@@ -48,6 +54,7 @@ class StepTime:
     per_pair: float
     constant: float
     windows: tuple[Window, ...] = ()
+    prompt: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def seconds(self, step: StepWork) -> float:
         """Seconds of one step, term by term as defined above: what an engine's shortcuts must agree with."""
@@ -60,4 +67,7 @@ class StepTime:
         for window in self.windows:
             total += window.per_context * sum(min(context, window.size) for context in step.contexts)
             total += window.per_pair * sum(min(pair, chunk * window.size) for pair, chunk in pairs)
+            total += window.beyond if any(context >= window.size for context in step.contexts) else 0.0
+        if step.chunks and len(self.prompt):
+            total += float(self.prompt[tokens])
         return total

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
+from simulator.latency.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Target:
     """One replica of a model on a GPU, with resolved engine arguments.
 
     `link_bytes_per_s`: what the user's server gives from one GPU to another in one direction, in place of the datasheet's.
+    `host`: its processor.
     """
 
     model: Model
@@ -24,3 +26,4 @@ class Target:
     args: ResolvedArgs
     engine: Engine
     link_bytes_per_s: float | None = None
+    host: Host = field(default_factory=Host)

@@ -255,11 +255,14 @@ def _notes(
         notes.append(drafter.note)
     if unread := unread_processor_options(model, args):
         notes.append(f"mm_processor_kwargs: {', '.join(unread)} not modelled; the encoder is taken at its largest item")
+    if engine.taken_for:
+        notes.append(engine.taken_for)
     if "architecture" in gpu.unstated:
         notes.append(
             f"{gpu.name}: architecture not stated; what it reserves is taken from {gpu.architecture} cards over {gpu.link}"
         )
-    if (compiling := stage.overhead.compiling) > 0.05 * GIB:
+    given = args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override is not None
+    if (compiling := stage.overhead.compiling) > 0.05 * GIB and not given:
         notes.append(
             f"a start that compiles the model, without the compile cache of an earlier one, leaves up to {compiling / GIB:.1f} "
             "GiB less for the KV cache"

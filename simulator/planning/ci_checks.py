@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
+from simulator.files import write_file
 from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
 from simulator.results.slo import SloCheck
@@ -103,8 +104,7 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if junit_file is not None:
-            junit_file.parent.mkdir(parents=True, exist_ok=True)
-            junit_file.write_text(junit(title, checks), "utf-8")
+            write_file(junit_file, junit(title, checks))
         if github and target:
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(github_summary(title, checks) + "\n")

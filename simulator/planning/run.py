@@ -98,6 +98,7 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         version=__version__,
         seed=scenario.seed,
         engine=scenario.engine.name,
+        taken_for=scenario.engine.taken_for,
         workload=WorkloadSummary(
             sentence=demand(scenario, requests),
             requests=len(requests),

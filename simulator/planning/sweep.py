@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.budget import Budget
 from simulator.document import Document, parse_yaml, read_document
 from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
+from simulator.files import write_file
 from simulator.planning.axes import Axis, axis
 from simulator.planning.deployment import examine
 from simulator.planning.machines.fingerprint import fingerprint
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 PARQUET = "sweep.parquet"
+MOST_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class GridPoint:
     deployment: int
     seed: int | None
     limits: bool
+    budget: Budget = Budget()  # noqa: RUF009
 
     def key(self) -> str:
         """What the row depends on; equal keys, equal rows."""
@@ -56,6 +62,7 @@ def sweep(
     folder: Path | None = None,
     machine: Machine | None = None,
     progress: Callable[[int, int], None] | None = None,
+    budget: Budget = Budget(),  # noqa: B008
 ) -> pl.DataFrame:
     """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
 
@@ -66,16 +73,37 @@ def sweep(
 
     Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
     """
-    base = _base(path, settings)
-    points = _points(base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits)
+    base = _base(path, settings, budget)
+    points = _points(base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits, budget)
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
-    frame = rows_table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)])
+    frame = _table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)], finished)
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(folder / PARQUET)
+        _write(frame, folder / PARQUET)
     return frame
+
+
+def _table(rows: list[Row], finished: FinishedPoints | None) -> pl.DataFrame:
+    """The rows as a frame. Raises SimulatorError where rows that were kept are not like those computed now."""
+    import polars as pl
+
+    try:
+        return rows_table(rows)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError) as problem:
+        if finished is None:
+            raise
+        why = str(problem).splitlines()[0]
+        raise SimulatorError(f"{finished.path}: its rows are not like those of this version ({why}); remove it") from None
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    try:
+        write_file(path, content.getvalue())
+    except OSError as problem:
+        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
 
 
 def _rows(
@@ -100,28 +128,31 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]]) -> Document:
+def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]], budget: Budget) -> Document:
     document = dumped(path) if isinstance(path, Scenario) else read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
-    scenario_of(document)
+    scenario_of(document, budget)
     return Document(document.path, document.plain(), document.settings)
 
 
-def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool) -> list[GridPoint]:
+def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget) -> list[GridPoint]:
+    combinations = math.prod(len(a.values) for a in axes if a.path != "deployments")
+    if combinations > MOST_POINTS:
+        raise ScenarioError(f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone over at once")
     chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
     grid = [a for a in axes if a.path != "deployments"]
     for index, asked in enumerate(grid):
         if asked.path in {earlier.path for earlier in grid[:index]}:
             raise ScenarioError(f"--over {asked.path}: given twice; write all its values in one, as a,b,c")
-        _check_axis(base, asked)
+        _check_axis(base, asked, budget)
     points = []
     for values in itertools.product(*(a.values for a in grid)):
         settings = tuple((a.path, value) for a, value in zip(grid, values, strict=True))
         document = base
         for dotted, text in settings:
             document = document.with_value(dotted, text)
-        points += [GridPoint(document, settings, index, seed, limits) for index in chosen]
+        points += [GridPoint(document, settings, index, seed, limits, budget) for index in chosen]
     return points
 
 
@@ -138,12 +169,12 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
 
-def _check_axis(base: Document, asked: Axis) -> None:
+def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
     """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
     problem: SimulatorError | None = None
     for value in asked.values:
         try:
-            scenario_of(base.with_value(asked.path, value, "--over"))
+            scenario_of(base.with_value(asked.path, value, "--over"), budget)
         except SimulatorError as error:
             problem = problem or error
         else:
@@ -171,7 +202,7 @@ def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple
 
 def compute(point: GridPoint) -> Row:
     """The row of a point."""
-    scenario = scenario_of(point.document)
+    scenario = scenario_of(point.document, point.budget)
     scenario = dataclasses.replace(scenario, seed=scenario.seed if point.seed is None else point.seed)
     deployment = named(scenario.deployments)[point.deployment]
     requests = sample(scenario.workload, scenario.seed)

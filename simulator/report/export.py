@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import SimulatorError
+from simulator.files import write_file
 from simulator.report.charts import theme as theme
 from simulator.results.model import RunResult
 
@@ -28,7 +29,6 @@ def export(run: RunResult, format_: str, out: Path, *, force: bool = False) -> l
     if out.exists() and not force:
         raise SimulatorError(f"{out} exists; add --force to replace it, or name another place with --out")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         return FORMATS[format_](run, out)
     except OSError as problem:
         raise SimulatorError(f"cannot write {out}: {problem.strerror or problem}") from None
@@ -42,13 +42,13 @@ def chromium() -> str | None:
 def _html(run: RunResult, out: Path) -> list[Path]:
     from simulator.report.pages.run import run_page
 
-    return [_replace(out, run_page(run).encode())]
+    return [write_file(out, run_page(run).encode())]
 
 
 def _markdown(run: RunResult, out: Path) -> list[Path]:
     from simulator.report.terminal import markdown
 
-    return [_replace(out, markdown(run).encode())]
+    return [write_file(out, markdown(run).encode())]
 
 
 def _pdf(run: RunResult, out: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def _pdf(run: RunResult, out: Path) -> list[Path]:
             subprocess.run([browser, *options, page.as_uri()], check=True, capture_output=True, timeout=_PDF_SECONDS)
         except (subprocess.SubprocessError, OSError) as problem:
             raise SimulatorError(f"{browser} could not print the page: {str(problem).splitlines()[0]}") from None
-        return [_replace(out, printed.read_bytes())]
+        return [write_file(out, printed.read_bytes())]
 
 
 def _png(run: RunResult, out: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def _png(run: RunResult, out: Path) -> list[Path]:
     from simulator.report.charts.all import CHARTS
     from simulator.report.charts.panels import specification
 
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     written = []
     with schemapi.debug_mode(False):
         figures = [chart(run) for chart in CHARTS]
@@ -92,7 +92,7 @@ def _png(run: RunResult, out: Path) -> list[Path]:
             panels = [specification(run, panel, figure.caption) for panel in figure.panels]
             if panels:
                 image = vl_convert.vegalite_to_png(_sheet(run, figure.title, panels), scale=_SCALE)
-                written.append(_replace(out / f"{figure.key}.png", image))
+                written.append(write_file(out / f"{figure.key}.png", image))
     return written
 
 
@@ -118,17 +118,6 @@ def _add_legend(node: Any, names: list[str]) -> bool:
         color["legend"] = {"labelExpr": labels, "columns": 3, "symbolType": "stroke", "symbolOpacity": 1, "orient": "top"}
         return True
     return any(_add_legend(item, names) for item in node.get("layer", []))
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
 
 
 FORMATS: dict[str, Callable[[RunResult, Path], list[Path]]] = {"html": _html, "md": _markdown, "pdf": _pdf, "png": _png}

@@ -92,10 +92,11 @@ def rate(value: float | None) -> str:
 
 
 def scenario_sentence(run: RunResult) -> str:
-    """The scenario in one sentence."""
+    """The scenario in one sentence, and which release its engine is taken for."""
     model = next((d.memory.model for d in run.deployments if d.memory), None)
     served = f"{model} on {run.engine}: " if model else f"{run.engine}: "
-    return f"{served}{run.workload.sentence.rstrip('.')}."
+    taken = f" {run.taken_for}." if run.taken_for else ""
+    return f"{served}{run.workload.sentence.rstrip('.')}.{taken}"
 
 
 def limit_words(each: PromisedLatency) -> str:

@@ -7,6 +7,7 @@ MOST_ALLOWED at most, or USUALLY_ALLOWED where there is no SLO, does not carry t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ def unanswered(trace: RunRecord, promises: Sequence[Promise] = ()) -> Unanswered
     """What came of the requests of a run that got no answer."""
     status = trace.requests["status"]
     lost = status != FINISHED
-    causes = tuple(_cause(trace, np.flatnonzero(status == code), word) for code, word in _WHY if (status == code).any())
+    causes = tuple(cause for code, word in _WHY for cause in _causes(trace, np.flatnonzero(status == code), word))
     return Unanswered(int(lost.sum()), len(lost), causes, _shares(lost, promises), too_many(lost, promises))
 
 
@@ -67,10 +68,19 @@ def _shares(lost: Bools, promises: Sequence[Promise]) -> tuple[float, ...]:
     return tuple(_mean(lost if p.of is None else lost[p.of]) for p in promises)
 
 
-def _cause(trace: RunRecord, rows: NDArray[np.int64], word: str) -> str:
-    reason = trace.refusals.get(int(rows[0]), "")
-    why = f", {'the first ' if len(rows) > 1 else ''}because {reason}" if reason else ""
-    return f"{len(rows):,} {word}{why}"
+def _causes(trace: RunRecord, rows: NDArray[np.int64], word: str) -> list[str]:
+    """`12 refused, the first because ...`, for each kind of reason: reasons that differ in their numbers are of one kind."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows.tolist():
+        reason = trace.refusals.get(row, "")
+        kinds.setdefault(re.sub(r"\d+", "", reason), []).append(reason)
+    return [_cause(reasons, word) for reasons in kinds.values()]
+
+
+def _cause(reasons: Sequence[str], word: str) -> str:
+    first = "the first " if len(set(reasons)) > 1 else ""
+    why = f", {first}because {reasons[0]}" if reasons[0] else ""
+    return f"{len(reasons):,} {word}{why}"
 
 
 def _mean(lost: Bools) -> float:

@@ -15,8 +15,8 @@ from simulator.results.model import Binding, Resource
 _RARELY = 0.05
 _WORDS: dict[Resource, str] = {
     "KV memory": "requests wait because the KV cache is full",
-    "sequence limit": "requests wait because max_num_seqs sequences are running",
-    "token budget": "prompts wait because steps are full of max_num_batched_tokens tokens",
+    "sequence limit": "requests wait because {seats} sequences are running",
+    "token budget": "prompts wait because steps are full of {budget} tokens",
     "API server": "requests and tokens wait for the API server, which does one thing after another",
     "compute": "no limit holds requests back; steps last as long as their arithmetic",
     "bandwidth": "no limit holds requests back; steps last as long as reading weights and KV cache from memory",
@@ -40,24 +40,24 @@ def bottleneck(
     length = np.clip(s["end_s"] - np.maximum(s["start_s"], start_s), 0.0, None)
     busy = float(length.sum())
     if busy <= 0:
-        return _answer("nothing", 0.0)
+        return _answer("nothing", 0.0, limits)
     held = {name: float(length[mask].sum()) / busy for name, mask in _held(trace, limits).items()}
     held["API server"] = min(waiting_s(trace, start_s) / busy, 1.0)
     worst = max(held, key=lambda name: held[name])
     if held[worst] >= _RARELY:
-        return _answer(worst, held[worst])
+        return _answer(worst, held[worst], limits)
     total = sum(resource_seconds.values())
     if total <= 0:
-        return _answer("nothing", 0.0)
+        return _answer("nothing", 0.0, limits)
     part = max(resource_seconds, key=lambda name: resource_seconds[name])
-    return _answer(part, resource_seconds[part] / total)
+    return _answer(part, resource_seconds[part] / total, limits)
 
 
 def _held(trace: RunRecord, limits: SchedulerConfig) -> dict[Resource, NDArray[np.bool_]]:
     s = trace.stretches
     waits = s["waiting"] > 0
-    sequences = waits & (s["sequences"] >= limits.max_num_seqs)
-    tokens = waits & ~sequences & (s["decoding"] + s["prefill_tokens"] >= limits.max_num_batched_tokens)
+    sequences = waits & (s["sequences"] >= limits.seats)
+    tokens = waits & ~sequences & (s["decoding"] + s["prefill_tokens"] >= limits.token_budget)
     return {
         "KV memory": (waits & ~sequences & ~tokens) | (s["preempted"] > 0),
         "sequence limit": sequences,
@@ -65,5 +65,6 @@ def _held(trace: RunRecord, limits: SchedulerConfig) -> dict[Resource, NDArray[n
     }
 
 
-def _answer(resource: Resource, share: float) -> Binding:
-    return Binding(resource, share, f"{_WORDS[resource]} ({share:.0%} of busy time)" if share else _WORDS[resource])
+def _answer(resource: Resource, share: float, limits: SchedulerConfig) -> Binding:
+    words = _WORDS[resource].format(seats=limits.seats_argument, budget=limits.budget_argument)
+    return Binding(resource, share, f"{words} ({share:.0%} of busy time)" if share else words)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
+from simulator.files import DATA_BYTES, clear_drafts, draft_of, read_json_object
+from simulator.numbers import finite_number
 from simulator.results.model import RunResult
 from simulator.results.summary import from_summary, to_summary
-from simulator.results.tables import requests_table, stretches_table, trace_of
+from simulator.results.tables import check_tables, requests_table, stretches_table, trace_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,16 +30,18 @@ def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *,
     folder cannot be written, or holds something that is not a run and `force` is not given.
     """
     _check_replaceable(folder, force)
-    draft = folder.parent / f".{folder.name}.{os.getpid()}.draft"
+    target = folder.resolve()  # of a folder that is a link, what it leads to is replaced
+    draft = draft_of(target)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear_drafts(target)
         draft.mkdir()
         _write_tables(run, draft)
         (draft / SCENARIO).write_text(run.scenario_yaml, "utf-8")
         (draft / SUMMARY).write_text(json.dumps(to_summary(run), indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
         for name, content in pages.items():
             (draft / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        _swap(draft, folder)
+        _swap(draft, target)
     except OSError as problem:
         raise SimulatorError(f"cannot write {folder}: {problem.strerror or problem}; choose another place with --out") from None
     finally:
@@ -69,6 +73,7 @@ def read_run(folder: Path) -> RunResult:
     run = read_summary(folder / SUMMARY)
     try:
         requests, steps = _read_parquet(folder / REQUESTS), _read_parquet(folder / STEPS)
+        check_tables(requests, steps)
     except Exception as problem:
         raise SimulatorError(
             f"{folder}: the tables cannot be read: {str(problem).splitlines()[0]}; run the scenario again"
@@ -79,18 +84,24 @@ def read_run(folder: Path) -> RunResult:
 def read_summary(path: Path) -> RunResult:
     """A run without its traces, from summary.json or the folder that holds it."""
     path = path / SUMMARY if path.is_dir() else path
-    try:
-        summary: Any = json.loads(path.read_text("utf-8"))
-    except OSError as problem:
-        raise SimulatorError(f"{path}: {(problem.strerror or str(problem)).lower()}") from None
-    except ValueError as problem:
-        raise SimulatorError(f"{path}: not JSON: {problem}") from None
-    if not isinstance(summary, dict):
-        raise SimulatorError(f"{path}: expected one JSON object")
+    summary = read_json_object(path, SimulatorError, most=DATA_BYTES)
+    _check_numbers(summary, str(path))
     try:
         return from_summary(summary)
     except SimulatorError as problem:
         raise SimulatorError(f"{path}: {problem}") from None
+
+
+def _check_numbers(node: Any, where: str) -> None:
+    """Raise SimulatorError for a number that no run can come to."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _check_numbers(value, f"{where}: {key}")
+    elif isinstance(node, list):
+        for value in node:
+            _check_numbers(value, where)
+    elif isinstance(node, float | int) and not isinstance(node, bool):
+        finite_number(node, where, SimulatorError)
 
 
 def _check_replaceable(folder: Path, force: bool) -> None:

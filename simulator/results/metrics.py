@@ -315,7 +315,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("prefix_hit_rate", "", "Share of prompt tokens found in the prefix cache when first admitted.", _hit_rate),
     Metric("finished", "requests", "Requests that got all their tokens, in the whole run.", partial(_count, (FINISHED,))),
-    Metric("refused", "requests", "Requests refused at the door because they could never fit.", partial(_count, (REFUSED,))),
+    Metric(
+        "refused",
+        "requests",
+        "Requests refused at the door because they could never fit, or answered 503 at the limits of the queue.",
+        partial(_count, (REFUSED,)),
+    ),
     Metric(
         "unanswered_share",
         "",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.engine.record import FINISHED, RunRecord
+from simulator.errors import SimulatorError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,6 +70,53 @@ def stretches_table(trace: RunRecord) -> pl.DataFrame:
     steps = pl.DataFrame({**trace.stretches, "block_size": sizes})
     gaps = pl.DataFrame({"base_s": trace.gaps_s}).with_columns(replica=pl.lit(-1, dtype=steps.schema["replica"]))
     return pl.concat([steps, gaps], how="diagonal")
+
+
+def check_tables(requests: pl.DataFrame, steps: pl.DataFrame) -> None:
+    """Raise SimulatorError where the tables of a run do not have the columns and values that this version writes."""
+    for frame, name, known in ((requests, "requests", _REQUESTS), (steps, "steps", _STEPS)):
+        for column, kind in known.items() if frame.height else ():
+            if column not in frame.columns:
+                raise SimulatorError(f"the table of {name} has no column {column}")
+            _check_column(frame[column], f"the table of {name}: column {column}", kind)
+    if requests.height and (odd := set(requests["status"].unique()) - set(STATUSES)):
+        raise SimulatorError(f"the table of requests: status {next(iter(odd))!r:.40} is not known")
+
+
+def _check_column(values: pl.Series, where: str, kind: str) -> None:
+    known = {
+        "text": str(values.dtype) == "String",
+        "seconds": values.dtype.is_float(),
+        "count": values.dtype.is_integer() and not values.null_count(),
+        "count, or none": values.dtype.is_integer(),  # of a row that is no stretch but a gap
+    }
+    if not known[kind]:
+        raise SimulatorError(f"{where} is {values.dtype}, and not {kind}")
+    if kind == "text" or values.is_empty() or values.null_count() == len(values):
+        return
+    found = values.drop_nulls()
+    if kind == "seconds" and not found.is_finite().all():
+        raise SimulatorError(f"{where} has values that are not finite")
+    least, most = found.min(), found.max()
+    if least < _LEAST.get(kind, -1) or most > (_MOST_SECONDS if kind == "seconds" else _MOST_COUNT):  # type: ignore[operator]
+        raise SimulatorError(f"{where} has values from {least!r} to {most!r}, which cannot be")
+
+
+_TIMES = ("arrival_s", "scheduled_s", "first_token_s", "finish_s", "left_s", *LATENCIES)
+_COUNTS = ("prompt_tokens", "output_tokens", "cached_tokens", "preemptions", "follows", "replica")
+_STEP_COUNTS = ("sequences", "decoding", "prefill_tokens", "sampled", "waiting", "preempted", "steps", "kv_blocks", "block_size")
+_REQUESTS = {
+    **dict.fromkeys(("deployment", "status", "refusal"), "text"),
+    **dict.fromkeys(_TIMES, "seconds"),
+    **dict.fromkeys(_COUNTS, "count"),
+}
+_STEPS = {
+    "deployment": "text",
+    **dict.fromkeys(("start_s", "base_s", "slope_s", "end_s"), "seconds"),
+    "replica": "count",
+    **dict.fromkeys(_STEP_COUNTS, "count, or none"),
+}
+_LEAST, _MOST_SECONDS, _MOST_COUNT = {"seconds": -1e12}, 1e15, 2**53
 
 
 def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:

@@ -71,7 +71,13 @@ def _total(rows: Mapping[str, Floats]) -> Floats:
 def _seconds(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
     """Seconds of each stretch that a part takes, but for what depends on context lengths."""
     fixed = part.tokens[rows["tokens"]] + part.sampled[rows["sampled"]] + part.per_sequence * rows["sequences"]
-    return np.asarray((fixed + part.constant) * rows["steps"])
+    return np.asarray((fixed + part.constant + _of_prompts(part, rows)) * rows["steps"])
+
+
+def _of_prompts(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
+    """Seconds of each step that it takes because prompt tokens are computed in it."""
+    added = part.prompt[rows["tokens"]] if len(part.prompt) else 0.0
+    return np.asarray(np.where(rows["prefill_tokens"] > 0, added, 0.0))
 
 
 def _sums(parts: Iterable[StepTime], rows: Mapping[str, Floats]) -> Iterator[float]:
@@ -81,7 +87,8 @@ def _sums(parts: Iterable[StepTime], rows: Mapping[str, Floats]) -> Iterator[flo
     sequences, count = float((rows["sequences"] * steps).sum()), float(steps.sum())
     for part in parts:
         by_size = (part.tokens[: len(tokens)] * tokens).sum() + (part.sampled[: len(sampled)] * sampled).sum()
-        yield float(by_size) + part.per_sequence * sequences + part.constant * count
+        prompts = float((_of_prompts(part, rows) * steps).sum()) if len(part.prompt) else 0.0
+        yield float(by_size) + part.per_sequence * sequences + part.constant * count + prompts
 
 
 def _arithmetic(part: StepTime, rows: Mapping[str, Floats]) -> Floats:

@@ -143,18 +143,18 @@ def _fields_at(location: Location, variant: Location = ()) -> list[str]:
     """The names of the fields that may stand at a location, of one variant of a union where `variant` names its kind."""
     if location == ("engine",):
         return sorted(["version", *(f.name for f in dataclasses.fields(EngineArgs))])
-    nodes = [node.get("properties", {}) for node in _schemas_at(location)]
+    nodes = [node.get("properties", {}) for node in schemas_at(location)]
     nodes = [node for node in nodes if node.get("kind", {}).get("const") in variant] or nodes
     return sorted({name for node in nodes for name in node if name != "kind"})
 
 
 def _kinds_at(location: Location) -> list[str]:
     """The values that `kind` may have at a location."""
-    kinds = [node.get("properties", {}).get("kind", {}) for node in _schemas_at(location)]
+    kinds = [node.get("properties", {}).get("kind", {}) for node in schemas_at(location)]
     return list(dict.fromkeys(kind["const"] for kind in kinds if "const" in kind))
 
 
-def _schemas_at(location: Location) -> list[dict[str, Any]]:
+def schemas_at(location: Location) -> list[dict[str, Any]]:
     """The schema nodes a location leads to; more than one where a union has variants."""
     nodes = _expand(schema())
     for part in location:

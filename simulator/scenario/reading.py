@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from simulator.budget import Budget
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import is_path
 from simulator.document import Document, Location, read_document
@@ -20,19 +21,19 @@ from simulator.scenario.shorthand import short_names, spelled_out
 from simulator.scenario.specs import Scenario
 
 
-def load(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> Scenario:
-    """The scenario of a YAML file, with values set over it by dotted path.
+def load(path: str | Path, settings: Iterable[tuple[str, str]] = (), budget: Budget = Budget()) -> Scenario:  # noqa: B008
+    """The scenario of a YAML file, with values set over it by dotted path, if its simulation stays within the budget.
 
     Raises ScenarioError: one line with file, line, column, field, what is wrong and what would be right.
     """
     document = read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
-    return scenario_of(document)
+    return scenario_of(document, budget)
 
 
-def scenario_of(document: Document) -> Scenario:
-    """Validate a document as a scenario."""
+def scenario_of(document: Document, budget: Budget = Budget()) -> Scenario:  # noqa: B008
+    """Validate a document as a scenario whose simulation stays within a budget. Raises ScenarioError."""
     document = dataclasses.replace(document, short=short_names())
     data = spelled_out(_beside(document.plain(), document.path.parent), document)
     data.setdefault("name", document.path.stem)
@@ -41,7 +42,7 @@ def scenario_of(document: Document) -> Scenario:
         scenario = TypeAdapter(Scenario).validate_python(_with_defaults(_with_lines(data, document), arguments))
     except ValidationError as problem:
         raise explained(document, problem) from None
-    refuse(scenario, document)
+    refuse(scenario, document, budget)
     return scenario
 
 

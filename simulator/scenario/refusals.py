@@ -7,27 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulator import catalog
+from simulator.budget import Budget
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
+from simulator.numbers import LONGEST
 from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
 from simulator.server import DoesNotStart, plan_server
 from simulator.text import number
-from simulator.workload.arrivals.steady import Recorded
+from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
+from simulator.workload.arrivals.varying import Diurnal, Ramp, Stages
 from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
-_MOST_ENGINES, _MOST_TOKENS = 10_000, 10_000_000
-_MOST_REQUESTS, _MOST_PER_S = 20_000_000, 1e9
+_MOST_ENGINES, _MOST_PER_S, _BLOCK = 10_000, 1e9, 16
 
 
-def refuse(scenario: Scenario, document: Document) -> None:
+def refuse(scenario: Scenario, document: Document, budget: Budget) -> None:
     """Raise ScenarioError, with its place, for what no run could come of. Too little memory is a result and passes.
 
     So is a deployment that cannot be among others that can.
     """
-    _refuse_endless(scenario.workload, document)
+    _refuse_endless(scenario.workload, document, budget)
     _refuse_missing(scenario.workload, document)
     _refuse_unreadable(scenario.calibration, document)
     _refuse_unknown(scenario.prices, {pool.gpu.name for d in scenario.deployments for pool in d.pools}, document)
@@ -74,22 +76,38 @@ def _refuse_unreadable(path: Path | None, document: Document) -> None:
         raise document.error(("calibration",), f"calibration: {problem}") from None
 
 
-def _refuse_endless(workload: Workload, document: Document) -> None:
-    """Raise for rates that nobody has, and more requests than a computer has room for, before they are drawn."""
-    arrivals = (workload.arrivals, *(c.arrivals for c in workload.classes))
-    recorded = workload.trace is not None or any(isinstance(a, Recorded) for a in arrivals)
-    rate = None if recorded else workload.mean_rate()
+def _refuse_endless(workload: Workload, document: Document, budget: Budget) -> None:
+    """Raise for rates that nobody has, and for more than may be simulated, before anything is drawn."""
+    arrivals: list[Arrivals | None] = [c.arrivals for c in workload.classes if c.arrivals] or [workload.arrivals]
+    timed = [a for a in arrivals if a is not None and not isinstance(a, Recorded)]
+    rate = workload.mean_rate() if len(timed) == len(arrivals) else None
     if rate and not 1 / _MOST_PER_S <= rate <= _MOST_PER_S:
         raise document.error(
             ("workload", "arrivals"), f"workload.arrivals: {number(rate, 6)} requests a second; is that the unit?"
         )
-    by_duration = rate * workload.duration if rate and workload.duration else math.inf
+    by_time = [expected for a in timed if (expected := _expected(a, workload.duration)) is not None]
+    by_duration = sum(by_time) if by_time and len(by_time) == len(arrivals) else math.inf
     expected = min(workload.requests or math.inf, by_duration)
-    if math.inf > expected > _MOST_REQUESTS:
-        field = "duration" if by_duration <= expected else "requests"
-        raise document.error(
-            ("workload", field), f"workload.{field}: about {expected:,.0f} requests; at most {_MOST_REQUESTS:,} are simulated"
-        )
+    if not math.isfinite(expected):
+        return
+    field = "requests" if workload.requests == expected else "duration" if workload.duration else "arrivals"
+    shared = [c.mean_context() / _BLOCK for c in workload.mix() if c.prefix or c.sessions]
+    try:
+        budget.check(expected, max((c.mean_context() for c in workload.mix()), default=0.0), max(shared, default=0.0))
+    except SimulatorError as problem:
+        raise document.error(("workload", field), f"workload.{field}: {problem}") from None
+
+
+def _expected(arrivals: Arrivals, duration_s: float | None) -> float | None:
+    """Requests that arrive until the duration or the arrivals end; None where they do neither."""
+    if isinstance(arrivals, AllAtOnce | ClosedLoopArrivals):
+        return None
+    end = min(
+        math.inf if duration_s is None else duration_s, arrivals.end_s() if isinstance(arrivals, Stages | Ramp) else math.inf
+    )
+    if not math.isfinite(end):
+        return None
+    return arrivals.expected_by(end) if isinstance(arrivals, Stages | Ramp | Diurnal) else arrivals.mean_rate() * end
 
 
 def _refuse_missing(workload: Workload, document: Document) -> None:
@@ -127,9 +145,9 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     _refuse_untimed(pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
-    if resolved.max_num_batched_tokens > _MOST_TOKENS:
+    if resolved.max_num_batched_tokens > LONGEST:
         raise TooMuch(
-            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {_MOST_TOKENS:,} modelled; lower it",
+            f"max_num_batched_tokens {resolved.max_num_batched_tokens:,} exceeds the {LONGEST:,} modelled; lower it",
             field="max_num_batched_tokens",
         )
     planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)

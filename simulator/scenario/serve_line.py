@@ -91,12 +91,16 @@ def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]
     return ours
 
 
+_RELEASE = r"\d+(?:\.\d+){2,3}(?:\.?(?:post|rc|dev)\d+)*"
+
+
 def _without_launcher(words: list[str]) -> tuple[list[str], str | None]:
     """The words behind the program's name or the image, and the release that an image's tag names."""
     start, engine = 0, None
     for index, word in enumerate(words):
-        if image := re.fullmatch(r"(?:\S+/)?vllm(?:-[a-z]+)*:(?:v?(\d+\.\d+\.\d+)\S*|[a-z]\S*)", word):
-            start, engine = index + 1, f"vllm-{image[1]}" if image[1] else None
+        if image := re.fullmatch(rf"(?:\S+/)?vllm(?:-[a-z]+)*:(?:v?({_RELEASE})\S*|(nightly|main)\S*|[a-z]\S*)", word):
+            release = image[1] or image[2]
+            start, engine = index + 1, f"vllm-{release}" if release else None
         elif word in ("sglang.launch_server", "trtllm-serve"):
             start, engine = index + 1, "sglang" if word.startswith("sglang") else "tensorrt-llm"
         elif word in ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server") or (
@@ -166,7 +170,7 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         _nested(outer, _mapping(outer, value), found["arguments"])
     elif bare in _EXACT:
         found["arguments"].update(_EXACT[bare](bare, "false" if name != bare else value))
-    elif outer in stanzas.load_entry("serve_arguments", "harmless")["names"]:
+    elif outer in _harmless():
         harmless.append(outer)
     elif reason := stanzas.load_entry("serve_arguments", "not-modelled")["names"].get(outer):
         raise NotModelled(f"--{outer.replace('_', '-')}: {reason}: not modelled; leave it out to plan without")
@@ -175,9 +179,15 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         raise SimulatorError(f"vllm serve: unknown argument --{outer.replace('_', '-')}{near}")
 
 
+def _harmless() -> list[str]:
+    """Arguments that change nothing here, of every release."""
+    entries = (name for name in stanzas.stanzas("serve_arguments") if name.startswith("harmless"))
+    return [name for entry in entries for name in stanzas.load_entry("serve_arguments", entry)["names"]]
+
+
 def _known() -> list[str]:
     listed = [
-        *stanzas.load_entry("serve_arguments", "harmless")["names"],
+        *_harmless(),
         *stanzas.load_entry("serve_arguments", "not-modelled")["names"],
     ]
     return [*listed, *_EXACT, *_NESTED, "model", "quantization", "dtype"]
@@ -248,13 +258,15 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     **dict.fromkeys(
         ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "decode_context_parallel_size", "max_num_seqs",
          "max_num_batched_tokens", "block_size", "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_num_partial_prefills",
-         "long_prefill_token_threshold", "max_cudagraph_capture_size", "spec_tokens", "max_loras", "max_lora_rank",
-         "api_server_count", "stream_interval"), _whole,
+         "long_prefill_token_threshold", "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs",
+         "max_num_queued_tokens", "prefill_schedule_interval", "max_cudagraph_capture_size", "spec_tokens", "max_loras",
+         "max_lora_rank", "api_server_count", "stream_interval"), _whole,
     ),
     **dict.fromkeys(
         ("enforce_eager", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling",
-         "scheduler_reserve_full_isl", "language_model_only", "skip_mm_profiling", "enable_sleep_mode", "enable_lora",
-         "disable_hybrid_kv_cache_manager", "fully_sharded_loras", "data_parallel_external_lb"), _switch,
+         "scheduler_reserve_full_isl", "long_prefill_token_threshold_adaptive", "language_model_only", "skip_mm_profiling",
+         "enable_sleep_mode", "enable_lora", "disable_hybrid_kv_cache_manager", "fully_sharded_loras",
+         "data_parallel_external_lb"), _switch,
     ),
     **dict.fromkeys(
         ("scheduling_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mm_encoder_tp_mode",
@@ -262,6 +274,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     ),
     "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
+    "watermark": _share,
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,
     "cudagraph_capture_sizes": _sizes,

@@ -44,6 +44,11 @@ def pool_names() -> dict[str, str]:
     return {**{short: long[short] for short in _ARGUMENTS}, **_POOL}
 
 
+def slo_names() -> dict[str, str]:
+    """The terms of an SLO by their short names."""
+    return dict(_SLO)
+
+
 def short_names() -> dict[str, tuple[str, ...]]:
     """The short names of each field, by its own."""
     found: dict[str, tuple[str, ...]] = {}

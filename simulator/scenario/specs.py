@@ -19,6 +19,7 @@ from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
+from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
@@ -84,7 +85,8 @@ class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
     `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
-    differs from the datasheet. `usd_per_gpu_hour` replaces the catalog's price.
+    differs from the datasheet, `host` the processor's part of a step where it was measured. `usd_per_gpu_hour` replaces the
+    catalog's price.
     """
 
     gpu: GpuName
@@ -92,6 +94,7 @@ class Pool(EngineArgs):
     replicas: Count = 1
     router: Router = Field(default_factory=RoundRobin)
     link_gb_per_s: Positive | None = None
+    host: Host = Field(default_factory=Host)
     usd_per_gpu_hour: NonNegative | None = None
 
     @property

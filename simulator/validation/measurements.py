@@ -5,13 +5,14 @@ A reader turns a table into comparisons and skipped rows; the first whose column
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulator.errors import MeasurementError
+from simulator.files import read_csv_rows
 from simulator.latency.error_bands import LoadRegime, Setting
+from simulator.numbers import MOST, finite_number, integer
 
 Row = Mapping[str, str]
 
@@ -112,22 +113,10 @@ def read_measurement_tables(path: Path) -> list[MeasurementTable]:
 
 def read_measurement_table(path: Path) -> MeasurementTable:
     """One CSV file with a header line. Raises MeasurementError."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = tuple(_stripped(row) for row in reader)
-            columns = tuple(reader.fieldnames or ())
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file or folder") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise MeasurementError(f"{path}: cannot be read as CSV: {problem}") from None
+    columns, rows = read_csv_rows(path)
     if not columns:
         raise MeasurementError(f"{path}: the file is empty; its first line must name the columns")
-    return MeasurementTable(path, tuple(name.strip() for name in columns), rows)
-
-
-def _stripped(row: Mapping[str | None, str | list[str] | None]) -> Row:
-    return {name.strip(): value.strip() for name, value in row.items() if name is not None and isinstance(value, str)}
+    return MeasurementTable(path, columns, rows)
 
 
 def choose_reader(table: MeasurementTable, readers: Iterable[Reader]) -> Reader:
@@ -147,11 +136,14 @@ def number_in(row: Row, *names: str) -> float | None:
     """The first of some columns that holds a number, None where all are blank. Raises MeasurementError for other text."""
     for name in names:
         if text := row.get(name, ""):
-            try:
-                return float(text.replace(",", ""))
-            except ValueError:
-                raise MeasurementError(f"column {name}: {text!r} is not a number") from None
+            return finite_number(text.replace(",", ""), f"column {name}")
     return None
+
+
+def whole_in(row: Row, *names: str, least: int = 1, most: int = MOST) -> int | None:
+    """The first of some columns that holds a whole number, None where all are blank. Raises MeasurementError for other text."""
+    name = next((name for name in names if row.get(name)), None)
+    return None if name is None else integer(row[name].replace(",", ""), f"column {name}", least=least, most=most)
 
 
 def text(row: Row, *names: str) -> str:

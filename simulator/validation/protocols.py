@@ -16,6 +16,7 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.latency.error_bands import Setting, setting
+from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
 from simulator.results.tables import latencies
 from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server
@@ -42,6 +43,7 @@ class MeasuredServer:
     replicas: int = 1
     kv_tokens: int | None = None
     link_bytes_per_s: float | None = None
+    host: Host = field(default_factory=Host)
     client: FrontEnd | None = None
     client_sequence_s: float = 0.0
 
@@ -59,7 +61,7 @@ class MeasuredServer:
     def key(self) -> tuple[object, ...]:
         """What decides a binding."""
         quantization = self.quantization.name if self.quantization else None
-        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.client_sequence_s
+        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.host, self.client_sequence_s
         return self.model.name, quantization, self.gpu.name, self.engine.name, told
 
 
@@ -101,6 +103,7 @@ class Bench:
             latency=self.latency,
             calibration=self.calibration,
             link_bytes_per_s=measured.link_bytes_per_s,
+            host=measured.host,
             kv_tokens=measured.kv_tokens,
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.errors import NotModelled, ScenarioError
+from simulator.numbers import finite_number, integer
 from simulator.spec import first_mistake
 from simulator.workload.workload import Workload
 
@@ -66,10 +67,9 @@ def _options(words: list[str]) -> dict[str, str]:
 
 def _number(options: Mapping[str, str], name: str, default: float, kind: type = float) -> Any:
     text = options.get(name, str(default))
-    try:
-        return kind(text)
-    except ValueError:
-        raise ScenarioError(f"--{name} {text}: expected a number") from None
+    if kind is int:
+        return integer(text, f"--{name}", ScenarioError)
+    return math.inf if text == "inf" else finite_number(text, f"--{name}", ScenarioError)
 
 
 def _arrivals_of(options: Mapping[str, str]) -> Fields:
@@ -142,7 +142,7 @@ def _prefix(tokens: int, groups: int = 1) -> Fields:
 
 
 def _load_of(load: Mapping[str, Any]) -> Fields:
-    kind, stages = str(load.get("type", "constant")).lower(), load.get("stages") or []
+    kind, stages = str(load.get("type", "constant")).lower(), _stages(load)
     if "sweep" in load:
         raise NotModelled("a load sweep, which finds its rates at run time; write stages with rates")
     if kind == "concurrent":
@@ -156,6 +156,13 @@ def _load_of(load: Mapping[str, Any]) -> Fields:
     return {"arrivals": {"kind": "stages", "stages": plain, "cv": 0.0 if kind == "constant" else 1.0}}
 
 
+def _stages(load: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    stages = load.get("stages") or []
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        raise ScenarioError(f"load.stages is {stages!r:.60}; it must be a list of stages such as {{rate: 2, duration: 60}}")
+    return stages
+
+
 def _data_of(data: Mapping[str, Any]) -> Fields:
     kind = str(data.get("type", "")).lower()
     if kind in ("random", "synthetic"):
@@ -164,7 +171,9 @@ def _data_of(data: Mapping[str, Any]) -> Fields:
         return {"dataset": "sharegpt"}
     if kind != "shared_prefix":
         raise NotModelled(f"data type {kind or 'none'}; random, synthetic, shared_prefix and shareGPT are")
-    shared = dict(data.get("shared_prefix") or {})
+    shared = data.get("shared_prefix") or {}
+    if not isinstance(shared, Mapping):
+        raise ScenarioError(f"data.shared_prefix is {shared!r:.60}; it must be a mapping")
     if shared.get("enable_multi_turn_chat"):
         raise NotModelled(
             "shared_prefix with enable_multi_turn_chat; write sessions: {kind: conversation, ...} with a prefix instead"
@@ -183,10 +192,10 @@ def _distribution(given: Any) -> Any:
     if given.get("type") == "uniform":
         return {"kind": "uniform", "min": given.get("min"), "max": given.get("max")}
     if given.get("type") not in (None, "normal", "fixed"):
-        raise NotModelled(f"a {given['type']} distribution of inference-perf; normal, uniform and fixed are")
+        raise NotModelled(f"a {given.get('type')!s:.40} distribution of inference-perf; normal, uniform and fixed are")
     mean, std = given.get("mean"), given.get("std_dev") or 0
     if std == 0:
-        return round(mean) if isinstance(mean, int | float) else mean
+        return round(mean) if isinstance(mean, int | float) and math.isfinite(mean) else mean
     return {"kind": "normal", "mean": mean, "std": std, **{bound: given[bound] for bound in ("min", "max") if given.get(bound)}}
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from simulator.errors import ScenarioError
+from simulator.numbers import MOST_REQUESTS
 from simulator.workload.lengths.distribution_functions import normal_cdf, normal_quantile
 from simulator.workload.prompts.prefixes import Stems
 from simulator.workload.requests import Floats, Ints
@@ -14,6 +16,7 @@ from simulator.workload.streams import Streams
 from simulator.workload.traffic import TrafficClass
 
 Mix = tuple[TrafficClass, ...]
+MOST_ROWS = 4 * MOST_REQUESTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +77,12 @@ def draw_sessions(mix: Mix, kind: Ints, streams: Streams) -> DrawnSessions:
 def draw_rows(mix: Mix, sessions: DrawnSessions, streams: Streams, at_most: int | None) -> DrawnRows:
     """The first `at_most` requests of the sessions; a session ends before a later turn that would exceed its `max_context`."""
     most = np.array([_max_context(traffic) for traffic in mix])
-    turns = sessions.turns
+    # A turn adds two tokens at least, so that so many more than the context has room for never come.
+    turns = np.minimum(sessions.turns, np.minimum(most, MOST_ROWS)[sessions.kind].astype(np.int64) // 2 + 1)
     if at_most is not None and np.isinf(most).all():
         turns = turns[: np.searchsorted(np.cumsum(turns), at_most) + 1]
+    if int(turns.sum()) > MOST_ROWS:
+        raise ScenarioError(f"sessions of {int(turns.sum()):,} turns in all; at most {MOST_ROWS:,} are drawn, so lower turns")
     session = np.repeat(np.arange(len(turns)), turns)
     first = np.concatenate([[0], np.cumsum(turns)[:-1]])
     turn = np.arange(len(session)) - first[session]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from simulator.units import DAY, HOUR, MINUTE, MS
 
@@ -16,6 +16,7 @@ _SECONDS = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), HOUR),
     **dict.fromkeys(("d", "day", "days"), DAY),
 }
+_MOST_PER_S, _LONGEST_S = 1e15, 1e12
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _ASKED = r"(?:requests?|reqs?|queries|query|q|r)?"
 _RATE = re.compile(rf"\s*({_NUMBER})\s*{_ASKED}\s*(?:/|per|p(?=[smh]\s*$))\s*([a-z]+)\s*", re.IGNORECASE)
@@ -51,16 +52,29 @@ def parse_seconds(value: Any) -> Any:
     raise ValueError(f"'{value}' is not a duration; write seconds as a number, or one such as 90s, 10min, 1h30m")
 
 
-_TEXT_OR_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-Rate = Annotated[
-    float, BeforeValidator(per_second), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-IdleRate = Annotated[
-    float, BeforeValidator(per_second), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-Duration = Annotated[
-    float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
-Pause = Annotated[
-    float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False, strict=True), WithJsonSchema(_TEXT_OR_NUMBER)
-]
+def _of_people(rate: float) -> float:
+    """The rate, if it is one that somebody could have meant. Raises ValueError where it is not."""
+    if rate and not 1 / _MOST_PER_S <= rate <= _MOST_PER_S:
+        raise ValueError(f"{rate:g} requests a second; is that the unit?")
+    return rate
+
+
+def _within_lives(seconds: float) -> float:
+    """The duration, if it is less than 30,000 years. Raises ValueError where it is not."""
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{seconds:g} seconds; is that the unit?")
+    return seconds
+
+
+def _number_or(example: str) -> WithJsonSchema:
+    """The schema of a number, or of text such as the examples."""
+    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "title": example}]})
+
+
+_RATES, _DURATIONS = "text such as 4/s, 1.2 rps or 240/min", "text such as 800ms, 90s or 1h30m"
+_above = Field(gt=0, allow_inf_nan=False, strict=True)
+_from = Field(ge=0, allow_inf_nan=False, strict=True)
+Rate = Annotated[float, BeforeValidator(per_second), _above, AfterValidator(_of_people), _number_or(_RATES)]
+IdleRate = Annotated[float, BeforeValidator(per_second), _from, AfterValidator(_of_people), _number_or(_RATES)]
+Duration = Annotated[float, BeforeValidator(parse_seconds), _above, AfterValidator(_within_lives), _number_or(_DURATIONS)]
+Pause = Annotated[float, BeforeValidator(parse_seconds), _from, AfterValidator(_within_lives), _number_or(_DURATIONS)]

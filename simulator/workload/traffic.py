@@ -60,6 +60,17 @@ class Traffic:
         whole = self.dataset is not None and self.prompt is None and self.output is None
         return PRESETS[self.dataset or ""].correlation if whole else 0.0
 
+    def mean_context(self) -> float:
+        """Tokens of a request's prompt and answer with all that stands before them, on average and about."""
+        own, output = self.prompt_law().expected(), self.output_law().expected()
+        stem = 0.0 if self.prefix is None else self.prefix.expected()
+        if self.sessions is None:
+            return stem + own + output
+        later = self.sessions.later_prompt()
+        added = output + (own if later is None else later.expected())
+        whole = stem + own + output + added * max(0.0, self.mean_turns() - 1) / 2
+        return whole if self.sessions.max_context is None else min(whole, max(self.sessions.max_context, stem + own + output))
+
     def mean_turns(self) -> float:
         """Requests that one arrival brings, on average."""
         return 1.0 if self.sessions is None else self.sessions.length().expected()

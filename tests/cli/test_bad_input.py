@@ -40,6 +40,16 @@ MISTAKES = [
     (GPU, f"{GPU}\n    pipeline_parallel_size: 99", "13:5", "pipeline_parallel_size 99 exceeds its 32 layers"),
     (GPU, f"{GPU}\n    replicas: 1000000000000", "13:5", "1,000,000,000,000 engines; at most 10,000"),
     (GPU, f"{GPU}\n    gpu_memory_utilization: 90", "13:5", "must be less than or equal to 1, not 90"),
+    (
+        GPU,
+        f"{GPU}\n    watermark: 0.01",
+        "13:5",
+        "vllm-0.19.0 has no watermark: vLLM 0.24.0 introduced it; leave it out, or choose",
+    ),
+    (GPU, f"{GPU}\n    watermark: 1", "13:5", "watermark: must be less than 1"),
+    (GPU, f"{GPU}\n    watermark: -0.1", "13:5", "watermark: must be greater than or equal to 0, not -0.1"),
+    (GPU, f"{GPU}\n    max_num_queued_reqs: 3", "13:5", "has no max_num_queued_reqs: vLLM 0.29.0 introduced it"),
+    (GPU, f"{GPU}\n    max_num_queued_tokens: -3", "13:5", "max_num_queued_tokens: must be greater than or equal to 0, not -3"),
     (GPU, f"{GPU}\n    kv_cache_dtype: fp7", "13:5", "must be 'auto', 'bf16', 'fp16', 'fp8'"),
     (GPU, f"{GPU}\n    max_num_seqs: 999999999", "13:5", "max_num_batched_tokens 2048 is below max_num_seqs 999999999"),
     (GPU, f"{GPU}\n    max_num_batched_tokens: 99999999999", "13:5", "exceeds the 10,000,000 modelled; lower it"),
@@ -54,7 +64,7 @@ MISTAKES = [
     ("rate: 4/s", "rate: .nan", "5:29", "must be greater than 0, not nan"),
     ("rate: 4/s", "rate: .inf", "5:29", "must be a finite number, not inf"),
     ("rate: 4/s", "rate: 1e400", "5:29", "must be a finite number, not inf"),
-    ("rate: 4/s", "rate: 1e300", "5:3", "1e+300 requests a second; is that the unit?"),
+    ("rate: 4/s", "rate: 1e300", "5:29", "1e+300 requests a second; is that the unit?"),
     ("rate: 4/s", "rate: true", "5:29", "must be a number, not True"),
     ("requests: 50", "requests: 0", "8:3", "workload.requests: must be greater than or equal to 1, not 0"),
     ("requests: 50", "requests: 1.5", "8:3", "workload.requests: must be a whole number, not 1.5"),
@@ -173,7 +183,7 @@ def test_a_file_that_is_no_scenario_is_refused(run, tmp_path, content, said):
     [
         ("cas.yaml", "cas.yaml: no such file; did you mean 'case.yaml'?"),
         ("nowhere/case.yaml", "nowhere/case.yaml: no such file"),
-        (".", ".: is a directory; name a scenario file in it"),
+        (".", ".: is a directory; name a file in it"),
         ("case.yaml/case.yaml", "case.yaml/case.yaml: cannot be read: not a directory"),
         ("a\nb.yaml", "a b.yaml: no such file"),
         ("x" * 5000, ": cannot be read: file name too long"),
@@ -233,7 +243,7 @@ def test_a_command_line_that_cannot_be_meant_is_one_line(run, words, said):
         ('{"architectures": ["FooForCausalLM"]}', "architecture 'FooForCausalLM' is not known"),
         ("{", "config.json:1:2: not JSON"),
         ("[]", "config.json: must be a JSON object"),
-        ("[" * 100_000, "config.json: not a config.json: it is nested too deeply"),
+        ("[" * 100_000, "config.json: not JSON that can be read: it is nested too deeply"),
     ],
 )
 def test_a_config_json_that_is_not_understood_is_refused(run, tmp_path, content, said):

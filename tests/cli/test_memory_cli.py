@@ -150,6 +150,26 @@ def test_arguments_of_vllm_without_an_option_here_are_taken_too() -> None:
     assert found["per_gpu_gib"]["weights"] > plans("qwen3-8b", "-g", "h100")[0]["per_gpu_gib"]["weights"]
 
 
+def test_limits_of_steps_and_of_the_queue_are_read_and_change_no_memory() -> None:
+    line = ("-g", "h100", "--engine", "vllm-main", "--json", "--", "vllm", "serve", "qwen3-8b")
+    limits = (
+        *("--watermark", "0.01", "--max-num-active-seqs", "16", "--max-num-queued-reqs", "64", "--max-num-queued-tokens", "32k"),
+        *("--prefill-schedule-interval", "4", "--max-num-scheduled-tokens=2K", "--long-prefill-token-threshold-adaptive"),
+    )
+    (plain,), (limited,) = plans_of(*line), plans_of(*line, *limits)
+    assert limited["args"].items() >= {
+        ("watermark", 0.01),
+        ("max_num_active_seqs", 16),
+        ("max_num_queued_reqs", 64),
+        ("max_num_queued_tokens", 32_000),
+        ("prefill_schedule_interval", 4),
+        ("max_num_scheduled_tokens", 2048),
+        ("long_prefill_token_threshold_adaptive", True),
+    }
+    assert limited["per_gpu_gib"] == plain["per_gpu_gib"]
+    assert "vllm-main is taken for 0.33.0, the newest release known here" in limited["notes"]
+
+
 def test_memory_that_others_hold_is_subtracted() -> None:
     alone, shared = (plans("qwen3-8b", "-g", "l40s", "--used-gib", used)[0] for used in ("0", "6"))
     assert alone["outcome"] == "starts" and shared["outcome"] == "too_little_free_memory"
@@ -162,6 +182,24 @@ def test_memory_that_others_hold_is_subtracted() -> None:
         (("qwen3-8b", "-g", "h100", "--max-num-sequences", "4"), "unknown argument --max-num-sequences"),
         (("-g", "h100", "--", "vllm", "serve", "m", "--cpu-offload-gb", "4"), "not modelled"),
         (("-g", "h100", "--", "vllm", "serve", "--port", "80"), "names no model"),
+        (("-g", "h100", "--", "vllm", "serve", "m", "--watermark", "much"), "--watermark: 'much' is not a number"),
+        (("-g", "h100", "--", "vllm", "serve", "qwen3-8b", "--watermark", "1"), "watermark.*less than 1"),
+        (
+            ("-g", "h100", "--", "docker", "run", "vllm/vllm-openai:v0.23.0", "qwen3-8b", "--watermark", "0.1"),
+            "vllm-0.23.0 has no watermark: vLLM 0.24.0 introduced it",
+        ),
+        (
+            ("-g", "h100", "--engine", "vllm-0.30.0", "--", "vllm", "serve", "qwen3-8b", "--max-num-active-seqs", "3"),
+            "vllm-0.30.0 has no max_num_active_seqs: vLLM 0.31.0 introduced it",
+        ),
+        (
+            ("-g", "h100", "--engine", "vllm-0.27.0", "--", "vllm", "serve", "qwen3-8b", "--max-num-partial-prefills", "3"),
+            "vllm-0.27.0 has no max_num_partial_prefills: vLLM 0.27.0 removed it",
+        ),
+        (
+            ("-g", "h100", "--", "vllm", "serve", "qwen3-8b", "--max-num-active-seqs", "9", "--max-num-seqs", "8"),
+            "max_num_active_seqs 9 is above max_num_seqs 8",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_planned_says_why(arguments: tuple[str, ...], complaint: str) -> None:
@@ -220,3 +258,11 @@ def test_the_answer_is_written_as_a_page_too(tmp_path: Path, question: list[str]
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(SimulatorError, match=r"--report .*/nowhere/page.html: No such file or directory"):
         run("qwen3-8b", "-g", "rtx-3090", "--report", str(tmp_path / "nowhere" / "page.html"))
+
+
+def test_lengths_are_read_as_vllm_reads_them() -> None:
+    for written, tokens in (("32k", 32_000), ("32K", 32_768), ("8192", 8192)):
+        assert plans("qwen3-8b", "-g", "l40s", "--max-model-len", written)[0]["args"]["max_model_len"] == tokens
+    longest = plans("llama-3.1-8b", "-g", "rtx-4090", "--max-model-len", "auto")[0]
+    assert longest["outcome"] in ("starts", "may_not_start")
+    assert 0 < longest["args"]["max_model_len"] < 131072

@@ -171,6 +171,23 @@ def test_more_users_than_requests_cost_nothing(run, tmp_path):
     assert run(written(tmp_path, loop), "--no-report", "--quiet", QUICK).code == 0
 
 
+def test_requests_that_queue_limits_turn_away_are_counted_and_named(run, tmp_path):
+    limited = ("version: vllm-0.19.0", "version: vllm-main, max_num_queued_reqs: 4")
+    scenario = written(tmp_path, limited, ("rate: 4/s", "rate: 400/s"), ("requests: 50", "requests: 400"))
+    shown = run(scenario, QUICK, "--no-report")
+    assert "refused, because the server answers 503 beyond max_num_queued_reqs=4 unfinished requests" in " ".join(
+        shown.out.split()
+    )
+    assert "vllm-main is taken for 0.33.0, the newest release known here" in " ".join(shown.out.split())
+    deployment = strict(run(scenario, QUICK, "--no-report", "--json").out)["deployments"][0]
+    metrics = deployment["metrics"]
+    assert deployment["verdict"] == "requests unanswered"
+    assert f"{metrics['refused']:.0f} refused, because the server answers 503" in deployment["reason"]
+    assert metrics["refused"] + metrics["finished"] == 400
+    assert metrics["unanswered_share"] == metrics["refused"] / 400
+    assert metrics["running_peak"] <= 4
+
+
 def test_requests_that_can_never_fit_are_a_result(run, tmp_path):
     found = run(written(tmp_path, ("output: 20", "output: 1000000000")), "--no-report")
     assert (found.code, found.err) == (0, "")

@@ -55,5 +55,5 @@ def test_a_file_with_nothing_to_compare_is_refused(tmp_path: Path, content: str,
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="no such file or folder"):
+    with pytest.raises(MeasurementError, match="no such file"):
         CliRunner().invoke(app, [str(tmp_path / "gone.csv")], catch_exceptions=False)

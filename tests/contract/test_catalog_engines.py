@@ -50,6 +50,7 @@ def test_resolving_leaves_nothing_open_and_gives_limits_that_fit_each_other(vers
 OPEN = {
     "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size",
     "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode", "spec_method", "spec_model",
+    "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "api_server_count",
 }  # fmt: skip
 
 

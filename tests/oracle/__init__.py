@@ -63,7 +63,6 @@ class Oracle:
         self.count = self.turn = 0
         self.rng = np.random.default_rng(seed)
         self.seen: dict[int, Server] = {}
-        self.present: list[Item] = []
         self.now = 0.0
         self.front_end = front_end
         self.lanes = [FrontLane() for _ in replicas]
@@ -148,15 +147,14 @@ class Oracle:
         item = Item(i, int(r.prompt_tokens[i]), int(r.output_tokens[i]), self.now, priority, [])
         self.log["arrival"][i] = self.now
         item.labels = self.labels(i)
-        if self.turned_away():
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self.route(item)
+        servers = endpoint.servers if isinstance(endpoint, Ranks) else [endpoint]
+        self.name_own(item, servers[0])
+        if self.never_fits(item, servers[0]) or self.turned_away(servers):
             self.departed(i, REFUSED)
             return
-        server = self.choose(item)
-        self.name_own(item, server)
-        if self.never_fits(item, server):
-            self.departed(i, REFUSED)
-            return
-        self.present.append(item)
+        server = self.rank_of(endpoint) if isinstance(endpoint, Ranks) else endpoint
+        server.present.append(item)
         self.log["replica"][i] = server.number
         server.outstanding += 1
         if self.source.timeout_s is not None:
@@ -209,12 +207,13 @@ class Oracle:
         hashes = self.requests.hashes
         return [] if hashes is None else hashes.ids[hashes.offsets[i] : hashes.offsets[i + 1]].tolist()
 
-    def turned_away(self) -> bool:
-        """Whether the front end answers 503, as too many requests or prompt tokens are there."""
+    def turned_away(self, servers: list[Server]) -> bool:
+        """Whether the front end of a server's ranks answers 503, as too many requests or prompt tokens are with it."""
         reqs, tokens = self.arguments.max_num_queued_reqs, self.arguments.max_num_queued_tokens
-        self.present = [i for i in self.present if math.isnan(self.log["left"][i.index])]
-        ahead = sum(item.prompt for item in self.present if not item.received)
-        full = reqs is not None and len(self.present) + 1 > reqs
+        here = [item for server in servers for item in server.present if math.isnan(self.log["left"][item.index])]
+        here = [item for item in here if item.received < item.output]
+        ahead = sum(item.prompt for item in here if not item.received)
+        full = reqs is not None and len(here) + 1 > reqs
         return full or (tokens is not None and ahead >= tokens)
 
     def name_own(self, item: Item, server: Server) -> None:
@@ -228,13 +227,9 @@ class Oracle:
         limits, longest = server.limits, item.prompt + item.output - 1
         most = sum(min(g.need(longest), g.most) for g in server.layers)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
-        cap = math.inf if self.rules.lone_prefill_uncut else limits.prefill_cap
-        whole = not limits.enable_chunked_prefill and min(longest, cap) > limits.max_num_batched_tokens
+        at_once = longest if self.rules.lone_prefill_uncut else min(longest, limits.prefill_cap)
+        whole = not limits.enable_chunked_prefill and at_once > server._budget()
         return most + limits.state_blocks > limits.kv_blocks or too_long or whole
-
-    def choose(self, item: Item) -> Server:
-        chosen = self.endpoints[0] if len(self.endpoints) == 1 else self.route(item)
-        return self.rank_of(chosen) if isinstance(chosen, Ranks) else chosen
 
     def told(self, reports: Reports, every: float) -> list[list[float]]:
         """The latest reports; all of them come `every` so long while anything is outstanding."""
@@ -385,6 +380,7 @@ class Oracle:
         while not any(server.current for server in servers):
             for server in servers:
                 server.just_preempted = True
+                server.steps_of_all = group.asked
                 while server.current is None and server.just_preempted:
                     server.current = server.compose(self.now)
             if not any(server.current for server in servers):
@@ -399,6 +395,7 @@ class Oracle:
             self.steps.append({"replica": server.number, "start": self.now, "seconds": seconds, **server.current.row})
         if servers[0].limits.async_scheduling:
             for server in servers:
+                server.steps_of_all = group.asked + 1
                 server.upcoming = server.compose(self.now)
         group.asked += 1
         self.at(self.now + seconds, (1, group.number), lambda: self.common_boundary(group))
@@ -445,6 +442,7 @@ class Oracle:
                 self.departed(item.index, FINISHED)
             else:
                 item.done = True
-                sent = max(self.catch_up(server.number), self.now)
+                self.catch_up(server.number)
+                sent = self.sent_at.get((server.number, self.now), self.now)
                 self.log["finish"][item.index] = sent
                 self.at(sent, (0, item.index), lambda: self.departed(item.index, FINISHED))

@@ -31,6 +31,7 @@ class Rules:
     `goes_on`: with priorities the pass goes on after a request that was its own victim.
     `useless_unnamed`: where groups differ in block size, blocks are not named that no hit of a
     multiple of all sizes reads; `needless_unnamed`: nor are those of a window of one token.
+    `holds_hits`: held back, a request waits even where its prompt is cached but for one token.
     """
 
     own_blocks: bool = True
@@ -44,14 +45,16 @@ class Rules:
     goes_on: bool = False
     useless_unnamed: bool = False
     needless_unnamed: bool = False
+    holds_hits: bool = False
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Arguments of `vllm serve` that SchedulerConfig has no field for, and layer groups of other sizes.
 
-    `watermark`: a share of all blocks, in place of SchedulerConfig.watermark_blocks. The queue limits are the
-    front end's, over all replicas: requests not finished, and prompt tokens before a first token.
+    `watermark`: a share of all blocks, in place of SchedulerConfig.watermark_blocks. The queue limits are
+    those of a server's front end, over all its ranks: requests not finished, and prompt tokens
+    before a first token.
     """
 
     max_num_scheduled_tokens: int | None = None
@@ -79,4 +82,5 @@ def rules_of(release: str) -> Rules:
         goes_on=version >= (0, 33),
         useless_unnamed=version >= (0, 22),
         needless_unnamed=version >= (0, 23),
+        holds_hits=version == (0, 24),
     )

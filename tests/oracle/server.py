@@ -85,8 +85,10 @@ class Server:
         self.awake = False
         self.outstanding = 0
         self.in_front: list[Item] = []
+        self.present: list[Item] = []
         self.steps, self.last_prefill = 0, -arguments.prefill_schedule_interval
         self.prefilled = self.backlog = False
+        self.steps_of_all: int | None = None
 
     def _layers(self) -> list[Layers]:
         limits, specs = self.limits, self.arguments.groups
@@ -175,6 +177,8 @@ class Server:
     def compose(self, now: float) -> Step | None:
         if self.limits.scheduling_policy == "static":
             return self._compose_static(now)
+        if self.limits.prefill_first and (given := self._prompts_alone(now)):
+            return self._step(given)
         self.prefilled = False
         cap = self._prefill_cap()
         held_back = self._holds_prefills_back()
@@ -187,6 +191,11 @@ class Server:
         if self.prefilled:
             self.last_prefill = self.steps
         return self._step(given) if given else None
+
+    def _prompts_alone(self, now: float) -> dict[Item, int]:
+        given: dict[Item, int] = {}
+        self._admit(self._budget(), given, self._prefill_cap(), False, now)
+        return given
 
     def _budget(self) -> int:
         most = self.limits.max_num_batched_tokens
@@ -202,7 +211,10 @@ class Server:
 
     def _holds_prefills_back(self) -> bool:
         """Whether prompts wait as too few steps have passed since one was computed."""
-        soon = self.steps + 1 - self.last_prefill < self.arguments.prefill_schedule_interval
+        interval = self.arguments.prefill_schedule_interval
+        soon = self.steps + 1 - self.last_prefill < interval
+        if self.steps_of_all is not None:
+            soon = self.steps_of_all % interval != 0
         return soon and not self.backlog and not all(item.prefilling for item in self.running)
 
     def _schedule_running(self, cap: int, held_back: bool) -> tuple[int, dict[Item, int], list[Item]]:
@@ -278,7 +290,7 @@ class Server:
         hits, item.computed = self._cached(item)
         tokens = min(item.known - item.computed, cap)
         fits = tokens <= budget or self.limits.enable_chunked_prefill
-        if held_back and item.computed < item.known - 1:
+        if held_back and (item.computed < item.known - 1 or self.rules.holds_hits):
             fits = False
         tokens = min(tokens, budget)
         free = len(self.pool.free) - self._spare()
@@ -331,7 +343,7 @@ class Server:
         """
         time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
         row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
-        parts = []
+        parts, contexts = [], []
         for item, n in given.items():
             padding = item.complete
             samples = padding or item.computed + n == item.known + item.pending
@@ -342,6 +354,7 @@ class Server:
                 row["prefill_tokens"] += n
             else:
                 context += item.computed
+                contexts.append(item.computed)
                 in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
             sampled += samples
             row["sampled"] += samples and not padding
@@ -357,4 +370,7 @@ class Server:
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled]
         seconds += time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2
+        seconds += sum(w.beyond for w in time.windows if any(each >= w.size for each in contexts))
+        if row["prefill_tokens"] and len(time.prompt):
+            seconds += time.prompt[sum(given.values())]
         return Step(parts, float(seconds + in_windows), row, sum(given.values()))

@@ -23,6 +23,7 @@ from support.engine_cases import (
     fronted_cases,
     hybrid_cases,
     parallel_cases,
+    prefill_first_cases,
 )
 
 from simulator.engine.record import FINISHED
@@ -36,10 +37,10 @@ def drawn(examples: int) -> settings:
 
 
 def check(case: Case) -> None:
-    """Ranks in lock step stand still for each other, so what holds of an instance alone is not asked of them."""
+    """What holds of an instance alone is not asked of ranks in lock step, nor of one whose requests are on their way to it."""
     trace = case.trace()
     assert_equal(trace, case.oracle())
-    if case.data_parallel.lock_step is None:
+    if case.data_parallel.lock_step is None and case.front_end is None:
         assert_invariants(case, trace)
 
 
@@ -64,6 +65,12 @@ def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too
 @drawn(40)
 @given(cases(scheduling_policy="static", async_scheduling=False))
 def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(40)
+@given(prefill_first_cases())
+def test_prompts_before_decodes_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oracle import ALONE, Arguments, Group, Oracle, Rules, rules_of
 
 from simulator.engine.fleet.data_parallel import DataParallel
+from simulator.engine.fleet.queue_limits import QueueLimits
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -77,6 +78,9 @@ class Case:
         """The engine's trace, in integer ticks of a second."""
         replicas = [(time, self.config(limits)) for time, limits in self.replicas]
         how = {"router": self.router, "load": self.source, "seed": self.seed, "data_parallel": self.data_parallel}
+        how["queue_limits"] = QueueLimits(
+            max_num_queued_reqs=self.arguments.max_num_queued_reqs, max_num_queued_tokens=self.arguments.max_num_queued_tokens
+        )
         return serve(self.requests, replicas, tick_s=1.0, front_end=self.front_end, **how)
 
     def config(self, limits: SchedulerConfig) -> SchedulerConfig:
@@ -141,9 +145,13 @@ def step_times(draw: st.DrawFn, of: SchedulerConfig) -> StepTime:
     """Step times of a few ticks, so that many events fall on one instant."""
     small = st.integers(0, 3)
     base, token, sample = draw(st.integers(0, 4)), draw(small), draw(small)
-    return step_time(
+    plain = step_time(
         of, base=base, token=token, sample=sample, sequence=draw(small), context=draw(small), pair=draw(st.integers(0, 1))
     )
+    if not draw(st.booleans()):
+        return plain
+    prompt = np.array([draw(small) for _ in range(3)])[np.arange(of.max_num_batched_tokens + 1) % 3]
+    return replace(plain, prompt=prompt.astype(np.float64))
 
 
 @st.composite
@@ -173,7 +181,10 @@ def hybrid_cases(draw: st.DrawFn, *, windows_of_one: bool = True, **fixed: Any) 
     replicas = []
     for times, limits in case.replicas:
         groups = [KvGroup(groups=draw(st.integers(1, 2)), window=w) for w in draw(st.sampled_from(among))]
-        windows = tuple(Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1))) for w in draw(st.sampled_from(SIZES)))
+        windows = tuple(
+            Window(w, draw(st.integers(0, 2)), 2 * draw(st.integers(0, 1)), draw(st.integers(0, 3)))
+            for w in draw(st.sampled_from(SIZES))
+        )
         blocks = sum(group.groups for group in groups) * limits.kv_blocks
         tight = draw(st.integers(blocks // 2 + 1, blocks))
         replicas.append((replace(times, windows=windows), replace(limits, kv_groups=tuple(groups), kv_blocks=tight)))
@@ -182,6 +193,14 @@ def hybrid_cases(draw: st.DrawFn, *, windows_of_one: bool = True, **fixed: Any) 
 
 WINDOWS = ((None,), (None, 3), (None, 6), (None, 6, 9), (5,), (None, 1))
 SIZES = ((), (), (3,), (6, 9), (8,))
+
+
+@st.composite
+def prefill_first_cases(draw: st.DrawFn, **fixed: Any) -> Case:
+    """Any case in which prompts are computed whole, in steps without decodes."""
+    return draw(
+        cases(enable_chunked_prefill=False, async_scheduling=False, long_prefill_token_threshold=0, prefill_first=True, **fixed)
+    )
 
 
 @st.composite
@@ -367,8 +386,19 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_active_seqs=st.integers(1, 4),
     ),
     "seldom prefills": ruled(cases(), since="0.33.0", prefill_schedule_interval=st.integers(2, 6)),
+    "seldom prefills, lock step": ruled(
+        st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=True, enable_prefix_caching=True)),
+        since="0.24.0",
+        prefill_schedule_interval=st.integers(2, 6),
+    ),
     "queue limits": ruled(
         cases(),
+        since="0.31.0",
+        max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
+        max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
+    ),
+    "queue limits, servers": ruled(
+        st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
         since="0.31.0",
         max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
         max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
@@ -388,6 +418,9 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "fewer tokens",
     "fewer sequences",
     "seldom prefills",
+    "seldom prefills, lock step",
+    "queue limits",
+    "queue limits, servers",
 )
 
 

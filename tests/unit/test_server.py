@@ -7,6 +7,7 @@ import pytest
 
 from simulator import catalog
 from simulator.catalog.engines import EngineArgs
+from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import LeastOutstanding
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.rules import SchedulerRules
@@ -15,6 +16,7 @@ from simulator.latency.models import ConstantStep
 from simulator.memory.plan import MemoryPlan, plan_memory
 from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, kv_pool, plan_server
 from simulator.validation.protocols import requests_of
+from simulator.workload.requests import Requests
 
 
 def plan(model: str, gpu: str = "h100-sxm", **args: int) -> MemoryPlan:
@@ -89,6 +91,56 @@ def test_every_argument_that_the_scheduler_obeys_reaches_it() -> None:
         reserve_full_prompt=True,
         async_scheduling=False,
     )
+
+
+def test_limits_of_newer_releases_reach_the_scheduler_and_the_door() -> None:
+    args = {
+        "max_num_seqs": 17,
+        "max_num_active_seqs": 5,
+        "max_num_batched_tokens": 4099,
+        "max_num_scheduled_tokens": 400,
+        "watermark": 0.1,
+        "long_prefill_token_threshold": 77,
+        "long_prefill_token_threshold_adaptive": True,
+        "prefill_schedule_interval": 3,
+        "num_gpu_blocks_override": 1_101,
+        "max_num_queued_reqs": 40,
+        "max_num_queued_tokens": 9_000,
+    }
+    found = started(release="vllm-0.33.0", args=args)
+    limits = found.limits
+    assert (limits.max_num_active_seqs, limits.max_num_scheduled_tokens, limits.watermark_blocks) == (5, 400, 110)
+    assert (limits.long_prefill_token_threshold_adaptive, limits.prefill_schedule_interval) == (True, 3)
+    assert found.queue_limits == QueueLimits(max_num_queued_reqs=40, max_num_queued_tokens=9_000)
+    fleet = FleetPlan((PoolPlan(found, 2),))
+    assert fleet.letting_all_in().server == replace(found, queue_limits=NO_LIMITS)
+    assert fleet.letting_all_in().instances == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "ranks", "interval"),
+    [
+        ("llama-3.1-8b", "vllm-0.32.0", 1, 1),
+        ("llama-3.1-8b", "vllm-0.33.0", 1, 3),
+        ("llama-3.1-8b", "vllm-0.32.0", 2, 1),
+        ("gpt-oss-20b", "vllm-0.32.0", 1, 1),
+        ("gpt-oss-20b", "vllm-0.24.0", 2, 3),
+    ],
+)
+def test_prompts_are_paced_among_ranks_that_share_experts_and_alone_from_0_33_on(
+    model: str, release: str, ranks: int, interval: int
+) -> None:
+    found = started(model, release, args={"prefill_schedule_interval": 3, "data_parallel_size": ranks})
+    assert found.limits.prefill_schedule_interval == interval
+
+
+def test_a_fleet_counts_whom_its_queue_limits_turn_away() -> None:
+    found = started(release="vllm-0.33.0", args={"max_num_queued_reqs": 3})
+    requests = Requests(np.zeros(6), np.array([20_000, *[100] * 5]), np.full(6, 10))
+    fleet = FleetPlan((PoolPlan(found),))
+    assert fleet.turned_away(fleet.serve(requests)) == 2
+    everyone = fleet.letting_all_in()
+    assert everyone.turned_away(everyone.serve(requests)) == 0
 
 
 def test_an_engine_without_memory_says_why_and_what_would_help() -> None:
@@ -167,3 +219,9 @@ def test_with_an_external_load_balancer_the_router_sees_every_rank():
     found = plan_server(catalog.model("qwen3-30b-a3b"), None, catalog.gpu("h200-sxm"), args, catalog.engine("vllm-0.19.0"))
     assert found.data_parallel.balance == "router"
     assert found.data_parallel.lock_step.pads_up_to == 512
+
+
+def test_v0_computes_prompts_before_decodes_unless_it_chunks_them() -> None:
+    assert started(release="vllm-0.7.3").limits.prefill_first
+    assert not started(release="vllm-0.7.3", args={"enable_chunked_prefill": True}).limits.prefill_first
+    assert not started(args={"enable_chunked_prefill": False, "max_num_batched_tokens": 16384}).limits.prefill_first

@@ -27,6 +27,7 @@ _KINDS: dict[str, Kind] = {
     "chunked_attention": "chunked",
     "linear_attention": "linear",
 }
+MOST_LAYERS = 1_000
 _HEADS = ("num_attention_heads", "n_head")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 
@@ -38,7 +39,10 @@ def switched(fields: Fields, switch: Switch) -> bool:
 
 def layer_count(fields: Fields) -> int:
     """How many layers the model has."""
-    return fields.positive("num_hidden_layers", "n_layer", "num_layers")
+    layers = fields.positive("num_hidden_layers", "n_layer", "num_layers")
+    if layers > MOST_LAYERS:
+        raise ConfigError(f"{fields.where}: {layers:,} layers; at most {MOST_LAYERS:,} are read")
+    return layers
 
 
 def mixers(fields: Fields, traits: Traits) -> list[Mixer]:

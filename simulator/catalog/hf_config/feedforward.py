@@ -7,6 +7,7 @@ from simulator.catalog.hf_config.attention import layer_count, switched
 from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import DenseMlp, Mlp, MoeMlp
 from simulator.errors import ConfigError
+from simulator.numbers import integer
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_PER_TOKEN = (
@@ -61,7 +62,8 @@ def moe_layers(fields: Fields, layers: int) -> set[int]:
 def _counted(fields: Fields, layers: int) -> set[int]:
     """Layers listed in a string (Step-3.5), or every so many from a first to a last (ERNIE 4.5)."""
     if enumerated := fields.get("moe_layers_enum"):
-        return {int(layer) for layer in str(enumerated).split(",")}
+        where = f"{fields.where}: moe_layers_enum"
+        return {integer(layer, where, ConfigError, most=layers) for layer in str(enumerated).split(",")}
     every, last = fields.positive("moe_layer_interval", default=1), fields.get("moe_layer_end_index")
     last = layers - 1 if last in (None, -1) else fields.count("moe_layer_end_index")
     return {layer for layer in range(fields.count("moe_layer_start_index"), last + 1) if (layer + 1) % every == 0}

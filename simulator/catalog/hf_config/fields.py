@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.errors import ConfigError, did_you_mean, nearest_names
+from simulator.numbers import finite_number, integer
+
+_MOST = 10**9  # of anything that a model has: the largest vocabularies have 300,000 words
 
 
 class Fields:
@@ -45,7 +48,25 @@ class Fields:
                 raise self.missing(*names)
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be a whole number, 0 or more")
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r:.60}; it must be a whole number, 0 or more")
+        if value > _MOST:
+            raise ConfigError(f"{self.where}: {names[0]} is {value:,}; no model has more than {_MOST:,}")
+        return value
+
+    def number(self, *names: str, default: float | None = None) -> float:
+        """A number above 0; absent or 0 counts as the default where there is one. Raises ConfigError for anything else."""
+        value = self.get(*names)
+        if not value and not isinstance(value, str | list | dict) and default is not None:
+            return default
+        return finite_number(value, f"{self.where}: {names[0]}", ConfigError, least=1e-9, most=1e9)
+
+    def word(self, *names: str, default: str = "") -> str:
+        """Text; absent or null counts as the default."""
+        value = self.get(*names)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r:.60}; it must be text")
         return value
 
     def positive(self, *names: str, default: int | None = None) -> int:
@@ -61,16 +82,33 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be true or false")
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r:.60}; it must be true or false")
         return value
 
     def items(self, name: str) -> list[Any]:
-        """A list, empty where absent."""
+        """A list of numbers and words, empty where absent."""
+        value = self._listed(name)
+        if odd := next((one for one in value if isinstance(one, list | dict)), None):
+            raise ConfigError(f"{self.where}: {name} has {odd!r:.60} in it; it must list numbers or words")
+        return value
+
+    def numbers(self, name: str, *, most: int) -> list[int]:
+        """A list of whole numbers from 0 to `most`, empty where absent."""
+        return [integer(one, f"{self.where}: {name}", ConfigError, most=most) for one in self.items(name)]
+
+    def objects(self, name: str) -> list[Fields]:
+        """A list of objects, empty where absent."""
+        value = self._listed(name)
+        if any(not isinstance(one, Mapping) for one in value):
+            raise ConfigError(f"{self.where}: {name} must list objects")
+        return [Fields(one, f"{self.where}: {name}[{at}]") for at, one in enumerate(value)]
+
+    def _listed(self, name: str) -> list[Any]:
         value = self.get(name)
         if value is None:
             return []
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{self.where}: {name} is {value!r}; it must be a list")
+            raise ConfigError(f"{self.where}: {name} is {value!r:.60}; it must be a list")
         return list(value)
 
     def inner(self, *names: str) -> Fields | None:
@@ -79,7 +117,7 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{self.where}: {names[0]} is {value!r}; it must be an object")
+            raise ConfigError(f"{self.where}: {names[0]} is {value!r:.60}; it must be an object")
         return Fields(value, f"{self.where}: {names[0]}")
 
     def missing(self, *names: str) -> ConfigError:
@@ -89,4 +127,4 @@ class Fields:
 
     def refused(self, name: str, why: str) -> ConfigError:
         """The error for a field whose value is understood and cannot be expressed."""
-        return ConfigError(f"{self.where}: {name} = {self.get(name)!r} {why}")
+        return ConfigError(f"{self.where}: {name} = {self.get(name)!r:.60} {why}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.catalog.hf_config import attention, feedforward
 from simulator.catalog.hf_config.architectures import Traits
+from simulator.catalog.hf_config.attention import MOST_LAYERS
 from simulator.catalog.hf_config.fields import Fields
 from simulator.catalog.models import DenseMlp, Layer, Mlp
 from simulator.errors import ConfigError
@@ -13,7 +14,14 @@ _BLOCKS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
 def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
-    """Every layer of the model, in order."""
+    """Every layer of the model, in order. Raises ConfigError for more than any model has."""
+    found = _of_body(fields, traits)
+    if len(found) > MOST_LAYERS:
+        raise ConfigError(f"{fields.where}: {len(found):,} layers; at most {MOST_LAYERS:,} are read")
+    return found
+
+
+def _of_body(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     match traits.body:
         case "uniform":
             return _uniform(fields, traits)
@@ -34,6 +42,8 @@ def layers(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
 def draft_layers(fields: Fields, traits: Traits, main: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Layers of the multi-token-prediction heads: as the last layer of the model, or as their own pattern says."""
     count = fields.count(*_DRAFTS, default=0) if traits.drafts else 0
+    if count > MOST_LAYERS:
+        raise ConfigError(f"{fields.where}: {_DRAFTS[0]} is {count:,}; at most {MOST_LAYERS:,} are read")
     if traits.body == "nemotron_h":
         own = _nemotron_blocks(fields, "mtp_hybrid_override_pattern", "mtp_layers_block_type", optional=True)
         return _blocks(fields, traits, own) * count
@@ -59,7 +69,7 @@ def _nemotron_blocks(fields: Fields, pattern: str, listed: str, optional: bool =
     """Block names from a string of letters or a list of words."""
     if words := fields.items(listed):
         names = [str(word) for word in words]
-    elif letters := fields.get(pattern):
+    elif letters := fields.word(pattern):
         names = [_BLOCKS.get(letter, letter) for letter in letters]
     elif optional:
         return []
@@ -85,7 +95,7 @@ def _blocks(fields: Fields, traits: Traits, names: list[str]) -> tuple[Layer, ..
 
 def _deepseek_v4(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     count = attention.layer_count(fields)
-    ratios = fields.items("compress_ratios")
+    ratios = fields.numbers("compress_ratios", most=10**6)
     if len(ratios) < count:
         raise ConfigError(f"{fields.where}: compress_ratios lists {len(ratios)} layers; num_hidden_layers is {count}")
     moe = feedforward.experts(fields, traits)
@@ -133,7 +143,7 @@ def _mllama(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
 
 def _decilm(fields: Fields, traits: Traits) -> tuple[Layer, ...]:
     """Llama-Nemotron: every block has its own KV heads and width, or leaves a half out."""
-    return tuple(_decilm_block(fields, traits, Fields(block, fields.where)) for block in fields.items("block_configs"))
+    return tuple(_decilm_block(fields, traits, block) for block in fields.objects("block_configs"))
 
 
 def _decilm_block(fields: Fields, traits: Traits, block: Fields) -> Layer:
@@ -145,8 +155,8 @@ def _decilm_block(fields: Fields, traits: Traits, block: Fields) -> Layer:
             raise half.refused("replace_with_linear", "puts a linear layer in place of a block; we have no model of that")
     heads = fields.positive("num_attention_heads")
     own = Fields({**fields.values, "num_key_value_heads": heads // mixer.positive("n_heads_in_group", default=1)}, fields.where)
-    multiplier = mlp.get("ffn_mult")
-    width = -(-int(2 * float(multiplier) * fields.positive("hidden_size") / 3) // 256) * 256 if multiplier else 0
+    multiplier = mlp.number("ffn_mult", default=0.0)
+    width = -(-int(2 * multiplier * fields.positive("hidden_size") / 3) // 256) * 256
     absent = int(mixer.flag("no_op")) + int(mlp.flag("no_op"))
     return Layer(
         mixer=None if mixer.flag("no_op") else attention.grouped_query(own, traits),

@@ -20,6 +20,7 @@ from simulator.catalog.models import (
     MoeMlp,
 )
 from simulator.catalog.quantizations import TensorGroup
+from simulator.errors import ConfigError
 
 _ROOT = re.compile(r"^(?:(?:model|language_model|backbone|decoder|transformer|thinker)\.)+")
 _GLOB = re.compile(r"[*?\[]")
@@ -128,6 +129,13 @@ def _of_experts(mlp: MoeMlp, architecture: str, index: int, alone: bool) -> Iter
         yield Site(index, "mlp", "latent_proj", paths)
 
 
+def _compiled(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except (re.error, OverflowError, RecursionError) as problem:
+        raise ConfigError(f"re:{expression:.60} is no regular expression: {problem}") from None
+
+
 class Patterns:
     """Names, globs and `re:` expressions, as quantization configs list modules; matches a module or anything inside it.
 
@@ -141,7 +149,7 @@ class Patterns:
         self.first_words = frozenset(name.split(".", 1)[0] for name in self.names)
         globs = [fnmatch.translate(form) for p in plain if _GLOB.search(p) for form in (p, f"{p}.*")]
         self.globs = re.compile("|".join(globs)) if globs else None
-        self.expressions = [re.compile(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
+        self.expressions = [_compiled(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
 
     def match(self, path: str) -> bool:
         """Whether a module is named: in full, as one of the modules around it, by its last words, by glob or expression."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from simulator.catalog.hf_config import rope, vision
 from simulator.catalog.hf_config.architectures import NOT_MODELLED, TRAITS, Traits
@@ -14,6 +15,9 @@ from simulator.catalog.hf_config.layers import draft_layers, layers
 from simulator.catalog.hf_config.quantization import read_quantization
 from simulator.catalog.models import Layer, Model, MoeMlp
 from simulator.errors import ConfigError, did_you_mean, nearest_names
+from simulator.files import read_json_object
+from simulator.numbers import LARGEST
+from simulator.spec import first_mistake
 
 _DTYPES: dict[str, Literal["bf16", "fp16"]] = {"bfloat16": "bf16", "float16": "fp16", "float32": "bf16"}
 _INNER = ("text_config", "llm_config", "language_config")
@@ -46,17 +50,7 @@ def _beside(file: Path, stem: str | None, name: str) -> dict[str, Any] | None:
 
 def load_json(file: Path) -> dict[str, Any]:
     """The JSON object of a file. Raises ConfigError where there is none."""
-    try:
-        values = json.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
-    except RecursionError:
-        raise ConfigError(f"{file}: not a config.json: it is nested too deeply") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: must be a JSON object with the fields of a HuggingFace config.json")
-    return values
+    return read_json_object(file, ConfigError)
 
 
 def build(
@@ -68,6 +62,20 @@ def build(
     index: Mapping[str, Any] | None = None,
 ) -> Model:
     """The model of a config.json's fields, with those of `hf_quant_config.json` and the safetensors index. Raises ConfigError."""
+    try:
+        return _built(name, config, source=source, quantization=quantization, index=index)
+    except ValidationError as problem:
+        raise ConfigError(f"{source}: {first_mistake(problem)}; no model has that") from None
+
+
+def _built(
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    source: str,
+    quantization: Mapping[str, Any] | None,
+    index: Mapping[str, Any] | None,
+) -> Model:
     architecture = architecture_of(Fields(config, source))
     traits = TRAITS[architecture]
     fields = language_fields(config, source, traits)
@@ -101,7 +109,8 @@ def build(
 def language_fields(config: Mapping[str, Any], source: str, traits: Traits) -> Fields:
     """The fields of the language model: those of the config inside where there is one, over those around it."""
     # Qwen-Omni: the language model that engines load is in the thinker.
-    config = {**config, **(config.get("thinker_config") or {}), "architectures": config.get("architectures")}
+    thinker = Fields(config, source).inner("thinker_config")
+    config = {**config, **(thinker.values if thinker else {}), "architectures": config.get("architectures")}
     inner: Mapping[str, Any] = next((config[key] for key in _INNER if isinstance(config.get(key), Mapping)), {})
     stated = {key: value for key, value in inner.items() if value is not None}
     values = {**config, **stated}
@@ -124,6 +133,8 @@ def architecture_of(fields: Fields) -> str:
     names = fields.items("architectures")
     if not names:
         raise fields.missing("architectures")
+    if not isinstance(names[0], str):
+        raise ConfigError(f"{fields.where}: architectures lists {names[0]!r:.60}; it must list the names of classes")
     if missing := NOT_MODELLED.get(str(names[0])):
         raise ConfigError(f"{fields.where}: architecture {names[0]!r} has {missing}; we have no model of that")
     if names[0] not in TRAITS:
@@ -156,7 +167,7 @@ def total_size(index: Mapping[str, Any], source: str) -> int:
     """Bytes of the checkpoint, `metadata.total_size` of its safetensors index. Raises ConfigError where that is missing."""
     metadata = index.get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, Mapping) else None
-    if isinstance(total, bool) or not isinstance(total, int | float) or total <= 0:
+    if isinstance(total, bool) or not isinstance(total, int | float) or not 0 < total < LARGEST:
         raise ConfigError(
             f"{source}: model.safetensors.index.json beside it has no metadata.total_size; "
             "that field, the checkpoint's bytes, would settle it (or remove the file: bytes are then counted from config.json)"

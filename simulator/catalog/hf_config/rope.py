@@ -30,9 +30,9 @@ def longest(fields: Fields, *, stretched: bool) -> int:
         every = [fields.positive(name) for name in _LENGTHS if fields.has(name)]
         stated = min(every) if every else fields.positive(*_LENGTHS)
     scaling = None if stretched else _scaling(fields, local=False)
-    if scaling is None or (scaling.get("rope_type", "type") or "default") not in _STRETCHING:
+    if scaling is None or scaling.word("rope_type", "type", default="default") not in _STRETCHING:
         return stated
-    return int(stated * float(scaling.get("factor") or 1.0))
+    return int(stated * scaling.number("factor", default=1.0))
 
 
 def cache_elements(fields: Fields, layers: Iterable[Layer]) -> int:
@@ -58,10 +58,10 @@ def _width(fields: Fields, head_dim: int, local: bool) -> int:
     if fields.has("rotary_dim"):
         return fields.count("rotary_dim")
     scaling = _scaling(fields, local)
-    if scaling is not None and scaling.get("rope_type") == "proportional":
+    if scaling is not None and scaling.word("rope_type") == "proportional":
         return head_dim
-    share = scaling.get("partial_rotary_factor") if scaling else None
-    return int(head_dim * float(share or fields.get("partial_rotary_factor", "rotary_pct") or 1.0))
+    of_all = fields.number("partial_rotary_factor", "rotary_pct", default=1.0)
+    return int(head_dim * (scaling.number("partial_rotary_factor", default=of_all) if scaling else of_all))
 
 
 def _by_layer_type(fields: Fields) -> bool:
@@ -80,7 +80,7 @@ def _scaling(fields: Fields, local: bool) -> Fields | None:
 def before_longrope(fields: Fields) -> int | None:
     """The config's original_max_position_embeddings where LongRoPE extends them, None elsewhere."""
     scaling = _scaling(fields, local=False)
-    if scaling is None or scaling.get("rope_type", "type") not in _LONG:
+    if scaling is None or scaling.word("rope_type", "type") not in _LONG:
         return None
     return next((n for part in (scaling, fields) if (n := part.count("original_max_position_embeddings", default=0))), None)
 
@@ -95,8 +95,8 @@ def rope_positions(fields: Fields, local: bool = False) -> int:
     scaling = _scaling(fields, local)
     if scaling is None:
         return longest
-    kind = scaling.get("rope_type", "type") or "default"
-    factor = float(scaling.get("factor") or 1.0)
+    kind = scaling.word("rope_type", "type", default="default")
+    factor = scaling.number("factor", default=1.0)
     if kind in ("yarn", "deepseek_yarn"):
         return int(scaling.positive("original_max_position_embeddings", default=longest) * factor)
     if kind in _STRETCHING:

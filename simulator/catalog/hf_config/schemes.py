@@ -40,12 +40,12 @@ class Scheme:
 
 def scheme(q: Fields, config: Fields) -> Scheme:
     """The scheme of a quantization config. Raises ConfigError for a quant_method we do not know."""
-    method = q.get("quant_method") or ("modelopt" if q.has("quant_algo") else None)
-    if method is None:
+    method = q.word("quant_method") or ("modelopt" if q.has("quant_algo") else "")
+    if not method:
         raise q.missing("quant_method")
     if method not in _METHODS:
         raise ConfigError(f"{q.where}: quant_method {method!r} is not known; known: {', '.join(_METHODS)}")
-    return _METHODS[str(method)](q, config)
+    return _METHODS[method](q, config)
 
 
 def integer_weights(q: Fields, bits: int, group: int, zero: bool, name: str) -> WeightFormat:
@@ -59,9 +59,11 @@ def integer_weights(q: Fields, bits: int, group: int, zero: bool, name: str) -> 
 
 def block_fp8(q: Fields) -> WeightFormat:
     """FP8 with a float32 scale for each block of weights, or one for the tensor where no block is given."""
-    block = q.items("weight_block_size")
+    block = q.numbers("weight_block_size", most=10**6)
     if not block:
         return FP8
+    if len(block) != 2 or not all(block):
+        raise ConfigError(f"{q.where}: weight_block_size is {block}; it must be two whole numbers above 0")
     bits = 8 + 32 / (block[0] * block[1])
     return WeightFormat(name="fp8-block", bits=bits, compute="fp8", activation_bits=8.0, kernel="fp8_block")
 
@@ -73,7 +75,7 @@ def _left_out(q: Fields) -> Rule:
 def _gptq(q: Fields, config: Fields) -> Scheme:
     base = integer_weights(q, q.positive("bits"), _group(q), not q.flag("sym", default=True), "GPTQ")
     rules = [_left_out(q)]
-    for pattern, settings in (q.get("dynamic") or {}).items():
+    for pattern, settings in _mapping(q, "dynamic").items():
         if not pattern.startswith("-:"):
             raise ConfigError(
                 f"{q.where}: dynamic {pattern!r} = {settings!r} changes single modules; we read only '-:' exclusions"
@@ -96,7 +98,9 @@ def _awq(q: Fields, config: Fields) -> Scheme:
 
 def _auto_round(q: Fields, config: Fields) -> Scheme:
     base = integer_weights(q, q.positive("bits"), _group(q), not q.flag("sym", default=True), "AutoRound")
-    whole = [name for name, settings in (q.get("extra_config") or {}).items() if (settings.get("bits") or 16) >= 16]
+    named = q.inner("extra_config") or Fields({}, q.where)
+    settings = {name: named.inner(name) for name in named.values}
+    whole = [name for name, own in settings.items() if own is None or (own.count("bits", default=0) or 16) >= 16]
     return Scheme(f"auto-round-{base.name}", base, ((Patterns(whole), None), _left_out(q)))
 
 
@@ -154,19 +158,27 @@ def _algorithm(q: Fields, name: str) -> WeightFormat:
 def _quantized_layers(q: Fields) -> tuple[Rule, ...]:
     """Rules from quantized_layers: all modules of one algorithm together."""
     named: dict[str, list[str]] = {}
-    for module, settings in (q.get("quantized_layers") or {}).items():
-        named.setdefault(str(settings.get("quant_algo")), []).append(str(module))
+    listed = q.inner("quantized_layers") or Fields({}, q.where)
+    for module in listed.values:
+        settings = listed.inner(module) or Fields({}, q.where)
+        named.setdefault(settings.word("quant_algo", default="None"), []).append(str(module))
     return tuple((Patterns(modules), _algorithm(q, algorithm)) for algorithm, modules in named.items())
+
+
+def _mapping(q: Fields, name: str) -> Mapping[str, Any]:
+    found = q.inner(name)
+    return {} if found is None else found.values
 
 
 def _kv_cache(q: Fields) -> KvCacheDtype | None:
     stated: Any = q.get("kv_cache_quant_algo", "kv_cache_scheme")
     if isinstance(stated, Mapping):
         kinds = {(8, "float"): "FP8", (4, "float"): "NVFP4", (8, "int"): "INT8"}
-        stated = kinds.get((stated.get("num_bits"), stated.get("type")), stated)  # type: ignore[arg-type]
+        scheme = q.inner("kv_cache_quant_algo", "kv_cache_scheme") or q
+        stated = kinds.get((scheme.count("num_bits", default=0), scheme.word("type")), stated)
     known: dict[Any, KvCacheDtype | None] = {None: None, "FP8": "fp8", "NVFP4": "nvfp4", "INT8": "int8"}
     if not isinstance(stated, str | None) or stated not in known:
-        raise ConfigError(f"{q.where}: KV cache scheme {stated!r} is not known; known: FP8, NVFP4, INT8")
+        raise ConfigError(f"{q.where}: KV cache scheme {stated!r:.60} is not known; known: FP8, NVFP4, INT8")
     return known[stated]
 
 
@@ -177,8 +189,8 @@ def _compressed_tensors(q: Fields, config: Fields) -> Scheme:
     rules: list[Rule] = [_left_out(q)]
     default: WeightFormat | None = None
     for name in groups.values:
-        group = groups.inner(name)
-        assert group is not None
+        if (group := groups.inner(name)) is None:
+            raise groups.missing(name)
         form = _compressed_format(group, str(group.get("format") or q.get("format") or ""))
         targets = [str(target) for target in group.items("targets")] or ["Linear"]
         default = form if "Linear" in targets else default

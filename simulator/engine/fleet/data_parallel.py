@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Literal
 
+from simulator.engine.fleet.queue_limits import Door
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.instance.instance import Instance
 from simulator.engine.instance.lock_step import LockStep
@@ -40,12 +41,17 @@ class DataParallel:
 
 
 class RankSet:
-    """The ranks of one server: what a router sees of it, and which of them a request goes to."""
+    """The ranks of one server: what a router sees of it, and which of them a request goes to.
 
-    def __init__(self, ranks: Sequence[Instance], balance: Balance, reports: LoadReports) -> None:
-        self.ranks, self.reports = ranks, reports
+    `door`: where it lets requests in, if it does not take all.
+    """
+
+    def __init__(self, ranks: Sequence[Instance], balance: Balance, reports: LoadReports, door: Door | None = None) -> None:
+        self.ranks, self.reports, self.door = ranks, reports, door
+        for rank in ranks:
+            rank.door = door
         self.first = 0
-        self.choose_rank: ChooseRank = getattr(self, f"_{balance}")
+        self.choose_rank: ChooseRank = getattr(self, f"_{'in_turn' if balance == 'router' else balance}")
         self.turns = count()
 
     @property
@@ -66,6 +72,10 @@ class RankSet:
     def kv_use(self) -> float:
         """The fraction of the KV blocks that requests hold now."""
         return sum(rank.kv_use() for rank in self.ranks) / len(self.ranks)
+
+    def why_closed(self) -> str:
+        """Why it turns away who comes now; empty if it does not."""
+        return "" if self.door is None else self.door.why_closed(self.outstanding)
 
     def choose(self, request: Request) -> Instance:
         """The rank that a request goes to."""

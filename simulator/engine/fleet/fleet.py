@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from simulator.engine.clock import DEADLINE, Alarm, Clock
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.front_end import Lane
 from simulator.engine.fleet.pool import InstancePool
+from simulator.engine.fleet.queue_limits import NO_LIMITS, Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
 from simulator.engine.instance.durations import Durations, StepTimer, Ticks, in_seconds, in_ticks
@@ -48,6 +49,7 @@ class Fleet:
         tick_s: float | None,
         data_parallel: DataParallel,
         front_end: ApiServer | None = None,
+        queue_limits: QueueLimits = NO_LIMITS,
     ) -> None:
         self.requests, self.tick_s = requests, tick_s
         ticks = in_seconds if tick_s is None else in_ticks(tick_s)
@@ -62,45 +64,52 @@ class Fleet:
         ]
         self.only = instances[0] if len(instances) == 1 else None  # which needs no router
         self.block_size = self.configs[0].block_size
-        self.choose = self._chooser(instances, data_parallel, router, np.random.default_rng(seed), ticks)
+        rng = np.random.default_rng(seed)
+        sets = self._servers(instances, data_parallel, queue_limits, ticks)
+        if sets:
+            self.route = self._router(sets, router, rng, ticks)
+        else:
+            self.choose = self._router(instances, router, rng, ticks)
         paths = PrefixTree(requests.hashes, self.block_size)
-        self.lanes = [] if front_end is None else [Lane(front_end, each, self.clock, ticks) for each in instances]
-        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if self.lanes else 0) for _ in range(2))
-        self.feed = load.feed(requests, paths, self.clock, ticks, self._arrive)
-        if self.lanes or self.feed.heeds_departures:
+        self.taken, self.entered = (array("d", [math.nan]) * (len(requests) if front_end else 0) for _ in range(2))
+        lane = None if front_end is None else partial(Lane, front_end)
+        self.lanes = [lane(each, self.clock, ticks, self.taken, self.entered) for each in instances] if lane else []
+        arrive = self._arrive_at_server if sets else self._arrive
+        self.feed = load.feed(requests, paths, self.clock, ticks, arrive)
+        if self.feed.heeds_departures:
             for instance in instances:
                 instance.finished = self._deliver if self.lanes else self._finish_and_tell
         self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
         self.deadlines: deque[tuple[Request, Instance]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
-    def _chooser(
-        self,
-        instances: list[Instance],
-        data_parallel: DataParallel,
-        router: Router,
-        rng: np.random.Generator,
-        ticks: Ticks,
-    ) -> Callable[[Request], Instance]:
-        """What gives a request its instance: the router, and where servers have several ranks their front end behind it."""
-        ranks, lock_step = data_parallel.ranks, data_parallel.lock_step
+    def _servers(
+        self, instances: list[Instance], data_parallel: DataParallel, limits: QueueLimits, ticks: Ticks
+    ) -> list[RankSet]:
+        """The servers that have several ranks, or turn requests away; none where each instance just serves what it is sent."""
+        ranks, lock_step, balance = data_parallel.ranks, data_parallel.lock_step, data_parallel.balance
         servers = [instances[i : i + ranks] for i in range(0, len(instances), ranks)]
         if lock_step is not None:
             for of_one in servers:
                 RankGroup(cast("list[Rank]", of_one), lock_step, self.clock)
-        if ranks == 1 or data_parallel.balance == "router":
-            pool = InstancePool(instances, self.block_size, self.clock, ticks, self.requests.previous)
-            return router.start(pool, rng)
+        if balance == "router":
+            servers = [[instance] for instance in instances]
+        if len(servers[0]) == 1 and not limits.limit:
+            return []
         every = ticks(data_parallel.report_s)
-        sets = [RankSet(of_one, data_parallel.balance, LoadReports(self.clock, every)) for of_one in servers]
-        if len(sets) == 1:
-            return sets[0].choose
-        pool = InstancePool(sets, self.block_size, self.clock, ticks, self.requests.previous)
-        route = router.start(pool, rng)
-        return lambda request: cast("Instance", route(request).choose(request))
+        doors = [Door(limits, self.recorder, self.clock) if limits.limit else None for _ in servers]
+        return [
+            RankSet(of_one, balance, LoadReports(self.clock, every), door) for of_one, door in zip(servers, doors, strict=True)
+        ]
+
+    def _router(self, endpoints: list[Any], router: Router, rng: np.random.Generator, ticks: Ticks) -> Callable[[Request], Any]:
+        """What gives a request its endpoint: the router, where there are several."""
+        if len(endpoints) == 1:
+            return lambda request: endpoints[0]
+        return router.start(InstancePool(endpoints, self.block_size, self.clock, ticks, self.requests.previous), rng)
 
     def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        sizes = {size for size, _, _ in durations.windows}
+        sizes = {size for size, *_ in durations.windows}
         scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
         return kind(
             number,
@@ -123,20 +132,21 @@ class Fleet:
         sizes = tuple(config.block_size for config in self.configs)
         if not self.lanes:
             return self.recorder.record(self.requests, self.tick_s, sizes)
-        self._deliver_first_tokens()
+        self._deliver_tokens()
         trace = self.recorder.record(self.requests, self.tick_s, sizes)
         times = {"taken_s": self.taken, "entered_s": self.entered}
         columns = {name: np.frombuffer(column) * (self.tick_s or 1.0) for name, column in times.items()}
         return replace(trace, requests={**trace.requests, **columns})
 
-    def _deliver_first_tokens(self) -> None:
-        """Put the times at which clients have their first tokens in place of the engine's."""
-        recorder = self.recorder
-        first, replica = np.frombuffer(recorder.first_token), np.frombuffer(recorder.replica, np.int32)
+    def _deliver_tokens(self) -> None:
+        """Put the times at which clients have their first and last tokens in place of the engine's."""
+        replica = np.frombuffer(self.recorder.replica, np.int32)
+        columns = [np.frombuffer(column) for column in (self.recorder.first_token, self.recorder.finish)]
         for number, lane in enumerate(self.lanes):
             lane.catch_up(math.inf)
             mine = replica == number
-            first[mine] = lane.delivered(first[mine])
+            for column in columns:
+                column[mine] = lane.delivered(column[mine])
 
     def _leave_waiting(self, instance: Instance) -> None:
         """Note who waits for ever: the first in the queue, which can never be scheduled, and those behind it."""
@@ -149,39 +159,51 @@ class Fleet:
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""
-        index, recorder = request.index, self.recorder
-        recorder.arrival[index] = request.arrived
+        self.recorder.arrival[request.index] = request.arrived
         instance = self.only
         if instance is None:
             choose = self.choose
             instance = choose(request)
-        number = instance.number
+        if request.prompt + request.output > self.most_tokens[instance.number]:
+            self._turn_away(request, why_never(request, self.configs[instance.number]))
+        else:
+            self._give(request, instance)
+
+    def _arrive_at_server(self, request: Request) -> None:
+        """Send a request to a rank of a server, or away if it can never be served there, or the server takes no more now."""
+        self.recorder.arrival[request.index] = request.arrived
+        server = self.route(request)
+        number = server.ranks[0].number
         if request.prompt + request.output > self.most_tokens[number]:
-            recorder.refusals[index] = why_never(request, self.configs[number])
-            recorder.fail(request, request.arrived, REFUSED)
-            self.feed.failed(request)
-            return
-        recorder.replica[index] = number
+            self._turn_away(request, why_never(request, self.configs[number]))
+        elif closed := server.why_closed():
+            self._turn_away(request, closed)
+        else:
+            if server.door is not None:
+                server.door.enter(request)
+            self._give(request, server.choose(request))
+
+    def _turn_away(self, request: Request, reason: str) -> None:
+        self.recorder.refusals[request.index] = reason
+        self.recorder.fail(request, request.arrived, REFUSED)
+        self.feed.failed(request)
+
+    def _give(self, request: Request, instance: Instance) -> None:
+        self.recorder.replica[request.index] = instance.number
         if self.timeout is not None:
             self._set_deadline(request, instance, request.arrived + self.timeout)
         if self.lanes:
-            self.taken[index] = self.lanes[number].take(request)
+            self.lanes[instance.number].take(request)
         else:
             instance.arrive(request)
 
     def _deliver(self, finished: Sequence[Request], now: float, turn: int) -> None:
-        """Requests have all their tokens; their clients have them when the front end has sent them."""
-        recorder = self.recorder
+        """Requests have all their tokens, and others come for it once the front end has sent them."""
+        self._finish(finished, now, turn)
         self.clock.reach(now, turn)
         for request in finished:
-            index = request.index
-            self.entered[index] = request.arrived
-            sent = max(self.lanes[recorder.replica[index]].catch_up(now), now)
-            recorder.finish[index] = sent
-            if request.preemptions:
-                recorder.preemptions[index] = request.preemptions
-            if self.feed.heeds_departures:
-                self.clock.set(Alarm(self.clock, index, partial(self._tell, request)), sent)
+            sent = self.lanes[self.recorder.replica[request.index]].sent_at(now)
+            self.clock.set(Alarm(self.clock, request.index, partial(self._tell, request)), sent)
 
     def _tell(self, request: Request, _: Alarm) -> None:
         self.feed.finished(request)
@@ -213,6 +235,8 @@ class Fleet:
         request, instance = self.deadlines.popleft()
         if not self.recorder.has_left(request):
             self.recorder.fail(request, self.clock.now, TIMED_OUT)
+            if instance.door is not None:
+                instance.door.give_up(request)
             if not self.lanes or not self.lanes[instance.number].gives_up(request):
                 instance.abandon(request)
             self.feed.failed(request)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from array import array
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,13 @@ import numpy as np
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.instance.durations import Ticks
 from simulator.engine.instance.instance import Instance
-from simulator.engine.instance.stretch import Stretch
 from simulator.engine.record import ended_step, planned_step
 from simulator.engine.request import Request
 from simulator.latency.client import ApiServer
 from simulator.workload.requests import Floats
+
+_planned, _ended = planned_step.unpack_from, ended_step.unpack_from
+_PLANNED, _ENDED = planned_step.size, ended_step.size
 
 
 class Lane:
@@ -22,79 +26,130 @@ class Lane:
 
     It reads from the instance's log which steps have ended, when it must know. Of m batches of equal
     work w that come at times e, whose intervals do not shrink, the last is done at
-    max(free_at + m w, e_1 + m w, e_m + w).
+    max(free_at + m w, e_1 + m w, e_m + w). Requests enter the instance in order of their coming;
+    `taken` and `entered` are written by their index.
     """
 
-    def __init__(self, server: ApiServer, instance: Instance, clock: Clock, ticks: Ticks) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        instance: Instance,
+        clock: Clock,
+        ticks: Ticks,
+        taken: array[float],
+        entered: array[float],
+    ) -> None:
         self.instance, self.clock, self.processes = instance, clock, server.processes
-        self.request, self.chunk = ticks(server.request_s), ticks(server.chunk_s)
-        self.prompt_token = ticks(server.prompt_token_s)
+        self.taken, self.entered = taken, entered
+        self.request, self.prompt_token = ticks(server.request_s), ticks(server.prompt_token_s)
+        chunk = ticks(server.chunk_s)
+        self.chunk = chunk if self.processes == 1 else chunk / self.processes
         self.free_at: Any = 0
         self.row = self.done = 0
         self.ended, self.sent = array("d"), array("d")
-        self.inside: set[Request] = set()
+        self.coming: deque[tuple[Any, Request]] = deque()
+        self.gone: set[int] = set()
+        self.alarm = Alarm(clock, 0, self._enter)
 
-    def take(self, request: Request) -> Any:
-        """Take in a request that is sent now, and give it to the instance when that is done; when it begins with it."""
-        now = self.clock.now
+    def take(self, request: Request) -> None:
+        """Take in a request that is sent now, and give it to the instance when that is done."""
+        now, coming = self.clock.now, self.coming
         begins = max(self.catch_up(now), now)
         work = self.request + self.prompt_token * request.prompt
-        self.free_at = begins + work / self.processes if self.processes != 1 else begins + work
+        self.free_at = begins + (work if self.processes == 1 else work / self.processes)
+        self.taken[request.index] = begins
         self.instance.outstanding += 1
-        self.inside.add(request)
-        self.clock.set(Alarm(self.clock, request.index, lambda alarm: self._enter(request, alarm)), begins + work)
-        return begins
+        enters = begins + work
+        if coming:
+            enters = max(enters, coming[-1][0])
+        else:
+            self.alarm.turn = request.index
+            self.clock.set(self.alarm, enters)
+        coming.append((enters, request))
 
     def gives_up(self, request: Request) -> bool:
         """Let a request go that the instance does not have yet; False if it has it."""
-        if request not in self.inside:
+        if not math.isnan(self.entered[request.index]):
             return False
-        self.inside.remove(request)
+        self.gone.add(request.index)
         self.instance.outstanding -= 1
         return True
 
-    def _enter(self, request: Request, alarm: Alarm) -> None:
-        if request in self.inside:
-            self.inside.remove(request)
-            self.instance.outstanding -= 1
-            request.arrived = alarm.when
-            self.instance.arrive(request)
+    def _enter(self, alarm: Alarm) -> None:
+        """Give the instance the request that comes now, after the alarm is set for the next."""
+        when, coming = alarm.when, self.coming
+        _, request = coming.popleft()
+        if coming:
+            alarm.turn = coming[0][1].index
+            self.clock.set(alarm, coming[0][0])
+        if request.index in self.gone:
+            return
+        self.instance.outstanding -= 1
+        self.entered[request.index] = request.arrived = when
+        self.instance.arrive(request)
 
     def catch_up(self, now: float) -> Any:
         """When all that has come by now will have been done: chunks of steps that have ended, requests taken in."""
-        log, size = self.instance.log, len(self.instance.log.planned)
-        while self.row * planned_step.size < size:
-            start, base, slope, _, _, prompt_tokens, sampled, _, _ = planned_step.unpack_from(
-                log.planned, self.row * planned_step.size
-            )
-            closed = (self.row + 1) * ended_step.size <= len(log.ended)
-            steps = ended_step.unpack_from(log.ended, self.row * ended_step.size)[0] if closed else self.instance.stretch.steps
-            stretch = Stretch(start, base, slope, steps)
-            done = steps if stretch.until(steps) <= now else max(stretch.begun(now, True) - 1, 0)
-            if done > self.done:
-                self._send(stretch, done, sampled)
-                if prompt_tokens:
-                    self.ended.append(stretch.until(done))
-                    self.sent.append(self.free_at)
-                self.done = done
-            if not closed or done < steps:
+        planned, ended = self.instance.log.planned, self.instance.log.ended
+        row, closed = self.row, len(ended) // _ENDED
+        while row < closed:
+            start, base, slope, _, _, _, sampled, _, _ = _planned(planned, row * _PLANNED)
+            steps, _ = _ended(ended, row * _ENDED)
+            last = start + (steps * base + slope * (steps * (steps - 1) // 2))
+            if last > now:
                 break
-            self.row, self.done = self.row + 1, 0
+            if steps > self.done:
+                self._send(start, base, slope, steps, sampled, last)
+            row, self.done = row + 1, 0
+        self.row = row
+        if row * _PLANNED < len(planned):
+            start, base, slope, _, _, _, sampled, _, _ = _planned(planned, row * _PLANNED)
+            if start + base <= now:
+                steps = _ended(ended, row * _ENDED)[0] if row < closed else self.instance.stretch.steps
+                done = _ended_by(now, start, base, slope, steps)
+                if done > self.done:
+                    last = start + (done * base + slope * (done * (done - 1) // 2))
+                    self._send(start, base, slope, done, sampled, last)
+                    self.done = done
         return self.free_at
 
-    def _send(self, stretch: Stretch, done: int, sampled: int) -> None:
-        work = sampled * self.chunk
-        if not work:
+    def _send(self, start: Any, base: Any, slope: Any, done: int, sampled: int, last: Any) -> None:
+        """Send the chunks of a stretch's steps up to the one that ends at `last`, from the first that was not sent."""
+        if not sampled:
             return
-        if self.processes != 1:
-            work = work / self.processes
-        batches = done - self.done
-        first, last = stretch.until(self.done + 1), stretch.until(done)
-        self.free_at = max(self.free_at + batches * work, first + batches * work, last + work)
+        work, before, free = sampled * self.chunk, self.done, self.free_at
+        batches = done - before
+        if work:
+            if batches == 1:
+                free = (free if free > last else last) + work
+            else:
+                first = start + ((before + 1) * base + slope * ((before + 1) * before // 2))
+                free = max(free + batches * work, first + batches * work, last + work)
+            self.free_at = free
+        self.ended.append(last)
+        self.sent.append(free if free > last else last)
 
-    def delivered(self, first_tokens: Floats) -> Floats:
-        """When clients have their first tokens, from when the engine had them; NaN stays."""
+    def sent_at(self, now: float) -> float:
+        """When the chunks of the step that ends now will have been sent."""
+        self.catch_up(now)
+        return max(self.sent[-1], now) if self.sent else now
+
+    def delivered(self, tokens: Floats) -> Floats:
+        """When clients have tokens, from when the engine had them; NaN stays."""
         ended, sent = np.frombuffer(self.ended), np.frombuffer(self.sent)
-        at = np.minimum(np.searchsorted(ended, first_tokens), max(len(ended) - 1, 0))
-        known = np.isfinite(first_tokens)
-        return np.where(known, np.maximum(sent[at], first_tokens) if len(sent) else first_tokens, first_tokens)
+        if not len(sent):
+            return tokens
+        at = np.minimum(np.searchsorted(ended, tokens), len(ended) - 1)
+        return np.where(np.isfinite(tokens), np.maximum(sent[at], tokens), tokens)
+
+
+def _ended_by(now: float, start: Any, base: Any, slope: Any, most: int) -> int:
+    """How many of at most so many steps from `start`, the j-th taking base + j * slope, have ended by now."""
+    gone = now - start
+    near = gone / (base + slope * (gone / base) / 2) if base else most
+    steps = most if near >= most else int(near)
+    while steps and start + (steps * base + slope * (steps * (steps - 1) // 2)) > now:
+        steps -= 1
+    while steps < most and start + ((steps + 1) * base + slope * ((steps + 1) * steps // 2)) <= now:
+        steps += 1
+    return steps

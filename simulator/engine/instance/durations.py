@@ -32,7 +32,7 @@ class Durations:
     """A StepTime as tables and factors.
 
     `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
-    half pairs.
+    half pairs. `prompt` is empty where a step's prompt chunks add nothing.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Durations:
         "per_context",
         "per_half_pair",
         "per_sequence",
+        "prompt",
         "sampled",
         "tokens",
         "windows",
@@ -54,8 +55,9 @@ class Durations:
         self.per_context: float = ticks(step_time.per_context)
         self.per_half_pair: float = ticks(step_time.per_pair / 2)
         self.constant: float = ticks(step_time.constant)
-        self.windows: list[tuple[int, float, float]] = [
-            (w.size, ticks(w.per_context), ticks(w.per_pair / 2)) for w in step_time.windows
+        self.prompt: list[float] = ticks(step_time.prompt[: config.max_num_batched_tokens + 1])
+        self.windows: list[tuple[int, float, float, float]] = [
+            (w.size, ticks(w.per_context), ticks(w.per_pair / 2), ticks(w.beyond)) for w in step_time.windows
         ]
         self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
 
@@ -70,15 +72,19 @@ class StepTimer:
         self.decode = durations.decode
         self.per_context = durations.per_context
         self.batch = batch
-        self.windows = [(sums[size], per_context, per_half_pair) for size, per_context, per_half_pair in durations.windows]
+        self.windows = [
+            (sums[size], per_context, per_half_pair, beyond) for size, per_context, per_half_pair, beyond in durations.windows
+        ]
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
         """With padding and windows: what the composed even step takes, and by how much more each one after it."""
         if step.padding:
             base += self._padded(step, self.batch.count, self.batch.count)
-        for sums, per_context, _ in self.windows:
+        for sums, per_context, _, beyond in self.windows:
             base += per_context * sums.inside
             slope += per_context * sums.below
+            if beyond and sums.below < self.batch.count:
+                base += beyond
         return base, slope
 
     def uneven(self, step: Step) -> tuple[float, int, int]:
@@ -97,6 +103,8 @@ class StepTimer:
         tokens, sequences = decoding + prompt_tokens, decoding + len(step.chunks)
         seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if durations.prompt and step.chunks:
+            seconds += durations.prompt[tokens]
         if step.padding:
             seconds += self._padded(step, tokens, sampled)
         if self.windows:
@@ -113,8 +121,11 @@ class StepTimer:
     def _in_windows(self, step: Step) -> float:
         """What layers with a window add to a step that is not even."""
         seconds = 0.0
-        for sums, per_context, per_half_pair in self.windows:
-            inside = sums.inside - sum(self._inside(request, sums.size) for request in step.stalled)
+        for sums, per_context, per_half_pair, beyond in self.windows:
+            stalled = [self._inside(request, sums.size) for request in step.stalled]
+            inside = sums.inside - sum(stalled)
+            if beyond and sums.below + stalled.count(sums.size) < self.batch.count:
+                seconds += beyond
             half_pairs = sum(min(n * (2 * r.computed + n), 2 * n * sums.size) for r, n, _ in step.chunks)
             seconds += per_context * inside + per_half_pair * half_pairs
         return seconds
@@ -129,8 +140,10 @@ def _check(step_time: StepTime, config: SchedulerConfig) -> None:
     for name, table, most in tables:
         if len(table) <= most:
             raise SimulatorError(f"step time: {name} has {len(table)} entries; {most + 1} are needed for 0 to {most}")
+    if 0 < len(step_time.prompt) <= config.max_num_batched_tokens:
+        raise SimulatorError(f"step time: prompt has {len(step_time.prompt)} entries, tokens {len(step_time.tokens)}")
     scalars = (step_time.per_sequence, step_time.per_context, step_time.per_pair, step_time.constant)
-    windows = [(w.per_context, w.per_pair) for w in step_time.windows]
-    for values in (step_time.tokens, step_time.sampled, scalars, windows):
+    windows = [(w.per_context, w.per_pair, w.beyond) for w in step_time.windows]
+    for values in (step_time.tokens, step_time.sampled, step_time.prompt, scalars, windows):
         if not (np.isfinite(values).all() and (np.asarray(values) >= 0).all()):
             raise SimulatorError("step time: every term must be finite and 0 or more")

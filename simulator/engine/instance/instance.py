@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
 from simulator.engine.instance.durations import StepTimer
@@ -14,6 +15,16 @@ from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Scheduler, Step
 Finished = Callable[[Sequence[Request], float, int], None]
 
 
+class FirstTokenListener(Protocol):
+    """Who counts the requests that have no first token yet."""
+
+    def first_tokens(self, completed: Sequence[Request], when: float, turn: int) -> None:
+        """A step that ends at `when` samples a token for each of these: for some of them the first."""
+
+    def give_up(self, request: Request) -> None:
+        """A request is let go whose client has given up."""
+
+
 class Instance:
     """One engine instance, driven by arrivals and by its own alarm.
 
@@ -23,7 +34,8 @@ class Instance:
     ends, and finished requests, `leaving`, hold their blocks until it does.
 
     `finished` is told of requests that have all their tokens, with the time and the instance's turn at it. `abandoned` are those
-    whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down.
+    whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down. `door`: who
+    counts those without a first token, where that limits what is let in.
     """
 
     __slots__ = (
@@ -33,6 +45,7 @@ class Instance:
         "asleep",
         "async_scheduling",
         "clock",
+        "door",
         "end",
         "finished",
         "leaving",
@@ -80,6 +93,7 @@ class Instance:
         self.preempted = 0
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
+        self.door: FirstTokenListener | None = None
 
     # What comes from outside
 
@@ -198,11 +212,13 @@ class Instance:
 
     def settle(self, now: float) -> None:
         """Carry out the stretch in hand and write it down; let go who has all tokens, with async scheduling one step later."""
-        scheduler, steps = self.scheduler, self.stretch.steps
+        steps, step = self.stretch.steps, self.step
         finished = self.leaving
         if steps:
-            done = scheduler.advance(steps) if self.step.even else self._settle_uneven(self.step)
-            self.log.ended += pack_ended(steps, scheduler.pool.total - scheduler.pool.free)
+            scheduler = self.scheduler
+            done = scheduler.advance(steps) if step.even else self._settle_uneven(step)
+            pool = scheduler.pool
+            self.log.ended += pack_ended(steps, pool.total - pool.free)
             if self.async_scheduling:
                 self.leaving = done
             else:
@@ -225,6 +241,8 @@ class Instance:
                 recorder.first_token[request.index] = end
         for request in step.resumed:
             recorder.gap(request, end)
+        if self.door is not None:
+            self.door.first_tokens(step.completed, end, self.turn)
         return done
 
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
@@ -259,12 +277,15 @@ class Instance:
             return self._find_nothing(step, now, in_flight)
         batch, timer = scheduler.batch, self.timer
         count, waiting = batch.count, len(scheduler.waiting)
-        base, slope = timer.decode[count] + timer.per_context * batch.context, timer.per_context * count
+        per_context = timer.per_context
+        base, slope = timer.decode[count] + per_context * batch.context, per_context * count
         if timer.windows or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         steps = 1 if one_by_one else scheduler.horizon()
-        stretch.base, stretch.slope, stretch.steps = base, slope, steps
+        stretch.base = base
+        stretch.slope = slope
+        stretch.steps = steps
         self.end = start + base if steps == 1 else stretch.until(steps)
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
@@ -296,7 +317,9 @@ class Instance:
             if request.token_at is None:
                 request.token_at = start
         base, prompt_tokens, sampled = self.timer.uneven(step)
-        stretch.base, stretch.slope, stretch.steps = base, 0, 1
+        stretch.base = base
+        stretch.slope = 0
+        stretch.steps = 1
         self.end = start + base
         decoding = scheduler.batch.count - len(step.stalled)
         sequences = decoding + len(step.chunks) + step.padding

@@ -8,6 +8,7 @@ from simulator.engine.clock import Alarm, Clock
 from simulator.engine.instance.instance import Instance
 from simulator.engine.instance.stretch import Stretch
 from simulator.engine.request import Request
+from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import NOBODY
 from simulator.spec import Count, Natural, spec
 
@@ -91,6 +92,8 @@ class RankGroup:
         self.asleep = True
         self.asked, self.idle_since = 0, 0.0
         durations = [rank.timer.durations for rank in ranks]
+        schedulers = [rank.scheduler for rank in ranks]
+        self.paced = [each for each in schedulers if isinstance(each, PrefillIntervalScheduler)]
         self.dummy = max(each.tokens[1] + each.constant for each in durations)
         for rank in ranks:
             rank.group, rank.turn = self, self.turn
@@ -222,6 +225,8 @@ class RankGroup:
         """Compose the step of every rank that begins at `start`, and find how often it repeats; False if none has work."""
         stretch = self.stretch
         stretch.start, stretch.steps = start, 0
+        for scheduler in self.paced:
+            scheduler.steps_of_all = self.asked
         busy = [rank for rank in self.ranks if rank.compose(start, now, in_flight)]
         if not busy:
             return False

@@ -115,9 +115,7 @@ class BlockPool:
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
         batch = self.batch
-        if -(-steps // self.block_size) * batch.count <= self.free:
-            return steps
-        return batch.steps_within(self.free + batch.needed(), steps)
+        return batch.steps_within(self.free + batch.ring[batch.step % self.block_size], steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""

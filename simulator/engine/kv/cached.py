@@ -87,6 +87,8 @@ class CachedPool(BlockPool):
         """How many of `steps` even steps, the composed one the first, have blocks enough and nothing to look at."""
         if self.watching or self.cache.contested:
             return 1
+        if -(-steps // self.block_size) * self.batch.count <= self.free:
+            return steps
         return super().horizon(steps)
 
     def take_following(self, steps: int) -> None:

@@ -35,9 +35,10 @@ class OwnBlocksPool(BlockPool):
     """Blocks that only their own request finds again.
 
     The queue of free blocks has those first that nothing can be found in, where the release does
-    so, then `queued` others, numbered below `numbered`; `holes` are (number, blocks) that were
-    taken out of its middle. A request's `kv` is the list of its FreedBlocks, the earliest first.
-    `found`: those that the request looked up last would take, and the blocks of each.
+    so (`unnamed_first`), then `queued` others, numbered below `numbered`: all that are free where
+    it does not. `holes` are (number, blocks) that were taken out of its middle. A request's `kv` is
+    the list of its FreedBlocks, the earliest first. `found`: those that the request looked up last
+    would take, and the blocks of each.
     """
 
     __slots__ = ("found", "holes", "idle", "numbered", "queued", "unnamed_first")
@@ -45,7 +46,8 @@ class OwnBlocksPool(BlockPool):
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         super().__init__(config, batch)
         self.unnamed_first = config.rules.unnamed_first
-        self.numbered = self.queued = 0 if self.unnamed_first else self.total
+        self.numbered = 0 if self.unnamed_first else self.total
+        self.queued = 0
         self.holes: list[tuple[int, int]] = []
         self.found: list[tuple[FreedBlocks, int, int]] = []
         self.idle = 0
@@ -54,55 +56,63 @@ class OwnBlocksPool(BlockPool):
         """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
         size = self.block_size
         blocks = -(-request.computed // size)
-        named = known // size
+        if self.unnamed_first:
+            queued, last = known // size, 0
+            self.queued = min(self.queued, self.free) + queued
+        else:
+            queued, last = blocks, blocks - known // size
         if not finished:
-            behind = 0 if self.unnamed_first else blocks - named
-            freed: list[FreedBlocks] = request.kv or []
-            freed.append(FreedBlocks(self.numbered + behind, 0, named))
-            request.kv = freed
-        counted = named if self.unnamed_first else blocks
-        if self.queued > self.free:
-            self.queued = self.free
-        self.queued += counted
-        self.numbered += counted
+            freed = FreedBlocks(self.numbered + last, 0, known // size)
+            if request.kv:
+                request.kv.append(freed)
+            else:
+                request.kv = [freed]
+        self.numbered += queued
         self.free += blocks
 
     def _front(self) -> int:
         """The number of the block that is used next, of those that can be found."""
-        if self.queued > self.free:
-            self.queued = self.free
+        if self.unnamed_first:
+            self.queued = min(self.queued, self.free)
+            front = self.numbered - self.queued
+        else:
+            front = self.numbered - self.free
         holes = self.holes
-        front = self.numbered - self.queued - sum(blocks for _, blocks in holes)
-        while holes and holes[0][0] <= front:
-            front += holes.pop(0)[1]
+        if holes:
+            front -= sum(blocks for _, blocks in holes)
+            while holes and holes[0][0] <= front:
+                front += holes.pop(0)[1]
         return front
 
     def look_up(self, request: Request) -> int:
         """Tokens at the front of a waiting request that need not be computed."""
-        self.found = []
         self.idle = 0
-        if not request.kv:
-            return 0
+        known, size = request.prompt + request.generated, self.block_size
+        if not request.kv or (self.reserve and -(-known // size) > self.free):
+            return 0  # nothing is left, or all its blocks, which are free wherever they are, are too many
         front = self._front()
-        request.kv = left = [freed for freed in request.kv if freed.number_of(freed.first) >= front]
-        most = (request.prompt + request.generated - 1) // self.block_size
+        request.kv = left = [freed for freed in request.kv if freed.number + freed.end - 1 - freed.first >= front]
+        self.found = found = []
+        most = (known - 1) // size
         at = 0
         while at < most:
             for freed in left:
-                end = min(most, freed.end - max(0, front - freed.number))  # those behind it are gone
-                if freed.first <= at < end:
-                    self.found.append((freed, at, end))
-                    at = end
-                    break
+                if freed.first <= at < freed.end:
+                    gone = front - freed.number  # of the rear, which is used first
+                    end = freed.end - gone if gone > 0 else freed.end
+                    if at < end:
+                        found.append((freed, at, min(end, most)))
+                        at = found[-1][2]
+                        break
             else:
                 break
         self.idle = at
-        return at * self.block_size
+        return at * size
 
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         if not request.kv:
-            return super().admit(request, tokens, lacking, alone)
+            return BlockPool.admit(self, request, tokens, lacking, alone)
         size, idle = self.block_size, self.idle
         needed = -(-tokens // size)
         must_fit = idle + (-(-lacking // size) if self.reserve else needed)

@@ -12,6 +12,7 @@ from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.static import StaticScheduler
@@ -39,8 +40,14 @@ def build_scheduler(
     batch.followers += sums.values()
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
-    scheduler = VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
-    return scheduler(config, running, batch, _pool(config, batch, sums, caching=caching, prefixes=prefixes)), sums
+    pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
+    return _kind(config)(config, running, batch, pool), sums
+
+
+def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
+    if config.prefill_first:
+        return PrefillFirstScheduler
+    return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
 
 
 def _finds_nothing(config: SchedulerConfig, *, prefixes: bool) -> bool:

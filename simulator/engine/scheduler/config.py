@@ -32,6 +32,7 @@ class SchedulerConfig:
     `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `prefill_first`: whole prompts are computed in steps of their own, before any decode, as V0 does without chunked prefill.
     `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
@@ -47,6 +48,7 @@ class SchedulerConfig:
     max_num_partial_prefills: Count = 1
     scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
     enable_chunked_prefill: bool = True
+    prefill_first: bool = False
     enable_prefix_caching: bool = False
     reserve_full_prompt: bool = False
     async_scheduling: bool = False
@@ -87,9 +89,25 @@ class SchedulerConfig:
         return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
 
     @property
+    def seats(self) -> int:
+        """The most sequences that run at once."""
+        return min(self.max_num_active_seqs or sys.maxsize, self.max_num_seqs)
+
+    @property
+    def seats_argument(self) -> str:
+        """The argument that says so."""
+        return "max_num_seqs" if self.seats == self.max_num_seqs else "max_num_active_seqs"
+
+    @property
     def token_budget(self) -> int:
         """The most tokens of a step."""
         return min(self.max_num_scheduled_tokens or sys.maxsize, self.max_num_batched_tokens)
+
+    @property
+    def budget_argument(self) -> str:
+        """The argument that says so."""
+        fewer = self.token_budget < self.max_num_batched_tokens
+        return "max_num_scheduled_tokens" if fewer else "max_num_batched_tokens"
 
     @property
     def prefill_cap(self) -> int:
@@ -98,3 +116,8 @@ class SchedulerConfig:
         if not cap and self.max_num_partial_prefills > 1 and self.max_model_len:
             cap = int(self.max_model_len * 0.04)
         return cap or sys.maxsize
+
+    @property
+    def longest_prefill(self) -> int:
+        """The most tokens of one prompt that a step must be able to compute where chunked prefill is off."""
+        return sys.maxsize if self.rules.lone_prefill_uncut else self.prefill_cap

@@ -122,9 +122,10 @@ class DecodeBatch:
 
         Removes and gives the sequences that have all their tokens now, in running order.
         """
+        step = self.step
         for follower in self.followers:
-            follower.advance(self.step, steps)
-        self.step = step = self.step + steps
+            follower.advance(step, steps)
+        self.step = step = step + steps
         self.context += steps * self.count
         if joining:
             self.joined, self.joined_at = joining, step
@@ -132,7 +133,8 @@ class DecodeBatch:
                 self.join(request)
         for request in stalled:
             self.postpone(request)
-        return self._finished() if self.due and self.due[0] >> _ORDER_BITS <= step else _NOBODY
+        due = self.due
+        return self._finished() if due and due[0] >> _ORDER_BITS <= step else _NOBODY
 
     def _finished(self) -> Sequence[Request]:
         due, step = self.due, self.step
@@ -181,10 +183,11 @@ class DecodeBatch:
 
     def horizon(self) -> int:
         """Steps until the first sequence has all its tokens, or something changes for a follower."""
-        due = self.due
+        due, running = self.due, self.running
         while True:
-            last = due[0] >> _ORDER_BITS
-            request = self.running.get(due[0] & _ORDER_MASK)
+            first = due[0]
+            last = first >> _ORDER_BITS
+            request = running.get(first & _ORDER_MASK)
             if request is not None and request.last_step == last:
                 break
             heappop(due)

@@ -1,6 +1,7 @@
 """vLLM's scheduler where prompts are computed in one step of several, so that those who decode are not held up in each.
 
-Source: vLLM vllm/v1/core/sched/scheduler.py of 0.33.0, `prefill_schedule_interval`.
+Source: vLLM vllm/v1/core/sched/scheduler.py of 0.33.0, `prefill_schedule_interval`; for ranks in lock step
+vllm/v1/engine/core.py of 0.24 to 0.33, `DPEngineCoreProc._should_throttle_prefills`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,23 @@ class PrefillIntervalScheduler(VllmScheduler):
     """Holds prompts back while fewer than `interval` steps have passed since one was computed.
 
     Not so while somebody was left waiting in the last step that computed prompts (`backlog`), or nobody decodes. `executed`
-    steps have been composed, the one that computed a prompt last was number `last`.
+    steps have been composed, the one that computed a prompt last was number `last`. Ranks in lock step compute prompts in the
+    same steps: those whose number since the ranks awoke, `steps_of_all`, is a multiple of the interval.
     """
 
-    __slots__ = ("backlog", "executed", "interval", "last", "prefilled")
+    __slots__ = ("backlog", "executed", "interval", "last", "prefilled", "steps_of_all")
 
     def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: DecodeBatch, pool: BlockPool) -> None:
         super().__init__(config, running, batch, pool)
         self.interval = config.prefill_schedule_interval
         self.executed, self.last = 0, -self.interval
         self.backlog = self.prefilled = False
+        self.steps_of_all: int | None = None
 
     def schedule(self) -> Step:
         """Compose the next step."""
-        soon = self.executed + 1 - self.last < self.interval
+        of_all = self.steps_of_all
+        soon = self.executed + 1 - self.last < self.interval if of_all is None else of_all % self.interval != 0
         self.held_back = soon and not self.backlog and len(self.running) > len(self.prefilling)
         self.prefilled = False
         before = self.admitted

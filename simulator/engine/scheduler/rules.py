@@ -16,7 +16,8 @@ class SchedulerRules:
     Admission: `cap_at_admission`: the gate for whole prompts counts no more blocks of a window than
     a sequence ever holds there; `cap_counts_steps`: that is with a token budget for each step in
     flight, not one alone. `lone_prefill_uncut`: long_prefill_token_threshold does not hold for a
-    request that is alone.
+    request that is alone. `holds_hits`: in steps without prompts (prefill_schedule_interval) a
+    request waits even where all of its prompt but one token is cached.
     Blocks: `frees_when_done`: a block leaves a window when the tokens after it are computed, not
     when they are scheduled. `unnamed_first`: blocks that nothing can be found in are used again
     before all others, `unnamed_first_in_windows`: those of layers with a window.
@@ -40,6 +41,7 @@ class SchedulerRules:
     goes_on: bool = False
     useless_unnamed: bool = False
     needless_unnamed: bool = False
+    holds_hits: bool = False
 
     @classmethod
     def of(cls, names: Iterable[str]) -> SchedulerRules:

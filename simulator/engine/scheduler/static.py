@@ -47,8 +47,8 @@ class StaticScheduler:
         self.waiting: Queue = deque()
         self.prefilling: list[Request] = []
         self.unwanted: set[Request] = set()
-        self.max_num_seqs = config.max_num_seqs
-        self.max_tokens = config.max_num_batched_tokens
+        self.max_num_seqs = config.seats
+        self.max_tokens = config.token_budget
         self.padding = self.padded_context = 0
 
     def schedule(self) -> Step:

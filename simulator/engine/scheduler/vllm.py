@@ -87,7 +87,7 @@ class VllmScheduler:
         self.prefilling: list[Request] = []
         self.stalled: Sequence[Request] = NOBODY
         self.admitted = 0
-        self.max_num_seqs = min(config.max_num_active_seqs or sys.maxsize, config.max_num_seqs)
+        self.max_num_seqs = config.seats
         self.max_tokens = config.token_budget
         self.long_prefill_token_threshold = cap = config.prefill_cap
         self.rules = config.rules
@@ -120,10 +120,8 @@ class VllmScheduler:
         return step
 
     def _cap(self) -> int:
-        """The most tokens of one prompt that this step computes."""
+        """The most tokens of one prompt that this step computes, where that depends on who is present."""
         cap = self.long_prefill_token_threshold
-        if not self.cap_varies:
-            return cap
         present = len(self.running) + len(self.waiting)
         if present <= 1:
             return sys.maxsize if self.rules.lone_prefill_uncut else cap
@@ -137,7 +135,7 @@ class VllmScheduler:
         if self.stalled:
             batch.missed = behind = self._unstall()
         budget = self.max_tokens - batch.count
-        most = self._cap()
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
         computing = NOBODY if self.held_back else self.prefilling
         wanted = sum(min(r.known - r.computed, most) for r in computing)
         if wanted > budget and (budget <= 0 or not self._one_prompt_and_last()):
@@ -190,7 +188,8 @@ class VllmScheduler:
         budget = self.max_tokens
         running, pool = self.running, self.pool
         given: dict[Request, int] = {}
-        most, skip = self._cap(), 0
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
+        skip = 0
         pool.walk()
         for request in list(running.values()):
             if not budget:
@@ -253,20 +252,22 @@ class VllmScheduler:
 
     def _known(self, request: Request, status: Status, taken_back: int = 0) -> int:
         """Of the tokens that one not finished has computed, those whose values are known: all but one that is in flight."""
-        if not self.async_scheduling or status is _PREFILLING or request in self.batch.missed:
+        batch = self.batch
+        if not self.async_scheduling or status is _PREFILLING or request in batch.missed:
             return request.computed
-        return request.computed - bool(taken_back or self.batch.computed_last(request))
+        return request.computed - bool(taken_back or batch.joined_at != batch.step or request not in batch.joined)
 
     def _admit(self, step: Step, budget: int) -> Step:
         """Start waiting requests while budget, sequences and blocks last; gives the step with them in it."""
         waiting, running, pool = self.waiting, self.running, self.pool
-        most = self._cap()
+        most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
+        finds, held_back = pool.finds, self.held_back
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
-            hits = pool.look_up(request) if pool.finds or request.preemptions else 0
+            hits = pool.look_up(request) if finds or request.preemptions else 0
             lacking = request.prompt + request.generated - hits
-            tokens = min(lacking, most)
-            if self.held_back and lacking > 1:
+            tokens = lacking if lacking < most else most
+            if held_back and (lacking > 1 or self.rules.holds_hits):
                 pool.head_waits()
                 break
             if tokens > budget:
@@ -274,7 +275,7 @@ class VllmScheduler:
                     pool.head_waits()
                     break
                 tokens = budget
-            request.order = self.admitted
+            request.order = order = self.admitted
             if not pool.admit(request, tokens, lacking, not running):
                 request.order = -1
                 break
@@ -282,8 +283,8 @@ class VllmScheduler:
                 step = Step()
             waiting.popleft()
             budget -= tokens
-            running[self.admitted] = request
-            self.admitted += 1
+            running[order] = request
+            self.admitted = order + 1
             if request.status is _WAITING:
                 step.started.append(request)
             request.status = _PREFILLING
@@ -324,9 +325,10 @@ class VllmScheduler:
                 completed.append(request)
         step.completed = completed
         done = self.batch.advance(1, completed, step.stalled)
-        if self.pool.notes:
+        pool = self.pool
+        if pool.notes:
             for request in completed:
-                self.pool.begin_decoding(request)
+                pool.begin_decoding(request)
         if self.prefilling:
             self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
         return done
@@ -337,11 +339,10 @@ class VllmScheduler:
 
     def retire(self, finished: Sequence[Request]) -> None:
         """Let those go who have all their tokens; one preempted after its last token was computed is gone already."""
-        running = self.running
+        running, pool = self.running, self.pool
         for request in finished:
-            if request.order in running:
-                del running[request.order]
-                self.pool.release(request, request.computed, True)
+            if running.pop(request.order, None) is not None:
+                pool.release(request, request.computed, True)
 
     def drop(self, request: Request) -> None:
         """Let a request go that nobody waits for any more."""

@@ -76,7 +76,7 @@ def with_limits(
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
     full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
     turn = _queueing(scenario, plan, full, requests, 1.0)
-    levels = _levels(scenario, many) if scenario.workload.closed_loop else None
+    levels = _levels(scenario, fleet(plan.letting_all_in())) if scenario.workload.closed_loop else None
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
     if demand is not None:
         told = _agreed(scenario, plan, full, demand, run, turn)
@@ -102,6 +102,8 @@ def with_limits(
 
 def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """Verdict and queueing point at the demand, from the run and the search."""
+    if run.turned_away:
+        return Agreed(run, turn)
     if not _is_steady_traffic(scenario):
         return varying(demand, run, turn)
 
@@ -125,8 +127,11 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
 
 
 def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:
-    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded."""
-    grows = _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded.
+
+    Not so where the queue is kept short by turning requests away.
+    """
+    grows = not run.turned_away and _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
     return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
 
 
@@ -158,9 +163,10 @@ def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
 def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float) -> Turn:
     """Where one replica turns, times their number; searched with a share of the usual requests.
 
-    The search is of the engine alone: what its API server takes is known, and the less of the two is what both do.
+    The search is of the engine alone, which gets all requests: what its API server takes is known, and the less of the two is
+    what both do.
     """
-    engine = dataclasses.replace(plan, client=None)
+    engine = dataclasses.replace(plan.letting_all_in(), client=None)
 
     def asked(share: float, start: Start) -> Callable[[float], Flow]:
         return flows(engine, scenario.workload, full, scenario.seed, share, start)
@@ -201,9 +207,10 @@ def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, Deplo
 
 
 def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
-    seats = plan.server.limits.max_num_seqs * plan.instances
+    limits = plan.server.limits
+    seats = limits.seats * plan.instances
     memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
-    places = f"max_num_seqs at {plural(seats, 'sequence')}"
+    places = f"{limits.seats_argument} at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)
     return f"{first} binds first, then {then}"
 

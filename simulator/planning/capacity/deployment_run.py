@@ -28,7 +28,10 @@ from simulator.workload.slo import Slo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeploymentRun:
-    """A run of one deployment, with its verdict, numbers, and the terms of the SLO."""
+    """A run of one deployment, with its verdict, numbers, and the terms of the SLO.
+
+    `turned_away`: requests that queue limits kept out, so that its backlog cannot grow further.
+    """
 
     trace: RunRecord
     steadiness: Steadiness
@@ -37,6 +40,7 @@ class DeploymentRun:
     slo: tuple[SloCheck, ...]
     promised: tuple[PromisedLatency, ...]
     unanswered: Unanswered
+    turned_away: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -58,11 +62,11 @@ def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
-    none = unanswered(trace, promises)
+    none, turned_away = unanswered(trace, promises), fleet.turned_away(trace)
     columns = metrics.window_latencies(sample) if steady else None
     kept = metrics.window_promises(sample)
     checks, latencies = check_slo(kept, columns, none.shares), promised_latencies(kept, columns)
-    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, latencies, none)
+    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, latencies, none, turned_away)
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:

@@ -44,7 +44,7 @@ def ceiling(
 ) -> Ceiling:
     """What one replica completes of such requests when one is always waiting.
 
-    B sequences run: as many as max_num_seqs and the KV cache allow, which is `kv_sequences` where layers of several kinds share
+    B sequences run: as many as its limits and the KV cache allow, which is `kv_sequences` where layers of several kinds share
     the cache, or requests share prefixes. A request that runs at a random moment is a long one, so the context is weighted with
     the output length. Each output token costs a B-th of a decode step, and a prompt what a full prefill step adds to a decode
     step, shared among the prompts in it: requests/s = 1 / (out * decode / B + prefill). The first `cached_tokens` of each
@@ -53,7 +53,7 @@ def ceiling(
     context = running_context(requests)
     held = limits.block_size / 2 + context
     holds = limits.kv_blocks * limits.block_size / held if kv_sequences is None else kv_sequences
-    batch = max(1.0, min(float(limits.max_num_seqs), holds, limits.max_num_batched_tokens - 1))
+    batch = max(1.0, min(float(limits.seats), holds, limits.token_budget - 1))
     per_output = decode_step(step_time, batch, context) / batch
     per_prompt = _prefill(step_time, limits, requests, batch, cached_tokens) / float(requests.prompt_tokens.mean())
     seconds = per_output * float(requests.output_tokens.mean()) + per_prompt * float(requests.prompt_tokens.mean())
@@ -74,12 +74,13 @@ def decode_step(t: StepTime, batch: float, context: float) -> float:
 
 def _prefill(t: StepTime, limits: SchedulerConfig, requests: Requests, batch: float, cached_tokens: Ints | None) -> float:
     """Seconds that one prompt of mean length adds to the steps it is computed in; what is cached is only attended to."""
-    budget = max(1.0, limits.max_num_batched_tokens - batch)
+    budget = max(1.0, limits.token_budget - batch)
     prompts = requests.prompt_tokens.astype(np.float64)
     cached = np.zeros(len(prompts)) if cached_tokens is None else cached_tokens
     computed = float((prompts - cached).mean())
     square = float((prompts**2 - cached**2.0).mean())
     extra = _at(t.tokens, batch + budget) - _at(t.tokens, batch)
+    extra += _at(t.prompt, batch + budget) if len(t.prompt) else 0.0
     windows = sum(w.per_pair * min(square / 2, computed * w.size) for w in t.windows)
     chunks = math.ceil(computed / budget)
     return extra * computed / budget + chunks * t.per_sequence + t.per_pair * square / 2 + windows

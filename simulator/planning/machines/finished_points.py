@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simulator import __version__
-from simulator.errors import SimulatorError
+from simulator.errors import MeasurementError, SimulatorError
+from simulator.files import DATA_BYTES, parse_json, read_text
 from simulator.results.files import unwritable
 
 FORMAT = 2
@@ -50,17 +51,25 @@ class FinishedPoints:
 
     def _read(self) -> None:
         """Every complete line; one that was cut off when the machine stopped is left out, and its point computed again."""
-        text = self.path.read_text("utf-8")
+        text = read_text(self.path, SimulatorError, most=DATA_BYTES)
         lines = [_parsed(line) for line in text.split("\n")]
         head = lines[0] if lines else {}
         if head.get("format") != FORMAT:
             raise SimulatorError(
                 f"{self.path}: {_of_another(head)}; remove it, or choose another place with --out, and run again"
             )
-        self.rows = {line["key"]: line["row"] for line in lines if "key" in line and "row" in line}
+        self.rows = {line["key"]: line["row"] for line in lines if _is_row(line)}
         if not text.endswith("\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+
+def _is_row(line: dict[str, Any]) -> bool:
+    """Whether a line is a finished row as `keep` writes it: what is not is computed again."""
+    row = line.get("row")
+    if not isinstance(line.get("key"), str) or not isinstance(row, dict):
+        return False
+    return not any(isinstance(value, list | dict) for value in row.values())
 
 
 def _of_another(head: dict[str, Any]) -> str:
@@ -73,7 +82,7 @@ def _of_another(head: dict[str, Any]) -> str:
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(line)
-    except ValueError:
+        parsed = parse_json(line, "")
+    except MeasurementError:
         return {}
     return parsed if isinstance(parsed, dict) else {}

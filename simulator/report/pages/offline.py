@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from simulator.files import write_file
 from simulator.text import visible
 
 
@@ -81,11 +82,7 @@ def cached_text(name: str, make: Callable[[], str]) -> str:
     file = Path(above) / "inference-sizing-simulator" / name
     with suppress(OSError, UnicodeDecodeError):
         return file.read_text("utf-8")
-    text, draft = make(), file.with_name(f".{name}.{os.getpid()}")
+    text = make()
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, "utf-8")
-        draft.replace(file)
-    with suppress(OSError):
-        draft.unlink(missing_ok=True)
+        write_file(file, text)
     return text

@@ -187,8 +187,8 @@ _METHOD = (
     "what is likely of two in three. A percentile is too few to say where it lies beyond the "
     "slowest request in more than one case of ten. A deployment is overloaded when its backlog "
     "grows by more than chance explains, with a false alarm in at most 1% of runs. A request that"
-    " gets no answer (refused because it can never fit, timed out, or not sent because a turn "
-    "before it got none) counts as a miss of every limit. More of them than the SLO leaves out "
+    " gets no answer (refused because it can never fit or a queue limit is reached, timed out, or"
+    " not sent because a turn before it got none) counts as a miss of every limit. More of them than the SLO leaves out "
     "(5% at most; 1% without an SLO) is a verdict of its own, and latencies are those of the "
     "others."
 )

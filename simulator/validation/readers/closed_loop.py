@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from simulator.catalog.engines import EngineArgs
 from simulator.catalog.frontends import ENDPOINTS
 from simulator.catalog.gpus import ComputeType, gpu
 from simulator.catalog.models import Model, MoeMlp, model
@@ -20,8 +19,9 @@ from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
+from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number
 from simulator.results.steady_state import load_regime
-from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
@@ -40,6 +40,7 @@ from simulator.validation.readers.rows import (
     day_of,
     engine_arguments,
     engine_of,
+    measured_args,
     measured_quantization,
     values_in,
 )
@@ -49,6 +50,7 @@ from simulator.workload.requests import BlockHashes, Ints, Requests
 PROMPTS_EACH = 10
 # Prompts sent at a request rate where a file does not say: vLLM vllm/benchmarks/datasets.py, --num-prompts.
 PROMPTS_AT_A_RATE = 1000
+_MOST_USERS = MOST_REQUESTS // PROMPTS_EACH
 # vLLM release assumed where a row names neither a release nor a date.
 ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
@@ -110,16 +112,17 @@ def load_of(row: Row) -> tuple[Requests, Load]:
     """The requests of a row and how they are sent: by its `concurrency`, or else Poisson at its `request_rate`, or all at once
     where that is `inf`; of these at most its `max_concurrency` at a time."""
     if text(row, "concurrency"):
-        users = count(row, "concurrency")
-        rng = np.random.default_rng([users, count(row, "input_len"), count(row, "output_len")])
+        users = count(row, "concurrency", most=_MOST_USERS)
+        rng = np.random.default_rng([users, count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
         return drawn_requests(row, rng, PROMPTS_EACH * users), ClosedLoop(concurrency=users)
-    rng = np.random.default_rng([count(row, "input_len"), count(row, "output_len")])
+    rng = np.random.default_rng([count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
     requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
     sent = OpenLoop(max_concurrency=count(row, "max_concurrency") if text(row, "max_concurrency") else None)
     if text(row, "request_rate").lower() == "inf":
         return requests, sent
     if not (rate := number_in(row, "request_rate")) or rate <= 0:
         raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
+    rate = finite_number(rate, "column request_rate", least=1e-9, most=1e9)
     return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), sent
 
 
@@ -144,12 +147,12 @@ def script_of(row: Row) -> Script | None:
             form="int4" if form == "int4_wo" else form.split("_")[0],
             gpu=gpu(text(row, "gpu")).name,
             day=day,
-            prompt_tokens=count(row, "input_len"),
-            output_tokens=count(row, "output_len"),
-            users=count(row, "concurrency"),
-            tensor=int(number_in(row, "tensor_parallel_size") or 1),
-            experts=int(number_in(row, "moe_ep_size") or 1),
-            ranks=int(number_in(row, "attention_dp_size") or 1),
+            prompt_tokens=count(row, "input_len", most=LONGEST),
+            output_tokens=count(row, "output_len", most=LONGEST),
+            users=count(row, "concurrency", most=_MOST_USERS),
+            tensor=whole_in(row, "tensor_parallel_size") or 1,
+            experts=whole_in(row, "moe_ep_size") or 1,
+            ranks=whole_in(row, "attention_dp_size") or 1,
         )
     )
 
@@ -157,8 +160,12 @@ def script_of(row: Row) -> Script | None:
 def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
     ratio = 1.0 if (written := number_in(row, "length_range_ratio")) is None else written
-    total, longest = count(row, "num_prompts") if text(row, "num_prompts") else usual, count(row, "output_len")
-    prompt = uniform_lengths(total, count(row, "input_len"), ratio, rng)
+    ratio = finite_number(ratio, "column length_range_ratio", least=0.0, most=1.0)
+    total, longest = (
+        count(row, "num_prompts", most=MOST_REQUESTS) if text(row, "num_prompts") else usual,
+        count(row, "output_len", most=LONGEST),
+    )
+    prompt = uniform_lengths(total, count(row, "input_len", most=LONGEST), ratio, rng)
     return requests_of(
         prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
     )
@@ -168,7 +175,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, stated = engine_of(row, ASSUMED_VERSION)
-    ranks, tensor = int(number_in(row, "attention_dp_size") or 1), int(number_in(row, "tensor_parallel_size") or 1)
+    ranks, tensor = whole_in(row, "attention_dp_size") or 1, whole_in(row, "tensor_parallel_size") or 1
     parallelism = {
         "tensor_parallel_size": tensor,
         "data_parallel_size": ranks,
@@ -177,7 +184,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     ran = script_of(row)
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
-    args = EngineArgs(pipeline_parallel_size=int(number_in(row, "pipeline_parallel_size") or 1), **told)
+    args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
     server = MeasuredServer(base, _quantization(row, base), card, release, args, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
 
@@ -215,14 +222,14 @@ def _prompts_of_the_run_before(table: MeasurementTable) -> dict[int, int]:
     for row in table.rows:
         lengths = text(row, "input_len"), text(row, "output_len")
         found[id(row)] = last[2] if lengths == last[:2] else 0
-        last = (*lengths, int(number_in(row, "num_prompts") or 0))
+        last = (*lengths, whole_in(row, "num_prompts", least=0, most=MOST_REQUESTS) or 0)
     return found
 
 
 def _predict_one(row: Row, bench: Bench, server: MeasuredServer, before: int) -> Prediction:
-    users, total = count(row, "concurrency"), count(row, "num_prompts")
-    prompt, output = np.full(total, count(row, "input_len")), np.full(total, count(row, "output_len"))
-    cached = min(before, total) if _beats_the_datasheet(row, server, users * count(row, "input_len")) else 0
+    users, total = count(row, "concurrency", most=_MOST_USERS), count(row, "num_prompts", most=MOST_REQUESTS)
+    prompt, output = np.full(total, count(row, "input_len", most=LONGEST)), np.full(total, count(row, "output_len", most=LONGEST))
+    cached = min(before, total) if _beats_the_datasheet(row, server, users * count(row, "input_len", most=LONGEST)) else 0
     requests = replace(requests_of(prompt, output), hashes=_alike(prompt, cached)) if cached else requests_of(prompt, output)
     trace = bench.run(server, requests, ClosedLoop(concurrency=users))
     seen = finished(trace)
@@ -268,7 +275,7 @@ def _from_name(source: str) -> MeasuredServer:
         raise MeasurementError(f"{source}: columns model and gpu are missing, and the name does not tell them")
     base, card = model(found["model"]), gpu(found["gpu"])
     form = measured_quantization("" if found["dtype"] == "bf16" else found["dtype"], base)
-    args = EngineArgs(max_model_len=16384, gpu_memory_utilization=0.9)
+    args = measured_args(max_model_len=16384, gpu_memory_utilization=0.9)
     printed = _PRINTED.get((base.name, card.name, found["dtype"]))
     return MeasuredServer(base, form, card, engine_of({}, "0.30.0")[0], args, kv_tokens=printed, client=FrontEnd())
 

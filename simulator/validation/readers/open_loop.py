@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 
-from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.engine.load import OpenLoop
@@ -14,15 +13,17 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.results.steady_state import load_regime
-from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, text, whole_in
 from simulator.validation.protocols import Bench, MeasuredServer, finished
-from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, values_in
+from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, measured_args, values_in
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 
 # vLLM release assumed: that of the runs' dates (February 2026); the rows name none.
 ASSUMED_VERSION = "0.15.1"
 _BLOCK = 16
+_MOST_PER_S, _LONGEST_S = 1e6, 1e8
 _COLUMNS = {
     "itl_ms": ("itl_mean", 1.0),
     "ttft_ms": ("ttft_mean", 1.0),
@@ -43,7 +44,10 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
             runs[run] = _simulated(row, bench)
         server, trace, stage = runs[run]
         wanted = text(row, "stage")
-        return Prediction(_figures(trace, None if wanted == "all" else stage == int(wanted)), server, load_regime(trace))
+        chosen = None if wanted == "all" else stage == whole_in(row, "stage", least=0)
+        if chosen is not None and not chosen.any():
+            raise MeasurementError(f"column stage: {wanted!r} is none of the stages {text(row, 'stages')!r:.60}")
+        return Prediction(_figures(trace, chosen), server, load_regime(trace))
 
     return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
 
@@ -58,8 +62,8 @@ def _simulated(row: Row, bench: Bench) -> tuple[MeasuredServer, RunRecord, Ints]
 def open_loop_server(row: Row) -> MeasuredServer:
     """The server of a row, with the KV blocks that vLLM reported."""
     base = model(text(row, "model"))
-    args = EngineArgs(
-        tensor_parallel_size=int(number_in(row, "tp") or 1),
+    args = measured_args(
+        tensor_parallel_size=whole_in(row, "tp") or 1,
         max_num_seqs=count(row, "max_num_seqs"),
         max_num_batched_tokens=count(row, "max_num_batched_tokens"),
         enable_prefix_caching=True,
@@ -76,18 +80,22 @@ def _arrivals(stages: str) -> tuple[Floats, Ints]:
     if not parts:
         raise MeasurementError(f"column stages: {stages!r} is not like 2.5rps:600s;6.0rps:600s")
     start, arrival, stage = 0.0, [], []
-    for index, (rate, seconds) in enumerate(parts):
-        sent = round(float(rate) * float(seconds))
-        arrival.append(start + np.arange(sent) / float(rate))
+    for index, (written, lasting) in enumerate(parts):
+        rate = finite_number(written, "column stages", above=0.0, most=_MOST_PER_S)
+        seconds = finite_number(lasting, "column stages", most=_LONGEST_S)
+        sent = integer(round(rate * seconds), f"column stages: requests of {written}rps:{lasting}s", most=MOST_REQUESTS)
+        arrival.append(start + np.arange(sent) / rate)
         stage.append(np.full(sent, index))
-        start += float(seconds)
+        start += seconds
+    if not sum(map(len, arrival)):
+        raise MeasurementError(f"column stages: {stages!r:.60} sends no request")
     return np.concatenate(arrival), np.concatenate(stage)
 
 
 def _requests(row: Row, arrival: Floats) -> Requests:
     """Users in turn: each sends its own question behind its group's system prompt, again and again."""
-    system, question = count(row, "system_prompt_len"), count(row, "question_len")
-    groups, users = count(row, "system_prompts"), count(row, "users_per_prompt")
+    system, question = count(row, "system_prompt_len", most=LONGEST), count(row, "question_len", most=LONGEST)
+    groups, users = count(row, "system_prompts", most=MOST_REQUESTS), count(row, "users_per_prompt", most=MOST_REQUESTS)
     user = np.arange(len(arrival)) % (groups * users)
     shared, whole = system // _BLOCK, (system + question) // _BLOCK
     blocks = np.arange(whole)
@@ -96,7 +104,7 @@ def _requests(row: Row, arrival: Floats) -> Requests:
     ids = np.where(blocks[None, :] < shared, of_group, own)
     hashes = BlockHashes(_BLOCK, np.arange(len(arrival) + 1, dtype=np.int64) * whole, ids.ravel().astype(np.int64))
     prompt = np.full(len(arrival), system + question, dtype=np.int64)
-    output = np.full(len(arrival), count(row, "output_len"), dtype=np.int64)
+    output = np.full(len(arrival), count(row, "output_len", most=LONGEST), dtype=np.int64)
     return Requests(arrival_s=arrival, prompt_tokens=prompt, output_tokens=output, hashes=hashes)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.catalog.engines import Engine, EngineArgs
-from simulator.catalog.gpus import gpu
+from simulator.catalog.engines import Engine
+from simulator.catalog.gpus import Gpu, gpu
 from simulator.catalog.models import Model, model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.engine.load import ClosedLoop, Load
@@ -17,9 +17,11 @@ from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
+from simulator.latency.host import Host
+from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.results.steady_state import load_regime
-from simulator.units import US
-from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text
+from simulator.units import GIB, US
+from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
@@ -29,7 +31,7 @@ from simulator.validation.protocols import (
     requests_of,
     second_pass,
 )
-from simulator.validation.readers.rows import Prediction, compare_rows, engine_of, measured_quantization, values_in
+from simulator.validation.readers.rows import Prediction, compare_rows, engine_of, measured_args, measured_quantization, values_in
 from simulator.workload.requests import Ints, Requests
 
 _COLUMNS = {
@@ -51,14 +53,21 @@ _SETS = {
     "sharegpt_edge": ((60, 95, 180, 600), 103.0, 256, 180.0),
 }
 _OUTPUT_SPREAD = 0.9
-# Requests a run where a row does not say: online_request_count and interactive_request_count of the same files.
-_SERIAL = 50
-_ONLINE = {"suite_A": 500, "suite_B": 500, "suite_D": 100}
+_MOST_GPUS = 10_000
+# Requests of a run at a rate, 300 where nothing stands here, and one by one: from the same files, those of suite D from the
+# seconds that its runs took, with which the others agree.
+_ONLINE = {"suite_B": 200, "suite_D": 100}
+_SERIAL = {"suite_A": 150, "suite_F": 150}
 # CPU seconds a step and sequence of AccelMark's online client, which shares a process with vLLM's V0 AsyncLLMEngine
 # (runners/nvidia_vllm_*/runner.py); V1 runs its engine in a process of its own. It is the host's: six hosts fit 35 to 240 us, one
 # figure for all leaves their TPOT at a median of 16 % in place of 8. A row may state its host's in column client_sequence_us.
 CLIENT_SEQUENCE_S = 75e-6
-_MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 40_000, "sharegpt_edge": 4096}
+# Qwen's documentation generates in one thread, whose host launches a layer in at most this: Qwen2.5-0.5B at 14,000 and 30,000
+# tokens of context, where V0 leaves its graphs (QwenLM/Qwen3, examples/speed-benchmark, read November 2026).
+_OFFLINE_HOST = Host(layer_us=85)
+# V0 hands out a step's tokens while the next step runs (vllm/engine/async_llm_engine.py, async output processing).
+_STEPS_LATE = 1.0
+_MAX_MODEL_LEN = {"sharegpt_standard": 4096, "sharegpt_longctx": 30_208, "sharegpt_edge": 2048}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +130,9 @@ def servers_of(row: Row) -> list[MeasuredServer]:
     Who publishes a highest rate has chosen the split that serves most: replicas of few GPUs lack room for a full batch, those of
     many lose time to each other.
     """
-    gpus = int(number_in(row, "n_gpu") or 1)
-    if tensor := number_in(row, "tp"):
-        return [published_server(row, int(tensor), 1)]
+    gpus = whole_in(row, "n_gpu", most=_MOST_GPUS) or 1
+    if tensor := whole_in(row, "tp", most=_MOST_GPUS):
+        return [published_server(row, tensor, 1)]
     return [published_server(row, n, gpus // n) for n in (1, 2, 4, 8) if gpus % n == 0]
 
 
@@ -137,11 +146,23 @@ def published_server(row: Row, tensor_parallel: int, replicas: int) -> MeasuredS
         quantization=_quantization(row, base, offline),
         gpu=card,
         engine=release,
-        args=EngineArgs(tensor_parallel_size=tensor_parallel, **_args(row, notes, offline)),
+        args=measured_args(
+            tensor_parallel_size=tensor_parallel, **_defaults(row, release, card, offline), **_args(row, notes, offline)
+        ),
         replicas=replicas,
-        client=None if offline else FrontEnd(),
+        host=_OFFLINE_HOST if "generated tokens/s" in notes else Host(),
+        client=_client(row, release, offline),
         client_sequence_s=_client_s(row, release) if _set_of(row) and not offline else 0.0,
     )
+
+
+def _client(row: Row, release: Engine, offline: bool) -> FrontEnd | None:
+    """What measured a row: none offline, AccelMark in the engine's own process, a client of a server else."""
+    if offline:
+        return None
+    if _set_of(row) is None:
+        return FrontEnd()
+    return FrontEnd(queue=False, decode_steps=_STEPS_LATE if release.generation == "v0" else 0.0)
 
 
 def _client_s(row: Row, release: Engine) -> float:
@@ -155,18 +176,34 @@ def _client_s(row: Row, release: Engine) -> float:
     return CLIENT_SEQUENCE_S if stated is None else stated * US
 
 
+def _defaults(row: Row, release: Engine, card: Gpu, offline: bool) -> dict[str, Any]:
+    """What V1 takes where no server is started: its own defaults behind AsyncLLM, those of the class LLM offline.
+
+    Source: vLLM 0.20.0, vllm/v1/engine/async_llm.py `from_engine_args` (ENGINE_CONTEXT), vllm/config/scheduler.py
+    (DEFAULT_MAX_NUM_SEQS), vllm/engine/arg_utils.py `get_batch_defaults`.
+    """
+    if release.generation == "v0" or _set_of(row) is None:
+        return {}
+    if not offline:
+        return {"max_num_seqs": 128, "max_num_batched_tokens": 2048}
+    large = card.memory_bytes >= 70 * GIB and not card.name.startswith("a100")
+    return {"max_num_batched_tokens": 16384 if large else 8192}
+
+
 def _args(row: Row, notes: str, offline: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"enforce_eager": bool(re.search(r"eager=True", notes))}
     if share := re.search(r"gpu_memory_utilization=([\d.]+)", notes):
-        found["gpu_memory_utilization"] = float(share[1])
+        found["gpu_memory_utilization"] = finite_number(share[1], "column notes: gpu_memory_utilization")
     if longest := re.search(r"max_model_len=(\d+)", notes):
-        return {**found, "max_model_len": int(longest[1])}
+        return {**found, "max_model_len": integer(longest[1], "column notes: max_model_len", least=1)}
     if offline and (seqs := re.search(r"max_num_seqs=(\d+)", notes)):  # online runs come nearer with vLLM's default
-        found["max_num_seqs"] = int(seqs[1])
+        found["max_num_seqs"] = integer(seqs[1], "column notes: max_num_seqs", least=1)
     if name := _set_of(row):
         found["max_model_len"] = _MAX_MODEL_LEN[name]
     else:
-        found["max_model_len"] = max(8192, int((number_in(row, "isl") or 0) + (number_in(row, "osl") or 0)) + 16)
+        found["max_model_len"] = max(
+            8192, (whole_in(row, "isl", most=LONGEST) or 0) + (whole_in(row, "osl", most=LONGEST) or 0) + 16
+        )
     return found
 
 
@@ -184,28 +221,34 @@ def _load(row: Row) -> PublishedLoad:
     notes, concurrency = text(row, "notes"), text(row, "concurrency")
     rng = np.random.default_rng(7)
     if "maximum throughput" in notes:
-        count = 2 * _FULL * max(1, int(number_in(row, "n_gpu") or 1))
+        count = 2 * _FULL * (whole_in(row, "n_gpu", most=_MOST_GPUS) or 1)
         return PublishedLoad(_fixed(row, count), ClosedLoop(concurrency=count // 2), ("request_rate",))
     if rate := re.match(r"Poisson ([\d.]+) qps", concurrency):
         count = next((n for suite, n in _ONLINE.items() if suite in notes), 300)
-        arrival = np.cumsum(rng.exponential(1 / float(rate[1]), count))
+        per_s = finite_number(rate[1], "column concurrency", above=0.0, most=1e6)
+        arrival = np.cumsum(rng.exponential(1 / per_s, count))
         return PublishedLoad(_drawn(row, rng, count, arrival), None, ("ttft_ms", "tpot_ms"), median=True)
     if at_once := re.match(r"max \(all (\d+) requests", concurrency):
-        return PublishedLoad(_drawn(row, rng, int(at_once[1])), None, ("output_tok_s", "request_rate"))
+        return PublishedLoad(
+            _drawn(row, rng, integer(at_once[1], "column concurrency", least=1, most=MOST_REQUESTS)),
+            None,
+            ("output_tok_s", "request_rate"),
+        )
     if not re.fullmatch(r"\d+", concurrency):
         raise MeasurementError(f"column concurrency: {concurrency!r} is not a protocol that we know")
-    users = int(concurrency)
+    users = integer(concurrency, "column concurrency", least=1, most=MOST_REQUESTS // 20)
     if _set_of(row) is None:
         return PublishedLoad(_fixed(row, users), ClosedLoop(concurrency=users), ("output_tok_s", "e2e_ms"))
-    drawn = _drawn(row, rng, _SERIAL if users == 1 else 20 * users)
+    alone = next((n for suite, n in _SERIAL.items() if suite in notes), 50)
+    drawn = _drawn(row, rng, alone if users == 1 else 20 * users)
     return PublishedLoad(drawn, ClosedLoop(concurrency=users), ("output_tok_s", "ttft_ms", "tpot_ms"), median=True)
 
 
 def _fixed(row: Row, requests: int) -> Requests:
-    prompt, output = number_in(row, "isl"), number_in(row, "osl")
+    prompt, output = whole_in(row, "isl", most=LONGEST), whole_in(row, "osl", most=LONGEST)
     if not prompt or not output:
         raise MeasurementError("columns isl and osl: a run of fixed lengths must state both")
-    return requests_of(np.full(requests, int(prompt)), np.full(requests, int(output)))
+    return requests_of(np.full(requests, prompt), np.full(requests, output))
 
 
 def _drawn(row: Row, rng: np.random.Generator, requests: int, arrival: Any = None) -> Requests:
@@ -217,9 +260,14 @@ def _drawn(row: Row, rng: np.random.Generator, requests: int, arrival: Any = Non
     prompt = np.exp(
         np.interp(rng.random(requests), (0, 0.25, 0.5, 0.75, 0.99, 1), (2 * low - middle, low, middle, high, top, top))
     )
-    prompt *= (number_in(row, "isl") or prompt_mean) / prompt.mean()
-    outputs = _outputs(number_in(row, "osl") or output_mean, most, rng, requests)
+    prompt *= (_mean_length(row, "isl") or prompt_mean) / prompt.mean()
+    outputs = _outputs(_mean_length(row, "osl") or output_mean, most, rng, requests)
     return requests_of(np.maximum(prompt, 1).astype(np.int64), outputs, arrival)
+
+
+def _mean_length(row: Row, name: str) -> float | None:
+    mean = number_in(row, name)
+    return None if mean is None else finite_number(mean, f"column {name}", least=1.0, most=LONGEST)
 
 
 def _outputs(mean: float, most: int, rng: np.random.Generator, requests: int) -> Ints:

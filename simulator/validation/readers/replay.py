@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,26 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.errors import MeasurementError
+from simulator.files import DATA_BYTES, parse_json, read_json_object, read_text
 from simulator.latency.calibration import Calibration
 from simulator.latency.error_bands import LoadRegime
+from simulator.numbers import LONGEST, finite_number, integer
 from simulator.results.steady_state import load_regime
-from simulator.spec import first_mistake
 from simulator.text import plural
-from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, number_in
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row
 from simulator.validation.protocols import Bench, MeasuredServer, finished, output_tokens_per_s
-from simulator.validation.readers.rows import Prediction, beside
+from simulator.validation.readers.rows import Prediction, beside, measured_args
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
 # Bytes/s from one PCIe card to another where a log does not say: a guess for cards without peer-to-peer access.
 GUESSED_LINK = 20e9
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 _PERCENTILES = (50, 90, 99)
+_LONGEST_S = 1e10  # 300 years, or seconds since 1970
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
 
@@ -84,10 +84,15 @@ def _measured(log: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _column(rows: tuple[Row, ...], name: str) -> Floats:
-    values = [number_in(row, name) for row in rows]
-    if None in values:
-        raise MeasurementError(f"column {name}: row {values.index(None) + 1} is blank")
-    return np.array(values, dtype=np.float64)
+    """A column of the log, seconds or tokens; lengths are whole numbers of at least 1."""
+    most = LONGEST if name.endswith("_len") else _LONGEST_S
+    least = 1 if name.endswith("_len") else 0
+    found = [
+        finite_number(row.get(name, ""), f"row {at}: column {name}", least=least, most=most) for at, row in enumerate(rows, 1)
+    ]
+    if not found:
+        raise MeasurementError("the file has no rows")
+    return np.array(found, dtype=np.float64)
 
 
 def _requests(log: Mapping[str, Floats], trace: Path) -> Requests:
@@ -101,20 +106,28 @@ def _requests(log: Mapping[str, Floats], trace: Path) -> Requests:
 
 def _hashes(trace: Path) -> BlockHashes:
     """Content of the prompts' blocks of 16 tokens, from a Mooncake-style trace of the same requests."""
-    ids = [json.loads(line)["hash_ids"] for line in trace.read_text("utf-8").splitlines() if line.strip()]
+    text = read_text(trace, most=DATA_BYTES)
+    ids = [_ids(line, f"{trace.name}:{at}") for at, line in enumerate(text.splitlines(), start=1) if line.strip()]
     offsets = np.concatenate([[0], np.cumsum([len(blocks) for blocks in ids])]).astype(np.int64)
-    return BlockHashes(16, offsets, np.concatenate(ids).astype(np.int64))
+    return BlockHashes(16, offsets, np.array([one for blocks in ids for one in blocks], dtype=np.int64))
+
+
+def _ids(line: str, where: str) -> list[int]:
+    row = parse_json(line, where)
+    if not isinstance(row, dict) or not isinstance(listed := row.get("hash_ids"), list):
+        raise MeasurementError(f"{where}: not an object with a list of hash_ids")
+    return [integer(one, f"{where}: hash_ids", most=2**62) for one in listed]
 
 
 def server_beside(path: Path) -> MeasuredServer:
     """The server that `engine.json` beside a log describes; the GPU from there, or from the folder's name."""
-    try:
-        told: dict[str, Any] = json.loads(path.with_name("engine.json").read_text("utf-8"))
-    except (OSError, ValueError) as problem:
-        raise MeasurementError(f"{path.name}: engine.json beside it cannot be read: {problem}") from None
-    cache, hardware = told.get("kv_cache") or {}, told.get("hardware") or {}
+    told = read_json_object(path.with_name("engine.json"))
+    cache, hardware = _object(told, "kv_cache"), _object(told, "hardware")
+    for name in ("model", "vllm_version"):
+        if not isinstance(told.get(name), str):
+            raise MeasurementError(f"engine.json: {name} is {told.get(name)!r:.40}; it must be text")
     base, args = model(told["model"]), _arguments(told)
-    card = gpu(hardware.get("device_name") or _card(path.parent.name))
+    card = gpu(str(hardware.get("device_name") or _card(path.parent.name)))
     ranks = args.data_parallel_size if args.enable_expert_parallel and base.is_moe else 1
     unstated = args.tensor_parallel_size * ranks > 1 and card.link == "pcie"
     return MeasuredServer(
@@ -123,24 +136,36 @@ def server_beside(path: Path) -> MeasuredServer:
         card,
         engine(f"vllm {told['vllm_version']}"),
         args,
-        kv_tokens=None if args.num_gpu_blocks_override else cache.get("num_kv_tokens"),
+        kv_tokens=None if args.num_gpu_blocks_override else _kv_tokens(cache),
         link_bytes_per_s=GUESSED_LINK if unstated else None,
     )
+
+
+def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of the log, empty where it is absent. Raises MeasurementError where it is something else."""
+    if not isinstance(found := told.get(name) or {}, dict):
+        raise MeasurementError(f"engine.json: {name} is {found!r:.40}; it must be an object")
+    return found
+
+
+def _kv_tokens(cache: Mapping[str, Any]) -> int | None:
+    tokens = cache.get("num_kv_tokens")
+    return None if tokens is None else integer(tokens, "engine.json: kv_cache: num_kv_tokens", least=1)
 
 
 def _arguments(told: Mapping[str, Any]) -> EngineArgs:
     """The engine's arguments as its log states them, with the KV blocks that it had. Raises MeasurementError."""
     names = {f.name for f in fields(EngineArgs)}
-    cache = told.get("kv_cache") or {}
+    cache = _object(told, "kv_cache")
     stated: dict[str, Any] = {"num_gpu_blocks_override": cache.get("num_gpu_blocks")}
-    for part in (cache, told.get("engine_kwargs") or {}):
+    for part in (cache, _object(told, "engine_kwargs")):
         stated |= {name: value for name, value in part.items() if name in names and value is not None}
-    stated["kv_cache_dtype"] = _DTYPES.get(dtype := stated.get("kv_cache_dtype", "auto"), dtype)
+    dtype = stated.get("kv_cache_dtype", "auto")
+    stated["kv_cache_dtype"] = _DTYPES.get(str(dtype), dtype)
     try:
-        return EngineArgs(**stated)
-    except ValidationError as problem:
-        name = str((mistake := first_mistake(problem)).location[0])
-        raise MeasurementError(f"engine.json: {name}: {stated[name]!r} cannot be: {mistake.said}") from None
+        return measured_args(**stated)
+    except MeasurementError as problem:
+        raise MeasurementError(f"engine.json: {problem}") from None
 
 
 def _card(folder: str) -> str:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from simulator.catalog.engines import Engine, engine
+from pydantic import ValidationError
+
+from simulator.catalog.engines import Engine, EngineArgs, engine
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
 from simulator.latency.error_bands import LoadRegime
+from simulator.numbers import MOST, integer
+from simulator.spec import first_mistake
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
 from simulator.validation.protocols import Bench, MeasuredServer
 
@@ -87,12 +91,9 @@ def values_in(row: Row, columns: Mapping[str, tuple[str, float]]) -> dict[str, f
     return found
 
 
-def count(row: Row, *names: str) -> int:
-    """A column that must hold a whole number of at least 1. Raises MeasurementError."""
-    value = number_in(row, *names)
-    if value is None or value < 1 or value != int(value):
-        raise MeasurementError(f"column {names[0]}: {text(row, *names)!r} is not a whole number of at least 1")
-    return int(value)
+def count(row: Row, *names: str, most: int = MOST) -> int:
+    """A column that must hold a whole number from 1 to `most`. Raises MeasurementError."""
+    return integer(text(row, *names).replace(",", ""), f"column {names[0]}", least=1, most=most)
 
 
 def engine_arguments(row: Row) -> dict[str, Any]:
@@ -104,6 +105,15 @@ def engine_arguments(row: Row) -> dict[str, Any]:
     if text(row, "kv_cache_dtype"):
         found["kv_cache_dtype"] = text(row, "kv_cache_dtype")
     return found
+
+
+def measured_args(**given: Any) -> EngineArgs:
+    """Engine arguments from a measurement. Raises MeasurementError for a value that they cannot have."""
+    try:
+        return EngineArgs(**given)
+    except ValidationError as problem:
+        name = str((mistake := first_mistake(problem)).location[0])
+        raise MeasurementError(f"{name}: {given.get(name)!r:.40} cannot be: {mistake.said}") from None
 
 
 def _yes_or_no(row: Row, name: str) -> bool:

@@ -16,8 +16,20 @@ from simulator.catalog.quantizations import Quantization, quantization
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.memory.outcome import Outcome
 from simulator.memory.plan import MemoryPlan, plan_without_remedies
+from simulator.numbers import finite_number, integer
 from simulator.units import GIB
-from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, Skipped, number_in, text
+from simulator.validation.measurements import (
+    Comparison,
+    Findings,
+    MeasurementTable,
+    Reader,
+    Row,
+    Skipped,
+    number_in,
+    text,
+    whole_in,
+)
+from simulator.validation.readers.rows import measured_args
 
 WEIGHTS = ("weights_gib_per_gpu", "weight_memory_gib", "weights_gib")
 KV_CACHE = ("kv_cache_gib_per_gpu", "kv_cache_memory_gib", "kv_cache_gib")
@@ -136,7 +148,8 @@ def read_start_up(row: Row, source: str = "") -> StartUp:
     card = _gpu(text(row, "gpu") or _from_name(source, r"(?i)(mi3\d\dx|[abhl]\d{1,3}s?(?:[-_]nvl)?|t4|rtx[-_]?\w+)"))
     total = number_in(row, "total_gpu_mem_gib")
     if total is not None:
-        card = replace(card, memory_bytes=round(total * GIB))
+        gib = finite_number(total, "column total_gpu_mem_gib", least=0.1, most=1e6)
+        card = replace(card, memory_bytes=round(gib * GIB))
     elif re.search(r"\bWSL", notes):
         card = replace(card, memory_bytes=math.ceil(card.memory_bytes / GIB) * GIB)
     base = _model(text(row, "model"))
@@ -167,24 +180,24 @@ def _args(row: Row, notes: str) -> EngineArgs:
     if tensor is None and (_count(row, "gpu_count") or 1) > 1:
         raise MeasurementError("how the model is split over the GPUs is not stated")
     caching = text(row, "prefix_caching").lower()
-    return EngineArgs(
+    return measured_args(
         tensor_parallel_size=tensor or 1,
         pipeline_parallel_size=_count(row, *PIPELINE) or 1,
         data_parallel_size=_count(row, *DATA) or 1,
-        decode_context_parallel_size=int(sharded[1]) if sharded else 1,
+        decode_context_parallel_size=integer(sharded[1], "column notes: DCP", least=1) if sharded else 1,
         enable_expert_parallel=bool(re.search(r"\bEP\b|-ep\b|expert parallel", notes)),
         gpu_memory_utilization=number_in(row, "gpu_memory_utilization") or _static_fraction(notes),
         max_model_len=_count(row, "max_model_len"),
         max_num_seqs=_count(row, "max_num_seqs"),
         max_num_batched_tokens=_count(row, "max_num_batched_tokens"),
         block_size=_count(row, "block_size"),
-        kv_cache_dtype=text(row, "kv_cache_dtype") or "auto",  # type: ignore[arg-type]
+        kv_cache_dtype=text(row, "kv_cache_dtype") or "auto",
         enforce_eager=text(row, "enforce_eager").lower() == "true",
         enable_prefix_caching=caching == "true" if caching else None,
         language_model_only=bool(re.search(r"limit_mm_per_prompt image 0|language_model_only|text only", notes)),
         enable_sleep_mode="sleep mode" in notes,
-        mamba_ssm_cache_dtype=_noted(notes, r"mamba_ssm_cache_dtype (\w+)") or "auto",  # type: ignore[arg-type]
-        mamba_cache_mode=_noted(notes, r"mamba_cache_mode (\w+)") or None,  # type: ignore[arg-type]
+        mamba_ssm_cache_dtype=_noted(notes, r"mamba_ssm_cache_dtype (\w+)") or "auto",
+        mamba_cache_mode=_noted(notes, r"mamba_cache_mode (\w+)") or None,
     )
 
 
@@ -207,8 +220,7 @@ def _static_fraction(notes: str) -> float | None:
 
 
 def _count(row: Row, *names: str) -> int | None:
-    value = number_in(row, *names)
-    return None if value is None else int(value)
+    return whole_in(row, *names)
 
 
 def _version(row: Row, source: str, notes: str) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from simulator.catalog.models import model
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.memory.training.bytes import Training, TrainingBytes, training_bytes
 from simulator.memory.training.frameworks import FrameworkName
+from simulator.numbers import integer
 from simulator.units import GIB
 from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Reader, Row, Skipped, number_in, text
 
@@ -118,10 +119,7 @@ def _checkpointing(written: str, notes: str) -> str:
 
 
 def _whole(row: Row, name: str) -> int:
-    value = number_in(row, name)
-    if value is None or value < 0 or value != int(value):
-        raise MeasurementError(f"column {name}: {text(row, name)!r} is not a whole number")
-    return int(value)
+    return integer(text(row, name).replace(",", ""), f"column {name}")
 
 
 READER = Reader("peaks of training runs", ("measured_peak_gib", "method", "framework", "sim_model|model"), compare_training)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.spec import Count, NonNegative, Variation, spec
 from simulator.workload.arrivals.gaps import Draw, epochs, gamma_gaps, rate_of, weibull_gaps, weibull_shape
 from simulator.workload.arrivals.varying import Bursts, Diurnal, Ramp, Stages
 from simulator.workload.requests import Floats
@@ -50,8 +50,8 @@ class Gamma:
 
     kind: Literal["gamma"] = "gamma"
     rate: Rate
-    cv: Positive | None = None
-    burstiness: Positive | None = None
+    cv: Annotated[Variation, Field(gt=0)] | None = None
+    burstiness: Annotated[float, Field(ge=1e-4, le=1e6, allow_inf_nan=False, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Gamma:
@@ -79,8 +79,8 @@ class Weibull:
 
     kind: Literal["weibull"] = "weibull"
     rate: Rate
-    cv: Positive | None = None
-    shape: Positive | None = None
+    cv: Annotated[Variation, Field(gt=0)] | None = None
+    shape: Annotated[float, Field(ge=0.05, le=1000, allow_inf_nan=False, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Weibull:
@@ -205,7 +205,7 @@ class ClosedLoopArrivals:
     kind: Literal["closed_loop"] = "closed_loop"
     concurrency: Count
     think: Pause = 0.0
-    think_cv: NonNegative = 0.0
+    think_cv: Variation = 0.0
 
     @property
     def think_s(self) -> float:

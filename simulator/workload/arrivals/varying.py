@@ -14,7 +14,9 @@ from typing import Literal
 import numpy as np
 from pydantic import model_validator
 
-from simulator.spec import NonNegative, spec
+from simulator.errors import ScenarioError
+from simulator.numbers import MOST_REQUESTS
+from simulator.spec import Variation, spec
 from simulator.workload.arrivals.gaps import epochs, gamma_gaps
 from simulator.workload.requests import Floats
 from simulator.workload.text_units import Duration, IdleRate, Pause, Rate
@@ -66,7 +68,7 @@ class Stages(_Varying):
     stages: tuple[Stage, ...] = ()
     rates: tuple[IdleRate, ...] = ()
     every: Duration | None = None
-    cv: NonNegative = 1.0
+    cv: Variation = 1.0
     exact: bool = False
 
     @model_validator(mode="after")
@@ -96,6 +98,8 @@ class Stages(_Varying):
         if not self.exact:
             return _Varying.times(self, rng, requests, duration_s)
         knots, expected = self._knots()
+        if expected[-1] > MOST_REQUESTS:
+            raise ScenarioError(f"exact stages of {expected[-1]:,.0f} requests; at most {MOST_REQUESTS:,} are drawn")
         counts = np.rint(np.diff(expected)).astype(np.int64)
         draw = gamma_gaps(rng, self.cv)
         places = [np.cumsum(gaps[:-1]) / gaps.sum() for gaps in (draw(n + 1) for n in counts.tolist())]
@@ -125,7 +129,7 @@ class Ramp(_Varying):
     start: IdleRate
     end: IdleRate
     over: Duration
-    cv: NonNegative = 1.0
+    cv: Variation = 1.0
 
     @model_validator(mode="after")
     def _something_arrives(self) -> Ramp:
@@ -162,7 +166,7 @@ class Diurnal(_Varying):
     trough: IdleRate
     period: Duration = 86400.0
     peak_at: Pause | None = None
-    cv: NonNegative = 1.0
+    cv: Variation = 1.0
 
     @model_validator(mode="after")
     def _in_order(self) -> Diurnal:
@@ -209,7 +213,7 @@ class Bursts:
     on: Duration
     off: Duration
     idle_rate: IdleRate = 0.0
-    cv: NonNegative = 1.0
+    cv: Variation = 1.0
 
     def mean_rate(self) -> float:
         return (self.rate * self.on + self.idle_rate * self.off) / (self.on + self.off)
@@ -234,6 +238,8 @@ class Bursts:
         rates = np.tile([self.rate, self.idle_rate] if starts_on else [self.idle_rate, self.rate], _PHASES)
         knots, counts = np.zeros(1), np.zeros(1)
         while knots[-1] < end and counts[-1] < count:
+            if len(knots) > MOST_REQUESTS:
+                raise ScenarioError(f"more than {MOST_REQUESTS:,} bursts; lengthen on and off, or end the workload earlier")
             lasts = rng.exponential(means)
             knots = np.append(knots, knots[-1] + np.cumsum(lasts))
             counts = np.append(counts, counts[-1] + np.cumsum(lasts * rates))

@@ -107,8 +107,10 @@ def rate_figures(arrival_s: Floats) -> RateStatistics:
 
 def dispersion(arrival_s: Floats, window_s: float) -> float:
     """Variance over mean of the number of arrivals in windows of this length, the last, incomplete one left out."""
-    counts = np.bincount((arrival_s // window_s).astype(np.int64))[:-1]
-    return float(counts.var() / counts.mean()) if len(counts) and counts.any() else 0.0
+    window = arrival_s // window_s
+    _, counts = np.unique(window[window < window[-1]], return_counts=True)  # of windows that have any, which may be few
+    windows, arrivals = float(window[-1]), float(counts.sum())
+    return float((counts**2).sum()) / arrivals - arrivals / windows if arrivals else 0.0
 
 
 def length_figures(tokens: Ints) -> LengthStatistics:

@@ -8,15 +8,15 @@ from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from simulator.spec import Count, Positive, spec
+from simulator.numbers import LONGEST
+from simulator.spec import MeanTokens, Tokens, Variation, spec
 from simulator.workload.lengths.distribution_functions import gamma_cdf, normal_cdf, normal_quantile
 from simulator.workload.requests import Floats, Ints
 
 _Z95 = NormalDist().inv_cdf(0.95)
 _KNOTS = 16384
-_LONGEST = 100_000_000
 
 
 class Clipped:
@@ -40,7 +40,7 @@ class Clipped:
 
     def tokens_at(self, u: Floats) -> Ints:
         """Lengths at uniform numbers, shape of `u`."""
-        whole = np.clip(np.rint(self.quantile(u)), self.min, _LONGEST if self.max is None else self.max)
+        whole = np.clip(np.rint(self.quantile(u)), self.min, LONGEST if self.max is None else self.max)
         return whole.astype(np.int64)
 
     def expected(self) -> float:
@@ -75,14 +75,14 @@ class LogNormal(Clipped):
     """
 
     kind: Literal["lognormal"] = "lognormal"
-    mean: Positive | None = None
-    median: Positive | None = None
-    std: Positive | None = None
-    p95: Positive | None = None
-    mu: float | None = None
-    sigma: Positive | None = None
-    min: Count = 1
-    max: Count | None = None
+    mean: MeanTokens | None = None
+    median: MeanTokens | None = None
+    std: MeanTokens | None = None
+    p95: MeanTokens | None = None
+    mu: Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)] | None = None
+    sigma: Annotated[float, Field(ge=1e-9, le=10, allow_inf_nan=False)] | None = None
+    min: Tokens = 1
+    max: Tokens | None = None
 
     @model_validator(mode="after")
     def _determined(self) -> LogNormal:
@@ -109,10 +109,10 @@ class GammaLengths(Clipped):
     """Gamma lengths by `mean` (tokens) and `cv`, their coefficient of variation."""
 
     kind: Literal["gamma"] = "gamma"
-    mean: Positive
-    cv: Positive
-    min: Count = 1
-    max: Count | None = None
+    mean: MeanTokens
+    cv: Annotated[Variation, Field(gt=0)]
+    min: Tokens = 1
+    max: Tokens | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> GammaLengths:
@@ -138,10 +138,10 @@ class Normal(Clipped):
     """Normal lengths by `mean` and `std` (tokens), clipped: inference-perf's `input_distribution`."""
 
     kind: Literal["normal"] = "normal"
-    mean: Positive
-    std: Positive
-    min: Count = 1
-    max: Count | None = None
+    mean: MeanTokens
+    std: MeanTokens
+    min: Tokens = 1
+    max: Tokens | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Normal:
@@ -178,9 +178,9 @@ class Quantiles(Clipped):
     """Lengths by their quantiles, such as {p0: 3, p50: 400, p95: 2000, p100: 8000}, log-linear between two of them."""
 
     kind: Literal["quantiles"] = "quantiles"
-    points: Annotated[tuple[tuple[float, Positive], ...], BeforeValidator(_named_quantiles)]
-    min: Count = 1
-    max: Count | None = None
+    points: Annotated[tuple[tuple[float, MeanTokens], ...], BeforeValidator(_named_quantiles)]
+    min: Tokens = 1
+    max: Tokens | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Quantiles:

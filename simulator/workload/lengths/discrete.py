@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from simulator.spec import Count, NonNegative, Positive, spec
+from simulator.spec import NonNegative, Positive, Tokens, spec
 from simulator.workload.lengths.continuous import GammaLengths, LogNormal, Normal, Quantiles, refuse_crossed_bounds
 from simulator.workload.requests import Floats, Ints
 
@@ -46,7 +46,7 @@ class Fixed:
     """Always `tokens`."""
 
     kind: Literal["fixed"] = "fixed"
-    tokens: Count
+    tokens: Tokens
 
     def tokens_at(self, u: Floats) -> Ints:
         return np.full(len(u), self.tokens, dtype=np.int64)
@@ -63,8 +63,8 @@ class Uniform:
     """Every whole length from `min` to `max` alike."""
 
     kind: Literal["uniform"] = "uniform"
-    min: Count
-    max: Count
+    min: Tokens
+    max: Tokens
 
     @model_validator(mode="after")
     def _in_order(self) -> Uniform:
@@ -87,9 +87,9 @@ class Zipf(_Tabled):
     """Lengths from `min` to `max`, each with a chance that falls as length ** -`exponent`."""
 
     kind: Literal["zipf"] = "zipf"
-    exponent: Positive
-    min: Count = 1
-    max: Count
+    exponent: Annotated[Positive, Field(le=100)]
+    min: Tokens = 1
+    max: Tokens
 
     @model_validator(mode="after")
     def _in_order(self) -> Zipf:
@@ -107,7 +107,7 @@ class Empirical(_Tabled):
     """Lengths seen, as they are: `values` with `weights` (all alike without)."""
 
     kind: Literal["empirical"] = "empirical"
-    values: tuple[Count, ...]
+    values: tuple[Tokens, ...]
     weights: tuple[NonNegative, ...] | None = None
 
     @model_validator(mode="after")

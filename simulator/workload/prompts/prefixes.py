@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.spec import Count, Natural, NonNegative, spec
+from simulator.numbers import LONGEST, MOST_REQUESTS
+from simulator.spec import Count, Natural, NonNegative, Things, spec
 from simulator.workload.lengths.discrete import Lengths
 from simulator.workload.requests import Floats, Ints
 from simulator.workload.streams import Streams
+
+Popularity = Annotated[NonNegative, Field(le=100)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,14 +45,24 @@ class SharedPrefix:
     """
 
     kind: Literal["shared_prefix"] = "shared_prefix"
-    num_groups: Count = 1
+    num_groups: Things = 1
     system_prompt_len: Lengths
-    num_prompts_per_group: Count | None = None
-    popularity: NonNegative = 0.0
+    num_prompts_per_group: Things | None = None
+    popularity: Popularity = 0.0
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> SharedPrefix:
+        if (self.stock() or 0) > MOST_REQUESTS:
+            raise ValueError(f"{self.stock():,} prompts in stock; at most {MOST_REQUESTS:,} are told apart")
+        return self
 
     def stock(self) -> int | None:
         """Number of different prompts, or None when every question is new."""
         return None if self.num_prompts_per_group is None else self.num_groups * self.num_prompts_per_group
+
+    def expected(self) -> float:
+        """Mean tokens of a stem."""
+        return self.system_prompt_len.expected()
 
     def stems(self, streams: Streams, sessions: Ints) -> Stems:
         """Stems of the sessions with these numbers; a stock is gone through in a shuffled order."""
@@ -71,11 +84,11 @@ class Documents:
     """
 
     kind: Literal["documents"] = "documents"
-    documents: Count
+    documents: Things
     document_len: Lengths
-    per_request: Count = 1
-    popularity: NonNegative = 1.0
-    system_prompt_len: Natural = 0
+    per_request: Annotated[Count, Field(le=256)] = 1
+    popularity: Popularity = 1.0
+    system_prompt_len: Annotated[Natural, Field(le=LONGEST)] = 0
 
     @model_validator(mode="after")
     def _enough(self) -> Documents:
@@ -86,6 +99,10 @@ class Documents:
     def stock(self) -> int | None:
         """None: every question is new."""
         return None
+
+    def expected(self) -> float:
+        """Mean tokens of a stem."""
+        return self.system_prompt_len + self.per_request * self.document_len.expected()
 
     def stems(self, streams: Streams, sessions: Ints) -> Stems:
         """Stems of the sessions with these numbers; a document drawn twice gives way to the next one in the store."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulator.spec import Count, NonNegative, spec
+from simulator.spec import Count, Variation, spec
 from simulator.workload.lengths.discrete import Lengths
 from simulator.workload.text_units import Pause
 
@@ -24,7 +24,7 @@ class Conversation:
     kind: Literal["conversation"] = "conversation"
     turns: Lengths
     think: Pause
-    think_cv: NonNegative = 1.0
+    think_cv: Variation = 1.0
     followup: Lengths | None = None
     max_context: Count | None = None
 
@@ -53,7 +53,7 @@ class Agent:
     kind: Literal["agent"] = "agent"
     steps: Lengths
     tool_pause: Pause
-    tool_pause_cv: NonNegative = 1.0
+    tool_pause_cv: Variation = 1.0
     tool_result: Lengths
     max_context: Count | None = None
 

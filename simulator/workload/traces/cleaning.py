@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from simulator.errors import MeasurementError
+from simulator.numbers import LONGEST
 from simulator.text import plural
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
 from simulator.workload.traces.block_hashes import block_size_of, chained, renumbered
@@ -21,8 +22,8 @@ from simulator.workload.traces.recording import Recording
 from simulator.workload.traces.times import as_numbers, seconds_since_first
 from simulator.workload.traces.trace_file import TraceFile
 
-LONGEST = 10_000_000
 _TOLERATED = 0.01
+_LONGEST_S = 1e10  # 300 years
 Mask = NDArray[np.bool_]
 
 
@@ -99,7 +100,10 @@ def _reasons(frame: pl.DataFrame, arrival: Floats, prompt: Floats, output: Float
     def size(name: str, values: Floats, what: str) -> Callable[[int], str]:
         return lambda row: f"{name} of {values[row]:g} tokens {what}"
 
-    found: list[tuple[Mask, Callable[[int], str]]] = [(~np.isfinite(arrival), cell("arrival"))]
+    found: list[tuple[Mask, Callable[[int], str]]] = [
+        (~np.isfinite(arrival), cell("arrival")),
+        (arrival > _LONGEST_S, lambda row: f"arrival {arrival[row]:g} s after the first; is that the unit?"),
+    ]
     for name, values in (("prompt", prompt), ("output", output)):
         found += [
             (~np.isfinite(values), cell(name)),

@@ -7,7 +7,7 @@ broken ones can be named. A value that cannot be read is null here; what that me
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,8 @@ from typing import Any
 import polars as pl
 
 from simulator.errors import MeasurementError
+from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content
+from simulator.workload.traces.agentic import flattened
 from simulator.workload.traces.columns import Layout
 
 Choose = Callable[[list[str]], Layout]
@@ -68,18 +70,26 @@ def _kind(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     """The bytes of a file, unpacked."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise MeasurementError(f"{path}: the compressed file is damaged or cut short ({problem}); fetch it again") from None
-    except OSError as problem:
-        raise MeasurementError(f"{path}: cannot be read: {problem.strerror}") from None
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = read_content(path)
+    if path.suffix.lower() == ".gz":
+        content = _unpacked(path, content).removeprefix(b"\xef\xbb\xbf")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise MeasurementError(f"{path}: UTF-16 text as it seems; save the file as UTF-8")
     if not content.strip():
         raise MeasurementError(f"{path}: the file is empty; a trace has a line a request")
     return content
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """The bytes of a gzip file, at most DATA_BYTES of them."""
+    try:
+        with gzip.open(io.BytesIO(content)) as packed:
+            found = packed.read(DATA_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise MeasurementError(f"{path}: the compressed file is damaged or cut short ({problem}); fetch it again") from None
+    if len(found) > DATA_BYTES:
+        raise MeasurementError(f"{path}: unpacked it is larger than {DATA_BYTES:,} bytes; cut it into smaller files")
+    return found
 
 
 def _csv(path: Path, content: bytes, choose: Choose) -> TraceTable:
@@ -88,7 +98,12 @@ def _csv(path: Path, content: bytes, choose: Choose) -> TraceTable:
     if not head:
         raise MeasurementError(f"{path}:1: the first line is blank; it must name the columns")
     separator = max(_SEPARATORS, key=head.count)
-    layout = choose(pl.read_csv(head.encode(), separator=separator, infer_schema=False).columns)
+    if len(head) > _HEAD_BYTES:
+        raise MeasurementError(f"{path}:1: a first line of {len(head):,} characters; it must name the columns")
+    try:
+        layout = choose(pl.read_csv(head.encode(), separator=separator, infer_schema=False).columns)
+    except pl.exceptions.PolarsError as problem:
+        raise MeasurementError(f"{path}:1: cannot be read as the names of columns: {str(problem).splitlines()[0]}") from None
 
     def read(quote: str | None) -> pl.DataFrame:
         return (
@@ -107,7 +122,10 @@ def _csv(path: Path, content: bytes, choose: Choose) -> TraceTable:
     try:
         frame = read('"')
     except pl.exceptions.PolarsError:
-        frame = read(None)
+        try:
+            frame = read(None)
+        except pl.exceptions.PolarsError as problem:
+            raise MeasurementError(f"{path}: cannot be read as CSV: {str(problem).splitlines()[0]}") from None
     return TraceTable(frame.with_row_index(LINE, offset=2), layout, {})
 
 
@@ -117,7 +135,7 @@ def _parquet(path: Path, choose: Choose) -> TraceTable:
         frame = pl.scan_parquet(path).select(_renamed(layout)).collect()
     except FileNotFoundError:
         raise MeasurementError(f"{path}: no such file") from None
-    except pl.exceptions.PolarsError as problem:
+    except (pl.exceptions.PolarsError, OSError) as problem:
         raise MeasurementError(f"{path}: not a readable Parquet file: {str(problem).splitlines()[0]}") from None
     return TraceTable(frame.with_row_index(LINE, offset=1), layout, {})
 
@@ -128,6 +146,8 @@ def _json_lines(path: Path, content: bytes, choose: Choose) -> TraceTable:
     lines = content.count(b"\n", 0, len(content) - len(tail) + len(tail.rstrip())) + 1
     head = content[:_HEAD_BYTES]
     head = head[: head.rfind(b"\n") + 1] or content
+    if any(line.count(b"[") + line.count(b"{") > DEEPEST for line in head.split(b"\n")):
+        return _line_by_line(path, content, choose)  # polars takes gigabytes for what is nested deeply
     try:
         schema = pl.read_ndjson(head).schema
         layout = choose(flat_names(schema))
@@ -158,12 +178,12 @@ def _line_by_line(path: Path, content: bytes, choose: Choose) -> TraceTable:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError:
-            broken[number] = "not JSON"
+            row = parse_json(line, "")
+        except MeasurementError as problem:
+            broken[number] = "not JSON" if "not JSON:" in str(problem) else str(problem).lstrip(": ")
             continue
         if isinstance(row, dict):
-            rows.append((number, row))
+            rows += flattened([(number, row)])
         else:
             broken[number] = "not a JSON object"
     if not rows:
@@ -174,14 +194,16 @@ def _line_by_line(path: Path, content: bytes, choose: Choose) -> TraceTable:
 def _json(path: Path, content: bytes, choose: Choose) -> TraceTable:
     """A JSON list of requests, or an object that holds one, or one of equally long lists: what benchmarks save."""
     try:
-        data = json.loads(content)
-    except ValueError:
+        data = parse_json(content, str(path))
+    except MeasurementError as problem:
+        if "not JSON:" not in str(problem):
+            raise
         return _line_by_line(path, content, choose)
     if isinstance(data, dict):
         lists = {name: value for name, value in data.items() if isinstance(value, list) and value}
         tables = [value for value in lists.values() if all(isinstance(item, dict) for item in value)]
         data = tables[0] if tables else _transposed(lists)
-    rows = [(number, row) for number, row in enumerate(data, start=1) if isinstance(row, dict)]
+    rows = flattened([(number, row) for number, row in enumerate(data, start=1) if isinstance(row, dict)])
     if not rows:
         raise MeasurementError(
             f"{path}: no list of requests in it; a JSON trace is a list of objects, or an object of equally long lists"
@@ -201,8 +223,9 @@ def _first_exchange(path: Path, row: dict[str, Any]) -> dict[str, Any]:
     """ShareGPT: the first question and the first answer of a conversation, as vLLM's benchmark takes them, by their token
     counts."""
     counts: list[Any] = []
-    for turn in row["conversations"][:2]:
-        known = [turn[name] for name in _TOKEN_COUNTS if name in turn]
+    turns = row.get("conversations")
+    for turn in turns[:2] if isinstance(turns, list) else []:
+        known = [turn[name] for name in _TOKEN_COUNTS if name in turn] if isinstance(turn, dict) else []
         if not known:
             raise MeasurementError(
                 f"{path}: text is not tokenized here; give every turn of a conversation one of {', '.join(_TOKEN_COUNTS)}"
@@ -218,10 +241,24 @@ def _from_rows(rows: list[tuple[int, dict[str, Any]]], broken: dict[int, str], c
     for column, name in _roles(layout).items():
         values = [_at(row, name) for _, row in rows]
         if column == HASHES:
-            data[column] = pl.Series(values, dtype=pl.List(_kind_of_ids(values)), strict=False)
+            kind = _kind_of_ids(values)
+            data[column] = pl.Series([_ids(v, kind) for v in values], dtype=pl.List(kind), strict=False)
         else:
-            data[column] = pl.Series([None if isinstance(v, list | dict | bool) else v for v in values], strict=False)
+            data[column] = _series([None if isinstance(v, list | dict | bool) else v for v in values])
     return TraceTable(pl.DataFrame(data), layout, broken)
+
+
+def _series(values: list[Any]) -> pl.Series:
+    """Numbers and texts as one column, text where there are both."""
+    if any(isinstance(value, str) for value in values):
+        return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
+    return pl.Series(values, strict=False)
+
+
+def _ids(value: Any, kind: type[pl.DataType]) -> list[Any] | None:
+    """The hash ids of a row; what is none of their kind is null."""
+    fits = str if kind is pl.String else int
+    return [one if isinstance(one, fits) else None for one in value] if isinstance(value, list) else None
 
 
 def _kind_of_ids(values: list[Any]) -> type[pl.DataType]:

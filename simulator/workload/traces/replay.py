@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.errors import MeasurementError, ScenarioError
+from simulator.numbers import MOST_REQUESTS
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.streams import Streams
 from simulator.workload.traces.block_hashes import gathered, in_blocks
@@ -114,6 +115,8 @@ def _selection(trace: TraceFile, source: Recording, streams: Streams) -> _Select
     rows = np.flatnonzero((times >= start) & (times < end)) if source.has_times else np.arange(len(times))
     if trace.sample < 1:
         rows = rows[streams.uniform("trace sample", len(times))[rows] < trace.sample]
+    if len(rows) * trace.repeat > MOST_REQUESTS:
+        raise MeasurementError(f"{trace.path}: {len(rows) * trace.repeat:,} requests with repeat; at most {MOST_REQUESTS:,}")
     times = times[rows] - start
     period = (source.period_s() if math.isinf(end) else end) - start
     pass_ = np.repeat(np.arange(trace.repeat), len(rows))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,15 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import MeasurementError
+from simulator.files import DATA_BYTES, read_json_object, read_text
+from simulator.numbers import LONGEST, MOST, finite_number, integer
 from simulator.workload.arrivals.gaps import Draw, epochs, gamma_gaps, weibull_gaps, weibull_shape
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.streams import Streams
 
 _LAST_WINDOW_S = 600.0
+_LONGEST_S, _MOST_PER_S, _MOST_CV = 1e10, 1e6, 100.0
+_NAMES = ("input_tokens", "output_tokens")
 Windows = list[tuple[float, float, float, str]]
 Pmf = tuple[Ints, Floats]
 
@@ -34,7 +37,10 @@ def servegen_requests(folder: Path, start_s: float, end_s: float | None, streams
     Each client has a random stream of its own; its windows are independent renewal processes. Labels are the clients.
     Raises MeasurementError for a folder without chunks, or one that holds something else.
     """
-    traces = sorted(folder.glob("chunk-*-trace.csv"), key=lambda path: int(path.name.split("-")[1]))
+    traces = sorted(
+        (path for path in folder.glob("chunk-*-trace.csv") if path.name.split("-")[1].isdecimal()),
+        key=lambda path: int(path.name.split("-")[1]),
+    )
     if not traces:
         raise MeasurementError(
             f"{folder}: no chunk-N-trace.csv in it; a folder is read as a ServeGen model, such as data/language/m-small"
@@ -61,13 +67,16 @@ def servegen_requests(folder: Path, start_s: float, end_s: float | None, streams
 def _windows(path: Path) -> Windows:
     """Start, rate, coefficient of variation and law of each window."""
     windows: Windows = []
-    for number, row in enumerate(csv.reader(path.read_text().splitlines()), start=1):
-        try:
-            windows.append((float(row[0]), float(row[1] or 0), float(row[2] or 0), row[3]))
-        except (ValueError, IndexError):
-            raise MeasurementError(
-                f"{path}:{number}: expected start,rate,cv,law,parameters, found {','.join(row)[:60]!r}"
-            ) from None
+    for number, row in enumerate(csv.reader(read_text(path, most=DATA_BYTES).splitlines()), start=1):
+        if len(row) < 4:
+            raise MeasurementError(f"{path}:{number}: expected start,rate,cv,law,parameters, found {','.join(row)[:60]!r}")
+        where = f"{path}:{number}"
+        start = finite_number(row[0], f"{where}: start", least=0.0, most=_LONGEST_S)
+        rate = finite_number(row[1] or 0, f"{where}: rate", least=0.0, most=_MOST_PER_S)
+        cv = finite_number(row[2] or 0, f"{where}: cv", least=0.0, most=_MOST_CV)
+        if windows and start <= windows[-1][0]:
+            raise MeasurementError(f"{where}: the window at {start:g} s does not follow the one at {windows[-1][0]:g} s")
+        windows.append((start, rate, cv, row[3]))
     return windows
 
 
@@ -89,28 +98,45 @@ def _gaps(rng: np.random.Generator, law: str, cv: float) -> Draw:
 def _dataset(path: Path) -> list[tuple[float, dict[str, Pmf]]]:
     """Window starts, increasing, with the distributions of prompt and output tokens from then on."""
     try:
-        raw: dict[str, dict[str, Any]] = json.loads(path.read_text())
-        windows = [(float(start), {name: _pmf(value) for name, value in fields.items()}) for start, fields in raw.items()]
-    except FileNotFoundError:
-        raise MeasurementError(f"{path}: no such file; ServeGen keeps one beside every trace") from None
-    except (ValueError, SyntaxError, AttributeError) as problem:
-        raise MeasurementError(f"{path}: not a ServeGen dataset ({problem}); a Git LFS pointer must be fetched first") from None
+        raw = read_json_object(path, most=DATA_BYTES, hint="; ServeGen keeps one beside every trace")
+    except MeasurementError as problem:
+        raise MeasurementError(f"not a ServeGen dataset: {problem}; a Git LFS pointer must be fetched first") from None
+    windows = []
+    for start, laws in raw.items():
+        where = f"{path}: window {start:.40}"
+        if not isinstance(laws, dict):
+            raise MeasurementError(f"{where}: not a ServeGen dataset; expected lengths by name")
+        begin = finite_number(start, where, least=0.0, most=_LONGEST_S)
+        windows.append((begin, {name: _pmf(value, f"{where}: {name:.40}") for name, value in laws.items() if name in _NAMES}))
     return sorted((window for window in windows if all(len(pmf[0]) for pmf in window[1].values())), key=lambda window: window[0])
 
 
-def _pmf(value: Any) -> Pmf:
+def _pmf(value: Any, where: str) -> Pmf:
     """Lengths and probabilities out of `{length: probability}`, written as text or as JSON."""
-    table = ast.literal_eval(value) if isinstance(value, str) else value
-    pairs = sorted((int(length), float(p)) for length, p in table.items())
+    table = _table(value, where) if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise MeasurementError(f"{where}: {value!r:.40} is not a ServeGen dataset; expected {{length: probability}}")
+    pairs = sorted(
+        (integer(length, where, most=LONGEST), finite_number(p, where, least=0.0, most=MOST)) for length, p in table.items()
+    )
     lengths, shares = np.array([a for a, _ in pairs], dtype=np.int64), np.array([b for _, b in pairs])
+    if len(shares) and shares.sum() <= 0:
+        raise MeasurementError(f"{where}: no length has a probability above 0")
     return lengths, shares / shares.sum() if len(shares) else shares
+
+
+def _table(text: str, where: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise MeasurementError(f"{where}: {text!r:.40} is not a ServeGen dataset; expected {{length: probability}}") from None
 
 
 def _lengths(dataset: list[tuple[float, dict[str, Pmf]]], begin: float, n: int, streams: Streams) -> tuple[Ints, Ints]:
     """Prompt and output tokens of `n` requests of a window, drawn apart from one another as ServeGen does; at least one each."""
     current = [fields for start, fields in dataset if start <= begin] or [fields for _, fields in dataset[:1]]
     drawn = []
-    for name in ("input_tokens", "output_tokens"):
+    for name in _NAMES:
         if not current or name not in current[-1]:
             raise MeasurementError(f"no distribution of {name} for the window at {begin:g} s")
         lengths, shares = current[-1][name]

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from simulator.errors import MeasurementError
+from simulator.numbers import LARGEST
 from simulator.text import number
 from simulator.workload.requests import Floats
 from simulator.workload.traces.columns import Layout, plain_name
@@ -32,6 +33,7 @@ def seconds_since_first(times: pl.Series, layout: Layout, trace: TraceFile) -> F
     if times.dtype.is_temporal():
         return _shifted(times.cast(pl.Datetime("ns")).to_physical().cast(pl.Float64).to_numpy(), 1e-9)
     values = as_numbers(times)
+    values = np.where(np.abs(values) <= LARGEST, values, np.nan)
     unit = trace.time_unit or _unit_of_name(layout.arrival or "") or _unit_of_epoch(values) or layout.unit or "s"
     if trace.time_unit is None and layout.unit in (None, "ms"):
         _refuse_impossible(values, unit, trace)
@@ -40,9 +42,11 @@ def seconds_since_first(times: pl.Series, layout: Layout, trace: TraceFile) -> F
 
 def as_numbers(column: pl.Series) -> Floats:
     """A column as numbers, NaN for what is none."""
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
     if column.dtype == pl.String:
         column = column.str.strip_chars()
-    if column.dtype.is_nested() or column.dtype in (pl.Boolean, pl.Null):
+    elif not column.dtype.is_numeric():
         return np.full(len(column), np.nan)
     return column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
 

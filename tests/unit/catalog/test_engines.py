@@ -47,6 +47,13 @@ def limits(version: str, card: str, **given: object) -> tuple[int | None, int | 
         ("0.23.1rc1.dev550", "0.24.0", "v1", 0.92),
         ("0.19.1rc1.dev316", "0.19.1", "v1", 0.9),
         ("0.8.5.dev169 V0", "0.8.5", "v0", 0.9),
+        ("vllm-0.31.0", "0.31.0", "v1", 0.92),
+        ("vllm-0.32", "0.32.0", "v1", 0.92),
+        ("0.10.1.1", "0.10.1.1", "v1", 0.9),
+        ("vllm-v0.20.0rc1", "0.20.0", "v1", 0.92),
+        ("vllm-main", "0.33.0", "v1", 0.92),
+        ("nightly", "0.33.0", "v1", 0.92),
+        ("vllm-nightly-1a2b3c4d5e6f", "0.33.0", "v1", 0.92),
         ("tensorrt-llm 1.2.0rc3", "1.2.0", "v1", 0.9),
         ("TRT-LLM", "1.3.0", "v1", 0.9),
     ],
@@ -59,8 +66,9 @@ def test_a_version_resolves_as_people_write_it(written: str, version: str, gener
 def test_a_release_after_the_newest_has_its_defaults_and_says_so() -> None:
     newest, next_one = engine("vllm"), engine("vllm-0.34.0")
     assert next_one.batch_defaults == newest.batch_defaults
-    assert "Newer than 0.33.0" in next_one.note
-    assert "Newer" not in newest.note
+    assert next_one.taken_for == "vllm-0.34.0 is newer than 0.33.0, the newest release known here, and taken for that"
+    assert next_one.taken_for in next_one.note
+    assert not newest.taken_for
 
 
 @pytest.mark.parametrize(
@@ -137,7 +145,7 @@ def test_nothing_is_left_open_but_what_nobody_asked_for() -> None:
     assert still_open == {
         "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "spec_method",
         "spec_model", "max_cudagraph_capture_size", "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode",
-        "max_num_scheduled_tokens", "max_num_active_seqs",
+        "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "api_server_count",
     }  # fmt: skip
     with pytest.raises(ValidationError, match="max_num_seqs"):
         dataclasses.replace(resolved, max_num_seqs=None)

@@ -52,7 +52,7 @@ def test_the_path_of_a_config_or_of_its_folder_works_where_a_name_does(tmp_path:
 
 
 def test_a_file_that_is_not_there_is_said_so() -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere\.json: no such file"):
         model("nowhere.json")
 
 

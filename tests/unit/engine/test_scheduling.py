@@ -1,6 +1,11 @@
 """Who computes how many tokens in which step. A step takes a second, so times count steps."""
 
-from support.by_hand import asked, limits, per_step, served, step_time, times
+from dataclasses import replace
+
+import numpy as np
+from support.by_hand import ONE_SECOND, asked, limits, per_step, served, step_time, times
+
+from simulator.latency.step import Window
 
 
 def test_the_first_token_comes_when_the_whole_prompt_is_computed_and_then_one_a_step():
@@ -113,3 +118,25 @@ def test_what_is_done_pads_a_static_batch_and_costs_as_much():
     both, per_sequence = asked((0, 1, 2), (0, 1, 4)), step_time(per_sequence=1.0)
     assert times(served(both, limits(scheduling_policy="static"), per_sequence), "finish") == [4.0, 8.0]
     assert times(served(both, limits(), per_sequence), "finish") == [4.0, 6.0]
+
+
+def test_v0_computes_prompts_in_steps_of_their_own_and_nobody_decodes_meanwhile() -> None:
+    trace = served(asked((0, 8, 6), (1, 8, 2)), limits(prefill_first=True, enable_chunked_prefill=False))
+    assert per_step(trace, "prefill_tokens") == [8, 8, 0, 0, 0, 0, 0]
+    assert per_step(trace, "sampled") == [1, 1, 2, 1, 1, 1, 1]
+    assert times(trace, "first_token") == [1.0, 2.0]
+    assert times(trace, "finish") == [7.0, 3.0]
+
+
+def test_a_step_with_prompt_tokens_takes_what_it_is_given_for_them() -> None:
+    priced = replace(ONE_SECOND, prompt=np.full(1000, 5.0))
+    trace = served(asked((0, 8, 3)), limits(), priced)
+    assert times(trace, "first_token") == [6.0]
+    assert times(trace, "finish") == [8.0]
+
+
+def test_a_long_context_costs_every_step_once_however_many_are_long() -> None:
+    """The prompt's step and two decodes at 8 and 9 tokens of context take a second, a third at 10 tokens five."""
+    beyond = step_time(constant=1.0, windows=(Window(10, 0.0, 0.0, 4.0),))
+    trace = served(asked((0, 8, 4), (0, 8, 4), (0, 2, 4)), limits(), beyond)
+    assert times(trace, "finish") == [8.0, 8.0, 8.0]

@@ -141,13 +141,6 @@ def test_without_async_scheduling_the_engine_works_between_steps() -> None:
     assert behind.seconds(DECODES) > ahead.seconds(DECODES)
 
 
-def test_v0_runs_prompts_and_decodes_apart_unless_it_chunks() -> None:
-    apart = case("llama-3.1-8b", release="vllm 0.7.3").parts()["decode apart"]
-    chunked = case("llama-3.1-8b", release="vllm 0.7.3", enable_chunked_prefill=True).parts()["decode apart"]
-    assert apart.seconds(PROMPT) > 0 == apart.seconds(DECODES)
-    assert chunked.seconds(PROMPT) == 0
-
-
 def test_sliding_windows_stop_growing_with_the_context() -> None:
     attention = case("gemma-3-27b", max_model_len=32768).parts()["attention"]
     (window,) = attention.windows

@@ -84,7 +84,7 @@ def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("source: [", "cannot be read as YAML"),
+        ("source: [", "not YAML"),
         ("source: a\nfitted: b\n", "factors: Field required"),
         ("- 1\n", "the file: "),
         (dump_calibration(Calibration(source="a", fitted="b", factors=(ONE,))).replace("1.2", "0"), "factors.0.decode.0.factor"),
@@ -99,5 +99,5 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, said: str)
 
 
 def test_a_file_that_is_not_there_says_what_writes_one(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="no such calibration file; `sim calibrate` writes one"):
+    with pytest.raises(MeasurementError, match="no such file; `sim calibrate` writes a calibration"):
         load_calibration(tmp_path / "gone.yaml")

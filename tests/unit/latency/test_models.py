@@ -88,8 +88,8 @@ def test_beyond_what_was_measured_nothing_is_guessed(tmp_path: Path, given: dict
     [
         ({"dense": "layer,tokens\nq,1\n"}, r"dense.csv: columns missing: time_us"),
         ({"dense": "layer,tokens,time_us\nq,one,5\n"}, r"column tokens: 'one' is not a number"),
-        ({"dense": "layer,tokens,time_us\nq,1,0\n"}, r"column time_us: 0 cannot be"),
-        ({"per_sequence": "layer,sequences,time_us\n"}, "per_sequence.csv: columns missing"),
+        ({"dense": "layer,tokens,time_us\nq,1,0\n"}, r"column time_us: '0' cannot be"),
+        ({"per_sequence": "layer,sequences,time_us\n"}, "per_sequence.csv: no rows under its columns"),
         ({"attention": attention().split("64,0,0,0")[0]}, "rows of decodes alone"),
     ],
 )

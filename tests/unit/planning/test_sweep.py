@@ -109,5 +109,5 @@ def test_points_that_are_the_same_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_a_seed_makes_other_points(tmp_path: Path) -> None:
-    point = sweeps.GridPoint(sweeps._base(small(tmp_path), ()), (), 0, 1, False)
+    point = sweeps.GridPoint(sweeps._base(small(tmp_path), (), sweeps.Budget()), (), 0, 1, False)
     assert point.key() != dataclasses.replace(point, seed=2).key()

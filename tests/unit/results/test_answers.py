@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from simulator.engine.fleet.queue_limits import QueueLimits
 from simulator.engine.load import OpenLoop
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.serve import serve
@@ -37,6 +38,16 @@ def test_each_cause_is_counted_and_its_first_reason_said():
         "1 not sent, because the turn before it did not finish"
     )
     assert found.too_many
+
+
+def test_refusals_of_several_kinds_are_counted_apart():
+    """Two prompts are too long, and of the others one more than two are there."""
+    requests = Requests(np.zeros(5), np.array([90, 95, 10, 10, 10]), np.full(5, 20))
+    limited = serve(requests, [(STEPS, LIMITS)], queue_limits=QueueLimits(max_num_queued_reqs=2))
+    assert unanswered(limited).causes == (
+        "2 refused, the first because 90 prompt and 20 output tokens exceed max_model_len=100",
+        "1 refused, because the server answers 503 beyond max_num_queued_reqs=2 unfinished requests",
+    )
 
 
 def test_requests_that_timed_out_got_no_answer():

@@ -1,6 +1,7 @@
 """Pasted `vllm serve` lines, and what becomes of each of their arguments."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,12 @@ from simulator.errors import NotModelled, SimulatorError
 from simulator.scenario import load
 from simulator.scenario.serve_line import _EXACT, _NESTED, model_of, parse, quantization_in, whole_number
 
-HARMLESS = stanzas.load_entry("serve_arguments", "harmless")["names"]
+HARMLESS = [
+    name
+    for entry in stanzas.stanzas("serve_arguments")
+    if entry.startswith("harmless")
+    for name in stanzas.load_entry("serve_arguments", entry)["names"]
+]
 NOT_MODELLED = stanzas.load_entry("serve_arguments", "not-modelled")["names"]
 SHORT = stanzas.load_entry("serve_arguments", "abbreviations")["names"]
 
@@ -22,6 +28,26 @@ def test_each_argument_is_honoured_or_changes_nothing_or_is_refused_and_only_one
     assert set(SHORT.values()) <= {*listed, "quantization"}
     own = {"fit_max_model_len", "memory_used_gib", "cudagraph_mode", "float32_matmul_precision"}
     assert fields - own <= {*_EXACT, *_NESTED}, "each field of ours can be written in a line"
+
+
+def test_every_argument_of_vllm_0_33_is_honoured_or_named_as_harmless_or_refused_as_not_modelled() -> None:
+    listed = (Path(__file__).parent / "vllm_serve_0_33_0.txt").read_text().splitlines()[1:]
+    assert len(listed) > 300
+    found = {name: _what_becomes_of(name) for name in listed}
+    assert not [name for name, fate in found.items() if "unknown argument" in fate]
+    fates = list(found.values())
+    assert min(fates.count(fate) for fate in ("honoured", "harmless", "not modelled")) > 30
+
+
+def _what_becomes_of(name: str) -> str:
+    """ "honoured", "harmless", "not modelled", or the complaint where nobody knows it."""
+    try:
+        line = parse(["vllm", "serve", "Qwen/Qwen3-8B", f"--{name.replace('_', '-')}=1"])
+    except NotModelled:
+        return "not modelled"
+    except SimulatorError as mistake:
+        return str(mistake) if "unknown argument" in str(mistake) else "honoured"  # known, and 1 is no value for it
+    return "harmless" if name in line.harmless else "honoured"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +68,10 @@ def test_a_line_is_read_however_the_server_is_started(line: str) -> None:
 def test_an_image_names_the_release() -> None:
     assert parse("docker run vllm/vllm-openai:v0.19.1 Qwen/Qwen3-8B").engine == "vllm-0.19.1"
     assert parse("docker run docker.io/vllm/vllm-openai:v0.24.0-cu129 Qwen/Qwen3-8B").engine == "vllm-0.24.0"
+    assert parse("docker run vllm/vllm-openai:v0.10.1.1 Qwen/Qwen3-8B").engine == "vllm-0.10.1.1"
+    assert parse("docker run vllm/vllm-openai:v0.33.1rc0.dev41 Qwen/Qwen3-8B").engine == "vllm-0.33.1rc0.dev41"
+    assert parse("docker run vllm/vllm-openai:nightly-1a2b3c4 Qwen/Qwen3-8B").engine == "vllm-nightly"
+    assert parse("docker run vllm/vllm-openai:latest Qwen/Qwen3-8B").engine is None
 
 
 @pytest.mark.parametrize(
@@ -189,6 +219,8 @@ def test_a_deployment_takes_its_line_and_what_is_written_beside_it_wins(tmp_path
         ("--max-num-sequences 3", "unknown argument --max-num-sequences"),
         ("--spec-method mtp --spec-tokens 1", "time of speculative decoding is not modelled"),
         ("--enable-lora", "time of LoRA is not modelled"),
+        ("--watermark 0.01", "vllm-0.19.0 has no watermark: vLLM 0.24.0 introduced it"),
+        ("--max-num-queued-reqs 8", "vllm-0.19.0 has no max_num_queued_reqs: vLLM 0.29.0 introduced it"),
     ],
 )
 def test_what_a_line_of_a_scenario_has_wrong_is_pointed_at(tmp_path, last: str, complaint: str) -> None:  # type: ignore[no-untyped-def]

@@ -2,7 +2,9 @@
 
 import pytest
 
+from simulator.catalog.engine_args import EngineArgs
 from simulator.errors import MeasurementError
+from simulator.validation.protocols import Bench
 from simulator.validation.readers.published import CLIENT_SEQUENCE_S, servers_of
 
 ROW = {
@@ -38,3 +40,24 @@ def test_v1_and_the_offline_engine_have_no_client_beside_them() -> None:
 def test_a_negative_figure_is_refused_by_its_column() -> None:
     with pytest.raises(MeasurementError, match="column client_sequence_us: -1 cannot be"):
         host(client_sequence_us="-1")
+
+
+def arguments(**changed: str) -> EngineArgs:
+    (server,) = servers_of({**ROW, **changed})
+    return server.args
+
+
+def test_v1_behind_its_own_async_class_takes_fewer_sequences_than_a_server() -> None:
+    online = arguments(engine_version="0.20.1")
+    assert (online.max_num_seqs, online.max_num_batched_tokens) == (128, 2048)
+    offline = arguments(engine_version="0.20.1", notes="offline; max_num_seqs=512; suite_A")
+    assert (offline.max_num_seqs, offline.max_num_batched_tokens) == (512, 16384)
+    assert arguments(engine_version="0.20.1", gpu_norm="A100-80GB", notes="offline").max_num_batched_tokens == 8192
+    assert arguments().max_num_seqs is None
+
+
+def test_a_set_of_long_prompts_stays_below_what_turns_chunks_on() -> None:
+    long = {"len_note": "sharegpt_longctx_v1", "notes": "online; suite_D", "osl": "256"}
+    (server,) = servers_of({**ROW, **long})
+    assert server.args.max_model_len == 30_208
+    assert Bench().bind(server).limits.prefill_first

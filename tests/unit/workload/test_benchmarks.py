@@ -61,7 +61,7 @@ def test_a_command_may_go_over_several_lines_and_use_the_old_script():
     [
         ("wrk -t4 http://localhost", ScenarioError, "expected vllm bench serve"),
         ("vllm bench serve 'oops", ScenarioError, "cannot be read as a command"),
-        ("vllm bench serve --request-rate fast", ScenarioError, "--request-rate fast: expected a number"),
+        ("vllm bench serve --request-rate fast", ScenarioError, "--request-rate: 'fast' is not a number"),
         (
             "vllm bench serve --num-prompts 0 --request-rate 1",
             ScenarioError,

@@ -173,5 +173,5 @@ def test_a_servegen_dataset_that_cannot_be_read_is_refused(servegen, content):
 
 def test_a_broken_servegen_window_is_refused_at_its_line(servegen):
     write_lines(servegen / "chunk-0-trace.csv", ["0,1,1,Gamma,1,1", "noon,1,1,Gamma,1,1"])
-    with pytest.raises(MeasurementError, match="chunk-0-trace.csv:2: expected start,rate,cv,law"):
+    with pytest.raises(MeasurementError, match="chunk-0-trace.csv:2: start: 'noon' is not a number"):
         replayed(str(servegen))

@@ -1,0 +1,94 @@
+"""Which releases of vLLM have an argument, and values that an engine does not start with.
+
+Source: vllm/engine/arg_utils.py and vllm/config/scheduler.py of the wheels of 0.9 to 0.33; the stanzas of engines.yaml
+say what each release `adds` and `removes`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import NamedTuple
+
+from simulator.catalog import stanzas
+from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
+from simulator.catalog.releases import at_least
+from simulator.errors import SimulatorError
+
+
+class Span(NamedTuple):
+    """The release of vLLM that introduced an argument, and the one that removed it; "" where none is known to have."""
+
+    since: str = ""
+    until: str = ""
+
+
+@cache
+def spans() -> dict[str, Span]:
+    """The releases of every argument that some release lacks."""
+    found: dict[str, Span] = {}
+    for name in stanzas.stanzas("engines"):
+        stanza = stanzas.load_entry("engines", name)
+        for argument in stanza.get("adds", ()):
+            found[argument] = Span(since=stanza["version"])
+        for argument in stanza.get("removes", ()):
+            found[argument] = found.get(argument, Span())._replace(until=stanza["version"])
+    return found
+
+
+def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> None:
+    """Raise SimulatorError for an argument that an engine of this name, family and version does not have.
+
+    What an engine is resolved to run with was checked when it was resolved.
+    """
+    if isinstance(args, ResolvedArgs):
+        return
+    defaults = {f.name: f.default for f in dataclasses.fields(EngineArgs)}
+    for argument, (since, until) in spans().items():
+        if argument not in defaults or getattr(args, argument) == defaults[argument]:
+            continue
+        if family != "vllm":
+            raise SimulatorError(f"{name} has no {argument}: it is an argument of vLLM; leave it out", field=argument)
+        if since and not at_least(version, since):
+            way_out = f"leave it out, or choose a release from {since} on"
+            raise SimulatorError(f"{name} has no {argument}: vLLM {since} introduced it; {way_out}", field=argument)
+        if until and at_least(version, until):
+            raise SimulatorError(f"{name} has no {argument}: vLLM {until} removed it; leave it out", field=argument)
+
+
+def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> None:
+    """Raise SimulatorError for scheduling arguments that vLLM does not start with, or cannot compute a step with.
+
+    A threshold above the length is refused from 0.27 on; before, only beside partial prefills.
+
+    Source: vllm/config/scheduler.py (verify_max_model_len) of 0.11 to 0.33.
+    """
+    if family != "vllm":
+        return
+    several = args.max_num_partial_prefills > 1
+    if several and not args.enable_chunked_prefill:
+        raise SimulatorError(
+            f"max_num_partial_prefills {args.max_num_partial_prefills} needs chunked prefill, and {name} does not start so; "
+            "leave it out, or set enable_chunked_prefill",
+            field=("max_num_partial_prefills", "enable_chunked_prefill"),
+        )
+    if several or at_least(version, "0.27"):
+        _check_at_most(name, args, "long_prefill_token_threshold", "max_model_len")
+    _check_at_most(name, args, "max_num_active_seqs", "max_num_seqs")
+    _check_at_most(
+        name,
+        args,
+        "max_num_scheduled_tokens",
+        "max_num_batched_tokens",
+        why="a step of so many tokens does not fit the buffers of the engine",
+    )
+
+
+def _check_at_most(name: str, args: ResolvedArgs, smaller: str, larger: str, why: str = "") -> None:
+    least, most = getattr(args, smaller), getattr(args, larger)
+    if least is not None and least > most:
+        raise SimulatorError(
+            f"{smaller} {least} is above {larger} {most}, and {why or f'{name} does not start so'}; "
+            f"lower the first to {most} or raise the second to {least}",
+            field=(smaller, larger),
+        )

@@ -1,0 +1,36 @@
+"""An error that nobody foresaw is one line too, with exit code 70 and its details in a file."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import simulator.cli as command_line
+from simulator.cli.faults import FAULT
+
+
+def test_a_fault_of_the_program_says_so_and_keeps_the_details(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: str) -> None:
+        raise ZeroDivisionError("what\nnobody foresaw" + "x" * 5000)
+
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(command_line, "application", broken)
+    monkeypatch.setattr("sys.argv", ["sim", "run", "a.yaml"])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert left.value.code == FAULT == 70
+    said = capsys.readouterr().err
+    assert said.startswith("error: this is a fault of the program, not of your input (ZeroDivisionError: what nobody foresaw")
+    assert said.count("\n") == 1 and len(said) < 700 and "please report it to" in said
+    details = Path(re.search(r"the details are in (\S+)", said)[1]).read_text()
+    assert "['sim', 'run', 'a.yaml']" in details and "Traceback" in details and "in broken" in details
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line._refuse("file.csv: " + "column " * 1000 + "; use fewer") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: file.csv: column") and said.endswith("; use fewer\n") and len(said) < 700
