@@ -1,4 +1,4 @@
-"""Every error a user can meet. The command line prints each as one line and exits with code 2."""
+"""Every error a user can meet. The command line prints each mistake as one line and exits with code 2."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Iterable
 class SimulatorError(Exception):
     """Root of all errors that are somebody's input and not our bug.
 
-    `field`: the name of the argument at fault, or of several that do not go together, so that it can be pointed at.
+    `field`: the name of the argument at fault, or of several that do not go together, so that it can be pointed at. `lines`: the
+    mistakes, one each.
     """
 
     def __init__(self, message: str = "", *, field: str | tuple[str, ...] = ()) -> None:
         self.fields = (field,) if isinstance(field, str) else field
+        self.lines: tuple[str, ...] = (message,)
         super().__init__(message)
 
 
@@ -55,6 +57,13 @@ class NotModelled(SimulatorError):
 
 class ScenarioError(SimulatorError):
     """A scenario cannot be read. The message starts with `file:line:column`."""
+
+    def also(self, others: Iterable[ScenarioError]) -> ScenarioError:
+        """This error and others of the same file as one, each a line."""
+        lines = dict.fromkeys(line for problem in (self, *others) for line in problem.lines)
+        found = ScenarioError("\n".join(lines), field=self.fields)
+        found.lines = tuple(lines)
+        return found
 
 
 class ConfigError(SimulatorError):

@@ -149,6 +149,7 @@ def check_command(
     from simulator.scenario.refusals import impossible
 
     scenarios = [scenario for _, scenario in _loaded(files, settings, budget_of(max_requests, max_memory))]
+    _ask(scenarios)
     everyone = [(s, d, impossible(s, d)) for s in scenarios for d in named(s.deployments)]
     called = {id(d): d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d, _ in everyone}
     possible = [(s, d) for s, d, problem in everyone if problem is None]
@@ -157,6 +158,18 @@ def check_command(
     for _, d, problem in everyone:
         if problem is not None:
             typer.echo(visible(f"{called[id(d)]} cannot run: {problem}"), err=True)
+
+
+def _ask(scenarios: list[Scenario]) -> None:
+    """Say on stderr what of the scenarios may not be meant."""
+    import sys
+
+    from simulator.scenario.doubts import doubts
+    from simulator.text import visible
+
+    for scenario in scenarios:
+        for doubt in doubts(scenario):
+            print(f"is it meant? {scenario.name}: {visible(doubt)}", file=sys.stderr)
 
 
 def _command(file: Path, settings: list[str], seed: int | None) -> str:

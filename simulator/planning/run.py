@@ -15,6 +15,7 @@ from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, tit
 from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
 from simulator.scenario import Deployment, Scenario, dump, dumped, load
+from simulator.scenario.doubts import doubts
 from simulator.scenario.refusals import impossible
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
@@ -114,4 +115,5 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),
+        doubts=doubts(scenario),
     )
