@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench accuracy report clean
+.PHONY: help setup run check quick test fuzz chromium golden bench accuracy report docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 
@@ -59,6 +59,12 @@ accuracy: $(STAMP)  ## closed loops in sample and with a combination left out, p
 report: $(STAMP)  ## the report of every scenario
 	$(BIN)/sim run scenarios/*.yaml
 
+docs: $(STAMP)  ## the documentation as a site in site/, its reference made from the code
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/sim schema --out site/scenario.schema.json
+
 clean:  ## remove everything that can be made again
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find reports -mindepth 1 ! -name README.md -delete

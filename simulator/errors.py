@@ -17,14 +17,30 @@ class SimulatorError(Exception):
         super().__init__(message)
 
 
+# What settles a name that the catalog lacks.
+_OTHERWISE = {
+    "model": " Any other: the path of its config.json.",
+    "GPU": " A card of your own: memory_gib=24,architecture=ada and so on.",
+}
+
+
 class UnknownName(SimulatorError):
     """A name is not in the catalog. The message offers the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         self.nearest = nearest_names(name, known)
-        offered = did_you_mean(self.nearest) or "; `sim catalog` lists what is known"
-        super().__init__(f"unknown {kind} '{name}'{offered}")
+        otherwise = _OTHERWISE.get(kind, "")
+        offered = did_you_mean(self.nearest) or f"; `sim catalog` lists what is known{'.' if otherwise else ''}"
+        super().__init__(f"unknown {kind} '{name}'{offered}{otherwise}")
+
+
+class NotInCatalog(UnknownName):
+    """A repository that is not in the catalog. The message also says how to read it."""
+
+    def __init__(self, message: str) -> None:
+        self.kind, self.name, self.nearest = "model", "", []
+        SimulatorError.__init__(self, message)
 
 
 class NoSuchDeployment(UnknownName, KeyError):

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from simulator.catalog import stanzas
 from simulator.catalog.quantizations import Quantization
-from simulator.errors import SimulatorError
+from simulator.errors import NotInCatalog, SimulatorError, UnknownName
 from simulator.spec import Count, Natural, spec
 
 
@@ -126,7 +126,10 @@ class Mamba2:
 
 @spec
 class GatedDeltaNet:
-    """Gated linear attention (Qwen3-Next, Qwen3.5): a fixed state per sequence of value_heads * key_dim * value_dim."""
+    """Gated linear attention (Qwen3-Next, Qwen3.5): a fixed state per sequence of value_heads * key_dim * value_dim.
+
+    `gate_rank`: the bottleneck that decay and output gate come out of (Kimi Delta Attention); 0 where they are projected.
+    """
 
     kind: Literal["gdn"] = "gdn"
     key_heads: Count
@@ -134,6 +137,7 @@ class GatedDeltaNet:
     key_head_dim: Count
     value_head_dim: Count
     conv_kernel: Count
+    gate_rank: Natural = 0
     state_dtype: Literal["fp32", "bf16"] = "bf16"
 
 
@@ -278,9 +282,17 @@ def model(name: str | Path | Model) -> Model:
 
 @cache
 def _named(name: str) -> Model:
+    from simulator.catalog import hub
     from simulator.catalog.checkpoints import checkpoint
 
-    found, stored = checkpoint(name)
+    try:
+        found, stored = checkpoint(name)
+    except UnknownName as unknown:
+        if not hub.is_repository(name):
+            raise
+        if not hub.is_installed():
+            raise NotInCatalog(f"{unknown}; {hub.WITHOUT}") from None
+        return replace(hub.fetch(name), checkpoint=name)
     if stored is not None:
         return replace(found, quantization=stored, checkpoint=name)
     return found if name == found.name else replace(found, checkpoint=name)

@@ -25,6 +25,7 @@ _COMMANDS = {
     "sweep": "sweep.sweep_command",
     "compare": "compare.compare_command",
     "report": "report.report_command",
+    "export": "export.export_command",
     "trace": "trace.trace_command",
     "validate": "validate.validate_command",
     "calibrate": "calibrate.calibrate_command",
@@ -32,6 +33,7 @@ _COMMANDS = {
     "explain": "explain.explain_command",
     "schema": "explain.schema_command",
     "doctor": "explain.doctor_command",
+    "mcp": "mcp.mcp_command",
 }
 
 # What typer raises for a command line that it cannot parse: it has no public name.

@@ -121,13 +121,13 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     """Write a scenario that reads. Raises ScenarioError where it does not, and SimulatorError where a file is in the way."""
     from simulator.document import Document, parse_yaml
     from simulator.errors import SimulatorError
+    from simulator.files import write_file
     from simulator.scenario import scenario_of
 
     if path.exists() and not force:
         raise SimulatorError(f"{path} exists; add --force to replace it, or name another file")
     scenario_of(Document(path, parse_yaml(text, path)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    write_file(path, text)
 
 
 def _copy(template: str, file: Path | None, *, force: bool) -> None:
@@ -135,6 +135,7 @@ def _copy(template: str, file: Path | None, *, force: bool) -> None:
     import shutil
 
     from simulator.errors import SimulatorError
+    from simulator.files import write_file
     from simulator.scenario.shipped import SCHEMA, shipped_folder, shipped_scenario
 
     source = shipped_scenario(template)
@@ -144,8 +145,7 @@ def _copy(template: str, file: Path | None, *, force: bool) -> None:
     for target in (path, *(path.parent / item.name for item in files if item.name != source.name)):
         if target.exists() and not force:
             raise SimulatorError(f"{target} exists; add --force to replace it, or name another file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    write_file(path, text)
     for item in files:
         if item.name == source.name:
             continue

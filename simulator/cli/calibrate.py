@@ -7,71 +7,66 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.cli.measured import (
+    EngineName,
+    GpuName,
+    MaxModelLen,
+    MaxNumBatchedTokens,
+    MaxNumSeqs,
+    ModelName,
+    OutputTokens,
+    PromptTokens,
+    QuantizationName,
+    TensorParallel,
+    measured_server,
+)
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simulator.catalog.engines import EngineArgs
     from simulator.validation.calibrate import Report
-    from simulator.validation.protocols import MeasuredServer
 
 
 def calibrate_command(
     measurements: Annotated[
         list[Path],
-        typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or JSON of `vllm bench serve`."),
+        typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or a benchmark tool's results."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The calibration file to write.")] = Path("calibration.yaml"),
-    gpu: Annotated[str | None, typer.Option("--gpu", help="The GPU that JSON files were measured on.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="The model served, when a JSON file's model_id is not its name.")
-    ] = None,
-    quantization: Annotated[str | None, typer.Option("--quantization", help="The quantization served.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="Engine and version of JSON files.")] = "vllm",
-    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "--tp", min=1)] = 1,
-    max_num_seqs: Annotated[int | None, typer.Option("--max-num-seqs", min=1)] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option("--max-num-batched-tokens", min=1)] = None,
+    gpu: GpuName = None,
+    model: ModelName = None,
+    quantization: QuantizationName = None,
+    engine: EngineName = "vllm",
+    tensor_parallel_size: TensorParallel = 1,
+    max_num_seqs: MaxNumSeqs = None,
+    max_num_batched_tokens: MaxNumBatchedTokens = None,
+    max_model_len: MaxModelLen = None,
+    prompt_tokens: PromptTokens = None,
+    output_tokens: OutputTokens = None,
 ) -> None:
-    """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`."""
-    from simulator.catalog.engines import EngineArgs
+    """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`.
+
+    Results of vllm bench serve, SGLang, guidellm, aiperf, inference-perf, llm-d and trtllm-bench are read as they are.
+    """
     from simulator.cli.console import console
     from simulator.cli.options import save_file
     from simulator.latency.calibration import dump_calibration
     from simulator.validation.calibrate import calibrate as fit
+    from simulator.validation.readers.bench_files import Unsaid
     from simulator.validation.readers.calibration_points import read_points
 
-    args = EngineArgs(
-        tensor_parallel_size=tensor_parallel_size, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens
-    )
-    server = _server(gpu, model or _model_in(measurements), quantization, engine, args) if gpu else None
-    report = fit(*read_points(measurements, server))
+    unsaid = Unsaid(prompt_tokens, output_tokens)
+    server = measured_server(
+        measurements, gpu, model, quantization, engine, tensor_parallel_size, max_num_seqs, max_num_batched_tokens,
+        max_model_len, unsaid,
+    )  # fmt: skip
+    report = fit(*read_points(measurements, server, unsaid))
     save_file(out, dump_calibration(report.calibration), "--out")
     printer = console()
     printer.print(_table(report))
     for line in (*report.refused, *(f"skipped {s.source} row {s.row}: {s.reason}" for s in report.skipped)):
         printer.print(line)
     printer.print(f"wrote {out}")
-
-
-def _server(gpu: str, model: str, quantization: str | None, engine: str, args: EngineArgs) -> MeasuredServer:
-    from simulator import catalog
-    from simulator.validation.protocols import MeasuredServer
-
-    base = catalog.model(model)
-    form = catalog.quantization(quantization) if quantization else base.quantization
-    return MeasuredServer(base, form, catalog.gpu(gpu), catalog.engine(engine), args)
-
-
-def _model_in(measurements: list[Path]) -> str:
-    """The model that the first JSON file names."""
-    from simulator.errors import MeasurementError
-    from simulator.files import DATA_BYTES, read_json
-
-    for path in measurements:
-        if path.suffix.lower() == ".json" and path.is_file():
-            told = read_json(path, most=DATA_BYTES)
-            if isinstance(told, dict) and isinstance(named := told.get("model_id"), str):
-                return named
-    raise MeasurementError("no JSON file names its model in model_id: give --model")
 
 
 def _table(report: Report) -> Table:

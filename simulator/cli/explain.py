@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simulator.cli.options import Json
+from simulator.cli.options import Json, save_file
 from simulator.text import visible
 
 
@@ -51,7 +51,7 @@ def schema_command(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text, "utf-8")
+        save_file(out, text, "--out")
 
 
 def doctor_command() -> None:

@@ -7,6 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simulator.cli.measured import (
+    BatchSize,
+    EngineName,
+    GpuName,
+    MaxModelLen,
+    MaxNumBatchedTokens,
+    MaxNumSeqs,
+    ModelName,
+    OutputTokens,
+    PromptTokens,
+    QuantizationName,
+    TensorParallel,
+    measured_server,
+)
 from simulator.cli.options import Json, save_file
 
 if TYPE_CHECKING:
@@ -16,7 +30,12 @@ if TYPE_CHECKING:
 
 
 def validate_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file of measurements, or a folder of them.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A CSV file of measurements, a folder of them, a benchmark tool's result, or a start-up log."
+        ),
+    ],
     worst: Annotated[int, typer.Option("--worst", min=0, help="List this many of the largest errors.")] = 10,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="A file that `sim calibrate` wrote, to predict with.")
@@ -24,6 +43,17 @@ def validate_command(
     page: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a page of predicted against measured to this file.")
     ] = None,
+    gpu: GpuName = None,
+    model: ModelName = None,
+    quantization: QuantizationName = None,
+    engine: EngineName = "vllm",
+    tensor_parallel_size: TensorParallel = 1,
+    max_num_seqs: MaxNumSeqs = None,
+    max_num_batched_tokens: MaxNumBatchedTokens = None,
+    max_model_len: MaxModelLen = None,
+    prompt_tokens: PromptTokens = None,
+    output_tokens: OutputTokens = None,
+    batch_size: BatchSize = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with measured start-ups and runs: error by metric, how many values lie in
@@ -36,8 +66,24 @@ def validate_command(
     from simulator.latency.calibration import load_calibration
     from simulator.validation.compare import report
     from simulator.validation.compare import validate as compare
+    from simulator.validation.readers.bench_files import Unsaid
+    from simulator.validation.readers.startup_log import LOG_KINDS
 
-    findings = compare(path, None if calibration is None else load_calibration(calibration))
+    unsaid = Unsaid(prompt_tokens, output_tokens, batch_size)
+    given: dict[str, Any] = {
+        "gpu": gpu,
+        "model": model,
+        "quantization": quantization,
+        "engine_version": None if engine == "vllm" else engine,
+    }
+    given |= {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
+    given |= {"tensor_parallel_size": tensor_parallel_size if tensor_parallel_size > 1 else None}
+    stated = {name: str(value).removeprefix("vllm-") for name, value in given.items() if value is not None}
+    server = None if path.suffix.lower() in LOG_KINDS else measured_server(
+        [path], gpu, model, quantization, engine, tensor_parallel_size, max_num_seqs, max_num_batched_tokens,
+        max_model_len, unsaid,
+    )  # fmt: skip
+    findings = compare(path, None if calibration is None else load_calibration(calibration), server, unsaid, stated)
     if page is not None:
         from simulator.report.pages.accuracy import accuracy_page
 

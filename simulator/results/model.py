@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -261,6 +262,12 @@ class RunResult:
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
     taken_for: str = ""
+
+    def checkpoint_of(self, d: DeploymentResult) -> str:
+        """The name under which a deployment's server answers: its checkpoint's, as the command that starts it has it."""
+        words = shlex.split(d.serve_command, comments=True)
+        named = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("serve", "--model-path", "trtllm-serve")]
+        return named[0] if named else (d.memory.model if d.memory else self.name)
 
     def deployment(self, name: str) -> DeploymentResult:
         """A deployment by its name. Raises NoSuchDeployment, a KeyError, with the nearest ones when there is none."""

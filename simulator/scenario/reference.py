@@ -60,13 +60,18 @@ def reference(path: str) -> tuple[KindReference, ...]:
 def example(path: str) -> str:
     """What the first shipped scenario writes at a path, as YAML; "" where none does."""
     parts = [part for part in path.replace("[0]", "").split(".") if part]
-    for name, node in _shipped():
-        for part in parts:
-            node = node[0] if isinstance(node, list) and node else node
-            node = node.get(part) if isinstance(node, Mapping) else None
-        if node is not None and parts:
-            return f"# {name}\n{_yaml({parts[-1]: node})}"
+    for name, root in _shipped():
+        found = _inside(root, parts)
+        if found is not None and parts:
+            return f"# {name}\n{_yaml({parts[-1]: found})}"
     return ""
+
+
+def _inside(node: Any, parts: list[str]) -> Any:
+    for part in parts:
+        node = node[0] if isinstance(node, list) and node else node
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def _shipped() -> list[tuple[str, Any]]:

@@ -11,21 +11,38 @@ import numpy as np
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.validation.coverage import LEAST, MOST, coverage
+from simulator.validation.measured_run import findings_of
 from simulator.validation.measurements import Comparison, Findings, Skipped, choose_reader, read_measurement_tables
+from simulator.validation.protocols import Bench, MeasuredServer
 from simulator.validation.readers import serving as serving
 from simulator.validation.readers import startup as startup
 from simulator.validation.readers import training as training
+from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
+from simulator.validation.readers.startup_log import LOG_KINDS, read_startup_log
 
 LABELS = ("engine", "model", "gpu", "dtype")
 
 
-def validate(path: Path, calibration: Calibration | None = None) -> Findings:
+def validate(
+    path: Path,
+    calibration: Calibration | None = None,
+    server: MeasuredServer | None = None,
+    unsaid: Unsaid | None = None,
+    stated: dict[str, str] | None = None,
+) -> Findings:
     """Everything that a file, or the files of a folder, let us compare; latencies with a calibration where one is given.
 
+    A benchmark tool's own file is compared on `server`, which it does not say; `unsaid` is what else it does not.
+    `stated` is what a start-up log leaves open, by the columns of start-up tables.
     A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
     """
+    if path.suffix.lower() in KINDS and not path.is_dir():
+        if server is None:
+            raise MeasurementError(f"{path.name} does not say what it was measured on: give --gpu (and --model, --engine, --tp)")
+        return findings_of(read_bench_file(path, unsaid), server, Bench(calibration=calibration))
     findings = Findings()
-    for table in read_measurement_tables(path):
+    is_log = path.suffix.lower() in LOG_KINDS and not path.is_dir()
+    for table in [read_startup_log(path, stated or {})] if is_log else read_measurement_tables(path):
         try:
             findings.add(choose_reader(table, (startup.READER, training.READER, *serving.readers(calibration))).compare(table))
         except MeasurementError as problem:

@@ -110,8 +110,8 @@ def test_a_result_of_vllm_bench_serve_is_read(tmp_path: Path) -> None:
     ("told", "arguments", "said"),
     [
         (BENCH, [], "does not say what it was measured on: give --gpu"),
-        ({**BENCH, "mean_tpot_ms": 0}, ["--gpu", "h100"], "mean_tpot_ms: 0 cannot be; it must be above 0"),
-        ({"model_id": "llama-3.1-8b"}, ["--gpu", "h100"], "it has no mean_tpot_ms"),
+        ({**BENCH, "mean_tpot_ms": 0}, ["--gpu", "h100"], "has no time per output token to calibrate with"),
+        ({"model_id": "llama-3.1-8b"}, ["--gpu", "h100"], "written by no tool that is known here"),
         ({key: value for key, value in BENCH.items() if key != "model_id"}, ["--gpu", "h100"], "give --model"),
     ],
 )

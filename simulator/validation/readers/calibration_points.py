@@ -1,39 +1,36 @@
-"""Files to calibrate with: CSV rows of closed loops, and what `vllm bench serve --save-result` writes."""
+"""Files to calibrate with: CSV rows of closed loops, and what benchmark tools write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.engine.load import ClosedLoop
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.files import DATA_BYTES, read_json_object
-from simulator.latency.client import FrontEnd
-from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.validation.calibrate import MeasuredPoint
+from simulator.validation.measured_run import point_of, with_stated
 from simulator.validation.measurements import Row, Skipped, read_measurement_table
-from simulator.validation.protocols import MeasuredServer, requests_of
+from simulator.validation.protocols import MeasuredServer
+from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
 from simulator.validation.readers.closed_loop import MANY, closed_loop_server, is_capped, load_of
 from simulator.validation.readers.rows import values_in
-from simulator.workload.requests import Ints, Requests
+from simulator.workload.requests import Requests
 
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
 
 
-def read_points(paths: Iterable[Path], server: MeasuredServer | None = None) -> tuple[list[MeasuredPoint], list[Skipped]]:
-    """The points in CSV files of closed loops and JSON files of `vllm bench serve --save-result`, and the rows left out.
+def read_points(
+    paths: Iterable[Path], server: MeasuredServer | None = None, unsaid: Unsaid | None = None
+) -> tuple[list[MeasuredPoint], list[Skipped]]:
+    """The points in CSV files of closed loops and result files of benchmark tools, and the rows left out.
 
-    `server` is what a JSON file was measured on, which it does not say itself.
+    `server` is what a tool's file was measured on, `unsaid` what else it does not say itself.
     """
     points: list[MeasuredPoint] = []
     skipped: list[Skipped] = []
     for path in paths:
         try:
-            found, left = _points(path, server)
+            found, left = _points(path, server, unsaid)
         except SimulatorError as problem:
             found, left = [], [Skipped(path.name, 0, str(problem))]
         points += found
@@ -41,9 +38,9 @@ def read_points(paths: Iterable[Path], server: MeasuredServer | None = None) -> 
     return points, skipped
 
 
-def _points(path: Path, server: MeasuredServer | None) -> tuple[list[MeasuredPoint], list[Skipped]]:
-    if path.suffix.lower() == ".json":
-        return [_from_bench(path, server)], []
+def _points(path: Path, server: MeasuredServer | None, unsaid: Unsaid | None) -> tuple[list[MeasuredPoint], list[Skipped]]:
+    if path.suffix.lower() in KINDS:
+        return _from_file(path, server, unsaid)
     table = read_measurement_table(path)
     if missing := MANY.missing(table):
         raise MeasurementError(f"{path.name}: columns missing: {', '.join(name.replace('|', ' or ') for name in missing)}")
@@ -84,70 +81,16 @@ def _mean_users(requests: Requests, ttft_ms: float, tpot_ms: float) -> float:
     return max(1.0, len(requests) * sojourn_s / (lasted_s or sojourn_s or 1.0))
 
 
-def _from_bench(path: Path, server: MeasuredServer | None) -> MeasuredPoint:
-    """A point from vLLM's benchmark: mean lengths, or each request's own with --save-detailed."""
+def _from_file(path: Path, server: MeasuredServer | None, unsaid: Unsaid | None) -> tuple[list[MeasuredPoint], list[Skipped]]:
+    """Points from the result file of a benchmark tool."""
     if server is None:
         raise MeasurementError(
             f"{path.name} does not say what it was measured on: give --gpu (and --model, --tensor-parallel-size)"
         )
-    told = _json(path)
-    requests, users = _lengths(path, told), _users(path, told)
-    duration = _positive(path, told, "duration")
-    tpot, ttft = _positive(path, told, "mean_tpot_ms"), _positive(path, told, "mean_ttft_ms")
-    output = float(requests.output_tokens.mean())
-    rate = told.get("request_rate", "inf")
-    load: Load = OpenLoop(max_concurrency=users)
-    if rate not in ("inf", float("inf")):
-        requests = _arriving(requests, finite_number(rate, f"{path.name}: request_rate", above=0.0))
-    elif users:
-        load = ClosedLoop(concurrency=users)
-    mean_users = len(requests) * (ttft + tpot * (output - 1)) / 1e3 / duration
-    if isinstance(load, ClosedLoop):
-        mean_users = float(load.concurrency)
-    asked = str(told.get("endpoint_type") or told.get("backend") or "")
-    client = FrontEnd(endpoint="chat" if "chat" in asked else "completions")
-    measured = replace(server, client=client)
-    return MeasuredPoint(path.name, 1, measured, requests, load, mean_users, tpot, ttft)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    told = read_json_object(path, most=DATA_BYTES)
-    if "mean_tpot_ms" not in told:
-        raise MeasurementError(f"{path}: not a result of `vllm bench serve --save-result`: it has no mean_tpot_ms")
-    return told
-
-
-def _positive(path: Path, told: dict[str, Any], name: str) -> float:
-    return finite_number(told.get(name), f"{path.name}: {name}", above=0.0)
-
-
-def _lengths(path: Path, told: dict[str, Any]) -> Requests:
-    if told.get("input_lens") and told.get("output_lens"):
-        prompt, output = (_listed(path, told, name) for name in ("input_lens", "output_lens"))
-        if len(prompt) != len(output):
-            raise MeasurementError(f"{path.name}: {len(prompt)} input_lens and {len(output)} output_lens; they must be as many")
-        answered = (prompt > 0) & (output > 0)
-        if not answered.any():
-            raise MeasurementError(f"{path.name}: no request of its input_lens and output_lens has both above 0")
-        return requests_of(prompt[answered], output[answered])
-    total = integer(told.get("completed"), f"{path.name}: completed", least=1, most=MOST_REQUESTS)
-    means = (_positive(path, told, name) / total for name in ("total_input_tokens", "total_output_tokens"))
-    columns: list[Ints] = [np.full(total, max(1, round(mean)), dtype=np.int64) for mean in means]
-    return requests_of(columns[0], columns[1])
-
-
-def _users(path: Path, told: dict[str, Any]) -> int | None:
-    users = told.get("max_concurrency")
-    return integer(users, f"{path.name}: max_concurrency", least=1, most=MOST_REQUESTS) if users else None
-
-
-def _listed(path: Path, told: dict[str, Any], name: str) -> Ints:
-    if not isinstance(values := told[name], list):
-        raise MeasurementError(f"{path.name}: {name} is {values!r:.40}; it must be a list")
-    whole = [integer(value, f"{path.name}: {name}[{at}]", most=LONGEST) for at, value in enumerate(values)]
-    return np.array(whole, dtype=np.int64)
-
-
-def _arriving(requests: Requests, rate: float) -> Requests:
-    gaps = np.random.default_rng(0).exponential(1 / rate, len(requests))
-    return Requests(arrival_s=np.cumsum(gaps), prompt_tokens=requests.prompt_tokens, output_tokens=requests.output_tokens)
+    points, skipped = [], []
+    for run in read_bench_file(path, unsaid):
+        try:
+            points.append(point_of(run, with_stated(run, server)))
+        except SimulatorError as problem:
+            skipped.append(Skipped(path.name, run.row, str(problem)))
+    return points, skipped

@@ -12,17 +12,17 @@ from simulator.workload.traces.trace_file import Format, TimeUnit, TraceColumns,
 
 ARRIVAL = (
     "timestamp", "arrival_s", "arrival_time", "arrived_at", "arrival", "arrival_ms", "arrival_time_ms", "arrival_time_ns",
-    "request_time", "start_time", "start_times", "start_timestamp", "time", "ts", "t", "metadata.request_start_ns",
+    "request_time", "starttime", "start_time", "start_times", "start_timestamp", "time", "ts", "t", "metadata.request_start_ns",
 )  # fmt: skip
 PROMPT = (
     "contexttokens", "input_length", "input_len", "input_lens", "input_tokens", "input_toks", "prompt_tokens", "prompt_len",
     "prompt_length", "request_tokens", "num_prompt_tokens", "num_prefill_tokens", "isl", "in",
-    "metrics.input_sequence_length.value",
+    "metrics.input_sequence_length.value", "usage.prompt_tokens", "usage.input_tokens",
 )  # fmt: skip
 OUTPUT = (
     "generatedtokens", "output_length", "output_len", "output_lens", "output_tokens", "output_toks", "completion_tokens",
     "generated_tokens", "response_tokens", "response_length", "num_decode_tokens", "osl", "out",
-    "metrics.output_sequence_length.value",
+    "metrics.output_sequence_length.value", "usage.completion_tokens", "usage.output_tokens",
 )  # fmt: skip
 HASHES = ("hash_ids", "block_hashes")
 

@@ -20,6 +20,7 @@ import polars as pl
 
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content
+from simulator.workload.traces.agentic import flattened
 from simulator.workload.traces.columns import Layout
 
 Choose = Callable[[list[str]], Layout]
@@ -182,7 +183,7 @@ def _line_by_line(path: Path, content: bytes, choose: Choose) -> TraceTable:
             broken[number] = "not JSON" if "not JSON:" in str(problem) else str(problem).lstrip(": ")
             continue
         if isinstance(row, dict):
-            rows.append((number, row))
+            rows += flattened([(number, row)])
         else:
             broken[number] = "not a JSON object"
     if not rows:
@@ -202,7 +203,7 @@ def _json(path: Path, content: bytes, choose: Choose) -> TraceTable:
         lists = {name: value for name, value in data.items() if isinstance(value, list) and value}
         tables = [value for value in lists.values() if all(isinstance(item, dict) for item in value)]
         data = tables[0] if tables else _transposed(lists)
-    rows = [(number, row) for number, row in enumerate(data, start=1) if isinstance(row, dict)]
+    rows = flattened([(number, row) for number, row in enumerate(data, start=1) if isinstance(row, dict)])
     if not rows:
         raise MeasurementError(
             f"{path}: no list of requests in it; a JSON trace is a list of objects, or an object of equally long lists"

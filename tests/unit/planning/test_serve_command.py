@@ -102,6 +102,6 @@ def test_defaults_are_listed_once_and_by_name_where_they_differ(tmp_path: Path) 
     assert "max_num_batched_tokens = 2048 and 8192 (H100) (vllm-0.19.0)" in lines
     assert not any(line.startswith("max_num_seqs") for line in lines), "it was given"
     assert "frontend: 5.5 ms and 4.4 us a prompt token on the way to a first token" in lines
-    assert "API server: 2.6 ms a request and 65 us a chunk of output (vllm-0.19.0, completions)" in lines
+    assert "API server: 0.8 ms a request and 45 us a chunk of output (vllm-0.19.0, completions)" in lines
     own = dataclasses.replace(scenario, frontend=FrontEnd(fixed_ms=2.0))
     assert not any(line.startswith("frontend") for line in defaults(own, resolved)), "it was given"

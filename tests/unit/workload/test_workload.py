@@ -164,3 +164,10 @@ def test_a_pasted_block_reads_back_as_the_same_workload(spec):
     assert workload(**({"prompt": None, "output": None, "arrivals": None, "requests": None} | pasted)) == spec
     assert isinstance(spec, Workload)
     assert max(len(line) for line in workload_yaml(spec).splitlines()) <= 120
+
+
+def test_sharegpt_is_as_long_as_vllms_benchmark_draws_it() -> None:
+    """1,000 prompts of 229,711 tokens and answers of 203,068, as vllm-project/vllm#18566 prints them."""
+    drawn = PRESETS["sharegpt"]
+    assert drawn.prompt.expected() == pytest.approx(229.7, rel=0.03)
+    assert drawn.output.expected() == pytest.approx(203.1, rel=0.03)
