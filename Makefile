@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench accuracy report docs clean
+.PHONY: help setup run check quick test fuzz chromium golden bench accuracy bands report docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
+FIGURES ?= ../shared/validation
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,8 +39,8 @@ quick: $(STAMP)  ## the tests that take seconds
 test: check chromium  ## everything that must pass
 	ENGINE_CASES=4 $(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
 
-fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before, 30,000 of the engine
-	ENGINE_CASES=100 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
+fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before: 30,000 of the engine, 2,000 bad files
+	ENGINE_CASES=100 FUZZ_CASES=2000 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
 
 chromium:
 	@command -v chromium >/dev/null || { \
@@ -55,6 +56,9 @@ bench: $(STAMP)  ## measure speed, as ratios in one run
 accuracy: $(STAMP)  ## closed loops in sample and with a combination left out, public reports by class of card
 	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
 	$(BIN)/python -m benchmarks.cards
+
+bands: $(STAMP)  ## the error bands of the catalog, anew from the published figures of FIGURES
+	$(BIN)/python -m benchmarks.bands $(FIGURES) --write
 
 report: $(STAMP)  ## the report of every scenario
 	$(BIN)/sim run scenarios/*.yaml

@@ -1,4 +1,4 @@
-"""Every error a user can meet. The command line prints each as one line and exits with code 2."""
+"""Every error a user can meet. The command line prints each mistake as one line and exits with code 2."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from collections.abc import Iterable
 class SimulatorError(Exception):
     """Root of all errors that are somebody's input and not our bug.
 
-    `field`: the name of the argument at fault, or of several that do not go together, so that it can be pointed at.
+    `field`: the name of the argument at fault, or of several that do not go together, so that it can be pointed at. `lines`: the
+    mistakes, one each.
     """
 
     def __init__(self, message: str = "", *, field: str | tuple[str, ...] = ()) -> None:
         self.fields = (field,) if isinstance(field, str) else field
+        self.lines: tuple[str, ...] = (message,)
         super().__init__(message)
+
+
+# What settles a name that the catalog lacks.
+_OTHERWISE = {
+    "model": " Any other: the path of its config.json.",
+    "GPU": " A card of your own: memory_gib=24,architecture=ada and so on.",
+}
 
 
 class UnknownName(SimulatorError):
@@ -23,8 +32,9 @@ class UnknownName(SimulatorError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         self.nearest = nearest_names(name, known)
-        offered = did_you_mean(self.nearest) or "; `sim catalog` lists what is known"
-        super().__init__(f"unknown {kind} '{name}'{offered}")
+        otherwise = _OTHERWISE.get(kind, "")
+        offered = did_you_mean(self.nearest) or f"; `sim catalog` lists what is known{'.' if otherwise else ''}"
+        super().__init__(f"unknown {kind} '{name}'{offered}{otherwise}")
 
 
 class NotInCatalog(UnknownName):
@@ -47,6 +57,13 @@ class NotModelled(SimulatorError):
 
 class ScenarioError(SimulatorError):
     """A scenario cannot be read. The message starts with `file:line:column`."""
+
+    def also(self, others: Iterable[ScenarioError]) -> ScenarioError:
+        """This error and others of the same file as one, each a line."""
+        lines = dict.fromkeys(line for problem in (self, *others) for line in problem.lines)
+        found = ScenarioError("\n".join(lines), field=self.fields)
+        found.lines = tuple(lines)
+        return found
 
 
 class ConfigError(SimulatorError):

@@ -93,7 +93,7 @@ def plan_server(
     require_rates(gpu)
     step_time = (latency or Roofline()).bind(target)
     if calibration is not None:
-        factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args)
+        factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
         step_time = calibrated.apply(step_time, factors)
     return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan), _queue_limits(plan.args))
 
@@ -282,15 +282,17 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
 def kv_pool(plan: MemoryPlan) -> tuple[int, tuple[KvGroup, ...], int]:
     """The blocks that requests share, the layer groups that take them, and the blocks of a sequence's states.
 
-    One block fewer than the plan has, which is vLLM's null block. Where groups differ in block size, or ranks split a
-    sequence's tokens, the pool is that of one group which holds as many sequences of max_model_len.
+    One block fewer than the plan has, which is vLLM's null block. Where ranks split a sequence's tokens, or block sizes are no
+    multiples of the smallest, the pool is that of one group which holds as many sequences of max_model_len.
     """
     layers = plan.layout.groups
     states = sum(layer.states for layer in layers if layer.kind == "state")
     growing = [layer for layer in layers if layer.kind != "state" or not layer.states]
-    unequal = any(layer.block_size != plan.layout.block_size for layer in growing)
-    if plan.layout.shards > 1 or unequal or not growing:
+    smallest = plan.args.block_size
+    if plan.layout.shards > 1 or not growing or any(layer.block_size % smallest for layer in growing):
         return max(1, plan.scheduler_blocks - 1), (KvGroup(),), 0
-    reaches = Counter(layer.reach or None for layer in growing)
-    groups = tuple(KvGroup(groups=n, window=reach) for reach, n in reaches.items())
+    kinds = Counter((layer.reach or None, layer.block_size) for layer in growing)
+    groups = tuple(
+        KvGroup(groups=n, window=reach, block_size=None if size == smallest else size) for (reach, size), n in kinds.items()
+    )
     return max(1, plan.num_gpu_blocks - 1), groups, states

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationError
 
 from simulator.catalog import stanzas
-from simulator.errors import ScenarioError, did_you_mean, nearest_names
+from simulator.errors import ScenarioError, SimulatorError, did_you_mean, nearest_names
 from simulator.spec import Count, Positive, first_mistake, spec
 from simulator.units import GB, GIB, TFLOPS
 
@@ -68,14 +68,24 @@ def gpu(name: str | Gpu) -> Gpu:
 
     Under WSL torch reports all of a card's memory, 24.0 GiB of an RTX 4090 where it is 23.52 on Linux.
 
-    Raises UnknownName with the nearest names, ScenarioError for fields of one's own that cannot be.
+    Raises UnknownName with the nearest names, SimulatorError for a name of several cards, ScenarioError for fields of one's own
+    that cannot be.
 
     >>> gpu("NVIDIA H100 80GB HBM3").name
     'h100-sxm'
     """
     if isinstance(name, Gpu):
         return name
-    return gpu_from_fields(_written(name)) if "=" in name else _build(stanzas.find("gpus", name, "GPU"))
+    if "=" in name:
+        return gpu_from_fields(_written(name))
+    if stanzas.key(name) in _SEVERAL and "quadro" not in name.lower():
+        meant = ", ".join(_SEVERAL[stanzas.key(name)])
+        raise SimulatorError(f"'{name}' may be any of several GPUs; write which: {meant}")
+    return _build(stanzas.find("gpus", name, "GPU"))
+
+
+# Names that the vendor gave to cards of several generations, by `stanzas.key`.
+_SEVERAL = {"rtx6000": ("quadro-rtx-6000", "rtx-6000-ada", "rtx-pro-6000-workstation", "rtx-pro-6000-server")}
 
 
 def _written(text: str) -> dict[str, Any]:

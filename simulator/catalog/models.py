@@ -126,7 +126,10 @@ class Mamba2:
 
 @spec
 class GatedDeltaNet:
-    """Gated linear attention (Qwen3-Next, Qwen3.5): a fixed state per sequence of value_heads * key_dim * value_dim."""
+    """Gated linear attention (Qwen3-Next, Qwen3.5): a fixed state per sequence of value_heads * key_dim * value_dim.
+
+    `gate_rank`: the bottleneck that decay and output gate come out of (Kimi Delta Attention); 0 where they are projected.
+    """
 
     kind: Literal["gdn"] = "gdn"
     key_heads: Count
@@ -134,6 +137,7 @@ class GatedDeltaNet:
     key_head_dim: Count
     value_head_dim: Count
     conv_kernel: Count
+    gate_rank: Natural = 0
     state_dtype: Literal["fp32", "bf16"] = "bf16"
 
 

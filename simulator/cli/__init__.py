@@ -81,7 +81,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; each of a user's mistakes is one line on stderr, and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices here: more threads would only cost their start
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a question mark where the terminal has no such character
@@ -101,7 +101,7 @@ def _code() -> int | str | None:
     except _UsageError as problem:
         return _refuse(_usage(problem))
     except SimulatorError as problem:
-        return _refuse(str(problem))
+        return _refuse(*problem.lines)
     except MemoryError:
         return _refuse("this computer has not enough memory for it; ask for fewer requests or smaller limits")
     except SystemExit as left:  # how typer and rich leave when whoever reads stdout is gone
@@ -113,13 +113,13 @@ def _code() -> int | str | None:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as problem:
-        return _refuse(fault_message(problem), FAULT)
+        return _refuse(fault_message(problem), code=FAULT)
     return code
 
 
-def _refuse(problem: str, code: int = _REFUSED) -> int:
-    """Say what is wrong in one line that can be read, whatever is in the message."""
-    if problem:
+def _refuse(*problems: str, code: int = _REFUSED) -> int:
+    """Say what is wrong, a line a mistake that can be read, whatever is in the messages."""
+    for problem in filter(None, problems):
         print("error:", shortened(visible(" ".join(problem.strip().splitlines())), _LONGEST_LINE), file=sys.stderr)
     return code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from simulator.cli.measured import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from simulator.catalog.engines import EngineArgs
     from simulator.validation.calibrate import Report
 
 
@@ -43,6 +45,10 @@ def calibrate_command(
     max_model_len: MaxModelLen = None,
     prompt_tokens: PromptTokens = None,
     output_tokens: OutputTokens = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", help="Any other engine argument of benchmark results, as in a scenario: kv_cache_dtype=fp8."),
+    ] = None,
 ) -> None:
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`.
 
@@ -60,6 +66,8 @@ def calibrate_command(
         measurements, gpu, model, quantization, engine, tensor_parallel_size, max_num_seqs, max_num_batched_tokens,
         max_model_len, unsaid,
     )  # fmt: skip
+    if server is not None and arg:
+        server = replace(server, args=with_arguments(server.args, arg))
     report = fit(*read_points(measurements, server, unsaid))
     save_file(out, dump_calibration(report.calibration), "--out")
     printer = console()
@@ -69,16 +77,38 @@ def calibrate_command(
     printer.print(f"wrote {out}")
 
 
+def with_arguments(args: EngineArgs, written: list[str]) -> EngineArgs:
+    """The arguments with NAME=VALUE each. Raises SimulatorError for one that is unknown or cannot have its value."""
+    from pydantic import TypeAdapter, ValidationError
+    from ruamel.yaml import YAML
+
+    from simulator.catalog.engines import EngineArgs
+    from simulator.errors import SimulatorError
+    from simulator.spec import first_mistake
+
+    named = {field.name: getattr(args, field.name) for field in fields(EngineArgs)}
+    for each in written:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise SimulatorError(f"--arg {each}: write NAME=VALUE, such as kv_cache_dtype=fp8")
+        named[name.strip().removeprefix("--").replace("-", "_")] = YAML(typ="safe", pure=True).load(value)
+    try:
+        return TypeAdapter(EngineArgs).validate_python(named)
+    except ValidationError as problem:
+        mistake = first_mistake(problem)
+        raise SimulatorError(f"--arg {mistake.place}: {mistake.said}") from None
+
+
 def _table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table(title="Factors on predicted step times", title_justify="left", header_style="bold")
-    for name in ("model", "dtype", "GPU", "tp", "rows", "decode", "prefill", "TPOT error before", "after", "left out"):
-        table.add_column(name, justify="left" if name in ("model", "dtype", "GPU", "decode", "prefill") else "right")
+    for name in ("model", "dtype", "GPU", "engine", "tp", "rows", "decode", "prefill", "TPOT error before", "after", "left out"):
+        table.add_column(name, justify="left" if name in ("model", "dtype", "GPU", "engine", "decode", "prefill") else "right")
     for f in report.calibration.factors:
-        key = f.model, f.gpu, f.quantization, f.tensor_parallel_size
+        key, split = f.key, f"{f.tensor_parallel_size}{' ep' if f.enable_expert_parallel else ''}"
         decode = ", ".join(f"{p.factor:.3f} ± {p.percent:.0f} % at {p.sequences}" for p in f.decode)
         prefill = "as predicted" if f.prefill is None else f"{f.prefill:.3f} ± {f.prefill_percent:.0f} %"
         errors = [f"{values[key]:.1f} %" if key in values else "" for values in (report.before, report.after, report.left_out)]
-        table.add_row(f.model, f.quantization, f.gpu, str(f.tensor_parallel_size), str(f.rows), decode, prefill, *errors)
+        table.add_row(f.model, f.quantization, f.gpu, f.engine, split, str(f.rows), decode, prefill, *errors)
     return table

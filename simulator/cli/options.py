@@ -57,3 +57,12 @@ def save_file(path: Path, text: str, option: str) -> None:
         write_file(path, text)
     except OSError as problem:
         raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another with {option}") from None
+
+
+def check_page(path: Path | None) -> None:
+    """Raises SimulatorError for a page that cannot be written; better before the work than after."""
+    from simulator.errors import SimulatorError
+    from simulator.results.files import unwritable
+
+    if path is not None and (path.is_dir() or unwritable(path.absolute().parent)):
+        raise SimulatorError(f"--report {path}: cannot be written; name a file in another place")

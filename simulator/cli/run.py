@@ -149,6 +149,7 @@ def check_command(
     from simulator.scenario.refusals import impossible
 
     scenarios = [scenario for _, scenario in _loaded(files, settings, budget_of(max_requests, max_memory))]
+    _ask(scenarios)
     everyone = [(s, d, impossible(s, d)) for s in scenarios for d in named(s.deployments)]
     called = {id(d): d.name if len(scenarios) == 1 else f"{s.name}: {d.name}" for s, d, _ in everyone}
     possible = [(s, d) for s, d, problem in everyone if problem is None]
@@ -159,11 +160,25 @@ def check_command(
             typer.echo(visible(f"{called[id(d)]} cannot run: {problem}"), err=True)
 
 
+def _ask(scenarios: list[Scenario]) -> None:
+    """Say on stderr what of the scenarios may not be meant."""
+    import sys
+
+    from simulator.scenario.doubts import doubts
+    from simulator.text import visible
+
+    for scenario in scenarios:
+        for doubt in doubts(scenario):
+            print(f"is it meant? {scenario.name}: {visible(doubt)}", file=sys.stderr)
+
+
 def _command(file: Path, settings: list[str], seed: int | None) -> str:
     """The command line that makes this run again."""
     import shlex
 
-    words = ["sim", "run", str(file)]
+    from simulator.scenario.writing import shown_path
+
+    words = ["sim", "run", shown_path(file, Path.cwd())]
     for setting in settings:
         words += ["--set", setting]
     return shlex.join(words + (["--seed", str(seed)] if seed is not None else []))

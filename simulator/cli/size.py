@@ -19,10 +19,11 @@ from simulator.cli.options import (
     Seed,
     Settings,
     budget_of,
+    check_page,
     parsed_settings,
+    save_file,
 )
 from simulator.cli.progress import counted
-from simulator.text import number, plural
 
 if TYPE_CHECKING:
     from simulator.planning.size import Candidate, Sizing
@@ -52,6 +53,7 @@ def size_command(
     max_cost: Annotated[
         float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")
     ] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
     github: Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")] = False,
     workers: Workers = None,
@@ -63,12 +65,13 @@ def size_command(
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
     from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
-    from simulator.planning.size import Ask
+    from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
     from simulator.scenario import load
     from simulator.scenario.reading import arguments_for_all
 
     check_outputs(junit, github)
+    check_page(report)
     scenario = load(file, parsed_settings(settings), budget_of(max_requests, max_memory))
     for_all = arguments_for_all(file, parsed_settings(settings)) if gpus else {}
     deployments = _space(gpus, quantizations, tensor_parallel, over, for_all)
@@ -76,12 +79,17 @@ def size_command(
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
         machine = machine_of(workers, cluster)
         sizing = find(scenario, deployments=deployments, ask=ask, seed=seed, machine=machine, progress=progress)
+        answers = answered(sizing, machine) if report else []
     if as_json:
         import json
 
         print(json.dumps(_data(sizing), indent=1))
     elif not quiet:
         _print(sizing, months)
+    if report is not None:
+        from simulator.report.pages.size import size_page
+
+        save_file(report, size_page(sizing, answers, months), "--report")
     checks = sizing_checks(sizing, max_cost)
     write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
     if not all(check.passed for check in checks):
@@ -155,63 +163,28 @@ def _finite(value: float) -> float | None:
 
 def _print(sizing: Sizing, months: float) -> None:
     from simulator.cli.console import console
+    from simulator.report.sizing import sentences
 
     out = console()
     if sizing.fitting:
         out.print(_table(sizing))
     lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
-    for line in [*_sentences(sizing, months), *lost]:
+    for line in [*sentences(sizing, months), *lost]:
         out.print(line, soft_wrap=True)
 
 
 def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"{sizing.scenario.name}: what carries {_demand(sizing)}", title_justify="left", header_style="bold")
+    from simulator.report.sizing import demand, grown, money
+
+    table = Table(title=f"{sizing.scenario.name}: what carries {demand(sizing)}", title_justify="left", header_style="bold")
     growth = sizing.ask.growth
     later = [f"at x{growth:g}"] if growth > 1 else []
     for name in ("configuration", "how many", "$/hour", "$/month", "headroom", *later):
         table.add_column(name, justify="right" if name.startswith(("$", "headroom")) else "left", overflow="fold")
     for c in sizing.fitting:
         room = "" if c.headroom is None else f"{c.headroom:+.0%}"
-        grown = [_grown(c)] if later else []
-        table.add_row(c.deployment.name, c.wording, _money(c.usd_per_hour, 2), _money(c.usd_per_month, 0), room, *grown)
+        at_growth = [grown(c)] if later else []
+        table.add_row(c.deployment.name, c.wording, money(c.usd_per_hour), money(c.usd_per_month, 0), room, *at_growth)
     return table
-
-
-def _grown(c: Candidate) -> str:
-    return "-" if c.grown is None else f"{plural(c.grown, 'replica')}, ${c.grown_usd_per_hour:.2f}/h"
-
-
-def _demand(sizing: Sizing) -> str:
-    rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
-    what = f"{number(rate, 6)} requests/s" if rate is not None else plural(loop.concurrency, "user") if loop else "a batch"
-    lost = f" with {plural(sizing.ask.spare, 'replica')} lost" if sizing.ask.spare else ""
-    return f"{what}{' within the SLO' if sizing.scenario.promises else ''}{lost}"
-
-
-def _money(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _sentences(sizing: Sizing, months: float) -> list[str]:
-    best = sizing.best
-    if best is None:
-        nearest = sizing.nearest
-        return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
-    why = f"; {best.why}" if best.why else ""
-    lines = [f"Take {best.deployment.name}: {best.wording}{why}. {best.price}."]
-    if best.unanswered:
-        lines.append(f"{best.unanswered}.")
-    rate = sizing.scenario.workload.mean_rate()
-    if best.recovers_below is not None and rate is not None and rate > best.recovers_below:
-        lines.append(f"Once requests queue it recovers only below {number(best.recovers_below)} requests/s.")
-    growth = sizing.ask.growth
-    if growth > 1 and best.headroom is not None and best.headroom > 0:
-        lasts = months * math.log1p(best.headroom) / math.log(growth)
-        lines.append(f"Growing x{growth:g} in {months:g} months, it is outgrown in about {lasts:.1f} months.")
-    later = sizing.best_grown
-    if growth > 1 and later is not None:
-        cost = f"${later.grown_usd_per_hour:.2f} an hour"
-        lines.append(f"At x{growth:g} the cheapest is {later.deployment.name}: {plural(later.grown or 0, 'replica')}, {cost}.")
-    return lines

@@ -19,7 +19,9 @@ from simulator.cli.options import (
     Seed,
     Settings,
     budget_of,
+    check_page,
     parsed_settings,
+    save_file,
 )
 from simulator.cli.progress import counted
 from simulator.text import number, plural, visible
@@ -56,6 +58,7 @@ def sweep_command(
     seed: Seed = None,
     limits: Annotated[bool, typer.Option("--limits", help="Also search queueing point and SLO capacity of every row.")] = False,
     out: Out = Path("reports"),
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the sweep's page to this file.")] = None,
     workers: Workers = None,
     cluster: ClusterAddress = None,
     as_json: Json = False,
@@ -70,7 +73,9 @@ def sweep_command(
     from simulator.planning.sweep import PARQUET
     from simulator.planning.sweep import sweep as compute
 
+    check_page(report)
     axes = [axis(text) for text in over]
+    paths = [a.path for a in axes if a.path != "deployments"]
     folder = out / f"{file.stem}-sweep"
     with counted(f"sweeping {file.stem}", quiet=quiet) as progress:
         try:
@@ -89,10 +94,14 @@ def sweep_command(
             kept = visible(str(folder))
             print(f"finished points are kept in {kept}; the same command goes on from there", file=sys.stderr)
             raise
+    if report is not None:
+        from simulator.report.pages.sweep import sweep_page
+
+        save_file(report, sweep_page(file.stem, frame, paths), "--report")
     if as_json:
         print(frame.write_json())
     elif not quiet:
-        _print(frame, [a.path for a in axes if a.path != "deployments"], folder / PARQUET)
+        _print(frame, paths, folder / PARQUET)
 
 
 def _print(frame: pl.DataFrame, paths: list[str], parquet: Path) -> None:

@@ -45,7 +45,7 @@ def most_tokens(config: SchedulerConfig) -> int:
     unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
     if unbounded or (most < sys.maxsize and config.blocks_for(most - 1) <= config.kv_blocks):
         return most
-    fits, too_many = 0, min(most, config.kv_blocks * config.block_size + 2)
+    fits, too_many = 0, min(most, config.kv_blocks * config.alignment + 2)
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if config.blocks_for(middle - 1) <= config.kv_blocks else (fits, middle)
@@ -83,8 +83,8 @@ def why_stuck(request: Request, config: SchedulerConfig) -> str:
     not see that in releases without `cap_at_admission`. Such an engine waits for ever: vLLM 0.19.0,
     vllm/v1/core/sched/scheduler.py `schedule` and vllm/v1/engine/core.py `run_busy_loop`.
     """
-    groups = sum(group.groups for group in config.kv_groups)
-    needed = config.state_blocks + groups * -(-request.known // config.block_size)
+    needed = config.state_blocks
+    needed += sum(group.groups * -(-request.known // config.size_of(group)) for group in config.kv_groups)
     known = f"{request.known} prompt tokens" if not request.generated else f"{request.known} prompt and answered tokens"
     return (
         f"its {known} take {needed} KV blocks where nothing leaves a sliding window, of {config.kv_blocks}, and this release "

@@ -130,8 +130,11 @@ def _compressed(r: GpuShare, m: CompressedAttention, index: int) -> LayerCost:
 
 def _gated_delta_net(r: GpuShare, m: GatedDeltaNet, index: int) -> LayerCost:
     h, keys, values = r.model.hidden, m.key_heads * m.key_head_dim / r.tp, m.value_heads * m.value_head_dim / r.tp
-    wide = 2 * keys + 2 * values + 2 * m.value_heads / r.tp
+    gates = 2 * m.gate_rank if m.gate_rank else values + m.value_heads / r.tp
+    wide = 2 * keys + values + gates + m.value_heads / r.tp
     gemm = r.gemm("mamba", index, wide, h) + r.gemm("mamba", index, h, values)
+    if m.gate_rank:
+        gemm = gemm + r.gemm("mamba", index, keys + values, m.gate_rank)
     return _recurrent(r, gemm, wide, m.value_heads / r.tp * m.key_head_dim * m.value_head_dim, BYTES_OF[m.state_dtype])
 
 

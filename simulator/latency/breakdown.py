@@ -24,8 +24,9 @@ _PEER_LINK, _PEER_US = 0.7, 20.0
 # Of what an all-reduce of two cards reaches over PCIe, what gathers of uneven lengths do: Qwen3-30B-A3B on two RTX PRO 6000, data
 # parallel with experts, beside Qwen3-32B with tensor parallelism on the same two (LLMServingSim, MIT).
 _UNEVEN_OVER_PCIE = 0.5
-# How launches and the GPU's work overlap in steps without a graph: the p of a p-norm. Single streams of 10,000 tokens of context
-# under vLLM 0.7.2 on H100, 7B to 70B in three formats (Red Hat AI model cards).
+# How V0's launches and the GPU's work overlap in steps without a graph: the p of a p-norm. Single
+# streams of 10,000 tokens of context under vLLM 0.7.2 on H100, 7B to 70B in three formats (Red Hat
+# AI model cards). V1's figures were fitted with the longer of the two.
 _LAUNCHING = 3.0
 
 
@@ -211,7 +212,10 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
     launching = per_layer * len(r.model.layers) * US
     on_gpu = whole.tokens + whole.constant
-    gaps = np.asarray(physics.overlap(_LAUNCHING, on_gpu, launching)) - on_gpu
+    if r.engine.generation == "v0":
+        gaps = np.asarray(physics.overlap(_LAUNCHING, on_gpu, launching)) - on_gpu
+    else:
+        gaps = np.maximum(launching - on_gpu, 0.0)
     covered = np.where(r.tokens > r.largest_graph, 0.0, gaps)
     found = step(r, tokens=gaps - covered)
     if r.engine.generation != "v0":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from simulator.catalog.engines import EngineArgs
+from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
@@ -20,20 +20,27 @@ from simulator.files import read_text
 from simulator.latency.step import StepTime, Window
 from simulator.spec import Count, NonNegative, Positive, first_mistake, spec
 
+# A step that takes a thousandth or a thousand times as long was another step, or its unit another.
+MeasuredFactor = Annotated[Positive, Field(ge=1e-3, le=1e3)]
+Percent = Annotated[NonNegative, Field(le=1e3)]
+
+Key = tuple[str, str, str, int, bool, str]
+
 
 @spec
 class DecodeFactor:
     """Measured over predicted time of a decode step of `sequences` sequences; `percent` is its standard error."""
 
     sequences: Count
-    factor: Positive
-    percent: NonNegative
+    factor: MeasuredFactor
+    percent: Percent
 
 
 @spec
 class Factors:
-    """What was fitted for one model on one GPU in one format at one tensor-parallel size.
+    """What was fitted for one model on one GPU in one format at one parallelism under one release.
 
+    `engine`: family and release without its patch, `vllm-0.19`; empty holds for all.
     Between two `decode` points the factor is interpolated in the logarithm of the sequences; outside them it stays. `prefill`
     scales what prompt tokens add; None leaves that as it is.
     """
@@ -42,10 +49,18 @@ class Factors:
     gpu: str
     quantization: str
     tensor_parallel_size: Count = 1
+    enable_expert_parallel: bool = False
+    engine: str = ""
     decode: Annotated[tuple[DecodeFactor, ...], Field(min_length=1, max_length=2)]
-    prefill: Positive | None = None
-    prefill_percent: NonNegative = 0.0
+    prefill: MeasuredFactor | None = None
+    prefill_percent: Percent = 0.0
     rows: Count = 1
+
+    @property
+    def key(self) -> Key:
+        """What it was fitted for, as `key_of` gives it."""
+        named = self.model, self.gpu, self.quantization, self.tensor_parallel_size
+        return *named, self.enable_expert_parallel, self.engine
 
 
 @spec
@@ -56,11 +71,25 @@ class Calibration:
     fitted: str
     factors: tuple[Factors, ...]
 
-    def find(self, model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs) -> Factors | None:
-        """The factors of a configuration, None where it was not measured."""
-        wanted = model.name, gpu.name, format_name(model, quantization), args.tensor_parallel_size
-        found = (f for f in self.factors if (f.model, f.gpu, f.quantization, f.tensor_parallel_size) == wanted)
-        return next(found, None)
+    def find(
+        self,
+        model: Model,
+        quantization: Quantization | None,
+        gpu: Gpu,
+        args: EngineArgs,
+        engine: Engine,
+    ) -> Factors | None:
+        """The factors of a configuration, None where it was not measured under this release."""
+        wanted = key_of(model, quantization, gpu, args, engine)
+        return next((f for f in self.factors if f.key in (wanted, (*wanted[:-1], ""))), None)
+
+
+def key_of(model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine) -> Key:
+    """What shares factors: model, GPU, format, tensor and expert parallelism, and the release without its patch."""
+    release = ".".join(engine.version.split(".")[:2])
+    experts = args.enable_expert_parallel and model.is_moe
+    form = format_name(model, quantization)
+    return model.name, gpu.name, form, args.tensor_parallel_size, experts, f"{engine.family}-{release}"
 
 
 def format_name(model: Model, quantization: Quantization | None) -> str:
@@ -73,10 +102,10 @@ def apply(step_time: StepTime, factors: Factors | None) -> StepTime:
     if factors is None:
         return step_time
     most = min(max(point.sequences for point in factors.decode), len(step_time.tokens) - 1)
-    by_tokens = decode_factor(factors, np.arange(len(step_time.tokens), dtype=np.float64))
+    whole = step_time.tokens + step_time.constant
+    by_tokens = _along(factors, whole)
     last = float(by_tokens[most])
     prefill = factors.prefill or 1.0
-    whole = step_time.tokens + step_time.constant
     tokens = np.where(np.arange(len(whole)) <= most, by_tokens * whole, last * whole[most] + prefill * (whole - whole[most]))
     return replace(
         step_time,
@@ -86,8 +115,26 @@ def apply(step_time: StepTime, factors: Factors | None) -> StepTime:
         per_context=last * step_time.per_context,
         per_pair=prefill * step_time.per_pair,
         constant=0.0,
-        windows=tuple(Window(w.size, last * w.per_context, prefill * w.per_pair) for w in step_time.windows),
+        windows=tuple(Window(w.size, last * w.per_context, prefill * w.per_pair, last * w.beyond) for w in step_time.windows),
+        prompt=prefill * step_time.prompt,
     )
+
+
+def _along(factors: Factors, whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The decode factor at each number of tokens, from what steps of so many take, shape (n,).
+
+    Between two fitted points the calibrated seconds are a straight line over the predicted ones: they
+    follow the steps of the kernels, and what a step takes too long whatever is in it stays the same.
+    """
+    at = np.arange(len(whole), dtype=np.float64)
+    points = sorted(factors.decode, key=lambda point: point.sequences)
+    low, high = (min(point.sequences, len(whole) - 1) for point in (points[0], points[-1]))
+    if whole[high] <= whole[low]:
+        return decode_factor(factors, at)
+    first, last = points[0].factor * whole[low], points[-1].factor * whole[high]
+    line = first + (last - first) * (whole - whole[low]) / (whole[high] - whole[low])
+    inside = np.maximum(line, 0.0) / np.maximum(whole, 1e-12)
+    return np.where(at <= low, points[0].factor, np.where(at >= high, points[-1].factor, inside))
 
 
 def decode_factor(factors: Factors, sequences: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,12 +49,14 @@ def graphs_by_kind(args: ResolvedArgs, engine: Engine) -> tuple[int, int]:
     return pieces, len(sizes) if args.cudagraph_mode == "full" else decode
 
 
-def profiled_blocks(args: ResolvedArgs, engine: Engine, gpu: Gpu) -> int:
+def profiled_blocks(model: Model, args: ResolvedArgs, engine: Engine, gpu: Gpu) -> int:
     """Blocks of KV cache that are allocated to profile the graphs: one for every token of the largest of them, from 0.26 on
-    for every sequence of it; 0 where nothing is profiled.
+    for every sequence of it; 0 where nothing is profiled, as model runner V2 does before 0.29.
 
     Source: _init_minimal_kv_cache_for_profiling in vllm/v1/worker/gpu_model_runner.py (0.18.0, 0.25.0, 0.26.0, 0.33.0).
     """
+    if runs_v2(model, engine) and not engine.at_least("0.29"):
+        return 0
     if engine.family != "vllm" or engine.generation == "v0" or not engine.at_least("0.18") or not args.captures_graphs:
         return 0
     if gpu.vendor != "nvidia" and not deducts_cuda_graphs(args, engine, gpu):

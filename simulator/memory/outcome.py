@@ -8,6 +8,7 @@ from typing import Literal
 from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
+from simulator.catalog.models import Model
 from simulator.memory.cuda_graphs import profiled_blocks
 from simulator.memory.kv_layout import KvLayout
 from simulator.memory.overhead import Overhead, context_bytes
@@ -60,6 +61,7 @@ class Start:
     """
 
     stage: GpuStage
+    model: Model
     gpu: Gpu
     args: ResolvedArgs
     engine: Engine
@@ -137,7 +139,7 @@ class Start:
         Source: _init_minimal_kv_cache_for_profiling in vllm/v1/worker/gpu_model_runner.py (0.18.0, 0.26.0, 0.33.0); on an RTX
         5090, Qwen3.8-27B NVFP4 with 256 sequences asks in vain for 784 MiB (vllm-project/recipes, Qwen3.8-27B.yaml).
         """
-        blocks = profiled_blocks(self.args, self.engine, self.gpu)
+        blocks = profiled_blocks(self.model, self.args, self.engine, self.gpu)
         cache, total = blocks * self.stage.layout.block_bytes, self.gpu.memory_bytes
         if self._held(more) + cache <= total:
             return None

@@ -190,7 +190,7 @@ def _account(
     available = blocks * layout.block_bytes if args.num_gpu_blocks_override else kv
     longest = layout.longest_in(available, args.max_model_len)
     fixed = args.kv_cache_memory_bytes is not None or args.num_gpu_blocks_override is not None
-    outcome, reason = Start(stage, gpu, args, engine, available, fixed).outcome()
+    outcome, reason = Start(stage, model, gpu, args, engine, available, fixed).outcome()
     blocks = 0 if outcome in WITHOUT_CACHE else blocks
     concurrency = blocks / layout.blocks_for(args.max_model_len)
     return MemoryPlan(

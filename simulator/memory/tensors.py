@@ -182,10 +182,29 @@ def _mamba2(m: Mamba2, hidden: int, layer: int | None) -> Iterator[Tensor]:
 
 def _gated_delta_net(m: GatedDeltaNet, hidden: int, layer: int | None) -> Iterator[Tensor]:
     keys, values = m.key_heads * m.key_head_dim, m.value_heads * m.value_head_dim
+    if m.gate_rank:
+        yield from _delta_attention(m, hidden, layer)
+        return
     yield Tensor("mamba", "in_proj_qkvz", hidden * 2 * (keys + values), "tensor", m.key_heads, layer)
     yield Tensor("mamba", "in_proj_ba", hidden * 2 * m.value_heads, "tensor", m.key_heads, layer)
     yield Tensor("mamba", "out_proj", values * hidden, "tensor", m.key_heads, layer)
     vectors = (2 * keys + values) * m.conv_kernel + 2 * m.value_heads
+    yield Tensor("norm", "mamba_vectors", vectors, "tensor", m.key_heads, layer)
+    yield Tensor("norm", "mamba_norms", m.value_head_dim, "replicated", layer=layer)
+
+
+def _delta_attention(m: GatedDeltaNet, hidden: int, layer: int | None) -> Iterator[Tensor]:
+    """Kimi Delta Attention: decay and output gate out of bottlenecks, which every rank holds whole.
+
+    Source: KimiDeltaAttention in vllm/model_executor/layers/kda.py (0.19.0).
+    """
+    keys, values = m.key_heads * m.key_head_dim, m.value_heads * m.value_head_dim
+    yield Tensor("mamba", "in_proj_qkv", hidden * (2 * keys + values), "tensor", m.key_heads, layer)
+    yield Tensor("mamba", "gates_a", 2 * hidden * m.gate_rank, "replicated", layer=layer)
+    yield Tensor("mamba", "gates_b", m.gate_rank * (keys + values), "tensor", m.key_heads, layer)
+    yield Tensor("mamba", "in_proj_b", hidden * m.value_heads, "tensor", m.key_heads, layer)
+    yield Tensor("mamba", "out_proj", values * hidden, "tensor", m.key_heads, layer)
+    vectors = (2 * keys + values) * m.conv_kernel + m.value_heads + keys
     yield Tensor("norm", "mamba_vectors", vectors, "tensor", m.key_heads, layer)
     yield Tensor("norm", "mamba_norms", m.value_head_dim, "replicated", layer=layer)
 

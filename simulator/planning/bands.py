@@ -33,7 +33,8 @@ def bands_of(scenario: Scenario, server: Server, load: LoadRegime, sequences: fl
     found = bands(setting(t.model, t.quantization, t.gpu, t.engine, t.args, t.link_bytes_per_s), load, t.args, t.gpu)
     if scenario.calibration is None:
         return found
-    factors = calibration.load_calibration(scenario.calibration).find(t.model, t.quantization, t.gpu, t.args)
+    known = calibration.load_calibration(scenario.calibration)
+    factors = known.find(t.model, t.quantization, t.gpu, t.args, t.engine)
     return found if factors is None else {**found, **_calibrated(factors, sequences)}
 
 

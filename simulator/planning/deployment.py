@@ -218,7 +218,8 @@ def _parts(scenario: Scenario, server: Server) -> dict[str, StepTime]:
     parts = scenario.latency.parts(server.target)
     if scenario.calibration is None:
         return parts
-    factors = calibration.load_calibration(scenario.calibration).find(plan.model, plan.quantization, plan.gpu, plan.args)
+    known = calibration.load_calibration(scenario.calibration)
+    factors = known.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
 
 

@@ -14,6 +14,7 @@ from simulator.catalog.models import Model, catalog_model, is_path, model
 from simulator.errors import UnknownName
 from simulator.memory.plan import MemoryPlan
 from simulator.scenario import Pool, Scenario
+from simulator.scenario.writing import shown_path
 
 _HUB = "https://huggingface.co/"
 _AT_LOAD = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
@@ -91,7 +92,8 @@ def _repository(served: Model) -> str:
     written = served.checkpoint
     if written and is_path(written):
         path = Path(written)
-        return str(path.parent if path.name == "config.json" else path) if path.is_dir() or path.name == "config.json" else ""
+        folder = path.parent if path.name == "config.json" else path
+        return shown_path(folder, Path.cwd()) if path.is_dir() or path.name == "config.json" else ""
     if "/" in written:
         return written
     return _base(served) if served.quantization == _own(served) else ""

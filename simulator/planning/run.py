@@ -15,6 +15,7 @@ from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, tit
 from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
 from simulator.scenario import Deployment, Scenario, dump, dumped, load
+from simulator.scenario.doubts import doubts
 from simulator.scenario.refusals import impossible
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
@@ -109,9 +110,10 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         slo=scenario.promises,
         deployments=tuple(results),
         recommendation=recommend(results, scenario.workload.mean_rate()),
-        scenario_yaml=dump(scenario, resolved),
-        scenario=dumped(scenario).plain(),
+        scenario_yaml=dump(scenario, resolved, Path.cwd()),
+        scenario=dumped(scenario, Path.cwd()).plain(),
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),
+        doubts=doubts(scenario),
     )

@@ -13,11 +13,12 @@ from simulator.planning.capacity.curve import capacity
 from simulator.planning.capacity.replicas import Fitting, fewest_conceivable, fit_replicas
 from simulator.planning.capacity.search import NoQueueingPoint
 from simulator.planning.costs import price_of
+from simulator.planning.deployment import examine
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import Machine, Processes, each
 from simulator.planning.run import named
 from simulator.planning.serve_command import wording
-from simulator.results.model import Estimate
+from simulator.results.model import DeploymentResult, Estimate
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart
 from simulator.units import HOURS_PER_MONTH
@@ -133,6 +134,23 @@ def size(
                 progress(len(done), len(every))
         order = order[len(wave) :]
     return Sizing(scenario, ask, _ranked(scenario, done, machine or Processes(at_most=2)))
+
+
+def answered(sizing: Sizing, machine: Machine | None = None, most: int = 6) -> list[DeploymentResult]:
+    """The cheapest that will do, at most so many, as a run of each answers it, with bands and how sure it is.
+
+    Without their spare replicas, for those may be lost.
+    """
+    scenario, ask = sizing.scenario, sizing.ask
+    left = [c.deployment.with_pool(replicas=(c.replicas or 1) - ask.spare) for c in sizing.fitting[:most]]
+    tasks = [(scenario, deployment) for deployment in left]
+    found = {index: outcome.value() for index, outcome in each(_answer, tasks, machine or Processes(at_most=len(left) or 1))}
+    return [found[index] for index in range(len(left))]
+
+
+def _answer(task: tuple[Scenario, Deployment]) -> DeploymentResult:
+    scenario, deployment = task
+    return dataclasses.replace(examine(scenario, deployment, sample(scenario.workload, scenario.seed)), trace=None)
 
 
 def _bounds(scenario: Scenario, every: Sequence[Deployment], ask: Ask) -> tuple[dict[int, float], list[Candidate]]:

@@ -222,6 +222,8 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
         "verdict": d.verdict,
         "reason": d.reason,
         "slo_met": d.slo_met,
+        "slo_strain": _strain(d),
+        "standing": d.standing,
         "kv_tokens": d.memory.kv_tokens if d.memory else None,
         "binds": d.binding.resource if d.binding else None,
         "queueing_point_per_s": point.value if point else None,
@@ -231,6 +233,13 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
         "usd_per_million_output_tokens": d.cost.usd_per_million_output_tokens if d.cost else None,
         **(d.metrics or {}),
     }
+
+
+def _strain(d: DeploymentResult) -> float | None:
+    """The latency that comes nearest to its limit, as a share of it; None without limits, and where the queue grows."""
+    if not d.steady:
+        return None
+    return max((each.value / each.limit for each in d.promised if each.limit and each.value is not None), default=None)
 
 
 def _failed(point: GridPoint, error: Exception) -> Row:

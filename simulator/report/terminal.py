@@ -30,6 +30,7 @@ def markdown(run: RunResult) -> str:
     """A run as Markdown that a pull request shows well: verdicts, recommendation, comparison, and what it rests on."""
     lines = [f"# {as_markdown(run.name)}", "", *([as_markdown(run.description), ""] if run.description else [])]
     lines += [as_markdown(words.scenario_sentence(run)) + (f" SLO: {as_markdown('; '.join(run.slo))}." if run.slo else ""), ""]
+    lines += [f"> Is it meant? {as_markdown(words.sentence(doubt))}\n" for doubt in run.doubts]
     lines += [f"**{as_markdown(run.recommendation.sentence)}**", ""]
     lines += [f"- {as_markdown(line)}" for line in run.recommendation.lines]
     lines += ["", *(_verdict_line(d, run.workload.rate_per_s) for d in words.ranked(run)), ""]
@@ -107,6 +108,8 @@ class _Printer:
             yield self.text(run.description)
         slo = f" SLO: {'; '.join(run.slo)}." if run.slo else ""
         yield self.text(words.scenario_sentence(run) + slo, "dim")
+        for doubt in run.doubts:
+            yield self.text(f"Is it meant? {words.sentence(doubt)}", "yellow")
         yield self.text("")
         yield self.text(run.recommendation.sentence, "bold green" if run.recommendation.deployment else "bold red")
         for line in run.recommendation.lines:

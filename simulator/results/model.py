@@ -244,6 +244,7 @@ class RunResult:
     """A scenario, answered. `scenario_yaml` is resolved: every default filled in. `defaults`: what was filled in, in words.
 
     `taken_for`: which release the engine is taken for, in words, where it is not called by that.
+    `doubts`: what of the scenario may not be meant.
     """
 
     name: str
@@ -261,6 +262,7 @@ class RunResult:
     command: str
     not_modelled: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     taken_for: str = ""
 
     def checkpoint_of(self, d: DeploymentResult) -> str:

@@ -1,4 +1,4 @@
-"""A failed validation as one line: where, which field, what is wrong, what would be right."""
+"""A failed validation, a line a mistake: where, which field, what is wrong, what would be right."""
 
 from __future__ import annotations
 
@@ -29,16 +29,30 @@ _WORDS = {
 
 
 def explained(document: Document, problem: ValidationError, within: Location = ()) -> ScenarioError:
-    """The first mistake of a failed validation as one line; a misspelt field before the field it was meant for."""
+    """The mistakes of a failed validation, a line each; misspelt fields before the fields that they were meant for."""
     errors = sorted(_causes(problem.errors()), key=lambda error: error["type"] not in UNKNOWN_FIELD)
-    first, others = errors[0], errors[1:]
-    location = document.written((*within, *first["loc"]))
-    if first["type"] == "missing":
-        location = (*location, str(first["loc"][-1]))
+    meant = {place for error in errors for place in _meant(document, error, within)}
+    left = [error for error in errors if error["type"] != "missing" or error["loc"] not in meant]
+    first, *others = [_explained(document, error, within) for error in left]
+    return first.also(others)
+
+
+def _meant(document: Document, error: Any, within: Location) -> list[Location]:
+    """The fields that a misspelt one may have been meant for, which are therefore not missing."""
+    if error["type"] not in UNKNOWN_FIELD:
+        return []
+    *above, name = error["loc"]
+    known = _fields_at(document.written((*within, *error["loc"]))[:-1], variant=error["loc"][-2:-1])
+    return [(*above, near) for near in nearest_names(str(name), known)]
+
+
+def _explained(document: Document, error: Any, within: Location) -> ScenarioError:
+    location = document.written((*within, *error["loc"]))
+    if error["type"] == "missing":
+        location = (*location, str(error["loc"][-1]))
     if location == ("engine",) and document.written((*location, "version")) != location:
         location = ("engine", "version")
-    more = f" (and {len(others)} more)" if others else ""
-    return document.error(location, f"{_name(location) or 'scenario'}: {_say(first, location)}{more}")
+    return document.error(location, f"{_name(location) or 'scenario'}: {_say(error, location)}")
 
 
 def _causes(errors: Sequence[Any]) -> list[Any]:

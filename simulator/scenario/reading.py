@@ -119,6 +119,7 @@ def _with_line(deployment: Any, location: Location, document: Document) -> tuple
 
 
 _FILES = ("path", "trace", "calibration")
+FILE_FIELDS = frozenset({"model", *_FILES})
 
 
 def _beside(node: Any, folder: Path) -> Any:

@@ -15,11 +15,15 @@ from simulator.catalog.models import Model, model_to_fields
 from simulator.catalog.quantizations import Quantization
 from simulator.document import Document
 from simulator.errors import SimulatorError
+from simulator.scenario.reading import FILE_FIELDS
 from simulator.scenario.specs import Deployment, Scenario
 
 
-def dump(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+def dump(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]] | None = None, here: Path | None = None) -> str:
     """The scenario as YAML with every default filled in; `load` reads it back to an equal scenario.
+
+    With `here`, files are named from that folder, or by their name alone where they are not in it: what is passed on says
+    nothing of where this user keeps things.
 
     `resolved`: the engine arguments that deployments run with, by their names. What the engine filled in of
     them stands in a comment above each, so that the file still means the engine's own defaults.
@@ -28,7 +32,7 @@ def dump(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]] | None = 
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedSeq
 
-    data = _written(scenario)
+    data = _written(scenario) if here is None else _from(_written(scenario), here)
     data["deployments"] = listed = CommentedSeq(data["deployments"])
     for index, deployment in enumerate(scenario.deployments):
         if filled := _filled(deployment, (resolved or {}).get(deployment.name, {})):
@@ -47,9 +51,27 @@ def _filled(deployment: Deployment, resolved: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in found.items())
 
 
-def dumped(scenario: Scenario) -> Document:
+def dumped(scenario: Scenario, here: Path | None = None) -> Document:
     """What `dump` writes, without writing it."""
-    return Document(Path(f"{scenario.name}.yaml"), _written(scenario))
+    written = _written(scenario)
+    return Document(Path(f"{scenario.name}.yaml"), written if here is None else _from(written, here))
+
+
+def shown_path(path: str | Path, here: Path) -> str:
+    """A path as it is passed on: as it is where it is relative, from a folder where it is in that, else its name alone."""
+    path = Path(path)
+    if not path.is_absolute():
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+
+
+def _from(node: Any, here: Path) -> Any:
+    if isinstance(node, dict):
+        named = {key: value for key, value in node.items() if key in FILE_FIELDS and isinstance(value, str)}
+        if isinstance(model := node.get("model"), dict) and isinstance(model.get("name"), str):
+            node = {**node, "model": {**model, "name": shown_path(model["name"], here)}}
+        return {key: shown_path(named[key], here) if key in named else _from(value, here) for key, value in node.items()}
+    return [_from(item, here) for item in node] if isinstance(node, list) else node
 
 
 def _written(value: Any) -> Any:

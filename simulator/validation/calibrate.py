@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from simulator.engine.load import Load
 from simulator.errors import MeasurementError
-from simulator.latency.calibration import Calibration, DecodeFactor, Factors, format_name
+from simulator.latency.calibration import Calibration, DecodeFactor, Factors, Key, key_of
 from simulator.latency.step import StepWork
+from simulator.spec import first_mistake
 from simulator.validation.measurements import Skipped
 from simulator.validation.protocols import Bench, MeasuredServer, finished
 from simulator.workload.requests import Requests
@@ -21,13 +23,13 @@ from simulator.workload.requests import Requests
 # What a factor is weighed with: relative error that stays in a calibrated point, and that of predictions without calibration.
 POINT_ERROR, CLASS_ERROR = 0.05, 0.10
 PREFILL_POINT_ERROR, PREFILL_CLASS_ERROR = 0.10, 0.15
+# By so many milliseconds what clients add to a TTFT differs from what we take it to be.
+CLIENT_MS = 25.0
 # Two concurrencies identify a slope when the larger is at least this many times the smaller.
 _SPREAD = 2.0
 # The share of a measured TTFT that computing the prompt must account for, so that it can tell how fast prefill is.
 _PREFILL_SHARE = 0.5
 _PASSES = 3
-
-Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class MeasuredPoint:
 
     @property
     def key(self) -> Key:
-        """What shares its factors: model, GPU, format and tensor-parallel size."""
+        """What shares its factors."""
         s = self.server
-        return s.model.name, s.gpu.name, format_name(s.model, s.quantization), s.args.tensor_parallel_size
+        return key_of(s.model, s.quantization, s.gpu, s.args, s.engine)
 
 
 @dataclass(slots=True)
@@ -82,17 +84,40 @@ def calibrate(points: Sequence[MeasuredPoint], skipped: Iterable[Skipped] = (), 
 
 
 def _group(key: Key, points: list[MeasuredPoint], report: Report) -> Factors | None:
-    usable = [point for point in points if point.tpot_ms]
-    if not usable:
+    timed = [point for point in points if point.tpot_ms]
+    if not timed:
         report.refused.append(f"{_name(key)}: no row has a TPOT, and a TTFT alone does not tell decode from prefill")
         return None
+    usable = [point for point in timed if not _waited_elsewhere(point, report)]
+    if not usable:
+        return None
     report.before[key] = _mean_error(_ratios(usable, None))
-    factors = _fit(key, usable, report)
+    try:
+        factors = _fit(key, usable, report)
+    except ValidationError as problem:
+        report.refused.append(f"{_name(key)}: {first_mistake(problem)}; are the times in ms?")
+        return None
     report.after[key] = _mean_error(_ratios(usable, factors))
     if len(usable) > 1:
         outside = [_ratios([point], _fit(key, [p for p in usable if p is not point], None)) for point in usable]
         report.left_out[key] = _mean_error(np.concatenate(outside))
     return factors
+
+
+def _waited_elsewhere(point: MeasuredPoint, report: Report) -> bool:
+    """Whether requests are predicted to wait longer than the measured TTFT: then another limit held than we know."""
+    if not point.ttft_ms:
+        return False
+    r = Bench().run(point.server, point.requests, point.load).requests
+    waited_ms = 1e3 * float(np.nanmean(r["scheduled_s"] - r["arrival_s"]))
+    if waited_ms <= point.ttft_ms:
+        return False
+    reason = (
+        f"requests are predicted to wait {waited_ms:.0f} ms for a place, but their first token came after "
+        f"{point.ttft_ms:.0f} ms: the server had other limits; state them (--max-num-seqs, --max-model-len, --arg)"
+    )
+    report.skipped.append(Skipped(point.source, point.row, reason))
+    return True
 
 
 def _fit(key: Key, points: list[MeasuredPoint], report: Report | None) -> Factors:
@@ -108,8 +133,17 @@ def _fit(key: Key, points: list[MeasuredPoint], report: Report | None) -> Factor
 
 def _start(key: Key, points: list[MeasuredPoint]) -> Factors:
     decode = tuple(DecodeFactor(sequences=n, factor=1.0, percent=0.0) for n in _anchors(points))
-    model, gpu, form, tensor = key
-    return Factors(model=model, gpu=gpu, quantization=form, tensor_parallel_size=tensor, decode=decode, rows=len(points))
+    model, gpu, form, tensor, experts, engine = key
+    return Factors(
+        model=model,
+        gpu=gpu,
+        quantization=form,
+        tensor_parallel_size=tensor,
+        enable_expert_parallel=experts,
+        engine=engine,
+        decode=decode,
+        rows=len(points),
+    )
 
 
 def _anchors(points: list[MeasuredPoint]) -> list[int]:
@@ -147,19 +181,21 @@ def _prefill(factors: Factors, points: list[MeasuredPoint]) -> Factors:
     telling = [_late(point, bench) for point, ttft_ms in own if _own_prompt_ms(point, bench) > _PREFILL_SHARE * ttft_ms]
     if not telling:
         return replace(factors, prefill=None)
-    precision = len(telling) / PREFILL_POINT_ERROR**2 + 1 / PREFILL_CLASS_ERROR**2
+    late, errors = np.array(telling).T
+    precision = float(np.sum(errors**-2.0)) + 1 / PREFILL_CLASS_ERROR**2
     now = np.log(factors.prefill or 1.0)
-    found = float(np.sum(now + np.array(telling))) / PREFILL_POINT_ERROR**2 / precision
+    found = float(np.sum((now + late) * errors**-2.0)) / precision
     return replace(factors, prefill=round(float(np.exp(found)), 4), prefill_percent=round(100 / float(np.sqrt(precision)), 1))
 
 
-def _late(point: MeasuredPoint, bench: Bench) -> float:
-    """Logarithm of measured over predicted time to the first token in the engine."""
+def _late(point: MeasuredPoint, bench: Bench) -> tuple[float, float]:
+    """Logarithm of measured over predicted time to the first token in the engine, and its error: clients differ by CLIENT_MS."""
     at_engine, at_client = (
         finished(bench.run(server, point.requests, point.load)) for server in (replace(point.server, client=None), point.server)
     )
     engine_ms, client_ms = (1e3 * float(np.nanmean(seen["ttft_s"])) for seen in (at_engine, at_client))
-    return float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
+    late = float(np.log(max((point.ttft_ms or 0.0) - (client_ms - engine_ms), 0.1 * engine_ms) / engine_ms))
+    return late, float(np.hypot(PREFILL_POINT_ERROR, CLIENT_MS / engine_ms))
 
 
 def _own_prompt_ms(point: MeasuredPoint, bench: Bench) -> float:
@@ -191,5 +227,6 @@ def _mean_error(ratios: NDArray[np.float64]) -> float:
 
 
 def _name(key: Key) -> str:
-    model, gpu, form, tensor = key
-    return f"{model} {form} on {gpu}, tensor_parallel_size {tensor}"
+    model, gpu, form, tensor, experts, engine = key
+    beside = ", expert parallel" if experts else ""
+    return f"{model} {form} on {gpu}, tensor_parallel_size {tensor}{beside}, {engine}"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from simulator.spec import Fraction, spec
 from simulator.workload.text_units import Duration
 
-Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+
+def _not_a_share(value: float) -> float:
+    """The percentile. Raises ValueError for a share, which 0.95 for p95 is."""
+    if 0 < value <= 1:
+        raise ValueError(f"{value:g} reads as a share; a percentile is written {100 * value:g}")
+    return value
+
+
+Percentile = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False), AfterValidator(_not_a_share)]
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 

@@ -91,6 +91,46 @@ MISTAKES = [
 ]
 
 
+MISTAKES += [
+    (GPU, "gpu: rtx-6000", "12:5", "'rtx-6000' may be any of several GPUs; write which: quadro-rtx-6000, rtx-6000-ada, "),
+    ("ttft_s: 1.0", "ttft_s: 1.0, percentile: 0.95", "9:20", "0.95 reads as a share; a percentile is written 95"),
+    ("ttft_s: 1.0", "ttft_s: 1.0, percentile: 1", "9:20", "1 reads as a share; a percentile is written 100"),
+]
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(run, tmp_path):
+    path = written(tmp_path, (GPU, "gpu: rtx4091"), ("requests: 50", "requests: 0"), ("prompt: 200", "promt: 200"))
+    left = run("run", path)
+    assert (left.code, left.out) == (2, "")
+    lines = left.err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"error: {path}:") for line in lines)
+    assert ["did you mean 'prompt'" in lines[0], "workload.requests" in left.err, "rtx-4090" in left.err] == [True] * 3
+
+
+DOUBTS = [
+    (("ttft_s: 1.0", "ttft_s: 3000"), "slo.ttft_s 3,000 is 50 minutes; as milliseconds it would be 3"),
+    (("{kind: poisson, rate: 4/s}", "{kind: users, users: 2, each: 12}"), "was 12/h meant? A rate without a unit is per second"),
+    (("{kind: poisson, rate: 4/s}", "{kind: closed_loop, concurrency: 4}"), "every output has 20 tokens, so that the users"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), DOUBTS)
+def test_what_can_hardly_be_meant_is_asked_about(run, tmp_path, change, said):
+    path = written(tmp_path, change)
+    checked = run("check", path)
+    assert checked.code == 0
+    assert "is it meant? case: " in checked.err and said in checked.err
+    ran = run("run", path, "--no-limits", "--no-report", "--set", "workload.requests=20")
+    assert ran.code == 0
+    assert "Is it meant?" in ran.out and said.split(";")[0].split(",")[0].lower() in " ".join(ran.out.split()).lower()
+
+
+@pytest.mark.parametrize("fine", [("rate: 4/s", "rate: 5/s"), ("ttft_s: 1.0", "ttft_s: 60")])
+def test_what_is_usual_is_not_asked_about(run, tmp_path, fine):
+    assert run("check", written(tmp_path, fine)).err == ""
+
+
 @pytest.mark.parametrize(("right", "wrong", "place", "said"), MISTAKES, ids=[m[1].strip()[-30:] or m[3][:20] for m in MISTAKES])
 def test_a_mistake_in_a_scenario_is_one_line_with_its_place(run, tmp_path, right, wrong, place, said):
     path = written(tmp_path, (right, wrong))

@@ -7,9 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from simulator.catalog.engines import EngineArgs
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.cli.calibrate import calibrate_command
+from simulator.cli.calibrate import calibrate_command, with_arguments
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import load_calibration
 from simulator.validation.compare import validate
@@ -129,3 +130,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     file.write_text(rows((16, 100.0, 9.5)))
     with pytest.raises(SimulatorError, match=r"cannot write .*c.yaml: not a directory"):
         CliRunner().invoke(app, [str(file), "-o", str(file / "c.yaml")], catch_exceptions=False)
+
+
+def test_any_engine_argument_may_be_given_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    found = with_arguments(EngineArgs(max_num_seqs=7), ["kv-cache-dtype=fp8", "--enable_expert_parallel=true"])
+    assert (found.max_num_seqs, found.kv_cache_dtype, found.enable_expert_parallel) == (7, "fp8", True)
+    with pytest.raises(SimulatorError, match="--arg max_seqs"):
+        with_arguments(EngineArgs(), ["max_seqs=3"])
+    with pytest.raises(SimulatorError, match="write NAME=VALUE"):
+        with_arguments(EngineArgs(), ["max_num_seqs"])

@@ -189,7 +189,7 @@ def test_requests_that_queue_limits_turn_away_are_counted_and_named(run, tmp_pat
 
 
 def test_requests_that_can_never_fit_are_a_result(run, tmp_path):
-    found = run(written(tmp_path, ("output: 20", "output: 1000000000")), "--no-report")
+    found = run(written(tmp_path, ("output: 20", "output: 10000000")), "--no-report")
     assert (found.code, found.err) == (0, "")
     assert "Nothing here completed a request" in found.out
 

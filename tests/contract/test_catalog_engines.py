@@ -59,7 +59,7 @@ def test_an_engine_without_measurements_says_so(version: Engine) -> None:
     assert version.extrapolated == (version.family != "vllm")
 
 
-@pytest.mark.parametrize("name", ["vlm-0.19", "vllm-19", "sglan", "vllm 7.1", "", "llama.cpp"])
+@pytest.mark.parametrize("name", ["vlm-0.19", "vllm-19", "sglan", "vllm 7.1", ""])
 def test_an_engine_that_is_not_known_is_refused(name: str) -> None:
     with pytest.raises(UnknownName, match="unknown engine"):
         engine(name)

@@ -91,7 +91,7 @@ class Case:
         if self.arguments.watermark is not None:
             given["watermark_blocks"] = int(self.arguments.watermark * (limits.kv_blocks + 1))
         if self.arguments.groups is not None:
-            given["kv_groups"] = tuple(KvGroup(window=g.window) for g in self.arguments.groups)
+            given["kv_groups"] = tuple(KvGroup(window=g.window, block_size=g.block_size) for g in self.arguments.groups)
         return replace(limits, rules=rules, **given)
 
     def oracle(self) -> Oracle:
@@ -411,6 +411,8 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "rules, cached",
     "rules, windows",
     "rules, cached windows",
+    "rules, groups",
+    "rules, cached groups",
     "waiting for ever",
     "nothing shared",
     "partial prefills",

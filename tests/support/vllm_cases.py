@@ -64,7 +64,7 @@ class Served:
     def limits(self) -> SchedulerConfig:
         named = {f.name for f in fields(SchedulerConfig)} - {f.name for f in fields(Arguments)}
         given = {name: value for name, value in self.raw["limits"].items() if name in named}
-        groups = tuple(KvGroup(window=g.window) for g in self.arguments().groups or ())
+        groups = tuple(KvGroup(window=g.window, block_size=g.block_size) for g in self.arguments().groups or ())
         states = self.raw["limits"]["groups"].count(STATE)
         return SchedulerConfig(**given, kv_groups=groups, state_blocks=states)
 

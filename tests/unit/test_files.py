@@ -116,3 +116,12 @@ def test_a_packed_trace_is_unpacked_to_no_more_than_can_be_held(tmp_path: Path, 
         packed.write(b"arrival,prompt_tokens,output_tokens\n" + b"0,1,1\n" * 1000)
     with pytest.raises(MeasurementError, match="unpacked it is larger than 1,000 bytes"):
         readers.read_trace_table(tmp_path / "a.csv.gz", lambda names: pytest.fail("not read"))
+
+
+def test_a_trace_of_more_lines_than_requests_can_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulator.workload.traces import readers
+
+    monkeypatch.setattr(readers, "MOST_REQUESTS", 10)
+    (tmp_path / "a.csv").write_text("arrival,prompt_tokens,output_tokens\n" + "0,1,1\n" * 10)
+    with pytest.raises(MeasurementError, match="11 lines; at most 10 are read"):
+        readers.read_trace_table(tmp_path / "a.csv", lambda names: pytest.fail("not read"))

@@ -36,6 +36,14 @@ def test_full_and_sliding_layers_share_one_pool() -> None:
     assert set(groups) == {KvGroup(window=128), KvGroup()}
 
 
+def test_layer_groups_keep_their_block_sizes_and_windows() -> None:
+    """Gemma 4: five groups of sliding layers in blocks of 16 tokens, and full layers that keep half as much in blocks of 32."""
+    found = plan("gemma-4-26b-a4b", max_model_len=12288)
+    blocks, groups, states = kv_pool(found)
+    assert (blocks, states) == (found.num_gpu_blocks - 1, 0)
+    assert set(groups) == {KvGroup(groups=5, window=1024), KvGroup(block_size=32)}
+
+
 def test_a_sequence_holds_the_blocks_of_its_states_whatever_its_length() -> None:
     found = plan("nemotron-3-nano-30b-a3b", max_model_len=32768)
     blocks, groups, states = kv_pool(found)

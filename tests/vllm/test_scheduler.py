@@ -10,9 +10,6 @@ import os
 import pytest
 from support.vllm_cases import CORPUS, POCKET, Served, served
 
-# The naive simulator has the rules of all families, the engine not yet those of groups that differ in block size.
-ENGINE_LACKS = "mixed_sizes"
-
 FOLDERS = {"pocket": POCKET, "corpus": CORPUS}
 NAIVE_EVERY = {"pocket": 1, "corpus": 1 if "VLLM_CASES" in os.environ else 4}
 FAMILIES = [(name, *key) for name, folder in FOLDERS.items() for key in served(folder)]
@@ -30,7 +27,7 @@ def test_the_naive_simulator_equals_vllm_in_every_tick(folder: str, release: str
     all_equal(cases, {i: c.differences(c.case().oracle().log) for i, c in enumerate(cases)})
 
 
-@pytest.mark.parametrize(("folder", "release", "family"), [f for f in FAMILIES if not f[2].startswith(ENGINE_LACKS)])
+@pytest.mark.parametrize(("folder", "release", "family"), FAMILIES)
 def test_the_engine_equals_vllm_in_every_tick(folder: str, release: str, family: str) -> None:
     cases = served(FOLDERS[folder])[release, family]
     found = {}

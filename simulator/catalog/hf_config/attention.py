@@ -49,7 +49,7 @@ def mixers(fields: Fields, traits: Traits) -> list[Mixer]:
     """The mixer of each layer, in order."""
     kinds = layer_kinds(fields, traits)
     if fields.has("kv_lora_rank"):
-        return [latent(fields, layer) for layer in range(len(kinds))]
+        return [delta_attention(fields) if kind == "linear" else latent(fields, layer) for layer, kind in enumerate(kinds)]
     shared_from = len(kinds) - fields.count("num_kv_shared_layers", default=0)
     return [
         gated_delta_net(fields) if kind == "linear" else grouped_query(fields, traits, kind, layer, layer >= shared_from)
@@ -62,6 +62,8 @@ def layer_kinds(fields: Fields, traits: Traits) -> list[Kind]:
     layers = layer_count(fields)
     if listed := fields.items("layer_types"):
         return _listed(fields, listed, layers)
+    if (linear := fields.inner("linear_attn_config")) is not None and (full := linear.items("full_attn_layers")):
+        return ["full" if layer + 1 in full else "linear" for layer in range(layers)]
     if pattern := fields.items("hybrid_layer_pattern"):
         return _of_length(fields, "hybrid_layer_pattern", ["sliding" if slides else "full" for slides in pattern], layers)
     if interval := fields.count("full_attention_interval", default=0):
@@ -212,6 +214,25 @@ def gated_delta_net(fields: Fields) -> GatedDeltaNet:
         value_head_dim=fields.positive("linear_value_head_dim"),
         conv_kernel=fields.positive("linear_conv_kernel_dim"),
         state_dtype=_state_dtype(fields),
+    )
+
+
+def delta_attention(fields: Fields) -> GatedDeltaNet:
+    """Linear attention of Kimi-Linear: every key has a decay, and gates come out of a bottleneck as wide as a head."""
+    linear = fields.inner("linear_attn_config")
+    if linear is None:
+        raise fields.missing("linear_attn_config")
+    if linear.flag("use_full_rank_gate"):
+        raise linear.refused("use_full_rank_gate", "projects the gates of Kimi-K3; we have no model of that")
+    heads, width = linear.positive("num_heads"), linear.positive("head_dim")
+    return GatedDeltaNet(
+        key_heads=heads,
+        value_heads=heads,
+        key_head_dim=width,
+        value_head_dim=width,
+        conv_kernel=linear.positive("short_conv_kernel_size"),
+        gate_rank=width,
+        state_dtype="fp32",
     )
 
 

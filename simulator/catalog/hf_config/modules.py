@@ -65,6 +65,10 @@ _MIXERS: dict[type, tuple[TensorGroup, tuple[str, ...], dict[str, tuple[str, ...
         {
             "in_proj_qkvz": ("in_proj_qkv", "in_proj_z", "in_proj_qkvz"),
             "in_proj_ba": ("in_proj_b", "in_proj_a", "in_proj_ba"),
+            "in_proj_qkv": ("q_proj", "k_proj", "v_proj"),
+            "gates_a": ("f_a_proj", "g_a_proj"),
+            "gates_b": ("f_b_proj", "g_b_proj"),
+            "in_proj_b": ("b_proj",),
             "out_proj": ("out_proj",),
         },
     ),

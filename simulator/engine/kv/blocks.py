@@ -10,6 +10,8 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 
 Chunk = tuple[Request, int, bool]  # prompt tokens to compute: of whom, how many, whether they are its last
 
+TOO_MANY = -1
+
 
 class BlockPool:
     """`free` of `total` KV blocks, for a decode batch and prompts in work.
@@ -70,7 +72,7 @@ class BlockPool:
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
         if request.status is Status.DECODING:
-            return self.batch.needed_by(request)
+            return self.batch.needed_by(request, self.block_size)
         return self._for_prompt(request, tokens)
 
     def walk(self) -> None:
@@ -84,7 +86,7 @@ class BlockPool:
         """All running requests have been given what they get in this step, one by one."""
 
     def look_up(self, request: Request) -> int:
-        """Tokens at the front of a waiting request that need not be computed."""
+        """Tokens at the front of a waiting request that need not be computed; TOO_MANY if it cannot be let in anyway."""
         return 0
 
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:

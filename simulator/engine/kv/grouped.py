@@ -5,10 +5,11 @@ What leaves a window is a certain block, which others may still hold.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from simulator.engine.kv.block_runs import BlockRun
-from simulator.engine.kv.blocks import BlockPool, Chunk
+from simulator.engine.kv.blocks import Chunk
 from simulator.engine.kv.grouped_cache import GroupedCache
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request, Status
@@ -22,44 +23,53 @@ _NOBODY_LATE: dict[int, Request] = {}
 class GroupedPool(WindowedPool):
     """Blocks of layer groups that are found again. It follows the batch.
 
-    `falls` are the requests that decode, by the steps, modulo the block size, in which a block may leave one of their windows;
-    `fresh` are those that do not decode steadily yet or are stalled, whose windows may be elsewhere. Of requests from whose
-    windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those steps: they are counted, not looked
-    at. `watching`: the first waiting request may be found to lack less before the next finish.
+    `falls` are the requests that decode, by the steps, modulo `every` (tokens after which blocks of all sizes end), in which a
+    block may leave one of their windows; `fresh` are those that do not decode steadily yet or are stalled, whose windows may be
+    elsewhere. Of requests from whose windows nothing will fall that is looked for, `unnamed` has how many blocks do so in those
+    steps: they are counted, not looked at. `watching`: the first waiting request may be found to lack less before the next
+    finish.
 
     A request that is preempted may look for the block of its own that left a window last. That is still there only if it left in
     a step not long before; so while more blocks are free than that many steps can take, `plenty`, a request's own blocks are
     counted too.
+
+    `one_by_one`: blocks may leave a window before they have a name, and are then used again first; so the order counts in every
+    step. That takes windows of fewer tokens than a block of another group has.
     """
 
-    __slots__ = ("cache", "counted", "distances", "falls", "plenty", "unnamed", "watching")
+    __slots__ = ("cache", "counted", "distances", "every", "falls", "one_by_one", "plenty", "unnamed", "watching")
 
-    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch, sums)
         self.finds = True
         self.watching = False
         self.cache = GroupedCache(config)
+        self.every = every = batch.block_size
+        windows = [group.window for group in config.kv_groups if group.window is not None]
+        self.one_by_one = (
+            config.rules.useless_unnamed and every > config.block_size and min(windows, default=every + 3) < every + 3
+        )
         in_a_step = -(-config.token_budget // config.block_size) + config.max_num_seqs
-        self.plenty = (2 * config.block_size + 4) * in_a_step * self.groups
+        self.plenty = (2 * every + 4) * in_a_step * sum(groups for _, groups in self.sizes)
         self.distances: dict[int, int] = {}
         for of_window, groups in self.sliding:
-            distance = (of_window.size - 1) % config.block_size
-            self.distances[distance] = self.distances.get(distance, 0) + groups
-        self.falls: list[dict[int, Request]] = [{} for _ in range(config.block_size)]
-        self.unnamed: list[dict[int, int]] = [{} for _ in range(config.block_size)]
-        self.counted = [0] * config.block_size
+            for distance in range(of_window.size - 1, of_window.size - 1 + every, of_window.block_size):
+                self.distances[distance % every] = self.distances.get(distance % every, 0) + groups
+        self.falls: list[dict[int, Request]] = [{} for _ in range(every)]
+        self.unnamed: list[dict[int, int]] = [{} for _ in range(every)]
+        self.counted = [0] * every
 
     # Following the batch
 
     def join(self, request: Request, step: int) -> None:
         """A request decodes from now on: expect what will leave its windows."""
         for distance in self.distances:
-            self.falls[(distance - request.offset) % self.block_size][request.order] = request
+            self.falls[(distance - request.offset) % self.every][request.order] = request
 
     def leave(self, request: Request, step: int) -> None:
         """It decodes no longer."""
         for distance in self.distances:
-            at = (distance - request.offset) % self.block_size
+            at = (distance - request.offset) % self.every
             blocks = self.unnamed[at].pop(request.order, 0)
             if blocks:
                 self.counted[at] -= blocks
@@ -78,11 +88,12 @@ class GroupedPool(WindowedPool):
         """Note what left the windows of a request while it was only counted."""
         context = step + request.offset
         for group, window in self.cache.sliding:
-            request.kv.lows[group] = max(request.kv.lows[group], (context - self.lag - window) // self.block_size)
+            low = (context - self.lag - window) // self.cache.sizes[group]
+            request.kv.lows[group] = max(request.kv.lows[group], low)
 
     def _only_count(self, request: Request) -> None:
         for distance, blocks in self.distances.items():
-            at = (distance - request.offset) % self.block_size
+            at = (distance - request.offset) % self.every
             del self.falls[at][request.order]
             self.unnamed[at][request.order] = blocks
             self.counted[at] += blocks
@@ -92,8 +103,8 @@ class GroupedPool(WindowedPool):
     def take(self, chunks: Sequence[Chunk]) -> bool:
         """Take blocks in every group and give back those outside the windows, in running order; False where more are needed."""
         self.wanted = 0
-        needed = self._needed(chunks) * self.groups
-        if needed > self.free:
+        needed = self._needed(chunks)
+        if needed > self.free or self.one_by_one:
             return False
         late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
         late.update((request.order, request) for request, _, _ in chunks)
@@ -129,7 +140,7 @@ class GroupedPool(WindowedPool):
 
     def _let_fall(self, step: int, late: dict[int, Request] = _NOBODY_LATE) -> None:
         """Give back what leaves the windows in a step, in running order, of those too that are more behind."""
-        at = step % self.block_size
+        at = step % self.every
         unnamed = self.unnamed[at]
         falls = self.falls[at] | late if late else self.falls[at]
         if not falls:
@@ -162,13 +173,13 @@ class GroupedPool(WindowedPool):
                 self._note_fallen(running[order], self.batch.step)
                 self.falls[at][order] = running[order]
             unnamed.clear()
-        self.counted = [0] * self.block_size
+        self.counted = [0] * self.every
 
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
         step = self.batch.step
         self.free += self.cache.leave_windows(request, self._place(request) - self.lag, step, self._known(request, step))
-        return BlockPool.lacking(self, request, tokens) * self.groups
+        return self._lacked(request, tokens)
 
     def grant(self, request: Request, tokens: int, blocks: int) -> None:
         """Give a running request the blocks it lacks to compute `tokens` more."""
@@ -190,8 +201,8 @@ class GroupedPool(WindowedPool):
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         found = request.prompt + request.generated - lacking
-        needed = -(-tokens // self.block_size) * self.groups
-        must_fit = max(needed, self._whole(found // self.block_size, lacking)) if self.reserve else needed
+        needed = self._blocks(found + tokens) - self._blocks(found)
+        must_fit = max(needed, self._whole(found, lacking)) if self.reserve else needed
         must_fit += self.cache.idle
         if not alone:
             must_fit += self.watermark
@@ -214,14 +225,13 @@ class GroupedPool(WindowedPool):
 
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
-        blocks = -(-request.computed // self.block_size)
-        self.free += self.cache.release(request, blocks, known, finished=finished)
+        self.free += self.cache.release(request, request.computed, known, finished=finished)
 
     # Many steps at once
 
     def _falling_ones(self, step: int) -> Iterator[tuple[Request, int]]:
         """Whose windows a block may leave in a step, in running order, each with its context in that step."""
-        falls = self.falls[step % self.block_size]
+        falls = self.falls[step % self.every]
         for order in sorted(falls):
             request = falls[order]
             yield request, step + request.offset - self.lag
@@ -233,13 +243,13 @@ class GroupedPool(WindowedPool):
         gone: dict[tuple[BlockRun, int], int] = {}
         freed = self.cache.freed_on_leaving
         for step in range(self.batch.step + 1, self.batch.step + steps):
-            unnamed = self.counted[step % self.block_size]
+            unnamed = self.counted[step % self.every]
             yield unnamed + sum(freed(request, context, gone) for request, context in self._falling_ones(step))
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps, and give back those that leave the windows."""
-        batch, size = self.batch, self.block_size
-        needed = batch.blocks_following(steps) * self.groups
+        batch, size = self.batch, self.every
+        needed = self._taken_following(steps)
         if self.free - needed <= self.plenty and not self.cache.names_own:
             self.cache.names_own = True
             self.walk()
@@ -262,11 +272,10 @@ class GroupedPool(WindowedPool):
 
     def horizon(self, steps: int) -> int:
         """As long as what the first waiting request was found to have is not forgotten either."""
-        if self.watching or self.cache.contested or self.fresh:
+        if self.watching or self.cache.contested or self.fresh or self.one_by_one:
             return 1
-        batch = self.batch
         steps = super().horizon(steps)
         if steps == 1 or not (self.wanted and self.cache.idle):
             return steps
-        before = self.cache.used_before_found(batch.blocks_following(steps) * self.groups)
-        return batch.steps_within(before // self.groups + batch.needed(), steps)
+        before = self.cache.used_before_found(self._taken_following(steps))
+        return bisect_right(range(1, steps + 1), before, key=self._taken_following)

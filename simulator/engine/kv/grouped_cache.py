@@ -8,6 +8,9 @@ All groups register the same blocks of a request at the same time, but each forg
 blocks, in which a request's blocks lie group after group. Blocks taken from a queue are the first in it, however taking and
 giving back alternate: so what they held can be forgotten later here too.
 
+Where groups differ in block size, paths and what is registered are counted in the smallest blocks, rows in those of their
+group, and a prefix ends where a block of every group does.
+
 Source: vLLM vllm/v1/core/kv_cache_coordinator.py `HybridKVCacheCoordinator.find_longest_cache_hit`,
 single_type_kv_cache_manager.py `SlidingWindowManager.find_longest_cache_hit` and `remove_skipped_blocks`, block_pool.py.
 """
@@ -21,7 +24,7 @@ from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun
 from simulator.engine.kv.prefix_cache import Found, PrefixCache, Row, append_to, known_run
-from simulator.engine.kv.prefix_tree import Branch, Path, pieces, shared_end, with_own
+from simulator.engine.kv.prefix_tree import Branch, Path, in_blocks_of, pieces, shared_end, with_own
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 
@@ -46,18 +49,44 @@ class HeldInGroups:
 class GroupedCache(PrefixCache):
     """What the KV blocks of one instance hold; `windows` has an entry a group, None for one without.
 
+    `sizes`: tokens in a block of each, `units` in the smallest blocks; hits are multiples of `alignment` tokens, and
+    the first `gaps` blocks of as many tokens are not named in a group where no hit needs them.
+
     `of_group` has the runs of each group, `found_in` what was found in it and `hits` how many blocks that makes, `shared` how
     many runs of groups with a window are in the hands of several requests. A request holds `rows`, an entry a group, from block
     `lows` of that group on. `first_again`: blocks of a group that nothing can be found in are used again before all others.
     `names_own`: a request's own blocks are named when they leave a window.
     """
 
-    __slots__ = ("first_again", "found_in", "hits", "names_own", "of_group", "shared", "sliding", "whole", "windows")
+    __slots__ = (
+        "alignment",
+        "first_again",
+        "found_in",
+        "gaps",
+        "hits",
+        "names_own",
+        "of_group",
+        "shared",
+        "sizes",
+        "sliding",
+        "units",
+        "whole",
+        "windows",
+    )
 
     def __init__(self, config: SchedulerConfig) -> None:
         super().__init__(config)
         rules = config.rules
         self.windows = windows = tuple(group.window for group in config.kv_groups for _ in range(group.groups))
+        self.sizes = [config.size_of(group) for group in config.kv_groups for _ in range(group.groups)]
+        self.units = [size // config.block_size for size in self.sizes]
+        self.alignment = config.alignment
+        self.gaps = [0] * len(windows)
+        if rules.useless_unnamed:
+            self.lot, self.lot_tokens = self.alignment // config.block_size, self.alignment
+            for group, window in enumerate(windows):
+                if window is not None:
+                    self.gaps[group] = max(self.alignment // self.sizes[group] - self._needed(group), 0)
         self.first_again = [rules.unnamed_first or (w is not None and rules.unnamed_first_in_windows) for w in windows]
         self.names_own = False
         self.hits = 0
@@ -85,32 +114,46 @@ class GroupedCache(PrefixCache):
         return self._find(path, most)
 
     def _find(self, path: Path, most: int) -> int:
-        hits = most
+        sizes, alignment = self.sizes, self.alignment
+        tokens = most * self.block_size
+        tokens -= tokens % alignment
         for group in self.whole:
-            self.found_in[group] = found = known_run(self.of_group[group], path, 0, hits)
-            hits = found[-1][2] if found else 0
-        known = [(group, self._needed(window), _all_known(self.of_group[group], path, hits)) for group, window in self.sliding]
+            size = sizes[group]
+            own_path = in_blocks_of(path, self.units[group])
+            self.found_in[group] = found = known_run(self.of_group[group], own_path, 0, tokens // size)
+            tokens = found[-1][2] * size if found else 0
+            tokens -= tokens % alignment
+        known = [
+            (
+                group,
+                self._needed(group),
+                _all_known(self.of_group[group], in_blocks_of(path, self.units[group]), tokens // sizes[group]),
+            )
+            for group, _ in self.sliding
+        ]
         agreed = -1
-        while hits != agreed:
-            agreed = hits
-            for _, needed, pieces_of_group in known:
-                hits = _end_of_window(pieces_of_group, hits, needed)
+        while tokens != agreed:
+            agreed = tokens
+            for group, needed, pieces_of_group in known:
+                tokens = _end_of_window(pieces_of_group, tokens // sizes[group], needed) * sizes[group]
+                tokens -= tokens % alignment
         for group in self.whole:
-            self.found_in[group] = _part(self.found_in[group], 0, hits)
+            self.found_in[group] = _part(self.found_in[group], 0, tokens // sizes[group])
         for group, _, pieces_of_group in known:
-            self.found_in[group] = _part(pieces_of_group, self._outside(group, hits * self.block_size), hits)
-        self.hits = hits
+            self.found_in[group] = _part(pieces_of_group, self._outside(group, tokens), tokens // sizes[group])
+        self.hits = tokens // self.block_size
         self.idle = sum(end - start for found in self.found_in for run, start, end in found if not run.users)
-        return hits
+        return self.hits
 
     def _outside(self, group: int, computed: int) -> int:
         """Blocks of a group that no token after so many needs."""
         window = self.windows[group]
-        return 0 if window is None else max(0, computed - window + 1) // self.block_size
+        return 0 if window is None else max(0, computed - window + 1) // self.sizes[group]
 
-    def _needed(self, window: int) -> int:
-        """Blocks before a token that its window reaches into, at least the one that ends there."""
-        return max(-(-(window - 1) // self.block_size), 1)
+    def _needed(self, group: int) -> int:
+        """Blocks before a token that the window of a group reaches into, at least the one that ends there."""
+        window = self.windows[group]
+        return 0 if window is None else max(-(-(window - 1) // self.sizes[group]), 1)
 
     def used_before_found(self, most: int) -> int:
         """Free blocks that are used again before the first of those found; `most` or more if it is not among so many."""
@@ -127,27 +170,40 @@ class GroupedCache(PrefixCache):
             self.shared += sum(run.users == 1 for run, _, _ in self.found_in[group])
         rows = [self._hold(found) for found in self.found_in]
         lows = [self._outside(group, self.hits * self.block_size) for group in range(len(rows))]
-        request.kv = HeldInGroups(shared_end(request.path), self.hits, rows, lows)
+        named = shared_end(request.path)
+        request.kv = HeldInGroups(named - named % self.lot, self.hits, rows, lows)
         self.taken += blocks
         self.register(request, tokens, step)
 
     def _enter(self, request: Request, start: int, end: int) -> None:
-        for group in range(len(self.windows)):
-            self._enter_in(group, request, max(start, request.kv.lows[group]), end)
+        for group, units in enumerate(self.units):
+            self._enter_in(group, request, max(start // units, request.kv.lows[group]), end // units)
         request.kv.registered = end
 
     def _enter_in(self, group: int, request: Request, start: int, end: int) -> None:
         """Let a request's blocks of one group be found."""
         runs, row = self.of_group[group], request.kv.rows[group]
-        for branch, first, upto in pieces(request.path, start, end):
+        for branch, first, upto in pieces(in_blocks_of(request.path, self.units[group]), start, end):
+            if self.gaps[group]:
+                self._enter_ends(group, row, runs, branch, first, upto)
+                continue
             append_to(row, runs.setdefault(branch, []), branch, first, upto, group)
+
+    def _enter_ends(self, group: int, row: Row, runs: Runs, branch: Branch, first: int, end: int) -> None:
+        """Let the last blocks before multiples of `alignment` be found, and hold the others without names."""
+        together = self.alignment // self.sizes[group]
+        for block in range(first, end):
+            if block % together < self.gaps[group]:
+                row.append((BlockRun(None, block, block + 1, 1, None, group), block + 1))
+            else:
+                append_to(row, runs.setdefault(branch, []), branch, block, block + 1, group)
 
     def _enter_own(self, group: int, request: Request, end: int) -> None:
         """Let a request find its own blocks of one group again, those before block `end` that are not named yet."""
         row = request.kv.rows[group]
         start = max(row[-1][1] if row else 0, request.kv.lows[group])
         if start < end:
-            request.path = with_own(request.path, end)
+            request.path = with_own(request.path, end * self.units[group])
             self._enter_in(group, request, start, end)
 
     def leave_windows(self, request: Request, computed: int, step: int, known: int) -> int:
@@ -157,14 +213,15 @@ class GroupedCache(PrefixCache):
         """
         freed = 0
         held = request.kv
+        full = known // self.lot_tokens * self.lot
         for group, window in self.sliding:
-            low, outside = held.lows[group], (computed - window + 1) // self.block_size
+            low, outside = held.lows[group], (computed - window + 1) // self.sizes[group]
             if outside <= low:
                 continue
-            if held.growing and held.registered < outside:
+            if held.growing and held.registered < outside * self.units[group]:
                 self._register_filled(request, step, request.order)
-            named = min(outside, known // self.block_size)
-            if self.names_own:
+            named = min(outside, full // self.units[group])
+            if self.names_own or self.gaps[group]:
                 self._enter_own(group, request, named)
             held.lows[group] = outside
             dropped = self._drop_front(held.rows[group], outside)
@@ -203,7 +260,10 @@ class GroupedCache(PrefixCache):
         freed = 0
         for run in reversed(runs):
             run.users -= 1
-            if not run.users:
+            if run.branch is None:
+                freed += run.end - run.first
+                self._free_nameless(run.end - run.first, run.group)
+            elif not run.users:
                 self.queue.append(run)
                 freed += run.end - run.first
             elif run.users == 1 and self.windows[run.group] is not None:
@@ -224,10 +284,10 @@ class GroupedCache(PrefixCache):
         """
         freed = 0
         for group, window in self.sliding:
-            outside = computed - window + 1
-            if outside < self.block_size or outside % self.block_size:
+            outside, size = computed - window + 1, self.sizes[group]
+            if outside < size or outside % size:
                 continue
-            at = outside // self.block_size - 1
+            at = outside // size - 1
             run = _holding(request.kv.rows[group], at)
             if run is None or run.users == 1 + gone.get((run, at), 0):
                 freed += 1
@@ -235,16 +295,17 @@ class GroupedCache(PrefixCache):
                 gone[run, at] = gone.get((run, at), 0) + 1
         return freed
 
-    def release(self, request: Request, blocks: int, tokens: int, *, finished: bool) -> int:
-        """Take the blocks of its first `blocks` places from a request, group after group, as the plain cache does."""
+    def release(self, request: Request, computed: int, tokens: int, *, finished: bool) -> int:
+        """Take the blocks of its `computed` tokens from a request, group after group, as the plain cache does."""
         self._end_growing(request, tokens)
         freed = 0
         held = request.kv
+        full = tokens // self.lot_tokens * self.lot
         for group in range(len(held.rows)):
-            low, row = held.lows[group], held.rows[group]
+            low, row, blocks = held.lows[group], held.rows[group], -(-computed // self.sizes[group])
             start = row[-1][1] if row else low
-            named = max(start, tokens // self.block_size)
-            if not finished:
+            named = max(start, full // self.units[group])
+            if not finished or self.gaps[group]:
                 self._enter_own(group, request, named)
                 start = row[-1][1] if row else low
             self._free_nameless(blocks - max(named, start), group)

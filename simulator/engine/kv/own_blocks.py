@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.engine.kv.blocks import BlockPool
+from simulator.engine.kv.blocks import TOO_MANY, BlockPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
@@ -88,8 +88,10 @@ class OwnBlocksPool(BlockPool):
         """Tokens at the front of a waiting request that need not be computed."""
         self.idle = 0
         known, size = request.prompt + request.generated, self.block_size
-        if not request.kv or (self.reserve and -(-known // size) > self.free):
-            return 0  # nothing is left, or all its blocks, which are free wherever they are, are too many
+        if self.reserve and -(-known // size) > self.free:
+            return TOO_MANY  # its own blocks that it might find are free ones too
+        if not request.kv:
+            return 0
         front = self._front()
         request.kv = left = [freed for freed in request.kv if freed.number + freed.end - 1 - freed.first >= front]
         self.found = found = []

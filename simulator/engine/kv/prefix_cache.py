@@ -22,7 +22,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces, shared_end, with_own
@@ -33,7 +32,6 @@ Found = list[tuple[BlockRun, int, int]]
 Row = list[tuple[BlockRun, int]]
 
 _NONE: Sequence[BlockRun] = ()
-_registered = attrgetter("kv.registered")
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +50,8 @@ class PrefixCache:
     """What the KV blocks of one instance hold. How many are free is the pool's to know.
 
     `runs` has those on each branch, the earliest registered first: of two that have the same block the first one counts.
-    `taken` free blocks were handed out since the queue was last looked at. Where those that hold nothing to be found come first
+    Blocks are registered in lots of `lot` blocks, `lot_tokens` tokens. `taken` free blocks were handed out since the queue was
+    last looked at. Where those that hold nothing to be found come first
     they are not in the queue but `unnamed` before it.
     """
 
@@ -63,6 +62,8 @@ class PrefixCache:
         "found",
         "growing",
         "idle",
+        "lot",
+        "lot_tokens",
         "may_grow",
         "queue",
         "runs",
@@ -73,6 +74,7 @@ class PrefixCache:
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.block_size = config.block_size
+        self.lot, self.lot_tokens = 1, config.block_size
         self.async_scheduling = int(config.async_scheduling)
         self.unnamed_first = config.rules.unnamed_first
         self.queue = FreeQueue(0)
@@ -119,7 +121,10 @@ class PrefixCache:
         for branch, upto in path:
             if branch in growing:
                 last = min(upto, end)
-                found += sorted((r for r in growing[branch] if start <= r.kv.registered < last), key=_registered)
+                among = [r for r in growing[branch] if start <= r.kv.registered < last]
+                if len(among) > 1:
+                    among.sort(key=_registered)
+                found += among
         return found
 
     def admit(self, request: Request, blocks: int, tokens: int, step: int) -> None:
@@ -145,7 +150,8 @@ class PrefixCache:
 
     def register(self, request: Request, tokens: int, step: int) -> None:
         """Make the full blocks of the first `tokens` of a request in its prompt known."""
-        start, end = request.kv.registered, min(tokens // self.block_size, request.kv.named)
+        kv = request.kv
+        start, end = kv.registered, min(tokens // self.lot_tokens * self.lot, kv.named)
         if start >= end:
             return
         if self.growing:
@@ -155,9 +161,10 @@ class PrefixCache:
 
     def _enter(self, request: Request, start: int, end: int) -> None:
         """Let a request's blocks be found, as runs of its own or the continuation of the last that only it holds."""
+        kv, runs = request.kv, self.runs
         for branch, first, upto in pieces(request.path, start, end):
-            append_to(request.kv.runs, self.runs.setdefault(branch, []), branch, first, upto)
-        request.kv.registered = end
+            append_to(kv.runs, runs.setdefault(branch, []), branch, first, upto)
+        kv.registered = end
 
     def grow(self, request: Request, step: int) -> None:
         """Note that a request that begins to decode will fill blocks that can be found."""
@@ -192,10 +199,11 @@ class PrefixCache:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
         computes = grower.order < order and grower.status is Status.DECODING
         tokens = step + grower.offset + computes - self.async_scheduling
-        if min(tokens // self.block_size, grower.kv.named) <= grower.kv.registered:
+        end = min(tokens // self.lot_tokens * self.lot, grower.kv.named)
+        if end <= grower.kv.registered:
             return False
         self._stop_growing(grower)
-        self._enter(grower, grower.kv.registered, min(tokens // self.block_size, grower.kv.named))
+        self._enter(grower, grower.kv.registered, end)
         self._start_growing(grower)
         return True
 
@@ -225,7 +233,7 @@ class PrefixCache:
             else:
                 self._name_own(request, start, named)
         for run, end in reversed(held.runs):
-            for part in reversed(run.parts(end)):
+            for part in (run,) if run.end >= end else reversed(run.parts(end)):
                 part.users -= 1
                 if not part.users:
                     self.queue.append(part)
@@ -251,7 +259,7 @@ class PrefixCache:
         """Register what a request has filled of its first `tokens`; it fills no more."""
         if request.kv.growing:
             self._stop_growing(request)
-            filled = min(tokens // self.block_size, request.kv.named)
+            filled = min(tokens // self.lot_tokens * self.lot, request.kv.named)
             if filled > request.kv.registered:
                 self._enter(request, request.kv.registered, filled)
             if request in self.contested:
@@ -333,6 +341,11 @@ def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: 
 def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
     """Whether one request alone holds `last`, and none of these runs has what follows it, up to block `end`."""
     return last.users == 1 and all(other.end <= last.end or end <= other.first for other in runs)
+
+
+def _registered(request: Request) -> int:
+    registered: int = request.kv.registered
+    return registered
 
 
 def _rivals(one: Request, other: Request) -> bool:

@@ -45,6 +45,11 @@ def pieces(path: Path, start: int, end: int) -> Iterator[tuple[Branch, int, int]
             start = upto
 
 
+def in_blocks_of(path: Path, units: int) -> Path:
+    """A path in blocks of so many of its own: each lies on the branch where its last part does."""
+    return path if units == 1 else tuple((branch, upto // units) for branch, upto in path)
+
+
 def shared_end(path: Path) -> int:
     """Where the blocks of a path end that other requests may have too."""
     if type(path[-1][0]) is OwnBranch:

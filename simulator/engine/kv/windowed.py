@@ -1,8 +1,9 @@
 """The KV blocks of an instance where layers have sliding windows: several groups of layers take blocks, and some give them back.
 
-All groups share one pool. A sequence's next token needs a block in each group at once; a group with a window gives back what lies
-outside it when the sequence is next given tokens, before it takes any. So a step may lack blocks although those behind in line
-would give enough back: the order counts, and where a step's needs exceed what is free at its start it is composed by walking.
+All groups share one pool, and where layers keep less of a token their blocks have more tokens. A group with a window gives back
+what lies outside it when the sequence is next given tokens, before it takes any. So a step may lack blocks although those behind
+in line would give enough back: the order counts, and where a step's needs exceed what is free at its start it is composed by
+walking.
 
 A release may wait with giving back until the step in flight has ended (`frees_when_done`): with async scheduling that is a step
 later. A window of one token more does the same a step later, so the sums are those of such a window, and what a request's windows
@@ -30,27 +31,29 @@ class WindowedPool(BlockPool):
     """Blocks of several layer groups, some with a window.
 
     A request's `kv` is what its windows were last moved to: the tokens then computed and not in flight, and the `lag`. It is
-    None while it decodes steadily, when that was its context one step ago. `fresh` are those that decode but not steadily yet.
+    None while it decodes steadily, when that was its context one step ago. `sizes` are the tokens in a block, each with how many
+    groups have such; `sliding` the sums of each window, with its groups. `fresh` are those that decode but not steadily yet.
     `wanted` are the blocks that the first waiting request waits for.
     """
 
-    __slots__ = ("caps", "fresh", "groups", "lag", "sliding", "wanted")
+    __slots__ = ("caps", "fresh", "lag", "sizes", "sliding", "wanted")
 
-    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+    def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch)
         self.notes = self.ordered = True
-        self.groups = sum(group.groups for group in config.kv_groups)
-        self.lag = config.window_lag
-        self.sliding = [(sums[g.window + self.lag], g.groups) for g in config.kv_groups if g.window is not None]
+        self.lag = lag = config.window_lag
+        kinds = [(config.size_of(group), group.window, group.groups) for group in config.kv_groups]
+        self.sizes = [(size, sum(n for s, _, n in kinds if s == size)) for size in dict.fromkeys(s for s, _, _ in kinds)]
+        self.sliding = [(sums[window + lag, size], n) for size, window, n in kinds if window is not None]
         capped = config.rules.cap_at_admission
-        self.caps = [(config.most_blocks(g) if capped else sys.maxsize, g.groups) for g in config.kv_groups]
+        self.caps = [(config.most_blocks(g) if capped else sys.maxsize, config.size_of(g), g.groups) for g in config.kv_groups]
         self.fresh: list[Request] = []
         self.wanted = 0
 
     def take(self, chunks: Sequence[Chunk]) -> bool:
         """Take blocks in every group and give back those outside the windows; False where the order counts."""
         self.wanted = 0
-        needed = self._needed(chunks) * self.groups
+        needed = self._needed(chunks)
         if needed > self.free:
             return False
         batch = self.batch
@@ -71,13 +74,31 @@ class WindowedPool(BlockPool):
         self.free += given_back - needed
         return True
 
+    def _needed(self, chunks: Sequence[Chunk]) -> int:
+        batch, needed = self.batch, 0
+        for size, groups in self.sizes:
+            each = batch.ring_of(size)[batch.step % size]
+            for request, tokens, _ in chunks:
+                each += -(-(request.computed + tokens) // size) + -request.computed // size
+            needed += each * groups
+        return needed
+
+    def _blocks(self, tokens: int) -> int:
+        """Blocks of so many tokens in all groups, those outside the windows too."""
+        return sum(-(-tokens // size) * groups for size, groups in self.sizes)
+
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
         place = self._place(request)
         moved_at = self._context(request) - 1 if request.kv is None else request.kv
         self.free += self._passed(moved_at, place)
         request.kv = place
-        return super().lacking(request, tokens) * self.groups
+        return self._lacked(request, tokens)
+
+    def _lacked(self, request: Request, tokens: int) -> int:
+        if request.status is _DECODING:
+            return sum(self.batch.needed_by(request, size) * groups for size, groups in self.sizes)
+        return self._blocks(request.computed + tokens) - self._blocks(request.computed)
 
     def _context(self, request: Request) -> int:
         return self.batch.step + request.offset
@@ -109,7 +130,7 @@ class WindowedPool(BlockPool):
 
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
-        needed = -(-tokens // self.block_size) * self.groups + self.states
+        needed = self._blocks(tokens) + self.states
         must_fit = max(needed, self._whole(0, lacking) + self.states) if self.reserve else needed
         if not alone:
             must_fit += self.watermark
@@ -120,10 +141,10 @@ class WindowedPool(BlockPool):
         request.kv = 0
         return True
 
-    def _whole(self, hits: int, lacking: int) -> int:
-        """Blocks that the `lacking` tokens after the first `hits` blocks take in all, what falls out of windows left out."""
-        whole = hits - -lacking // self.block_size
-        return sum(max(min(whole, cap) - hits, 0) * groups for cap, groups in self.caps)
+    def _whole(self, found: int, lacking: int) -> int:
+        """Blocks that the `lacking` tokens after those `found` take in all, what falls out of windows left out."""
+        tokens = found + lacking
+        return sum(max(min(-(-tokens // size), cap) - found // size, 0) * groups for cap, size, groups in self.caps)
 
     def begin_decoding(self, request: Request) -> None:
         """A request has joined the batch."""
@@ -132,7 +153,7 @@ class WindowedPool(BlockPool):
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request."""
         moved_at = request.computed - 1 if request.kv is None else request.kv
-        held = -(-request.computed // self.block_size) * self.groups - self._passed(-1, moved_at)
+        held = self._blocks(request.computed) - self._passed(-1, moved_at)
         self.free += self.states + held
 
     def _passed(self, start: int, end: int) -> int:
@@ -145,7 +166,11 @@ class WindowedPool(BlockPool):
 
     def _following(self, steps: int) -> int:
         """Blocks taken, less those given back, in all but the first of `steps` even steps."""
-        return self.batch.blocks_following(steps) * self.groups - sum(self._freed_following(steps))
+        return self._taken_following(steps) - sum(self._freed_following(steps))
+
+    def _taken_following(self, steps: int) -> int:
+        """Blocks taken in all but the first of `steps` even steps."""
+        return sum(self.batch.blocks_following(steps, size) * groups for size, groups in self.sizes)
 
     def _freed_following(self, steps: int) -> Iterator[int]:
         """How many blocks the windows will free in each but the first of `steps` even steps."""
@@ -165,11 +190,13 @@ class WindowedPool(BlockPool):
         if self.fresh:
             return 1
         batch, free = self.batch, self.free
-        now = batch.step % self.block_size
-        if not self.wanted and batch.steps_within(free // self.groups + batch.ring[now], steps) == steps:
+        if not self.wanted and self._taken_following(steps) <= free:
             return steps
+        size = batch.block_size
+        rings = [(batch.ring_of(size), size, groups) for size, groups in self.sizes]
+        each = [sum(ring[at % of] * groups for ring, of, groups in rings) for at in range(size)]
         for i, freed in enumerate(self._freed_following(steps), start=1):
-            needed = batch.ring[(now + i) % self.block_size] * self.groups
+            needed = each[(batch.step + i) % size]
             if needed > free:
                 return i
             free += freed - needed

@@ -33,15 +33,17 @@ def build_scheduler(
     plain = config.kv_groups == (KvGroup(),)
     _check(config, caching=caching, plain=plain, windows=bool(windows))
     lag = config.window_lag
-    sizes = {group.window + lag for group in config.kv_groups if group.window is not None}.union(windows)
-    sums = {size: WindowSums(size, config.block_size) for size in sizes}
+    kept = {(group.window + lag, config.size_of(group)) for group in config.kv_groups if group.window is not None}
+    sums = {(window, size): WindowSums(window, size) for window, size in kept}
+    in_steps = {window: next((s for (w, _), s in sums.items() if w == window), None) for window in windows}
+    timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
-    batch = DecodeBatch(config.block_size, running)
-    batch.followers += sums.values()
+    batch = DecodeBatch(config.alignment, running)
+    batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
     if config.scheduling_policy == "static":
-        return StaticScheduler(config, running, batch, BlockPool(config, batch)), sums
+        return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
-    return _kind(config)(config, running, batch, pool), sums
+    return _kind(config)(config, running, batch, pool), timed
 
 
 def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
@@ -53,12 +55,16 @@ def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
 def _finds_nothing(config: SchedulerConfig, *, prefixes: bool) -> bool:
     """Whether a prefix cache changes nothing: states are not cached, nor the blocks of a window of one token where the release
     does not name them, and all layers must agree on what is found."""
-    needless = config.rules.needless_unnamed and any(group.window == 1 for group in config.kv_groups)
+    rules, alignment = config.rules, config.alignment
+    needless = any(
+        group.window == 1 and (rules.needless_unnamed or (rules.useless_unnamed and config.size_of(group) < alignment))
+        for group in config.kv_groups
+    )
     return needless or bool(config.state_blocks and not prefixes)
 
 
 def _pool(
-    config: SchedulerConfig, batch: DecodeBatch, sums: dict[int, WindowSums], *, caching: bool, prefixes: bool
+    config: SchedulerConfig, batch: DecodeBatch, sums: dict[tuple[int, int], WindowSums], *, caching: bool, prefixes: bool
 ) -> BlockPool:
     if config.kv_groups == (KvGroup(),):
         if not caching:

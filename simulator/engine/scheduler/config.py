@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import lcm
 from typing import Literal
 
 from simulator.engine.scheduler.rules import SchedulerRules
@@ -11,16 +12,18 @@ from simulator.spec import Count, Natural, spec
 
 @spec
 class KvGroup:
-    """Layers that take their KV blocks together: `groups` of them, each a block of its own for every block_size tokens.
+    """Layers that take their KV blocks together: `groups` of them, each a block of its own for every `block_size` tokens.
 
-    With a `window` a sequence gives back the blocks that no later token attends to. Models with one kind of attention have one
-    group without a window; vLLM splits hybrid models into groups of equally many layers that share one pool of blocks.
+    All blocks take the same memory, so layers that keep less of a token have more tokens in one; without a `block_size` it is
+    the scheduler's, the smallest. With a `window` a sequence gives back the blocks that no later token attends to. Models with
+    one kind of attention have one group without a window; vLLM splits hybrid models into groups of equally many layers.
 
     Source: vLLM vllm/v1/core/kv_cache_utils.py (grouping), vllm/v1/core/single_type_kv_cache_manager.py (SlidingWindowManager).
     """
 
     groups: Count = 1
     window: Count | None = None
+    block_size: Count | None = None
 
 
 @spec
@@ -68,6 +71,8 @@ class SchedulerConfig:
         if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
             active, seqs = self.max_num_active_seqs, self.max_num_seqs
             raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
+        if any(self.size_of(group) % self.block_size for group in self.kv_groups):
+            raise ValueError(f"block sizes of layer groups must be multiples of block_size ({self.block_size})")
 
     @property
     def window_lag(self) -> int:
@@ -81,12 +86,22 @@ class SchedulerConfig:
         two_steps = self.rules.cap_counts_steps and self.async_scheduling
         in_flight = self.max_num_batched_tokens * (2 if two_steps else 1)
         tokens = min(group.window - 1 + in_flight, self.max_model_len or sys.maxsize)
-        return -(-tokens // self.block_size) + 1
+        return -(-tokens // self.size_of(group)) + 1
+
+    def size_of(self, group: KvGroup) -> int:
+        """Tokens in a block of a layer group."""
+        return group.block_size or self.block_size
+
+    @property
+    def alignment(self) -> int:
+        """Tokens after which a block ends in every layer group."""
+        return lcm(*(self.size_of(group) for group in self.kv_groups))
 
     def blocks_for(self, tokens: int) -> int:
         """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
-        blocks = -(-tokens // self.block_size)
-        return self.state_blocks + sum(min(blocks, self.most_blocks(group)) * group.groups for group in self.kv_groups)
+        return self.state_blocks + sum(
+            min(-(-tokens // self.size_of(group)), self.most_blocks(group)) * group.groups for group in self.kv_groups
+        )
 
     @property
     def seats(self) -> int:

@@ -157,17 +157,20 @@ class DecodeBatch:
                 follower.leave(request, step)
         return done
 
-    def needed(self) -> int:
-        """Blocks that all together need in the next step."""
-        return self.ring[self.step % self.block_size]
+    def needed_by(self, request: Request, size: int) -> int:
+        """Blocks of `size` tokens that one sequence needs in the next step: 1 or 0."""
+        return int((self.step + request.offset) % size == 0)
 
-    def needed_by(self, request: Request) -> int:
-        """Blocks that one sequence needs in the next step: 1 or 0."""
-        return int((self.step + request.offset) % self.block_size == 0)
+    def ring_of(self, size: int) -> list[int]:
+        """How many need a block of so many tokens, a divisor of block_size, in steps congruent to each number below it."""
+        return self.ring if size == self.block_size else [sum(self.ring[at::size]) for at in range(size)]
 
-    def blocks_following(self, steps: int) -> int:
-        """Blocks needed by the next `steps` steps, those of the first left out."""
-        size, ring = self.block_size, self.ring
+    def blocks_following(self, steps: int, size: int = 0) -> int:
+        """Blocks needed by the next `steps` steps, those of the first left out; of another `size` where it is given."""
+        if size:
+            ring = self.ring_of(size)
+        else:
+            size, ring = self.block_size, self.ring
         first = self.step % size
         rounds, rest = divmod(steps, size)
         last = first + rest

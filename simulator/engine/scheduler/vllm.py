@@ -265,6 +265,8 @@ class VllmScheduler:
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
             hits = pool.look_up(request) if finds or request.preemptions else 0
+            if hits < 0:
+                break
             lacking = request.prompt + request.generated - hits
             tokens = lacking if lacking < most else most
             if held_back and (lacking > 1 or self.rules.holds_hits):

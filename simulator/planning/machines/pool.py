@@ -6,11 +6,13 @@ raises, or whose worker dies again and again, is an outcome that says so, and th
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 TRIES = 3
-CONNECT_S = 10.0
+CONNECT_S, GONE_S, _POLL_S = 10.0, 5.0, 0.02
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 
 
@@ -199,21 +201,48 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) ->
 
     try:
         futures = {submit(item): index for index, item in enumerate(items)}
-        for future in _dask().as_completed(list(futures), loop=client.loop):
+        for future in _finished(client, list(futures), address):
             index = futures.pop(future)
-            if isinstance(future.exception(), _dask().KilledWorker):
+            if future.status == "error" and isinstance(future.exception(timeout=CONNECT_S), _dask().KilledWorker):
                 suspects.append(index)
             else:
                 yield index, _arrived(future, address)
             future.release()
         for index in suspects:
-            yield index, _arrived(submit(items[index]), address)
+            for future in _finished(client, [submit(items[index])], address):
+                yield index, _arrived(future, address)
     finally:
-        client.close()
+        _hang_up(client)
+
+
+def _finished(client: Any, futures: list[Any], address: str) -> Iterator[Any]:
+    """Futures as they are done. Raises SimulatorError where the scheduler is gone for GONE_S seconds."""
+    completed, seen = _dask().as_completed(futures, loop=client.loop), time.monotonic()
+    while completed.count():
+        if client.status == "running":
+            seen = time.monotonic()
+        elif time.monotonic() - seen > GONE_S:
+            raise SimulatorError(f"the Dask scheduler at {address} is gone; what was finished is kept, so run it again")
+        done = completed.next_batch(block=False)
+        if not done:
+            time.sleep(_POLL_S)
+        for future in done:
+            if client.status != "running" and future.status == "cancelled":  # by the client, which has lost the scheduler
+                raise SimulatorError(f"the Dask scheduler at {address} is gone; what was finished is kept, so run it again")
+            yield future
+
+
+def _hang_up(client: Any) -> None:
+    """Close a client; of a scheduler that is gone it would wait for an answer."""
+    with suppress(Exception):
+        client.close(timeout=CONNECT_S if client.status == "running" else _POLL_S)
 
 
 def _arrived(future: Any, address: str) -> ItemOutcome[Any]:
-    error = future.exception()
+    try:
+        error = future.exception(timeout=CONNECT_S)
+    except TimeoutError:
+        raise SimulatorError(f"{address} does not hand over what its workers have finished; run it again") from None
     if isinstance(error, _OtherVersion | ImportError):
         raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
     outcome: ItemOutcome[Any] = future.result() if error is None else ItemOutcome(error=_lost(error))
@@ -239,6 +268,7 @@ def _lost(error: BaseException) -> Exception:
 def connect(address: str) -> Any:
     """A client of the Dask scheduler at an address. Raises SimulatorError when Dask is not installed or nothing answers."""
     dask = _dask()
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
     try:
         # A Client that fails to connect keeps its thread, and its finalizer can block the one that comes after it.
         dask.utils.LoopRunner().run_sync(_greet, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -62,7 +63,10 @@ def vega() -> str:
     import altair as alt
 
     wanted = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    script = cached_text(f"vega-lite-{wanted}-by-vl-convert-{version('vl-convert-python')}.js", lambda: _bundle(wanted))
+    made_by = version("vl-convert-python")
+    script = cached_text(
+        f"vega-lite-{wanted}-by-vl-convert-{made_by}.js", lambda: _bundle(wanted), _DIGESTS.get((wanted, made_by))
+    )
     return script.replace("https://vega.github.io/editor/", "").replace("</script", "<\\/script")
 
 
@@ -73,16 +77,36 @@ def _bundle(version: str) -> str:
     return bundle(vl_version=version)
 
 
-def cached_text(name: str, make: Callable[[], str]) -> str:
+# SHA-256 of bundles by the versions of Vega-Lite and vl-convert: others are held against what was written when they were made.
+_DIGESTS = {("6.4", "1.9.0.post1"): "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572"}
+
+
+def cached_text(name: str, make: Callable[[], str], digest: str | None = None) -> str:
     """A text that takes seconds to make and is always the same: made once, then read from the user's cache folder.
 
-    Where nothing can be written it is made every time.
+    It is read only where it has its SHA-256: `digest`, or else what stands in a file beside it, if both files are this user's and
+    nobody else may write them. Where it is not so, or nothing can be written, it is made again.
     """
     above = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     file = Path(above) / "inference-sizing-simulator" / name
+    beside = file.with_name(f"{name}.sha256")
     with suppress(OSError, UnicodeDecodeError):
-        return file.read_text("utf-8")
+        content = file.read_bytes()
+        if _digest(content) == (digest or _own_text(file, beside)):
+            return content.decode("utf-8")
     text = make()
     with suppress(OSError):
-        write_file(file, text)
+        for path, written in ((beside, _digest(text.encode())), (file, text)):
+            write_file(path, written).chmod(0o600)
     return text
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _own_text(file: Path, beside: Path) -> str:
+    """What stands in the file beside another; "" unless both are this user's, and nobody else may write them."""
+    found = [path.stat() for path in (file, beside)]
+    own = not hasattr(os, "geteuid") or all(s.st_uid == os.geteuid() and not s.st_mode & 0o022 for s in found)
+    return beside.read_text("utf-8").strip() if own else ""

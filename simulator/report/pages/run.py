@@ -35,6 +35,7 @@ def run_page(run: RunResult) -> str:
         figures=_numbered([figure for figure in figures if figure.panels], panels),
         undrawn=_undrawn(figures),
         slider=_slider(run),
+        doubts=[words.sentence(doubt) for doubt in run.doubts],
         metrics=METRICS,
         commands=_labelled(run, lambda d: d.serve_command),
         benchmarks=_labelled(run, lambda d: d.bench_command if d.runs else ""),

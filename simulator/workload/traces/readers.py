@@ -20,6 +20,7 @@ import polars as pl
 
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content
+from simulator.numbers import MOST_REQUESTS
 from simulator.workload.traces.agentic import flattened
 from simulator.workload.traces.columns import Layout
 
@@ -75,6 +76,8 @@ def _content(path: Path) -> bytes:
         content = _unpacked(path, content).removeprefix(b"\xef\xbb\xbf")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise MeasurementError(f"{path}: UTF-16 text as it seems; save the file as UTF-8")
+    if (lines := content.count(b"\n")) > MOST_REQUESTS:
+        raise MeasurementError(f"{path}: {lines:,} lines; at most {MOST_REQUESTS:,} are read, so cut it into smaller files")
     if not content.strip():
         raise MeasurementError(f"{path}: the file is empty; a trace has a line a request")
     return content

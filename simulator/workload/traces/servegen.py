@@ -19,7 +19,7 @@ import numpy as np
 
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, read_json_object, read_text
-from simulator.numbers import LONGEST, MOST, finite_number, integer
+from simulator.numbers import LONGEST, MOST, MOST_REQUESTS, finite_number, integer
 from simulator.workload.arrivals.gaps import Draw, epochs, gamma_gaps, weibull_gaps, weibull_shape
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.streams import Streams
@@ -82,10 +82,14 @@ def _windows(path: Path) -> Windows:
 
 def _arrivals(windows: Windows, start_s: float, end_s: float | None, rng: np.random.Generator) -> Iterator[tuple[float, Floats]]:
     """For each window that something arrives in, its start and the arrivals, seconds on ServeGen's clock."""
-    ends = [window[0] for window in windows[1:]] + [windows[-1][0] + _LAST_WINDOW_S if windows else 0.0]
+    ends = [window[0] for window in windows[1:]] + [window[0] + _LAST_WINDOW_S for window in windows[-1:]]
     for (begin, rate, cv, law), end in zip(windows, ends, strict=True):
         low, high = max(begin, start_s), min(end, math.inf if end_s is None else end_s)
         if rate > 0 and law and low < high:
+            if (high - low) * rate > MOST_REQUESTS:
+                raise MeasurementError(
+                    f"the window at {begin:g} s: {(high - low) * rate:.2g} requests; at most {MOST_REQUESTS:,} are drawn"
+                )
             times = low + epochs(_gaps(rng, law, cv), None, (high - low) * rate) / rate
             if len(times):
                 yield begin, times

@@ -116,3 +116,8 @@ def test_layers_of_mixed_models_come_in_their_order() -> None:
     nemotron = [type(layer.mixer) for layer in model("nemotron-h-56b").layers]
     assert nemotron[:9] == [Mamba2, type(None)] * 3 + [Mamba2, GroupedQueryAttention, type(None)]
     assert {type(layer.mixer) for layer in model("deepseek-v3").layers} == {LatentAttention}
+
+
+def test_a_model_that_nobody_has_facts_of_is_refused_with_what_would_settle_it() -> None:
+    with pytest.raises(UnknownName, match=r"unknown model 'kimi-k3'; did you mean .*\? Any other: the path of its config.json"):
+        model("kimi-k3")

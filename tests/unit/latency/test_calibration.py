@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from support.latency_cases import case
 
+from simulator import catalog
+from simulator.catalog.engines import EngineArgs
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import (
     Calibration,
@@ -66,10 +68,10 @@ def test_without_factors_a_step_time_stays_what_it_is() -> None:
 
 def test_factors_are_found_for_the_configuration_they_were_fitted_on() -> None:
     calibration = Calibration(source="runs.csv", fitted="2026-11-24", factors=(ONE,))
-    assert calibration.find(LLAMA.model, None, LLAMA.gpu, LLAMA.args) == ONE
-    assert calibration.find(LLAMA.model, None, LLAMA.gpu, replace(LLAMA.args, tensor_parallel_size=2)) is None
+    assert calibration.find(LLAMA.model, None, LLAMA.gpu, LLAMA.args, LLAMA.engine) == ONE
+    assert calibration.find(LLAMA.model, None, LLAMA.gpu, replace(LLAMA.args, tensor_parallel_size=2), LLAMA.engine) is None
     packed = case("llama-3.1-8b", form="fp8")
-    assert calibration.find(packed.model, packed.quantization, packed.gpu, packed.args) is None
+    assert calibration.find(packed.model, packed.quantization, packed.gpu, packed.args, packed.engine) is None
 
 
 def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
@@ -101,3 +103,24 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, said: str)
 def test_a_file_that_is_not_there_says_what_writes_one(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="no such file; `sim calibrate` writes a calibration"):
         load_calibration(tmp_path / "gone.yaml")
+
+
+def test_factors_of_one_release_and_of_expert_parallelism_are_not_those_of_another() -> None:
+    mixture, card, release = catalog.model("qwen3-30b-a3b"), catalog.gpu("h100"), catalog.engine("vllm-0.19.0")
+    fitted = replace(ONE, model=mixture.name, engine="vllm-0.19")
+    known = Calibration(source="runs.csv", fitted="2026-11-30", factors=(fitted,))
+
+    def found(args: EngineArgs, version: str) -> Factors | None:
+        return known.find(mixture, None, card, args, catalog.engine(version))
+
+    assert found(EngineArgs(), "vllm-0.19.1") == known.find(mixture, None, card, EngineArgs(), release) == fitted
+    assert found(EngineArgs(), "vllm-0.24.0") is found(EngineArgs(enable_expert_parallel=True), "vllm-0.19.0") is None
+
+
+def test_between_two_points_calibrated_steps_follow_the_predicted_ones() -> None:
+    """A server that takes 3 ms more for every step, whatever is in it, is one at every number between."""
+    before = LLAMA.bind()
+    whole = before.tokens + before.constant
+    slower = [DecodeFactor(sequences=n, factor=float(1 + 3e-3 / whole[n]), percent=5.0) for n in (4, 64)]
+    after = apply(before, replace(ONE, decode=tuple(slower)))
+    assert after.tokens[4:65] - whole[4:65] == pytest.approx(3e-3)

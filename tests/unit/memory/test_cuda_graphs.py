@@ -6,7 +6,7 @@ from support.memory_fixtures import GDN, gqa, model_of, resolved
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.memory.cuda_graphs import deducts_cuda_graphs, graph_bytes, graphs_by_kind
+from simulator.memory.cuda_graphs import deducts_cuda_graphs, graph_bytes, graphs_by_kind, profiled_blocks
 from simulator.units import GIB
 
 L40S, H100, RTX3090, RTX4090 = gpu("l40s"), gpu("h100-sxm"), gpu("rtx-3090"), gpu("rtx-4090")
@@ -57,3 +57,13 @@ def test_nothing_is_deducted_where_nothing_is_captured() -> None:
     assert deducts_cuda_graphs(resolved(), engine("0.26.0"), L40S)
     assert not deducts_cuda_graphs(resolved(cudagraph_mode="none"), engine("0.26.0"), L40S)
     assert not deducts_cuda_graphs(resolved(), engine("0.25.0"), gpu("mi300x"))
+
+
+def test_profiling_takes_blocks_where_the_release_profiles() -> None:
+    args = resolved(max_num_seqs=256)
+    assert profiled_blocks(HYBRID, args, engine("0.17.1"), L40S) == 0
+    assert profiled_blocks(HYBRID, args, engine("0.25.0"), L40S) == 512
+    assert profiled_blocks(HYBRID, args, engine("0.26.0"), L40S) == 256
+    dense = model("qwen3-8b")  # on model runner V2, which profiles from 0.29 on
+    assert [profiled_blocks(dense, args, engine(release), L40S) for release in ("0.27.1", "0.29.0")] == [0, 256]
+    assert profiled_blocks(HYBRID, resolved(max_num_seqs=256, enforce_eager=True), engine("0.26.0"), L40S) == 0

@@ -9,6 +9,7 @@ from support.memory_fixtures import resolved
 
 from simulator.catalog.engines import engine
 from simulator.catalog.gpus import gpu
+from simulator.catalog.models import catalog_model
 from simulator.memory.kv_layout import KvLayout, LayerCache
 from simulator.memory.outcome import GpuStage, Outcome, Start
 from simulator.memory.overhead import Overhead, context_bytes
@@ -33,7 +34,7 @@ def start(
     overhead = Overhead(activation=1 * GIB, non_torch=0.0, cuda_graph=0.0, **errors)
     wanted = {"gpu_memory_utilization": 0.9, "max_model_len": 16384, "max_num_seqs": 8, "enforce_eager": True, **args}
     stage = GpuStage(weights, overhead, layout, available_gib * GIB)
-    return Start(stage, CARD, resolved(**wanted), engine(version), available_gib * GIB, fixed)
+    return Start(stage, catalog_model("qwen3.8-27b"), CARD, resolved(**wanted), engine(version), available_gib * GIB, fixed)
 
 
 # What refuses, by the bytes that decide: at 0 GiB of slack the engine just starts.

@@ -302,3 +302,19 @@ def test_mistrals_own_vision_tower_is_not_divided_and_a_quantized_one_is() -> No
 def test_sizes_that_cannot_divide_the_model_are_refused(args: EngineArgs, said: str) -> None:
     with pytest.raises(NotModelled, match=said):
         weight_bytes(model("llama-3.1-8b"), None, args)
+
+
+def test_kimi_linear_has_the_parameters_that_it_is_published_with() -> None:
+    """49B on the hub, of which a token uses 3B; every fourth layer and the last have latent attention."""
+    kimi = model("kimi-linear-48b-a3b")
+    assert parameters(kimi) / 1e9 == pytest.approx(49.1, abs=0.05)
+    assert active_parameters(kimi) / 1e9 == pytest.approx(3.1, abs=0.1)
+    kinds = ["full" if isinstance(layer.mixer, LatentAttention) else "linear" for layer in kimi.layers]
+    assert [index + 1 for index, kind in enumerate(kinds) if kind == "full"] == [4, 8, 12, 16, 20, 24, 27]
+
+
+def test_gates_out_of_a_bottleneck_are_smaller_than_projected_ones() -> None:
+    whole = GatedDeltaNet(key_heads=2, value_heads=2, key_head_dim=16, value_head_dim=16, conv_kernel=4)
+    found = counted(Layer(mixer=replace(whole, gate_rank=16), norms=0))
+    assert found["in_proj_qkv"] == 64 * 3 * 32
+    assert (found["gates_a"], found["gates_b"], found["in_proj_b"]) == (2 * 64 * 16, 16 * 64, 64 * 2)

@@ -50,12 +50,13 @@ def test_a_quantized_checkpoint_is_not_quantized_again(tmp_path: Path) -> None:
     assert "--quantization" not in words
 
 
-def test_a_folder_is_served_and_a_file_is_served_from_its_folder(tmp_path: Path) -> None:
+def test_a_folder_is_served_and_a_file_is_served_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "tuned"
     folder.mkdir()
     (folder / "config.json").write_text(LLAMA)
     for written in (folder, folder / "config.json"):
-        assert shlex.split(line_of(of_model(tmp_path, str(written))))[2] == str(folder)
+        assert shlex.split(line_of(of_model(tmp_path, str(written))))[2] == "tuned"
 
 
 LLAMA = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,

@@ -149,6 +149,32 @@ def test_workers_of_another_version_are_refused(cluster: str, monkeypatch: pytes
         list(each(square, [1], Cluster(cluster)))
 
 
+class Lost:
+    """A client whose scheduler is gone, and futures that never are done."""
+
+    status, loop = "connecting", None
+
+    def as_completed(self, futures, loop):
+        return self
+
+    def count(self) -> int:
+        return 1
+
+    def next_batch(self, block: bool) -> list:
+        return []
+
+    def close(self, timeout: float) -> None:
+        raise TimeoutError("nobody answers")
+
+
+def test_a_scheduler_that_is_gone_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "GONE_S", 0.05)
+    monkeypatch.setattr(pool, "_dask", Lost)
+    with pytest.raises(SimulatorError, match="the Dask scheduler at there is gone; what was finished is kept, so run it again"):
+        list(pool._finished(Lost(), [1], "there"))
+    pool._hang_up(Lost())
+
+
 def test_processes_are_never_more_than_the_items() -> None:
     assert Processes(8, at_most=3).count() == 3
     assert Processes(2, at_most=3).count() == 2
