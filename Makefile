@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench accuracy bands report docs clean
+.PHONY: help setup run check quick test fuzz chromium golden bench accuracy bands report reference docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 FIGURES ?= ../shared/validation
@@ -63,9 +63,12 @@ bands: $(STAMP)  ## the error bands of the catalog, anew from the published figu
 report: $(STAMP)  ## the report of every scenario
 	$(BIN)/sim run scenarios/*.yaml
 
-docs: $(STAMP)  ## the documentation as a site in site/, its reference made from the code
-	$(BIN)/python -m pip install --quiet --group docs
+reference: $(STAMP)  ## write the reference pages and the schema of scenarios again from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/sim schema --out scenarios/scenario.schema.json
+
+docs: reference  ## the documentation as a site in site/
+	$(BIN)/python -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(BIN)/sim schema --out site/scenario.schema.json
 

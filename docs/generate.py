@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: `python docs/generate.py` writes them into docs/reference/."""
+"""The reference pages, made from the code: `make reference` writes them into docs/reference/."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_every_command_of_a_page_runs(
 
 def test_the_reference_is_that_of_the_code() -> None:
     for name, text in generator().pages().items():
-        assert (DOCS / "reference" / name).read_text("utf-8") == text, f"run python docs/generate.py for {name}"
+        assert (DOCS / "reference" / name).read_text("utf-8") == text, f"run make reference: {name} is stale"
 
 
 def test_every_link_leads_somewhere_and_every_page_is_in_the_navigation() -> None:
