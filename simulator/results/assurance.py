@@ -21,7 +21,7 @@ from simulator.latency.error_bands import ErrorBand
 from simulator.results.slo import SloCheck
 
 Standing = Literal["meets", "misses", "too close to call", "too few to say"]
-SURE, LIKELY = 0.9, 2 / 3
+SURE, LIKELY = 0.9, 0.7
 """The chances of what is called sure, and likely."""
 _LOW, _HIGH = 0.1, 0.9
 TAIL = 90.0

@@ -184,7 +184,7 @@ _METHOD = (
     " arrived after warm-up. Beside a figure stands where a real server's lies in four of five "
     "cases, by published figures of the same class; near the queueing point also by what steps "
     "that last longer do to the queue. What is called sure has a chance of nine in ten at least, "
-    "what is likely of two in three. A percentile is too few to say where it lies beyond the "
+    "what is likely of seven in ten. A percentile is too few to say where it lies beyond the "
     "slowest request in more than one case of ten. A deployment is overloaded when its backlog "
     "grows by more than chance explains, with a false alarm in at most 1% of runs. A request that"
     " gets no answer (refused because it can never fit or a queue limit is reached, timed out, or"
