@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from simulator.engine.admission import check_requests
 from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
 from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
+from simulator.engine.kv.grouped_cache import OwnBlocksNeeded
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
@@ -49,4 +51,9 @@ def serve(
         raise SimulatorError("serve: at least one replica is needed")
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
-    return Fleet(requests, replicas, router, load, seed, tick_s, data_parallel, front_end, queue_limits).run()
+    more = router, load, seed, tick_s, data_parallel, front_end, queue_limits
+    try:
+        return Fleet(requests, replicas, *more).run()
+    except OwnBlocksNeeded:  # seldom, so it is cheaper to begin again than always to follow them
+        followed = [(time, replace(config, names_own=True)) for time, config in replicas]
+        return Fleet(requests, followed, *more).run()

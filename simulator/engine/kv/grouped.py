@@ -29,15 +29,11 @@ class GroupedPool(WindowedPool):
     steps: they are counted, not looked at. `watching`: the first waiting request may be found to lack less before the next
     finish.
 
-    A request that is preempted may look for the block of its own that left a window last. That is still there only if it left in
-    a step not long before; so while more blocks are free than that many steps can take, `plenty`, a request's own blocks are
-    counted too.
-
     `one_by_one`: blocks may leave a window before they have a name, and are then used again first; so the order counts in every
     step. That takes windows of fewer tokens than a block of another group has.
     """
 
-    __slots__ = ("cache", "counted", "distances", "every", "falls", "one_by_one", "plenty", "unnamed", "watching")
+    __slots__ = ("cache", "counted", "distances", "every", "falls", "one_by_one", "unnamed", "watching")
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch, sums)
@@ -49,8 +45,6 @@ class GroupedPool(WindowedPool):
         self.one_by_one = (
             config.rules.useless_unnamed and every > config.block_size and min(windows, default=every + 3) < every + 3
         )
-        in_a_step = -(-config.token_budget // config.block_size) + config.max_num_seqs
-        self.plenty = (2 * every + 4) * in_a_step * sum(groups for _, groups in self.sizes)
         self.distances: dict[int, int] = {}
         for of_window, groups in self.sliding:
             for distance in range(of_window.size - 1, of_window.size - 1 + every, of_window.block_size):
@@ -109,11 +103,6 @@ class GroupedPool(WindowedPool):
         late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
         late.update((request.order, request) for request, _, _ in chunks)
         self.fresh = [request for request in late.values() if self._unsteady(request)]
-        if self.free - needed <= self.plenty and not self.cache.names_own:
-            self.cache.names_own = True
-            self.walk()
-        elif self.free > 2 * self.plenty:
-            self.cache.names_own = False
         self._let_fall(self.batch.step, late)
         self._take_free(needed)
         for request, tokens, _ in chunks:
@@ -250,9 +239,6 @@ class GroupedPool(WindowedPool):
         """Take the blocks of all but the first of `steps` even steps, and give back those that leave the windows."""
         batch, size = self.batch, self.every
         needed = self._taken_following(steps)
-        if self.free - needed <= self.plenty and not self.cache.names_own:
-            self.cache.names_own = True
-            self.walk()
         self._take_free(needed)
         if not any(self.falls):
             rounds, rest = divmod(steps - 1, size)

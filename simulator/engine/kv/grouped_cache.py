@@ -33,6 +33,10 @@ Runs = dict[Branch, list[BlockRun]]
 _first = attrgetter("first")
 
 
+class OwnBlocksNeeded(Exception):
+    """A preempted request may find a block of its own that left a window, where those have no names."""
+
+
 @dataclass(slots=True, eq=False)
 class HeldInGroups:
     """What a request holds: what its first `named` blocks hold is known; of the first `registered`, which can be found by others,
@@ -55,7 +59,8 @@ class GroupedCache(PrefixCache):
     `of_group` has the runs of each group, `found_in` what was found in it and `hits` how many blocks that makes, `shared` how
     many runs of groups with a window are in the hands of several requests. A request holds `rows`, an entry a group, from block
     `lows` of that group on. `first_again`: blocks of a group that nothing can be found in are used again before all others.
-    `names_own`: a request's own blocks are named when they leave a window.
+    `names_own`: a request's own blocks are named when they leave a window. Without, OwnBlocksNeeded is raised where one that is
+    preempted might find the last of them.
     """
 
     __slots__ = (
@@ -88,7 +93,7 @@ class GroupedCache(PrefixCache):
                 if window is not None:
                     self.gaps[group] = max(self.alignment // self.sizes[group] - self._needed(group), 0)
         self.first_again = [rules.unnamed_first or (w is not None and rules.unnamed_first_in_windows) for w in windows]
-        self.names_own = False
+        self.names_own = config.names_own
         self.hits = 0
         self.whole = [group for group, window in enumerate(windows) if window is None]
         self.sliding = [(group, window) for group, window in enumerate(windows) if window is not None]
@@ -301,6 +306,8 @@ class GroupedCache(PrefixCache):
         freed = 0
         held = request.kv
         full = tokens // self.lot_tokens * self.lot
+        if not (finished or self.names_own) and self._has_let_go_of(request, full):
+            raise OwnBlocksNeeded
         for group in range(len(held.rows)):
             low, row, blocks = held.lows[group], held.rows[group], -(-computed // self.sizes[group])
             start = row[-1][1] if row else low
@@ -315,6 +322,13 @@ class GroupedCache(PrefixCache):
                 freed += self._let_go(run.parts(end))
         request.kv = None
         return freed
+
+    def _has_let_go_of(self, request: Request, full: int) -> bool:
+        """Whether the longest prefix that a look-up might find, of `full` blocks, needs blocks that have left a window."""
+        tokens = min(request.known - 1, full * self.block_size)
+        tokens -= tokens % self.alignment
+        lows, sizes = request.kv.lows, self.sizes
+        return any(max(tokens // sizes[g] - self._needed(g), 0) < lows[g] for g, _ in self.sliding)
 
     def _siblings(self, run: BlockRun) -> list[BlockRun]:
         assert run.branch is not None

@@ -35,6 +35,7 @@ class SchedulerConfig:
     `watermark_blocks` stay free when a request is admitted beside others (watermark). `async_scheduling`: a step is composed
     while the one before it runs, so finishes and arrivals are seen one step late. `max_num_partial_prefills` above 1 only sets
     long_prefill_token_threshold, to 4 % of max_model_len where it is 0: that is all vLLM's V1 scheduler does with it.
+    `names_own`: blocks that hold what only one request has are followed when they leave a sliding window, which takes time.
     `prefill_first`: whole prompts are computed in steps of their own, before any decode, as V0 does without chunked prefill.
     `state_blocks`: those that a sequence holds from its admission on for recurrent states, however long it is (MambaManager).
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
@@ -56,6 +57,7 @@ class SchedulerConfig:
     reserve_full_prompt: bool = False
     async_scheduling: bool = False
     watermark_blocks: Natural = 0
+    names_own: bool = False
     kv_groups: tuple[KvGroup, ...] = (KvGroup(),)
     state_blocks: Natural = 0
     max_num_scheduled_tokens: Count | None = None
