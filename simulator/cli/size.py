@@ -176,9 +176,9 @@ def _print(sizing: Sizing, months: float) -> None:
 def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
-    from simulator.report.sizing import demand, grown, money
+    from simulator.report.sizing import grown, money, to_carry
 
-    table = Table(title=f"{sizing.scenario.name}: what carries {demand(sizing)}", title_justify="left", header_style="bold")
+    table = Table(title=f"{sizing.scenario.name}: what carries {to_carry(sizing)}", title_justify="left", header_style="bold")
     growth = sizing.ask.growth
     later = [f"at x{growth:g}"] if growth > 1 else []
     for name in ("configuration", "how many", "$/hour", "$/month", "headroom", *later):

@@ -8,7 +8,7 @@ from simulator.planning.size import Candidate, Sizing
 from simulator.text import number, plural
 
 
-def demand(sizing: Sizing) -> str:
+def to_carry(sizing: Sizing) -> str:
     """What is to be carried: `20 requests/s within the SLO`."""
     rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
     what = f"{number(rate, 6)} requests/s" if rate is not None else plural(loop.concurrency, "user") if loop else "a batch"
@@ -36,19 +36,19 @@ def sentences(sizing: Sizing, months: float) -> list[str]:
         nearest = sizing.nearest
         return ["Nothing here will do.", *([f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else [])]
     return [
-        f"Take {best.deployment.name}: {best.wording}{f'; {best.why}' if best.why else ''}. {price(best)}",
-        *beside(sizing, months),
+        f"Take {best.deployment.name}: {best.wording}{f'; {best.why}' if best.why else ''}. {price_line(best)}",
+        *remarks(sizing, months),
     ]
 
 
-def price(candidate: Candidate) -> str:
+def price_line(candidate: Candidate) -> str:
     """Its price with provider and date, or how to give one."""
     if candidate.price:
         return f"{candidate.price}."
     return f"No price is known: give prices.usd_per_gpu_hour.{candidate.deployment.pool.gpu.name}."
 
 
-def beside(sizing: Sizing, months: float) -> list[str]:
+def remarks(sizing: Sizing, months: float) -> list[str]:
     """What else is to be known of the best: requests without an answer, a backlog, growth."""
     best, growth = sizing.best, sizing.ask.growth
     if best is None:

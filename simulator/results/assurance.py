@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import exp, inf, log
 from typing import Literal
 
@@ -71,25 +72,28 @@ class Behavior:
         found = self.bands.get("output_tokens_per_s")
         return found.inverse() if found else _EXACT
 
-    def band(self, check: SloCheck) -> ErrorBand:
-        """The band of a term's own latency, with what its sampling adds; of goodput the widest of
-        all latencies."""
-        return term_band(self.bands, check).blurred(check.spread)
-
     def strain(self, term: int, rate: float) -> float:
         """How far a term is strained at any rate: read off between rates that were simulated,
         without bound where it queues."""
+        return self.term_at(term, rate)[0]
+
+    def term_at(self, term: int, rate: float) -> tuple[float, float]:
+        """The strain of a term at any rate, and its relative standard error by sampling.
+
+        More traffic relieves nothing: where a run at a lower rate came out worse, that counts.
+        """
         if self.queueing_per_s is not None and rate >= self.queueing_per_s:
-            return inf
-        known = [(at, c[term].strain) for at, c in self.points if c is not None and term < len(c) and c[term].strain]
-        before = [(at, s) for at, s in known if at <= rate]
-        after = [(at, s) for at, s in known if at > rate]
+            return inf, 0.0
+        found = ((at, c[term].strain, c[term].spread) for at, c in self.points if c is not None and term < len(c))
+        rising = accumulate(((at, s, e) for at, s, e in found if s), lambda a, b: b if b[1] >= a[1] else (b[0], *a[1:]))
+        known = list(rising)
+        before = [point for point in known if point[0] <= rate]
+        after = [point for point in known if point[0] > rate]
         if not before or not after:
-            return (before[-1:] or after[:1] or [(0.0, inf)])[0][1] or inf
-        (low, below), (high, above) = before[-1], after[0]
-        assert below is not None and above is not None
+            return (before[-1:] or after[:1] or [(0.0, inf, 0.0)])[0][1:]
+        (low, below, one), (high, above, other) = before[-1], after[0]
         part = (log(rate) - log(low)) / (log(high) - log(low)) if low > 0 else 0.0
-        return exp(log(below) + part * (log(above) - log(below)))
+        return exp(log(below) + part * (log(above) - log(below))), one + part * (other - one)
 
     def slower(self, term: int, rate: float, factor: float) -> float:
         """How far a term is strained where every step takes `factor` times as long."""
@@ -144,10 +148,15 @@ def assurance(
     ends: dict[str, float | None] = {}
     if behavior is not None and behavior.queueing_per_s is not None:
         point, slow = behavior.queueing_per_s, behavior.slowness
+
+        def at(rate: float) -> float:
+            """The chance at a rate: beyond the demand never more than there."""
+            return kept(behavior, rate) if demand is None or rate < demand else min(chance, kept(behavior, rate))
+
         ends = {
-            "sure_per_s": _rate_where(lambda rate: kept(behavior, rate) >= SURE, point),
-            "likely_per_s": _rate_where(lambda rate: kept(behavior, rate) >= LIKELY, point),
-            "lost_per_s": _rate_where(lambda rate: kept(behavior, rate) > 1 - SURE, point),
+            "sure_per_s": _rate_where(lambda rate: at(rate) >= SURE, point),
+            "likely_per_s": _rate_where(lambda rate: at(rate) >= LIKELY, point),
+            "lost_per_s": _rate_where(lambda rate: at(rate) > 1 - SURE, point),
             "queueing_low_per_s": point / slow.quantile(_HIGH),
             "queueing_high_per_s": point / slow.quantile(_LOW),
         }
@@ -163,11 +172,11 @@ def kept(behavior: Behavior, rate: float) -> float:
 
 
 def _kept(behavior: Behavior, term: int, check: SloCheck, rate: float) -> float:
-    strain = behavior.strain(term, rate)
+    strain, error = behavior.term_at(term, rate)
     by_steps = behavior.slowness.share_below(behavior.bears(term, rate))
     if strain == inf:
         return by_steps
-    return (min if strain <= 1 else max)(by_steps, behavior.band(check).share_below(1 / strain))
+    return (min if strain <= 1 else max)(by_steps, term_band(behavior.bands, check).blurred(error).share_below(1 / strain))
 
 
 def _standing(chance: float, needed: int) -> Standing:

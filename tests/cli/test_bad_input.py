@@ -24,7 +24,8 @@ def mistake(found: Finished) -> str:
 MISTAKES = [
     # what is written, what is written instead, where, what is said
     ("llama-3.1-8b", "lama-3.1-8b", "2:1", "model: unknown model 'lama-3.1-8b'; did you mean 'llama-3.1-8b'"),
-    ("llama-3.1-8b", "{layers: 3}", "2:1", "model: must be the name of a model, as in `sim catalog models`, or the path"),
+    ("llama-3.1-8b", "{layers: 3}", "2:1", "model: unknown field 'layers' of a model; it has name and dtype"),
+    ("llama-3.1-8b", "[3]", "2:1", "model: must be the name of a model, as in `sim catalog models`, or the path"),
     (GPU, "gpu: rtx4091", "12:5", "deployments[0].gpu: unknown GPU 'rtx4091'; did you mean 'rtx-4090'"),
     (GPU, "gpu:", "12:5", "deployments[0].gpu: must be the name of a GPU"),
     (
@@ -74,7 +75,7 @@ MISTAKES = [
     ("prompt: 200", "prompt: 200 tokens", "6:3", "must be a whole number of tokens, or a law such as"),
     ("prompt: 200", "prompt: {kind: lognomal}", "6:3", "unknown kind 'lognomal'; did you mean 'lognormal'"),
     ("ttft_s: 1.0", "ttft_ms: 1000", "9:7", "slo.ttft_ms: unknown field; did you mean 'ttft_s'"),
-    ("ttft_s: 1.0", "ttft_s: 1s", "9:7", "slo.ttft_s: must be a number, not '1s'"),
+    ("ttft_s: 1.0", "ttft_s: soon", "9:7", "slo.ttft_s: 'soon' is not a duration; write seconds as a number"),
     ("ttft_s: 1.0", "", "9:1", "slo: sets no limit; give one of ttft_s, tpot_s, e2e_s, or leave slo out"),
     ("name: case", "name: ../../etc/cron.d", "1:1", "cannot name a folder"),
     ("name: case", "name: /tmp/x", "1:1", "cannot name a folder"),
@@ -223,7 +224,7 @@ def test_a_setting_that_is_wrong_is_blamed(run, tmp_path, setting, said):
     [
         (["run"], "error: missing argument 'FILE...' (see sim run --help)\n"),
         (["memory", "llama-3.1-8b"], "error: missing option '--gpu' / '-g' (see sim memory --help)\n"),
-        (["chek"], "error: no such command 'chek'. Did you mean 'check'? (see sim --help)\n"),
+        (["chek"], "error: no such command 'chek'. Did you mean 'check', 'schema'? (see sim --help)\n"),
         (["catalog", "gpu"], "error: no such command 'gpu'. Did you mean 'gpus'? (see sim catalog --help)\n"),
         (["run", "--jsn", "x.yaml"], "no such option: --jsn"),
         (["run", "--seed", "x", "x.yaml"], "invalid value for '--seed'"),

@@ -8,7 +8,7 @@ from simulator.catalog import stanzas
 KINDS = (
     "architectures",
     "engines",
-    "errors",
+    "error_bands",
     "gpus",
     "kernels",
     "memory_overheads",

@@ -16,6 +16,8 @@ from simulator.planning.capacity import curve, probes
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
+from simulator.results.assurance import LIKELY, SURE
+from simulator.results.model import DeploymentResult
 from simulator.results.recommend import headroom
 from simulator.scenario import Scenario, load
 from simulator.workload.arrivals.steady import Constant, Gamma, Poisson
@@ -55,19 +57,27 @@ def test_one_page_never_contradicts_itself(
     assert demand is not None
     point, room_left = found.queueing_point, headroom(found, demand)
     assert point is not None
-    assert room_left is not None
+    assert (room_left is None) is (found.verdict == "overloaded" or found.slo_met is False), (room_left, found.slo_capacity)
+    assert room_left is None or room_left >= 0
     assert (found.verdict == "overloaded") is (point.value < demand), (found.reason, point)
     assert point.low <= point.value <= (point.high or point.value)
-    if found.verdict == "overloaded":
-        assert room_left < 0
-    elif found.slo_met:
-        assert room_left >= 0
     if found.slo_met is False and found.slo_capacity is not None:
         assert found.slo_capacity.value <= demand
     if found.slo_capacity is not None:
         assert found.slo_capacity.value <= point.value
     if found.recovers_below_per_s is not None:
         assert found.recovers_below_per_s < point.value
+    _agrees_with_its_chance(found, demand)
+
+
+def _agrees_with_its_chance(found: DeploymentResult, demand: float) -> None:
+    """The rates up to which it is sure, likely and lost lie on the sides of the demand where its chance there puts them."""
+    sure = found.assurance
+    assert sure is not None
+    ends = [end or 0.0 for end in (sure.sure_per_s, sure.likely_per_s, sure.lost_per_s)]
+    assert ends == sorted(ends), sure
+    for end, least in zip(ends, (SURE, LIKELY, 1 - SURE), strict=True):
+        assert (end >= 0.998 * demand) if sure.chance > least else (end <= 1.002 * demand), (sure, demand)
 
 
 def _at_share(scenario: Scenario, arrivals: str, load_: float) -> Scenario:

@@ -72,7 +72,19 @@ class Texts(HTMLParser):
 @given(names)
 def test_pages_and_junit_show_a_name_as_it_is(name: str) -> None:
     page = template("plain.html").render(
-        version="", title=name, sentence="", figures=[], tables=[], lines=[], code="", style="", vega="", specs="", config=""
+        version="",
+        title=name,
+        sentence="",
+        answer=None,
+        first=[],
+        figures=[],
+        tables=[],
+        lines=[],
+        code="",
+        style="",
+        vega="",
+        specs="",
+        config="",
     )
     texts = Texts()
     texts.feed(page)

@@ -754,8 +754,9 @@ def judged(words: tuple[str, ...]) -> Fault | None:
         return Fault("out of memory", left.err)
     if left.code not in (0, 1, 2):
         return Fault(f"exit code {left.code}", left.err)
-    if left.code == 2 and (left.err.count("\n") != 1 or not left.err.startswith("error: ") or len(left.err) > LONGEST_LINE):
-        return Fault("not one line", left.err)
+    mistakes = left.err.splitlines()
+    if left.code == 2 and not (mistakes and all(m.startswith("error: ") and len(m) <= LONGEST_LINE for m in mistakes)):
+        return Fault("not one line a mistake", left.err)
     if (left.code == 2 and "1 validation error" in left.err) or "pydantic" in left.err:
         return Fault("words of a library", left.err)
     if left.code != 2 and left.err:

@@ -45,7 +45,7 @@ def test_a_row_expressible_in_part_is_not_fully_stated(tmp_path: Path) -> None:
         (LIT.replace("lit-gpt", "mlx"), "column framework: what 'mlx Oct 2023' keeps is not modelled"),
         (LIT.replace(",lora,", ",galore,"), "not a run we know: method"),
         (LIT.replace("19.84", ""), "has no measured_peak_gib"),
-        (LIT.replace("1304", "long"), "column seq_len: 'long' is not a number"),
+        (LIT.replace("1304", "long"), "column seq_len: 'long' is not a whole number of at least 0"),
         (LIT.replace("llama-2-7b", "lama-2-7b"), "did you mean"),
     ],
 )

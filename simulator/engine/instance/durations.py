@@ -116,6 +116,8 @@ class StepTimer:
         durations, padding = self.durations, step.padding
         seconds = durations.tokens[tokens + padding] - durations.tokens[tokens]
         seconds += durations.sampled[sampled + padding] - durations.sampled[sampled] + durations.per_sequence * padding
+        if durations.prompt and step.chunks:
+            seconds += durations.prompt[tokens + padding] - durations.prompt[tokens]
         return seconds + durations.per_context * step.padded_context
 
     def _in_windows(self, step: Step) -> float:

@@ -233,7 +233,7 @@ class RankGroup:
         self._pad(busy)
         lead = max(busy, key=lambda rank: (rank.stretch.base, rank.stretch.slope)).stretch
         steps = min(_led(lead, rank.stretch) for rank in busy)
-        if any(rank.scheduler.waiting for rank in self.ranks if not rank.stretch.steps):
+        if any(rank.scheduler.waiting or rank.scheduler.prefilling for rank in self.ranks if not rank.stretch.steps):
             steps = 1
         stretch.base, stretch.slope, stretch.steps = lead.base, lead.slope, steps
         for rank in busy:

@@ -49,11 +49,13 @@ EVEN, IDLE = Step(even=True), Step()
 class Scheduler(Protocol):
     """Who computes how many tokens in the next step.
 
-    `running` are by order of admission. A composed step is carried out before the next is composed.
+    `running` are by order of admission, `prefilling` those of them that compute prompts. A composed
+    step is carried out before the next is composed.
     """
 
     waiting: Queue
     running: dict[int, Request]
+    prefilling: list[Request]
     batch: DecodeBatch
     pool: BlockPool
 

@@ -26,7 +26,7 @@ def size_page(sizing: Sizing, answers: Sequence[DeploymentResult] = (), months: 
     by_name = {answer.name: answer for answer in answers}
     return plain_page(
         f"{sizing.scenario.name}: what to rent",
-        f"What carries {said.demand(sizing)}, of {plural(len(sizing.candidates), 'configuration')}.",
+        f"What carries {said.to_carry(sizing)}, of {plural(len(sizing.candidates), 'configuration')}.",
         _drawings(sizing, by_name),
         _growth(sizing, by_name),
         lines=("How this was found", _method(sizing)),
@@ -51,7 +51,7 @@ def _answer(sizing: Sizing, answers: Answers, months: float) -> PageAnswer:
         _sure(sizing, answers) if answer and answer.standing != "meets" else "",
         _room(sizing, chosen, answers),
         words.sentence(chosen.why),
-        *said.beside(sizing, months),
+        *said.remarks(sizing, months),
     ]
     heading = "Rent" if answer is None or answer.standing == "meets" else "The cheapest that may do, and not surely"
     return PageAnswer(heading, sentence, [line for line in lines if line])
@@ -104,7 +104,7 @@ def _price(sizing: Sizing, candidate: Candidate) -> str:
     pool = candidate.deployment.pool
     found = price_of(pool, sizing.scenario.prices)
     if found is None:
-        return said.price(candidate)
+        return said.price_line(candidate)
     usd, source, date = found
     return f"${usd:.2f} per GPU-hour, {source.split(': ')[0]}{f', {date}' if date else ''}."
 

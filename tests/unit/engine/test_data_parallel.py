@@ -56,6 +56,14 @@ def test_all_pad_to_the_largest_while_none_is_beyond_the_cuda_graphs():
         assert trace.stretches["base_s"][second].tolist() == [longest]
 
 
+def test_a_prompt_that_is_held_back_goes_on_in_the_next_step_that_computes_prompts():
+    """One rank has a token of its second prompt left, and nothing to do in the second step; the other decodes three."""
+    paced = {"max_num_seqs": 2, "max_num_batched_tokens": 2, "async_scheduling": True, "prefill_schedule_interval": 2}
+    trace = on_two(asked((0, 1, 1), (0, 1, 3), (0, 2, 1)), step_time(constant=1.0), **paced)
+    assert places(trace) == [0, 1, 0]
+    assert times(trace, "first_token") == [1.0, 1.0, 3.0]
+
+
 def test_a_stretch_ends_where_another_rank_becomes_the_slowest():
     """Contexts grow by one a step and sequence: two sequences overtake one with the longer context after some steps."""
     trace = on_two(asked((0, 20, 30), (0, 2, 30), (0, 9, 1), (0, 2, 30)), step_time(per_context=1.0))

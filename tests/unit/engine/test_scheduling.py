@@ -120,6 +120,13 @@ def test_what_is_done_pads_a_static_batch_and_costs_as_much():
     assert times(served(both, limits(), per_sequence), "finish") == [4.0, 6.0]
 
 
+def test_padding_counts_in_what_prompts_add_to_a_step() -> None:
+    """A budget of 2 computes one token of each prompt, then the last of the longer one beside a padding: 1 + 2 s twice."""
+    priced = replace(ONE_SECOND, prompt=np.arange(1000.0))
+    static = limits(max_num_seqs=2, max_num_batched_tokens=2, scheduling_policy="static")
+    assert times(served(asked((0, 1, 1), (0, 2, 1)), static, priced), "first_token") == [3.0, 6.0]
+
+
 def test_v0_computes_prompts_in_steps_of_their_own_and_nobody_decodes_meanwhile() -> None:
     trace = served(asked((0, 8, 6), (1, 8, 2)), limits(prefill_first=True, enable_chunked_prefill=False))
     assert per_step(trace, "prefill_tokens") == [8, 8, 0, 0, 0, 0, 0]

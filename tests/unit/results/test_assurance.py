@@ -75,6 +75,26 @@ def test_what_is_overloaded_may_still_do_where_its_point_is_just_below() -> None
     assert assurance((), b, 30.0, keeps_up=False).standing == "misses"
 
 
+def test_more_traffic_relieves_nothing_where_a_short_run_came_out_worse_than_one_at_a_higher_rate() -> None:
+    rough = Behavior(((1.0, (term(0.5),)), (4.0, (term(1.03, spread=0.23),)), (4.1, (term(0.83, spread=0.1),))), 10.0, {})
+    assert rough.strain(0, 4.1) == rough.strain(0, 4.0) == pytest.approx(1.03)
+    assert kept(rough, 4.0) == pytest.approx(0.45, abs=0.02), "the error of that run, not of the first"
+    found = assurance([judged(term(1.03, spread=0.23), rough, 0, 4.0, {})], rough, 4.0, keeps_up=True)
+    assert found.chance == pytest.approx(0.45, abs=0.02)
+    assert found.sure_per_s is not None and found.lost_per_s is not None
+    assert found.sure_per_s < 4.0 < found.lost_per_s
+
+
+def test_what_is_not_sure_at_the_demand_is_not_sure_beyond_it() -> None:
+    """The run at the demand has wider bands of its own than the rates that were tried."""
+    b = behavior({}, 0.1, 0.2, 0.4, 0.8)
+    found = assurance(
+        [judged(term(0.8), None, 0, None, TTFT | {"ttft_tail": ErrorBand(0.5, 1.0, 2.0, "")})], b, 2.0, keeps_up=True
+    )
+    assert found.chance < 0.9
+    assert found.sure_per_s == pytest.approx(2.0, rel=0.01)
+
+
 def test_requests_without_an_answer_miss_however_sure_the_rest_is() -> None:
     b = behavior(TTFT, 0.1)
     assert assurance((judged(term(0.1), b, 0, 1.0, TTFT),), b, 1.0, keeps_up=True, answers=False).standing == "misses"

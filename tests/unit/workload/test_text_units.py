@@ -8,7 +8,17 @@ from simulator.workload.text_units import Duration, Pause, Rate, parse_seconds, 
 
 @pytest.mark.parametrize(
     ("written", "rate"),
-    [("4/s", 4), ("240/min", 4), ("14400/h", 4), ("1.5 / sec", 1.5), ("86400 per day", 1), (4, 4), (0.5, 0.5)],
+    [
+        ("4/s", 4),
+        ("240/min", 4),
+        ("14400/h", 4),
+        ("1.5 / sec", 1.5),
+        ("86400 per day", 1),
+        ("4 requests/s", 4),
+        ("4 rps", 4),
+        (4, 4),
+        (0.5, 0.5),
+    ],
 )
 def test_a_rate_is_per_second_whatever_its_unit(written, rate):
     assert TypeAdapter(Rate).validate_python(written) == pytest.approx(rate)
@@ -22,9 +32,9 @@ def test_a_duration_is_in_seconds_whatever_its_unit(written, duration):
     assert TypeAdapter(Duration).validate_python(written) == pytest.approx(duration)
 
 
-@pytest.mark.parametrize("written", ["4", "4/", "/s", "4/fortnight", "four/s", "4/s/s", "4 requests/s", ""])
+@pytest.mark.parametrize("written", ["4", "4/", "/s", "4/fortnight", "four/s", "4/s/s", "4 tokens/s", ""])
 def test_text_that_is_no_rate_is_refused_with_an_example(written):
-    with pytest.raises(ValueError, match="4/s, 240/min"):
+    with pytest.raises(ValueError, match="4/s, 1.2 rps, 240/min"):
         per_second(written)
 
 
