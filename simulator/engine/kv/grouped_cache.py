@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import pairwise
 from operator import attrgetter
 
@@ -366,7 +367,7 @@ def _all_known(known: Mapping[Branch, Sequence[BlockRun]], path: Path, most: int
         if start < end and branch in known:
             runs = known[branch]
             if len(runs) > 1:
-                found += _known_on(runs, ((branch, end),), start)
+                found += _known_on(runs, end, start)
             else:
                 run = runs[0]
                 if run.first < end and start < run.end:
@@ -375,18 +376,37 @@ def _all_known(known: Mapping[Branch, Sequence[BlockRun]], path: Path, most: int
     return found
 
 
-def _known_on(runs: Sequence[BlockRun], path: Path, start: int) -> Iterator[tuple[BlockRun, int, int]]:
-    """The same on one branch, from `start` on."""
-    ((branch, most),) = path
+def _known_on(runs: Sequence[BlockRun], most: int, start: int) -> Iterator[tuple[BlockRun, int, int]]:
+    """The same on one branch, up to `most`."""
     in_place = sorted(runs, key=_first)
     if all(one.end <= other.first for one, other in pairwise(in_place)):
         yield from ((run, max(run.first, start), min(run.end, most)) for run in in_place if run.first < most and start < run.end)
         return
-    for run in in_place:
-        if run.first < most and start < min(run.end, most):
-            part = known_run({branch: runs}, path, max(start, run.first), most)
-            yield from part
-            start = part[-1][2]
+    yield from _earliest_on(runs, start, most)
+
+
+def _earliest_on(runs: Sequence[BlockRun], start: int, most: int) -> Iterator[tuple[BlockRun, int, int]]:
+    """Which run has each block from `start` to `most`: of several that have it, the first of `runs`."""
+    to_come = sorted(range(len(runs)), key=lambda i: runs[i].first, reverse=True)
+    here: list[int] = []
+    at = start
+    while at < most:
+        while to_come and runs[to_come[-1]].first <= at:
+            heappush(here, to_come.pop())
+        while here and runs[here[0]].end <= at:
+            heappop(here)
+        if not here:
+            if not to_come:
+                return
+            at = runs[to_come[-1]].first
+            continue
+        end = min(runs[here[0]].end, most)
+        while to_come and runs[to_come[-1]].first < end and to_come[-1] > here[0]:
+            heappush(here, to_come.pop())
+        if to_come and to_come[-1] < here[0]:
+            end = min(end, runs[to_come[-1]].first)
+        yield runs[here[0]], at, end
+        at = end
 
 
 def _end_of_window(known: Found, most: int, needed: int) -> int:
