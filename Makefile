@@ -37,7 +37,7 @@ quick: $(STAMP)  ## the tests that take seconds
 	$(BIN)/pytest -n auto $(QUICK) --doctest-modules simulator
 
 test: check chromium  ## everything that must pass
-	ENGINE_CASES=2 $(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
+	$(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
 
 fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before: 30,000 of the engine, 2,000 bad files
 	ENGINE_CASES=100 FUZZ_CASES=2000 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property

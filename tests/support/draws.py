@@ -3,4 +3,4 @@
 import os
 
 TIMES = int(os.environ.get("ENGINE_CASES", "1"))
-"""1 in the quick suite, 2 in `make test`, 100 in `make fuzz`."""
+"""1 in the tests, 100 in `make fuzz`."""
