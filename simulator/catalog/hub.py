@@ -62,8 +62,12 @@ def fetch(name: str) -> Model:
     for file in _BESIDE:
         try:
             got(file)
-        except Exception:  # most repositories have only one of them: what is there lies beside config.json now
+        except EntryNotFoundError:  # most repositories have only one of them: what is there lies beside config.json now
             continue
+        except Exception as problem:
+            raise ConfigError(
+                f"{name}: {file} cannot be fetched ({type(problem).__name__}: {_line(problem)}); {OTHERWISE}"
+            ) from None
     return replace(hf_config.read(config.parent), name=name.rsplit("/", 1)[-1].lower(), source=f"https://huggingface.co/{name}")
 
 

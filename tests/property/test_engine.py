@@ -5,12 +5,11 @@ ENGINE_CASES=10 draws ten times as many cases.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.draws import TIMES
 from support.engine_cases import (
     ENGINE_KNOWS,
     NEW_FAMILIES,
@@ -27,8 +26,6 @@ from support.engine_cases import (
 )
 
 from simulator.engine.record import FINISHED
-
-TIMES = int(os.environ.get("ENGINE_CASES", "1"))
 
 
 def drawn(examples: int) -> settings:
