@@ -19,7 +19,9 @@ from simulator.server import Server
 Bands = Mapping[str, ErrorBand]
 
 
-def assured(scenario: Scenario, server: Server, result: DeploymentResult, run: DeploymentRun) -> DeploymentResult:
+def assured(
+    scenario: Scenario, server: Server, result: DeploymentResult, run: DeploymentRun
+) -> DeploymentResult:
     """The result with where real figures lie and how sure its verdict is."""
     regime, demand = load_regime(run.trace, result.warmup_s), scenario.workload.mean_rate()
     sequences = run.metrics["running_mean"] or 1.0
@@ -29,13 +31,21 @@ def assured(scenario: Scenario, server: Server, result: DeploymentResult, run: D
     ordered = sorted(result.curve, key=lambda p: p.rate_per_s)
     curve = tuple((p.rate_per_s, p.terms or None) for p in ordered)
     behavior = Behavior(curve, point, elsewhere) if curve else None
-    free = Behavior(tuple((p.rate_per_s, _unlimited(p.promised) or None) for p in ordered), point, elsewhere) if curve else None
+    free = (
+        Behavior(
+            tuple((p.rate_per_s, _unlimited(p.promised) or None) for p in ordered), point, elsewhere
+        )
+        if curve
+        else None
+    )
     checks = _judged(result.slo, behavior, demand, here) if result.steady else result.slo
     return dataclasses.replace(
         result,
         error_bands=here,
         slo=checks,
-        promised=_promised(result.promised, (*checks, *_judged(_unlimited(result.promised), free, demand, here))),
+        promised=_promised(
+            result.promised, (*checks, *_judged(_unlimited(result.promised), free, demand, here))
+        ),
         curve=tuple(_point(p, behavior, free, elsewhere) for p in result.curve),
         assurance=assurance(
             checks,
@@ -47,13 +57,19 @@ def assured(scenario: Scenario, server: Server, result: DeploymentResult, run: D
     )
 
 
-def _point(point: CurvePoint, behavior: Behavior | None, free: Behavior | None, bands: Bands) -> CurvePoint:
+def _point(
+    point: CurvePoint, behavior: Behavior | None, free: Behavior | None, bands: Bands
+) -> CurvePoint:
     rate, terms = point.rate_per_s, _judged(point.terms, behavior, point.rate_per_s, bands)
     others = _judged(_unlimited(point.promised), free, rate, bands)
-    return dataclasses.replace(point, terms=terms, promised=_promised(point.promised, (*terms, *others)))
+    return dataclasses.replace(
+        point, terms=terms, promised=_promised(point.promised, (*terms, *others))
+    )
 
 
-def _judged(checks: tuple[SloCheck, ...], behavior: Behavior | None, rate: float | None, bands: Bands) -> tuple[SloCheck, ...]:
+def _judged(
+    checks: tuple[SloCheck, ...], behavior: Behavior | None, rate: float | None, bands: Bands
+) -> tuple[SloCheck, ...]:
     return tuple(judged(check, behavior, term, rate, bands) for term, check in enumerate(checks))
 
 
@@ -61,13 +77,17 @@ def _unlimited(latencies: Sequence[PromisedLatency]) -> tuple[SloCheck, ...]:
     """The latencies that nobody limits as terms with a limit of a second, so that their bands come
     the same way."""
     return tuple(
-        SloCheck(each.latency, each.percentile, each.label, 1.0, each.value, met=True, strain=each.value)
+        SloCheck(
+            each.latency, each.percentile, each.label, 1.0, each.value, met=True, strain=each.value
+        )
         for each in latencies
         if each.limit is None
     )
 
 
-def _promised(latencies: Sequence[PromisedLatency], judged_: Sequence[SloCheck]) -> tuple[PromisedLatency, ...]:
+def _promised(
+    latencies: Sequence[PromisedLatency], judged_: Sequence[SloCheck]
+) -> tuple[PromisedLatency, ...]:
     """The latencies with the bands of the terms that limit them, or that stand for them."""
     terms = {(check.label, check.latency): check for check in judged_}
     return tuple(

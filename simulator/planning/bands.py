@@ -20,7 +20,9 @@ _STAYS, _PREFILL_STAYS = 0.05, 0.10
 _UPPER = 1.2816  # standard deviations of a normal to the upper end of a band
 
 
-def bands_of(scenario: Scenario, server: Server, load: LoadRegime, sequences: float = 1.0) -> dict[str, ErrorBand]:
+def bands_of(
+    scenario: Scenario, server: Server, load: LoadRegime, sequences: float = 1.0
+) -> dict[str, ErrorBand]:
     """The bands of a server under a load, by metric as `error_bands.bands` names them.
 
     A calibrated server has those of its factors at this number of running `sequences`, and its
@@ -30,7 +32,12 @@ def bands_of(scenario: Scenario, server: Server, load: LoadRegime, sequences: fl
     if not isinstance(scenario.latency, Roofline):
         return {}
     t = server.target
-    found = bands(setting(t.model, t.quantization, t.gpu, t.engine, t.args, t.link_bytes_per_s), load, t.args, t.gpu)
+    found = bands(
+        setting(t.model, t.quantization, t.gpu, t.engine, t.args, t.link_bytes_per_s),
+        load,
+        t.args,
+        t.gpu,
+    )
     if scenario.calibration is None:
         return found
     known = calibration.load_calibration(scenario.calibration)
@@ -46,7 +53,10 @@ def _calibrated(factors: Factors, sequences: float) -> dict[str, ErrorBand]:
     step = _around(hypot(percent / 100, _STAYS), basis)
     found = dict.fromkeys(("tpot", "tpot_tail", "e2e", "e2e_tail", "output_tokens_per_s"), step)
     if factors.prefill is not None:
-        found |= dict.fromkeys(("ttft", "ttft_tail"), _around(hypot(factors.prefill_percent / 100, _PREFILL_STAYS), basis))
+        found |= dict.fromkeys(
+            ("ttft", "ttft_tail"),
+            _around(hypot(factors.prefill_percent / 100, _PREFILL_STAYS), basis),
+        )
     return found
 
 

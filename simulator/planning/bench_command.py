@@ -1,4 +1,5 @@
-"""The benchmark that would test a prediction: the same load, as `vllm bench serve` or guidellm sends it."""
+"""The benchmark that would test a prediction: the same load, as `vllm bench serve` or guidellm
+sends it."""
 
 from __future__ import annotations
 
@@ -24,9 +25,10 @@ _GOODPUT = {"ttft_s": "ttft", "tpot_s": "tpot", "e2e_s": "e2el"}
 def bench_command(scenario: Scenario, pool: Pool, served: Model, requests: Requests) -> str:
     """The command that sends this load to a server on this machine; "" where no tool sends it.
 
-    `vllm bench serve` where its random data set is this very load; else guidellm, which replays the requests
-    that were simulated from TRACE in the run folder. Sessions and users who wait for their answers have no
-    times of their own, so that they are only sent where `vllm bench serve` has them.
+    `vllm bench serve` where its random data set is this very load; else guidellm, which replays the
+    requests that were simulated from TRACE in the run folder. Sessions and users who wait for their
+    answers have no times of their own, so that they are only sent where `vllm bench serve` has
+    them.
 
     Source: vLLM 0.30 vllm/benchmarks/serve.py; guidellm docs/guides/trace_replay.md (read 2026-11).
     """
@@ -34,7 +36,13 @@ def bench_command(scenario: Scenario, pool: Pool, served: Model, requests: Reque
     load = random_load(workload, len(requests))
     if load is not None:
         model = ["--model", checkpoint_of(pool, served)]
-        shown = ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,95,99", "--save-result"]
+        shown = [
+            "--percentile-metrics",
+            "ttft,tpot,itl,e2el",
+            "--metric-percentiles",
+            "50,90,95,99",
+            "--save-result",
+        ]
         return shlex.join(["vllm", "bench", "serve", *model, *load, *_goodput(scenario), *shown])
     if not replayable(workload):
         return ""
@@ -42,12 +50,18 @@ def bench_command(scenario: Scenario, pool: Pool, served: Model, requests: Reque
     kind = "trace_synthetic" if requests.hashes is None else "mooncake"
     backend = "kind=openai_http,target=http://localhost:8000"
     data = f"kind={kind},source.kind=json_file,source.path={TRACE}{block}"
-    return shlex.join(["guidellm", "run", "--backend", backend, "--profile", "kind=replay", "--data", data])
+    return shlex.join(
+        ["guidellm", "run", "--backend", backend, "--profile", "kind=replay", "--data", data]
+    )
 
 
 def replayable(workload: Workload) -> bool:
     """Whether the times of its requests are known before a server answers any."""
-    return workload.closed_loop is None and workload.max_concurrency is None and not any(c.sessions for c in workload.mix())
+    return (
+        workload.closed_loop is None
+        and workload.max_concurrency is None
+        and not any(c.sessions for c in workload.mix())
+    )
 
 
 def random_load(workload: Workload, requests: int) -> list[str] | None:
@@ -63,19 +77,30 @@ def random_load(workload: Workload, requests: int) -> list[str] | None:
 
 def _arrivals(workload: Workload) -> list[str] | None:
     arrivals = workload.arrivals
-    capped = [] if workload.max_concurrency is None else ["--max-concurrency", str(workload.max_concurrency)]
+    capped = (
+        []
+        if workload.max_concurrency is None
+        else ["--max-concurrency", str(workload.max_concurrency)]
+    )
     if isinstance(arrivals, Poisson | Users):
         return ["--request-rate", f"{arrivals.mean_rate():.12g}", *capped]
     if isinstance(arrivals, Gamma):
         burstiness = arrivals.gap_cv() ** -2
-        return ["--request-rate", f"{arrivals.rate:.12g}", "--burstiness", f"{burstiness:.12g}", *capped]
+        return [
+            "--request-rate",
+            f"{arrivals.rate:.12g}",
+            "--burstiness",
+            f"{burstiness:.12g}",
+            *capped,
+        ]
     if isinstance(arrivals, ClosedLoopArrivals) and arrivals.think == 0:
         return ["--max-concurrency", str(arrivals.concurrency)]
     return capped if isinstance(arrivals, AllAtOnce) and not capped else None
 
 
 def _lengths(traffic: TrafficClass) -> list[str] | None:
-    """Fixed lengths, or both uniform with the same spread; behind a system prompt where all share one."""
+    """Fixed lengths, or both uniform with the same spread; behind a system prompt where all share
+    one."""
     laws = (traffic.prompt_law(), traffic.output_law())
     middles = [_middle(law) for law in laws]
     ratio = _ratio(laws)
@@ -83,13 +108,26 @@ def _lengths(traffic: TrafficClass) -> list[str] | None:
         return None
     if ratio and traffic.rank_correlation():
         return None
-    words = ["--dataset-name", "random", "--random-input-len", str(middles[0]), "--random-output-len", str(middles[1])]
+    words = [
+        "--dataset-name",
+        "random",
+        "--random-input-len",
+        str(middles[0]),
+        "--random-output-len",
+        str(middles[1]),
+    ]
     words += ["--random-range-ratio", f"{ratio:.12g}"] if ratio else []
     prefix = traffic.prefix
     if prefix is None:
         return words
-    common = isinstance(prefix, SharedPrefix) and prefix.num_groups == 1 and prefix.num_prompts_per_group is None
-    if not (common and isinstance(prefix, SharedPrefix) and isinstance(prefix.system_prompt_len, Fixed)):
+    common = (
+        isinstance(prefix, SharedPrefix)
+        and prefix.num_groups == 1
+        and prefix.num_prompts_per_group is None
+    )
+    if not (
+        common and isinstance(prefix, SharedPrefix) and isinstance(prefix.system_prompt_len, Fixed)
+    ):
         return None
     return [*words, "--random-prefix-len", str(prefix.system_prompt_len.tokens)]
 
@@ -98,7 +136,11 @@ def _middle(law: Lengths) -> int | None:
     """The length that a law spreads around to both sides alike; None for one that does not."""
     if isinstance(law, Fixed):
         return law.tokens
-    return (law.min + law.max) // 2 if isinstance(law, Uniform) and (law.min + law.max) % 2 == 0 else None
+    return (
+        (law.min + law.max) // 2
+        if isinstance(law, Uniform) and (law.min + law.max) % 2 == 0
+        else None
+    )
 
 
 def _ratio(laws: Sequence[Lengths]) -> float | None:

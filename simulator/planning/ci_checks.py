@@ -30,8 +30,8 @@ class Check:
 
 
 def run_checks(run: RunResult) -> tuple[Check, ...]:
-    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
-    answers, where some requests got none.
+    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps
+    up; and that it answers, where some requests got none.
 
     A term passes where it is sure to be kept: one that is too close to call, or of too few requests
     to say, does not.
@@ -66,7 +66,9 @@ def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tupl
     checks = [Check(name, True, f"{best.deployment.name}, {best.wording}")]
     if max_usd_per_hour is not None:
         cost = f"${best.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
-        checks.append(Check(f"{sizing.scenario.name}: cost", best.usd_per_hour <= max_usd_per_hour, cost))
+        checks.append(
+            Check(f"{sizing.scenario.name}: cost", best.usd_per_hour <= max_usd_per_hour, cost)
+        )
     return tuple(checks)
 
 
@@ -77,7 +79,9 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
     suite = visible(suite)
     failures = sum(not check.passed for check in checks)
     root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
-    cases = ElementTree.SubElement(root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0")
+    cases = ElementTree.SubElement(
+        root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0"
+    )
     for check in checks:
         case = ElementTree.SubElement(cases, "testcase", classname=suite, name=visible(check.name))
         message = visible(check.message, keep="\n")
@@ -86,16 +90,27 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
         else:
             ElementTree.SubElement(case, "failure", message=message).text = message
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        + ElementTree.tostring(root, encoding="unicode")
+        + "\n"
+    )
 
 
 def github_summary(title: str, checks: Sequence[Check]) -> str:
     """The checks as the Markdown that GitHub shows on the page of a workflow run."""
-    rows = [f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |" for c in checks]
-    return "\n".join([f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""])
+    rows = [
+        f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |"
+        for c in checks
+    ]
+    return "\n".join(
+        [f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""]
+    )
 
 
-def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool) -> None:
+def write_checks(
+    title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool
+) -> None:
     """Write the JUnit file, and append to the summary of the GitHub step that is running.
 
     Raises SimulatorError when a file cannot be written, or there is no such step.
@@ -113,11 +128,16 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
 
 
 def check_outputs(junit_file: Path | None, github: bool) -> None:
-    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub outside of a GitHub step.
+    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub
+    outside of a GitHub step.
 
     Better before the work than after.
     """
     if junit_file is not None and (junit_file.is_dir() or unwritable(junit_file.absolute().parent)):
-        raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
+        raise SimulatorError(
+            f"--junit {junit_file}: cannot be written; name a file in another place"
+        )
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
-        raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
+        raise SimulatorError(
+            "--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step"
+        )

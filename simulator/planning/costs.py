@@ -21,9 +21,11 @@ def cost(
     good_per_s: float | None = None,
     busy: float | None = None,
 ) -> Cost | None:
-    """Dollars for a deployment, and for a token or a good request at this throughput; None without a price.
+    """Dollars for a deployment, and for a token or a good request at this throughput; None without
+    a price.
 
-    `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time and IDLE_SHARE of it otherwise.
+    `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time
+    and IDLE_SHARE of it otherwise.
     """
     pool = deployment.pool
     found = price_of(pool, prices)
@@ -49,7 +51,8 @@ IDLE_SHARE = 0.15
 
 
 def watts(gpu: Gpu, busy: float) -> float:
-    """Estimated power of one GPU, watts: TDP while it works, IDLE_SHARE of it while it does not. Real servers stay below TDP."""
+    """Estimated power of one GPU, watts: TDP while it works, IDLE_SHARE of it while it does not.
+    Real servers stay below TDP."""
     return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
 
 
@@ -65,12 +68,16 @@ def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | 
 def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
     """Dollars per GPU-hour, where from, and as of when.
 
-    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's cheapest listing.
+    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's
+    cheapest listing.
     """
     gpu = pool.gpu
     if pool.usd_per_gpu_hour is not None:
         return pool.usd_per_gpu_hour, _YOURS, ""
-    own = {name if name == gpu.name else _canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
+    own = {
+        name if name == gpu.name else _canonical(name): usd
+        for name, usd in prices.usd_per_gpu_hour.items()
+    }
     if gpu.name in own:
         return own[gpu.name], _YOURS, ""
     if prices.owned is not None:
@@ -95,11 +102,16 @@ def _listed(gpu: Gpu, prices: Prices) -> tuple[float, str, str] | None:
     if listed is None:
         return None
     seen = "" if listed.source_kind == "primary" else ", read in a price table"
-    return listed.usd_per_gpu_hour, f"{listed.provider} {listed.commitment}{seen}: {listed.source}", listed.checked
+    return (
+        listed.usd_per_gpu_hour,
+        f"{listed.provider} {listed.commitment}{seen}: {listed.source}",
+        listed.checked,
+    )
 
 
 def owned_usd_per_gpu_hour(owned: Owned, gpu: Gpu) -> float:
-    """Dollars per GPU-hour of hardware one owns: its price spread over its years, and power at TDP around the clock."""
+    """Dollars per GPU-hour of hardware one owns: its price spread over its years, and power at TDP
+    around the clock."""
     hours = owned.years * _HOURS_PER_YEAR
     kilowatts = (owned.watts_per_gpu or gpu.tdp_watts) / 1000
     return owned.usd_per_gpu / hours + kilowatts * owned.pue * owned.usd_per_kwh

@@ -1,4 +1,5 @@
-"""Export: a finished run in the formats of other tools, a file a deployment where the format is of one."""
+"""Export: a finished run in the formats of other tools, a file a deployment where the format is of
+one."""
 
 from __future__ import annotations
 
@@ -22,10 +23,14 @@ TOOLS = ("vllm-bench", "llm-d", "openmetrics", "mooncake", "csv", "parquet", *MA
 _SUFFIX = {"vllm-bench": ".json", "llm-d": ".yaml", "openmetrics": ".txt", "mooncake": ".jsonl"}
 
 
-def write_export(run: RunResult, form: str, folder: Path, deployments: Sequence[str] = ()) -> list[Path]:
-    """Write a run as one of TOOLS into a folder, all deployments that ran or those named; what was written.
+def write_export(
+    run: RunResult, form: str, folder: Path, deployments: Sequence[str] = ()
+) -> list[Path]:
+    """Write a run as one of TOOLS into a folder, all deployments that ran or those named; what was
+    written.
 
-    Raises SimulatorError for another format, for a named deployment that has nothing to write, and where none has.
+    Raises SimulatorError for another format, for a named deployment that has nothing to write, and
+    where none has.
     """
     if form not in TOOLS:
         raise SimulatorError(f"unknown format '{form}'; there are {', '.join(TOOLS)}")
@@ -45,7 +50,9 @@ def write_export(run: RunResult, form: str, folder: Path, deployments: Sequence[
                 raise
             refused.append(str(problem))
             continue
-        files.append(_written(folder / f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}", text))
+        files.append(
+            _written(folder / f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}", text)
+        )
     if not files:
         raise SimulatorError(f"nothing to write as {form}: {'; '.join(refused)}")
     return files
@@ -60,7 +67,8 @@ def _of_one(run: RunResult, d: DeploymentResult, form: str) -> str:
 
 
 def mooncake(run: RunResult) -> str:
-    """The requests of a run as a Mooncake trace, drawn again from its scenario. Raises SimulatorError where it cannot be."""
+    """The requests of a run as a Mooncake trace, drawn again from its scenario. Raises
+    SimulatorError where it cannot be."""
     from simulator.document import Document
     from simulator.planning.bench_command import replayable
     from simulator.scenario import scenario_of
@@ -69,7 +77,9 @@ def mooncake(run: RunResult) -> str:
 
     scenario = scenario_of(Document(Path(f"{run.name}.yaml"), run.scenario))
     if not replayable(scenario.workload):
-        raise ScenarioError(f"{run.name}: its requests come as earlier ones are answered: no trace has their times")
+        raise ScenarioError(
+            f"{run.name}: its requests come as earlier ones are answered: no trace has their times"
+        )
     return mooncake_trace(sample(scenario.workload, run.seed))
 
 
@@ -93,7 +103,9 @@ def _written(path: Path, text: str) -> Path:
     try:
         return write_file(path, text)
     except OSError as problem:
-        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
+        raise SimulatorError(
+            f"cannot write {path}: {problem.strerror or problem}; choose another place with --out"
+        ) from None
 
 
 def _yaml(data: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Launch: the command that starts one replica as it is simulated, of vLLM, SGLang or TensorRT-LLM."""
+"""Launch: the command that starts one replica as it is simulated, of vLLM, SGLang or
+TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -23,10 +24,20 @@ _KV_TYPES = {"bf16": "bfloat16", "fp16": "float16", "int8": "int8_per_token_head
 
 # Written even where they are the release's defaults: they decide memory and batching.
 _DECISIVE = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens")
-# Fields of objects, an environment variable, or ours alone: none of them is a flag under its own name.
+# Fields of objects, an environment variable, or ours alone: none is a flag under its own name.
 _COMPILATION = ("cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size")
-_DRAFTING = {"spec_method": "method", "spec_tokens": "num_speculative_tokens", "spec_model": "model"}
-_NO_FLAGS = {"memory_used_gib", "fit_max_model_len", "float32_matmul_precision", *_COMPILATION, *_DRAFTING}
+_DRAFTING = {
+    "spec_method": "method",
+    "spec_tokens": "num_speculative_tokens",
+    "spec_model": "model",
+}
+_NO_FLAGS = {
+    "memory_used_gib",
+    "fit_max_model_len",
+    "float32_matmul_precision",
+    *_COMPILATION,
+    *_DRAFTING,
+}
 
 _SGLANG = {
     "tensor_parallel_size": "tp-size",
@@ -55,9 +66,10 @@ _TRTLLM = {
 def serve_command(scenario: Scenario, pool: Pool, plan: MemoryPlan) -> str:
     """The command that starts one replica, with every argument that decides the result.
 
-    The checkpoint is the one that was written, never another of the same shapes; a format of which no
-    checkpoint is known is named in angle brackets, to be filled in. What an engine has no flag for is told
-    in a comment behind the command. Empty where the engine schedules in a way that no server has.
+    The checkpoint is the one that was written, never another of the same shapes; a format of which
+    no checkpoint is known is named in angle brackets, to be filled in. What an engine has no flag
+    for is told in a comment behind the command. Empty where the engine schedules in a way that no
+    server has.
     """
     if pool.scheduling_policy == "static":
         return ""
@@ -66,7 +78,8 @@ def serve_command(scenario: Scenario, pool: Pool, plan: MemoryPlan) -> str:
 
 
 def checkpoint_of(pool: Pool, served: Model) -> str:
-    """The repository or folder that a server is started with; in angle brackets where it must be filled in."""
+    """The repository or folder that a server is started with; in angle brackets where it must be
+    filled in."""
     chosen, stored = pool.quantization, served.quantization
     name = _repository(served)
     if chosen is not None and chosen != stored and not _made_at_load(pool, served):
@@ -84,11 +97,16 @@ def served_name(pool: Pool, served: Model) -> str:
 
 def _made_at_load(pool: Pool, served: Model) -> bool:
     """Whether the engine makes the chosen format of the checkpoint's own weights."""
-    return pool.quantization is not None and served.quantization is None and pool.quantization.name in {*_AT_LOAD, *_DTYPES}
+    return (
+        pool.quantization is not None
+        and served.quantization is None
+        and pool.quantization.name in {*_AT_LOAD, *_DTYPES}
+    )
 
 
 def _repository(served: Model) -> str:
-    """The checkpoint as it was named, "" where the name that was written is none that an engine can load."""
+    """The checkpoint as it was named, "" where the name that was written is none that an engine can
+    load."""
     written = served.checkpoint
     if written and is_path(written):
         path = Path(written)
@@ -105,7 +123,11 @@ def _base(served: Model) -> str:
         source = catalog_model(served.name).source
     except UnknownName:
         return ""
-    return "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",").split(" ")[0] if source.startswith(_HUB) else ""
+    return (
+        "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",").split(" ")[0]
+        if source.startswith(_HUB)
+        else ""
+    )
 
 
 def _own(served: Model) -> Any:
@@ -120,14 +142,19 @@ def _forms(pool: Pool, served: Model) -> dict[str, str]:
     """`quantization` and `dtype` where the engine is told of them."""
     chosen = pool.quantization
     if chosen is not None and _made_at_load(pool, served):
-        return {"dtype": _DTYPES[chosen.name]} if chosen.name in _DTYPES else {"quantization": _AT_LOAD[chosen.name]}
+        return (
+            {"dtype": _DTYPES[chosen.name]}
+            if chosen.name in _DTYPES
+            else {"quantization": _AT_LOAD[chosen.name]}
+        )
     if served.checkpoint and model(served.checkpoint).dtype != served.dtype:
         return {"dtype": _DTYPES[served.dtype]}
     return {}
 
 
 def _given(pool: Pool, plan: MemoryPlan) -> Iterator[tuple[str, Any]]:
-    """The arguments that were written and are not their defaults, and the decisive ones as they were resolved."""
+    """The arguments that were written and are not their defaults, and the decisive ones as they
+    were resolved."""
     for field in dataclasses.fields(EngineArgs):
         value = getattr(plan.args if field.name in _DECISIVE else pool, field.name)
         if value is not None and value != field.default:
@@ -139,17 +166,28 @@ def _vllm(pool: Pool, plan: MemoryPlan) -> str:
     words = ["vllm", "serve", checkpoint_of(pool, plan.model)]
     for name, value in {**_forms(pool, plan.model), **given}.items():
         if name not in _NO_FLAGS:
-            words += _flag(name.replace("_", "-"), _KV_TYPES.get(value, value) if name == "kv_cache_dtype" else value)
+            words += _flag(
+                name.replace("_", "-"),
+                _KV_TYPES.get(value, value) if name == "kv_cache_dtype" else value,
+            )
     if graphs := {name: _as_vllm(given[name]) for name in _COMPILATION if name in given}:
         words += ["--compilation-config", json.dumps(graphs)]
     if drafting := {theirs: given[ours] for ours, theirs in _DRAFTING.items() if ours in given}:
         words += ["--speculative-config", json.dumps(drafting)]
-    precision = "VLLM_FLOAT32_MATMUL_PRECISION=high " if pool.float32_matmul_precision == "high" else ""
+    precision = (
+        "VLLM_FLOAT32_MATMUL_PRECISION=high " if pool.float32_matmul_precision == "high" else ""
+    )
     return precision + shlex.join(words)
 
 
 def _as_vllm(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+    return (
+        value.upper()
+        if isinstance(value, str)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+    )
 
 
 def _flag(name: str, value: Any) -> list[str]:
@@ -162,7 +200,13 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def _sglang(pool: Pool, plan: MemoryPlan) -> str:
     given = dict(_given(pool, plan))
-    words = ["python", "-m", "sglang.launch_server", "--model-path", checkpoint_of(pool, plan.model)]
+    words = [
+        "python",
+        "-m",
+        "sglang.launch_server",
+        "--model-path",
+        checkpoint_of(pool, plan.model),
+    ]
     ranks, parallel = pool.data_parallel_size, pool.tensor_parallel_size
     if given.pop("enable_expert_parallel", False):
         if ranks > 1:
@@ -172,7 +216,11 @@ def _sglang(pool: Pool, plan: MemoryPlan) -> str:
             words += ["--ep-size", str(parallel)]
     if given.pop("enable_prefix_caching", None) is False:
         words.append("--disable-radix-cache")
-    return _renamed(words, {**_forms(pool, plan.model), **given}, {**_SGLANG, "dtype": "dtype", "quantization": "quantization"})
+    return _renamed(
+        words,
+        {**_forms(pool, plan.model), **given},
+        {**_SGLANG, "dtype": "dtype", "quantization": "quantization"},
+    )
 
 
 def _trtllm(pool: Pool, plan: MemoryPlan) -> str:
@@ -189,5 +237,9 @@ def _renamed(words: list[str], given: dict[str, Any], names: dict[str, str]) -> 
     for name, value in given.items():
         if name in names:
             words += [f"--{names[name]}"] if value is True else _flag(names[name], value)
-    missing = [f"{name}={value}" for name, value in given.items() if name not in names and name not in silent]
+    missing = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if name not in names and name not in silent
+    ]
     return shlex.join(words) + (f"  # no flag for {', '.join(missing)}" if missing else "")

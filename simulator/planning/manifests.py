@@ -1,8 +1,9 @@
-"""Manifests: a deployment for Kubernetes, from the command that starts one replica. What only the cluster knows is marked.
+"""Manifests: a deployment for Kubernetes, from the command that starts one replica. What only the
+cluster knows is marked.
 
 Field names were read in: Kubernetes apps/v1; vllm-project/production-stack helm/values.yaml; KServe
-serving.kserve.io/v1alpha2 LLMInferenceService; LeaderWorkerSet leaderworkerset.x-k8s.io/v1; llm-d-modelservice values.yaml
-(2026-11).
+serving.kserve.io/v1alpha2 LLMInferenceService; LeaderWorkerSet leaderworkerset.x-k8s.io/v1;
+llm-d-modelservice values.yaml (2026-11).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _NO_START = ("does not fit", "max_model_len exceeds KV", "cannot run")
 
 
 def manifest(run: RunResult, d: DeploymentResult, kind: str) -> str:
-    """A deployment as one of MANIFESTS. Raises SimulatorError where it would not start, or where no checkpoint is known."""
+    """A deployment as one of MANIFESTS. Raises SimulatorError where it would not start, or where no
+    checkpoint is known."""
     if kind not in MANIFESTS:
         raise SimulatorError(f"unknown manifest '{kind}'; there are {', '.join(MANIFESTS)}")
     if d.verdict in _NO_START:
@@ -32,7 +34,9 @@ def manifest(run: RunResult, d: DeploymentResult, kind: str) -> str:
     if not run.engine.startswith("vllm-"):
         raise SimulatorError(f"manifests are written for vLLM, and {d.name} runs {run.engine}")
     if (checkpoint := run.checkpoint_of(d)).startswith("<"):
-        raise SimulatorError(f"{d.name}: name the checkpoint to serve as the model: {checkpoint[1:-1]}")
+        raise SimulatorError(
+            f"{d.name}: name the checkpoint to serve as the model: {checkpoint[1:-1]}"
+        )
     parts = MANIFESTS[kind](run, d)
     return _header(run, d) + "---\n".join(_yaml(part) for part in parts)
 
@@ -103,8 +107,16 @@ def _container(run: RunResult, d: DeploymentResult, gpus: int) -> dict[str, Any]
         "env": _env(d),
         "ports": [{"containerPort": _PORT, "name": "http"}],
         "resources": _resources(d, gpus),
-        "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5, "failureThreshold": 3},
-        "startupProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 10, "failureThreshold": 180},
+        "readinessProbe": {
+            "httpGet": {"path": "/health", "port": "http"},
+            "periodSeconds": 5,
+            "failureThreshold": 3,
+        },
+        "startupProbe": {
+            "httpGet": {"path": "/health", "port": "http"},
+            "periodSeconds": 10,
+            "failureThreshold": 180,
+        },
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
     }
 
@@ -120,7 +132,8 @@ def _pod(run: RunResult, d: DeploymentResult, gpus: int) -> dict[str, Any]:
 def _one_node(d: DeploymentResult, kind: str) -> None:
     if _per_replica(d) > _GPUS_OF_A_NODE:
         raise SimulatorError(
-            f"{d.name} takes {_per_replica(d)} GPUs a replica, more than the {_GPUS_OF_A_NODE} of a node: {kind} is of one "
+            f"{d.name} takes {_per_replica(d)} GPUs a replica, more than the {_GPUS_OF_A_NODE} of "
+            f"a node: {kind} is of one "
             "node; write leaderworkerset"
         )
 
@@ -136,7 +149,11 @@ def _deployment(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": name, "labels": labels},
-            "spec": {"replicas": d.replicas, "selector": {"matchLabels": labels}, "template": template},
+            "spec": {
+                "replicas": d.replicas,
+                "selector": {"matchLabels": labels},
+                "template": template,
+            },
         },
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
     ]
@@ -154,7 +171,12 @@ def _production_stack(run: RunResult, d: DeploymentResult) -> list[dict[str, Any
         "gpuMemoryUtilization": args.get("gpu_memory_utilization"),
         "tensorParallelSize": args.get("tensor_parallel_size", 1),
     }
-    said = ("--max-model-len", "--max-num-seqs", "--gpu-memory-utilization", "--tensor-parallel-size")
+    said = (
+        "--max-model-len",
+        "--max-num-seqs",
+        "--gpu-memory-utilization",
+        "--tensor-parallel-size",
+    )
     model = {
         "name": _name(run, d),
         "repository": repository,
@@ -172,14 +194,18 @@ def _production_stack(run: RunResult, d: DeploymentResult) -> list[dict[str, Any
 
 
 def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
-    """The words without some flags and their values, and without the switches that have fields of their own."""
+    """The words without some flags and their values, and without the switches that have fields of
+    their own."""
     kept, skip = [], False
     for word in words:
         if skip:
             skip = False
         elif word in flags:
             skip = True
-        elif word.removeprefix("--no-").removeprefix("--") not in ("enable-prefix-caching", "enable-chunked-prefill"):
+        elif word.removeprefix("--no-").removeprefix("--") not in (
+            "enable-prefix-caching",
+            "enable-chunked-prefill",
+        ):
             kept.append(word)
     return kept
 
@@ -187,12 +213,20 @@ def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
 def _kserve(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
     _one_node(d, "this LLMInferenceService")
     args = d.memory.args if d.memory else {}
-    sizes = {"tensor": "tensor_parallel_size", "pipeline": "pipeline_parallel_size", "data": "data_parallel_size"}
+    sizes = {
+        "tensor": "tensor_parallel_size",
+        "pipeline": "pipeline_parallel_size",
+        "data": "data_parallel_size",
+    }
     container = {**_container(run, d, _per_replica(d)), "name": "main", "args": _args(d)[1:]}
     spec = {
         "model": {"uri": f"hf://{run.checkpoint_of(d)}", "name": run.checkpoint_of(d)},
         "replicas": d.replicas,
-        "parallelism": {ours: int(args[theirs]) for ours, theirs in sizes.items() if int(args.get(theirs) or 1) > 1},
+        "parallelism": {
+            ours: int(args[theirs])
+            for ours, theirs in sizes.items()
+            if int(args.get(theirs) or 1) > 1
+        },
         "router": {"route": {}, "gateway": {}, "scheduler": {}},
         "template": {**_pod(run, d, _per_replica(d)), "containers": [container]},
     }
@@ -211,16 +245,36 @@ def _leader_worker_set(run: RunResult, d: DeploymentResult) -> list[dict[str, An
     total = _per_replica(d)
     nodes = -(-total // _GPUS_OF_A_NODE)
     if total % nodes:
-        raise SimulatorError(f"{d.name}: {total} GPUs a replica do not go evenly onto nodes of {_GPUS_OF_A_NODE}")
+        raise SimulatorError(
+            f"{d.name}: {total} GPUs a replica do not go evenly onto nodes of {_GPUS_OF_A_NODE}"
+        )
     gpus = total // nodes
     leader, worker = _pod(run, d, gpus), _pod(run, d, gpus)
     if nodes > 1:
-        leader["containers"][0]["args"] += ["--nnodes", str(nodes), "--node-rank", "0", "--master-addr", "$(LWS_LEADER_ADDRESS)"]
-        follow = ["--nnodes", str(nodes), "--node-rank", "$(LWS_WORKER_INDEX)", "--master-addr", "$(LWS_LEADER_ADDRESS)"]
+        leader["containers"][0]["args"] += [
+            "--nnodes",
+            str(nodes),
+            "--node-rank",
+            "0",
+            "--master-addr",
+            "$(LWS_LEADER_ADDRESS)",
+        ]
+        follow = [
+            "--nnodes",
+            str(nodes),
+            "--node-rank",
+            "$(LWS_WORKER_INDEX)",
+            "--master-addr",
+            "$(LWS_LEADER_ADDRESS)",
+        ]
         worker["containers"][0]["args"] += [*follow, "--headless"]
         for probe in ("readinessProbe", "startupProbe", "ports"):
             del worker["containers"][0][probe]
-    template = {"size": nodes, "leaderTemplate": {"spec": leader}, "workerTemplate": {"spec": worker}}
+    template = {
+        "size": nodes,
+        "leaderTemplate": {"spec": leader},
+        "workerTemplate": {"spec": worker},
+    }
     return [
         {
             "apiVersion": "leaderworkerset.x-k8s.io/v1",
@@ -242,11 +296,23 @@ def _llm_d(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
         "resources": _resources(d, _per_replica(d)),
         "mountModelVolume": True,
     }
-    sizes = {"tensor": int(args.get("tensor_parallel_size") or 1), "data": int(args.get("data_parallel_size") or 1)}
+    sizes = {
+        "tensor": int(args.get("tensor_parallel_size") or 1),
+        "data": int(args.get("data_parallel_size") or 1),
+    }
     return [
         {
-            "modelArtifacts": {"name": run.checkpoint_of(d), "uri": f"hf://{run.checkpoint_of(d)}", "size": FILL_IN},
-            "decode": {"create": True, "replicas": d.replicas, "parallelism": sizes, "containers": [container]},
+            "modelArtifacts": {
+                "name": run.checkpoint_of(d),
+                "uri": f"hf://{run.checkpoint_of(d)}",
+                "size": FILL_IN,
+            },
+            "decode": {
+                "create": True,
+                "replicas": d.replicas,
+                "parallelism": sizes,
+                "containers": [container],
+            },
             "prefill": {"create": False},
         }
     ]

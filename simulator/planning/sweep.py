@@ -1,4 +1,5 @@
-"""Sweeps: one scenario over a grid of settings, a row for each point and deployment; interrupted, it goes on where it stopped."""
+"""Sweeps: one scenario over a grid of settings, a row for each point and deployment; interrupted,
+it goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ MOST_POINTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class GridPoint:
-    """One row to compute: the document with the settings of the point, which deployment of it, and how."""
+    """One row to compute: the document with the settings of the point, which deployment of it, and
+    how."""
 
     document: Document
     settings: tuple[tuple[str, str], ...]
@@ -49,7 +51,9 @@ class GridPoint:
         """What the row depends on; equal keys, equal rows."""
         data = {"name": self.document.path.stem, **self.document.plain()}
         data["deployments"] = [data["deployments"][self.deployment]]
-        return fingerprint({"scenario": data, "seed": self.seed, "limits": self.limits}, self.document.path.parent)
+        return fingerprint(
+            {"scenario": data, "seed": self.seed, "limits": self.limits}, self.document.path.parent
+        )
 
 
 def sweep(
@@ -64,28 +68,38 @@ def sweep(
     progress: Callable[[int, int], None] | None = None,
     budget: Budget = Budget(),  # noqa: B008
 ) -> pl.DataFrame:
-    """A tidy frame: one row for each combination of the axes' values and each deployment, in the order of the grid.
+    """A tidy frame: one row for each combination of the axes' values and each deployment, in the
+    order of the grid.
 
-    `path`: a scenario file, or a scenario. Axes are as `axis` gives them or as it reads them; without any, there is one point.
-    `limits` also searches queueing point and SLO capacity of each row. With a `folder`, finished rows are kept there by what they
-    depend on and not computed again, and the frame is written as Parquet. A point that fails is a row with `status` failed and
-    its reason. `progress` is told rows done and rows in all; rows that are the same are computed once.
+    `path`: a scenario file, or a scenario. Axes are as `axis` gives them or as it reads them;
+    without any, there is one point. `limits` also searches queueing point and SLO capacity of each
+    row. With a `folder`, finished rows are kept there by what they depend on and not computed
+    again, and the frame is written as Parquet. A point that fails is a row with `status` failed and
+    its reason. `progress` is told rows done and rows in all; rows that are the same are computed
+    once.
 
-    Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a folder of another version.
+    Raises ScenarioError for an axis none of whose values makes a scenario, SimulatorError for a
+    folder of another version.
     """
     base = _base(path, settings, budget)
-    points = _points(base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits, budget)
+    points = _points(
+        base, [axis(a) if isinstance(a, str) else a for a in axes], seed, limits, budget
+    )
     keys = [point.key() for point in points]
     finished = FinishedPoints(folder) if folder else None
     found = _rows(dict(zip(keys, points, strict=True)), finished, machine, progress or _silent)
-    frame = _table([{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)], finished)
+    frame = _table(
+        [{**_axis_columns(point), **found[key]} for point, key in zip(points, keys, strict=True)],
+        finished,
+    )
     if folder:
         _write(frame, folder / PARQUET)
     return frame
 
 
 def _table(rows: list[Row], finished: FinishedPoints | None) -> pl.DataFrame:
-    """The rows as a frame. Raises SimulatorError where rows that were kept are not like those computed now."""
+    """The rows as a frame. Raises SimulatorError where rows that were kept are not like those
+    computed now."""
     import polars as pl
 
     try:
@@ -94,7 +108,9 @@ def _table(rows: list[Row], finished: FinishedPoints | None) -> pl.DataFrame:
         if finished is None:
             raise
         why = str(problem).splitlines()[0]
-        raise SimulatorError(f"{finished.path}: its rows are not like those of this version ({why}); remove it") from None
+        raise SimulatorError(
+            f"{finished.path}: its rows are not like those of this version ({why}); remove it"
+        ) from None
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
@@ -103,7 +119,9 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
     try:
         write_file(path, content.getvalue())
     except OSError as problem:
-        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
+        raise SimulatorError(
+            f"cannot write {path}: {problem.strerror or problem}; choose another place with --out"
+        ) from None
 
 
 def _rows(
@@ -128,7 +146,9 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]], budget: Budget) -> Document:
+def _base(
+    path: str | Path | Scenario, settings: Iterable[tuple[str, str]], budget: Budget
+) -> Document:
     document = dumped(path) if isinstance(path, Scenario) else read_document(Path(path))
     for dotted, text in settings:
         document = document.with_value(dotted, text)
@@ -136,15 +156,22 @@ def _base(path: str | Path | Scenario, settings: Iterable[tuple[str, str]], budg
     return Document(document.path, document.plain(), document.settings)
 
 
-def _points(base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget) -> list[GridPoint]:
+def _points(
+    base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget
+) -> list[GridPoint]:
     combinations = math.prod(len(a.values) for a in axes if a.path != "deployments")
     if combinations > MOST_POINTS:
-        raise ScenarioError(f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone over at once")
+        raise ScenarioError(
+            f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone "
+            "over at once"
+        )
     chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
     grid = [a for a in axes if a.path != "deployments"]
     for index, asked in enumerate(grid):
         if asked.path in {earlier.path for earlier in grid[:index]}:
-            raise ScenarioError(f"--over {asked.path}: given twice; write all its values in one, as a,b,c")
+            raise ScenarioError(
+                f"--over {asked.path}: given twice; write all its values in one, as a,b,c"
+            )
         _check_axis(base, asked, budget)
     points = []
     for values in itertools.product(*(a.values for a in grid)):
@@ -163,14 +190,16 @@ def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     for name in wanted:
         if name not in names:
             offered = (
-                did_you_mean(nearest_names(name, names)) or f"; there are {', '.join(map(repr, names))}; quote one with a comma"
+                did_you_mean(nearest_names(name, names))
+                or f"; there are {', '.join(map(repr, names))}; quote one with a comma"
             )
             raise ScenarioError(f"--over deployments={name}: no deployment of that name{offered}")
     return [names.index(name) for name in wanted] or list(range(len(names)))
 
 
 def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
-    """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is a failed row."""
+    """An axis none of whose values makes a scenario is a mistake in the axis; a single bad value is
+    a failed row."""
     problem: SimulatorError | None = None
     for value in asked.values:
         try:
@@ -186,27 +215,41 @@ def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
 def _axis_columns(point: GridPoint) -> Row:
     """The point's settings as columns, numbers as numbers."""
     values = {path: parse_yaml(text, Path(path)) for path, text in point.settings}
-    return {path: value if isinstance(value, int | float | bool) else str(value) for path, value in values.items()}
+    return {
+        path: value if isinstance(value, int | float | bool) else str(value)
+        for path, value in values.items()
+    }
 
 
 def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple[str, Row, bool]]:
-    """Key, row, and whether it is final: what failed because a worker died or by a bug of ours is worth another try."""
+    """Key, row, and whether it is final: what failed because a worker died or by a bug of ours is
+    worth another try."""
     keys = list(missing)
     for index, outcome in each(compute, [missing[key] for key in keys], machine):
         if outcome.error is None:
             yield keys[index], outcome.value(), True
         else:
             row = _failed(missing[keys[index]], outcome.error)
-            yield keys[index], row, isinstance(outcome.error, SimulatorError) and not isinstance(outcome.error, WorkerLost)
+            yield (
+                keys[index],
+                row,
+                isinstance(outcome.error, SimulatorError)
+                and not isinstance(outcome.error, WorkerLost),
+            )
 
 
 def compute(point: GridPoint) -> Row:
     """The row of a point."""
     scenario = scenario_of(point.document, point.budget)
-    scenario = dataclasses.replace(scenario, seed=scenario.seed if point.seed is None else point.seed)
+    scenario = dataclasses.replace(
+        scenario, seed=scenario.seed if point.seed is None else point.seed
+    )
     deployment = named(scenario.deployments)[point.deployment]
     requests = sample(scenario.workload, scenario.seed)
-    return {**row_of(examine(scenario, deployment, requests, curve=point.limits), scenario), "status": "done"}
+    return {
+        **row_of(examine(scenario, deployment, requests, curve=point.limits), scenario),
+        "status": "done",
+    }
 
 
 def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
@@ -236,14 +279,26 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
 
 
 def _strain(d: DeploymentResult) -> float | None:
-    """The latency that comes nearest to its limit, as a share of it; None without limits, and where the queue grows."""
+    """The latency that comes nearest to its limit, as a share of it; None without limits, and where
+    the queue grows."""
     if not d.steady:
         return None
-    return max((each.value / each.limit for each in d.promised if each.limit and each.value is not None), default=None)
+    return max(
+        (each.value / each.limit for each in d.promised if each.limit and each.value is not None),
+        default=None,
+    )
 
 
 def _failed(point: GridPoint, error: Exception) -> Row:
     data = point.document.plain()["deployments"][point.deployment]
-    name = str(data.get("name", f"deployments.{point.deployment}")) if isinstance(data, dict) else str(data)
-    reason = str(error) if isinstance(error, SimulatorError) else f"internal error, {type(error).__name__}: {error}"
+    name = (
+        str(data.get("name", f"deployments.{point.deployment}"))
+        if isinstance(data, dict)
+        else str(data)
+    )
+    reason = (
+        str(error)
+        if isinstance(error, SimulatorError)
+        else f"internal error, {type(error).__name__}: {error}"
+    )
     return {"deployment": name, "status": "failed", "reason": reason}

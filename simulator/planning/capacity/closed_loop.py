@@ -10,10 +10,14 @@ _STEP = math.sqrt(2)
 _NARROWING = 3
 
 
-def saturating_concurrency(throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536) -> float | None:
-    """The users at which throughput levels off, by simulations of more and more of them, and then of those around the place.
+def saturating_concurrency(
+    throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536
+) -> float | None:
+    """The users at which throughput levels off, by simulations of more and more of them, and then
+    of those around the place.
 
-    Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`. None where it grows to `most`.
+    Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`.
+    None where it grows to `most`.
     """
     seen = {1: throughput(1)}
     while len(seen) < 5 or _grows(list(seen.values()), share):
@@ -36,7 +40,8 @@ def _grows(rates: Sequence[float], share: float) -> bool:
 
 
 def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> float:
-    """Where a curve of (users, throughput), in order of users, first reaches a share of its highest throughput.
+    """Where a curve of (users, throughput), in order of users, first reaches a share of its highest
+    throughput.
 
     Straight lines in the logarithm of the users join the points.
 

@@ -40,10 +40,11 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """The replicas that today's traffic and the grown one need; None where no number of them will do, and why.
+    """The replicas that today's traffic and the grown one need; None where no number of them will
+    do, and why.
 
-    `excess`: how many times over the limit the worst term of the SLO is at best; infinite where it does not start. `unanswered`:
-    what of the requests gets no answer all the same, in words.
+    `excess`: how many times over the limit the worst term of the SLO is at best; infinite where it
+    does not start. `unanswered`: what of the requests gets no answer all the same, in words.
     """
 
     replicas: int | None
@@ -53,8 +54,11 @@ class Fitting:
     unanswered: str = ""
 
 
-def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64) -> Fitting:
-    """The fewest replicas, at most `most`, that keep up and meet the SLO, each number simulated with its router."""
+def fit_replicas(
+    scenario: Scenario, deployment: Deployment, *, growth: float = 1.0, most: int = 64
+) -> Fitting:
+    """The fewest replicas, at most `most`, that keep up and meet the SLO, each number simulated
+    with its router."""
     one = plan_fleet(scenario, deployment.with_pool(replicas=1))
     if isinstance(one, DoesNotStart):
         help_ = f"; would start with {one.plan.remedies[0].change}" if one.plan.remedies else ""
@@ -66,16 +70,29 @@ def fit_replicas(scenario: Scenario, deployment: Deployment, *, growth: float = 
     demand = _Demand(scenario, one, requests)
     idle = demand.idle_miss()
     if idle:
-        return Fitting(None, None, f"SLO out of reach: {idle.words} even when hardly used", idle.excess)
+        return Fitting(
+            None, None, f"SLO out of reach: {idle.words} even when hardly used", idle.excess
+        )
     today, miss = demand.fewest(scenario.workload, most)
     grown = today if growth == 1 else demand.fewest(scenario.workload.scaled(growth), most)[0]
     if today is None:
-        return Fitting(None, None, f"not with {most} replicas either: {miss.words}" if miss else "", miss.excess if miss else 0.0)
-    return Fitting(today, grown, f"with {today - 1}, {miss.words}" if miss else "", unanswered=_lost(one, requests))
+        return Fitting(
+            None,
+            None,
+            f"not with {most} replicas either: {miss.words}" if miss else "",
+            miss.excess if miss else 0.0,
+        )
+    return Fitting(
+        today,
+        grown,
+        f"with {today - 1}, {miss.words}" if miss else "",
+        unanswered=_lost(one, requests),
+    )
 
 
 def _refusal(scenario: Scenario, one: FleetPlan, requests: Requests) -> Miss | None:
-    """That a deployment refuses too many of the requests, however many replicas it has; None where it does not."""
+    """That a deployment refuses too many of the requests, however many replicas it has; None where
+    it does not."""
     lost = never_answered(requests, one.server.limits)
     if not too_many(lost, promised(scenario, requests)):
         return None
@@ -88,14 +105,19 @@ def _lost(one: FleetPlan, requests: Requests) -> str:
     if not lost.any():
         return ""
     first = int(np.flatnonzero(lost)[0])
-    asked = Request(first, requests.prompt_tokens.item(first), requests.output_tokens.item(first), 0.0)
-    counted = f"{share(float(lost.mean()))} of the requests get no answer ({np.count_nonzero(lost):,} of {len(lost):,})"
+    asked = Request(
+        first, requests.prompt_tokens.item(first), requests.output_tokens.item(first), 0.0
+    )
+    counted = (
+        f"{share(float(lost.mean()))} of the requests get no answer ({np.count_nonzero(lost):,} of "
+        f"{len(lost):,})"
+    )
     return f"{counted}, the first because {why_never(asked, one.server.limits)}"
 
 
 def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None:
-    """Fewer will not do: the closed-form ceiling, at best, is at most OPTIMISM times too low; None where it does not start, or
-    refuses too many requests.
+    """Fewer will not do: the closed-form ceiling, at best, is at most OPTIMISM times too low; None
+    where it does not start, or refuses too many requests.
 
     A bound on the price alone, of what need not be simulated.
     """
@@ -110,17 +132,18 @@ def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None
 
 
 def _fewest_at(rate_per_s: float, full: Ceiling, one: FleetPlan, taken_in: float) -> int:
-    """Replicas that a rate needs if each copy of the model in them completes OPTIMISM times its ceiling, or what is `taken_in` by
-    its API server where that is less."""
+    """Replicas that a rate needs if each copy of the model in them completes OPTIMISM times its
+    ceiling, or what is `taken_in` by its API server where that is less."""
     most = min(full.requests_per_s * OPTIMISM, taken_in)
     return max(1, math.ceil(rate_per_s / (most * one.instances)))
 
 
 def fewest_that(carries: Callable[[int], bool], start: int, most: int) -> int | None:
-    """The fewest replicas, 1 to `most`, that carry a demand which more of them carry too; None where `most` do not.
+    """The fewest replicas, 1 to `most`, that carry a demand which more of them carry too; None
+    where `most` do not.
 
-    Asked from `start` on, downwards where that carries it and else upwards, in growing steps, then in between: what is given was
-    asked, and so was one less.
+    Asked from `start` on, downwards where that carries it and else upwards, in growing steps, then
+    in between: what is given was asked, and so was one less.
     """
     low, high, step = 0, start, 1
     if carries(start):
@@ -150,10 +173,11 @@ class _Demand:
         self.full: Ceiling = full_server(one.server, requests)
 
     def fewest(self, workload: Workload, most: int) -> tuple[int | None, Miss | None]:
-        """The fewest replicas that carry the workload, None where `most` do not, and what is missed with one less.
+        """The fewest replicas that carry the workload, None where `most` do not, and what is missed
+        with one less.
 
-        The search starts where the ceiling says, and goes up or down from there: what it gives was seen to do, and one less
-        was seen not to.
+        The search starts where the ceiling says, and goes up or down from there: what it gives was
+        seen to do, and one less was seen not to.
         """
         rate, misses = workload.mean_rate(), dict[int, Miss | None]()
 
@@ -181,7 +205,9 @@ class _Demand:
         """The term of the SLO that even a nearly idle replica misses; None where it meets all."""
         if not self.scenario.promises:
             return None
-        run = self._run(self.scenario.workload.at_rate(_IDLE * min(self.full.requests_per_s, self.taken_in)), 1)
+        run = self._run(
+            self.scenario.workload.at_rate(_IDLE * min(self.full.requests_per_s, self.taken_in)), 1
+        )
         return worst_miss(run.slo)
 
     def _run(self, workload: Workload, replicas: int) -> DeploymentRun:
@@ -189,13 +215,22 @@ class _Demand:
         loop, rate = workload.closed_loop, workload.mean_rate()
         if loop is not None or rate is None:
             source = source_of(workload) if loop else None
-            return measured(self.scenario, fleet, sample(workload, self.scenario.seed), source=source)
-        enough = max(self.least, round(_FILLINGS * self.full.sequences * fleet.instances), workload.requests or 0)
-        return measured(self.scenario, fleet, requests_at_rate(workload, rate, enough, self.scenario.seed))
+            return measured(
+                self.scenario, fleet, sample(workload, self.scenario.seed), source=source
+            )
+        enough = max(
+            self.least,
+            round(_FILLINGS * self.full.sequences * fleet.instances),
+            workload.requests or 0,
+        )
+        return measured(
+            self.scenario, fleet, requests_at_rate(workload, rate, enough, self.scenario.seed)
+        )
 
 
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
-    """The latency that is missed by most, or else the share of good requests; None when all are met."""
+    """The latency that is missed by most, or else the share of good requests; None when all are
+    met."""
     missed = [check for check in checks if not check.met]
     found = [Miss(str(check), check.excess) for check in [c for c in missed if c.latency] or missed]
     return max(found, key=lambda miss: miss.excess, default=None)

@@ -12,7 +12,8 @@ from typing import Any
 
 @cache
 def package_digest() -> str:
-    """A digest of the simulator's code and catalog: the same numbers come only from the same files."""
+    """A digest of the simulator's code and catalog: the same numbers come only from the same
+    files."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".yaml"}):
@@ -22,7 +23,8 @@ def package_digest() -> str:
 
 
 def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
-    """A digest of a question in plain data, of the files that it names (from `folder` or here), and of the package."""
+    """A digest of a question in plain data, of the files that it names (from `folder` or here), and
+    of the package."""
     digest = hashlib.sha256(package_digest().encode())
     digest.update(json.dumps(question, sort_keys=True, default=str).encode())
     for path in sorted({found for name in _texts(question) for found in _files(name, folder)}):
