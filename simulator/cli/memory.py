@@ -58,7 +58,7 @@ def memory_command(
         list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")
     ] = [],  # noqa: B006
     engine: Annotated[
-        str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
+        str | None, typer.Option("--engine", "-e", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
     ] = None,
     max_model_len: Annotated[
         int | None,
@@ -207,12 +207,21 @@ def _llama_plans(
 def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
     """What the model and the arguments behind it say: a whole line, or a model with arguments that have no option here.
 
-    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows.
+    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows, and where
+    --engine is another than the line's.
     """
     from simulator import catalog
+    from simulator.errors import SimulatorError
     from simulator.scenario.serve_line import parse
 
-    return parse([model, *more], catalog.engine(engine).family if engine else "vllm")
+    stated = catalog.engine(engine) if engine else None
+    line = parse([model, *more], stated.family if stated else "vllm")
+    if stated is not None and line.engine is not None:
+        pasted = catalog.engine(line.engine)
+        named = "-" in line.engine and pasted.name != stated.name
+        if named or pasted.family != stated.family:
+            raise SimulatorError(f"--engine {engine}: the line is of {line.engine}; leave one of the two out")
+    return line
 
 
 def _cards(named: list[str], pasted: bool = False) -> list[str]:
