@@ -53,7 +53,8 @@ class RunRecord:
     began with it, and entered_s, when the engine got it.
 
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
-    `events`: what became of the replicas, in order of time, where they do not all serve from start to end.
+    `events`: what became of the replicas, in order of time, where they do not all serve from start to end;
+    `sent_again`: how often requests were sent again whose server died.
     """
 
     requests: dict[str, Column]
@@ -62,6 +63,7 @@ class RunRecord:
     gaps_s: Column = field(default_factory=lambda: np.zeros(0))
     block_size: tuple[int, ...] = (16,)
     events: tuple[FleetEvent, ...] = ()
+    sent_again: int = 0
 
     def __len__(self) -> int:
         return len(self.requests["status"])

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from simulator.spec import Count, Natural, NonNegative, Positive, spec
+from simulator.spec import Count, Natural, Positive, spec
+from simulator.units import DAY
+from simulator.workload.text_units import Duration, Pause
 
 Metric = Literal["waiting", "running", "outstanding", "kv_use"]
 
@@ -50,9 +52,9 @@ class HorizontalPodAutoscaler:
     target: Positive
     min_replicas: Count = 1
     max_replicas: Count
-    interval_s: Positive = 15.0
+    interval_s: Duration = 15.0
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    stabilization_s: NonNegative = 300.0
+    stabilization_s: Pause = 300.0
     most_added: Count = 4
 
     @model_validator(mode="after")
@@ -106,10 +108,10 @@ class Keda:
     target: Positive
     min_replicas: Natural = 0
     max_replicas: Count
-    interval_s: Positive = 15.0
+    interval_s: Duration = 15.0
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    stabilization_s: NonNegative = 300.0
-    cooldown_s: NonNegative = 300.0
+    stabilization_s: Pause = 300.0
+    cooldown_s: Pause = 300.0
     most_added: Count = 4
 
     @model_validator(mode="after")
@@ -144,9 +146,9 @@ class Keda:
 
 @spec
 class Hours:
-    """From `from_s` seconds of the day on, so many replicas."""
+    """From `from_s` after midnight on, so many replicas: `{from_s: 8h, replicas: 6}`."""
 
-    from_s: Annotated[float, Field(ge=0, lt=86_400)]
+    from_s: Annotated[Pause, Field(lt=DAY)]
     replicas: Natural
 
 
@@ -156,7 +158,7 @@ class Schedule:
 
     kind: Literal["schedule"] = "schedule"
     hours: Annotated[tuple[Hours, ...], Field(min_length=1)]
-    interval_s: Positive = 60.0
+    interval_s: Duration = 60.0
 
     @property
     def most(self) -> int:
@@ -170,7 +172,7 @@ class Schedule:
     def at(self, now: float) -> int:
         """How many there are at that many seconds after the first midnight."""
         in_order = sorted(self.hours, key=lambda each: each.from_s)
-        begun = [each for each in in_order if each.from_s <= now % 86_400]
+        begun = [each for each in in_order if each.from_s <= now % DAY]
         return (begun or in_order)[-1].replicas
 
 

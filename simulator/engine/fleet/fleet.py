@@ -180,7 +180,9 @@ class Fleet:
         requests = {**record.requests, "replica": replica_of[record.requests["replica"]]}
         stretches = {**record.stretches, "replica": replica_of[record.stretches["replica"]]}
         sizes = (self.block_size,) * (int(replica_of.max()) + 1)
-        return replace(record, requests=requests, stretches=stretches, block_size=sizes, events=tuple(self.lives.events))
+        again = sum(self.lives.tries.values())
+        told = replace(record, events=tuple(self.lives.events), sent_again=again)
+        return replace(told, requests=requests, stretches=stretches, block_size=sizes)
 
     def _deliver_tokens(self) -> None:
         """Put the times at which clients have their first and last tokens in place of the engine's."""
