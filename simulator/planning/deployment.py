@@ -84,6 +84,8 @@ def _over_time(
         notes.append(
             f"the autoscaler adds and takes away replicas in turn, every {number(swings)} s"
         )
+    reason = f"{result.reason}; {told.worst}" if told.worst else result.reason
+    result = dataclasses.replace(result, reason=reason)
     return dataclasses.replace(result, over_time=told, cost=costs, notes=(*result.notes, *notes))
 
 

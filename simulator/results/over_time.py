@@ -115,6 +115,15 @@ def levels(events: Sequence[FleetEvent], what: str, horizon: float) -> tuple[Flo
     return times, np.cumsum([changes[time] for time in times.tolist()]).astype(np.float64)
 
 
+def mean_ready(record: RunRecord, replicas: int) -> float:
+    """How many of so many replicas were ready on average until the last request came."""
+    if not record.events:
+        return float(replicas)
+    arrivals = record.requests["arrival_s"]
+    end = float(np.nanmax(arrivals)) if np.isfinite(arrivals).any() else 0.0
+    return max(_mean(levels(record.events, "ready", end), 0.0, end), 1e-9)
+
+
 def _mean(steps: tuple[Floats, Floats], start: float, end: float) -> float:
     """The mean of a step function between two times."""
     times, values = steps

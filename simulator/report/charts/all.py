@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from simulator.report.charts.fleet import fleet
 from simulator.report.charts.memory_and_steps import memory, steps
 from simulator.report.charts.panels import Figure
 from simulator.report.charts.rates import latency, throughput, tradeoffs, what_if
@@ -11,6 +12,7 @@ from simulator.report.charts.run import distributions, over_time, workload
 from simulator.results.model import RunResult
 
 CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
+    fleet,
     memory,
     throughput,
     latency,

@@ -139,7 +139,7 @@ def _undrawn(figures: Iterable[Any]) -> list[str]:
     """Each reason why a figure is missing, with the figures it explains."""
     reasons: dict[str, list[str]] = {}
     for figure in figures:
-        if not figure.panels:
+        if not figure.panels and figure.caption:
             reasons.setdefault(figure.caption, []).append(figure.title)
     return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
 
