@@ -85,7 +85,10 @@ def varying(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
 
 
 def _overloaded(
-    demand: float, run: DeploymentRun, turn: Turn, longer: Callable[[], DeploymentRun]
+    demand: float,
+    run: DeploymentRun,
+    turn: Turn,
+    longer: Callable[[], DeploymentRun],
 ) -> Agreed:
     """The backlog of the run surely grows. Where the search says that it cannot, a longer run tells
     which of them is wrong."""
@@ -93,37 +96,45 @@ def _overloaded(
         return Agreed(run, turn)
     if demand >= turn.low:
         return Agreed(run, _below(demand, run.steadiness, turn))
-    second = longer()
-    if second.steadiness.verdict == "overloaded":
-        return Agreed(run, _below(demand, second.steadiness, turn))
-    reason = (
-        f"the backlog grows by chance in this run, and does not in a longer one: {_point(turn)}"
-    )
-    return Agreed(rejudged(run, second.steadiness.verdict), turn, reason)
+    return _second_look(demand, run, turn, longer().steadiness)
+
+
+def _second_look(demand: float, run: DeploymentRun, turn: Turn, longer: Steadiness) -> Agreed:
+    """What a longer run says of one whose backlog grows though the search says that it cannot."""
+    if longer.verdict == "overloaded":
+        return Agreed(run, _below(demand, longer, turn))
+    by_chance = "the backlog grows by chance in this run, and does not in a longer one"
+    return Agreed(rejudged(run, longer.verdict), turn, f"{by_chance}: {_point(turn)}")
 
 
 def _served(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """The backlog of the run is not seen to grow."""
-    s, shows = run.steadiness, not run.steadiness.note
-    if (
-        turn.high is not None
-        and demand > turn.high
-        and not (shows and s.drift_high_per_s < demand - turn.high)
-    ):
-        return Agreed(
-            rejudged(run, "overloaded"),
-            turn,
-            f"the backlog grows, which this run is too short to show: {_point(turn)}",
-        )
+    s = run.steadiness
+    if _grows_unseen(demand, s, turn):
+        unseen = "the backlog grows, which this run is too short to show"
+        return Agreed(rejudged(run, "overloaded"), turn, f"{unseen}: {_point(turn)}")
     if demand > turn.value:
-        sure = shows and s.drift_high_per_s < TOLERANCE * demand
-        raised = _above(demand, turn)
-        reason = f"the demand is at the queueing point, {number(demand)} requests/s"
-        return Agreed(run, raised) if sure else Agreed(rejudged(run, "saturated"), raised, reason)
+        return _at_the_point(demand, run, turn)
     if s.verdict == "saturated" and s.waiting_share <= MOSTLY and demand < turn.low:
         waits = f"requests wait for a place {s.waiting_share:.0%} of the time"
         return Agreed(rejudged(run, "stable"), turn, f"it keeps up: {_point(turn)}; {waits}")
     return Agreed(run, turn)
+
+
+def _grows_unseen(demand: float, s: Steadiness, turn: Turn) -> bool:
+    """Whether the search makes sure that the backlog grows, and the run does not show otherwise."""
+    if turn.high is None or demand <= turn.high:
+        return False
+    return bool(s.note) or s.drift_high_per_s >= demand - turn.high
+
+
+def _at_the_point(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
+    """The demand is above the point that the search found, and the run keeps up with it."""
+    s, raised = run.steadiness, _above(demand, turn)
+    if not s.note and s.drift_high_per_s < TOLERANCE * demand:
+        return Agreed(run, raised)
+    reason = f"the demand is at the queueing point, {number(demand)} requests/s"
+    return Agreed(rejudged(run, "saturated"), raised, reason)
 
 
 def _below(demand: float, s: Steadiness, turn: Turn) -> Turn:

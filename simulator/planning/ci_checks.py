@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ from simulator.results.slo import SloCheck
 from simulator.text import as_markdown, sure, visible
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from simulator.planning.size import Sizing
-    from simulator.results.model import RunResult
+    from simulator.results.model import DeploymentResult, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,15 @@ def run_checks(run: RunResult) -> tuple[Check, ...]:
     A term passes where it is sure to be kept: one that is too close to call, or of too few requests
     to say, does not.
     """
-    checks: list[Check] = []
-    for d in run.deployments:
-        checks += [_term_check(d.name, term) for term in d.slo]
-        if not d.slo or not d.runs:
-            checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
-        if (d.metrics or {}).get("unanswered_share"):
-            checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
-    return tuple(checks)
+    return tuple(check for d in run.deployments for check in _deployment_checks(d))
+
+
+def _deployment_checks(d: DeploymentResult) -> Iterator[Check]:
+    yield from (_term_check(d.name, term) for term in d.slo)
+    if not d.slo or not d.runs:
+        yield Check(f"{d.name}: keeps up", d.steady, d.reason)
+    if (d.metrics or {}).get("unanswered_share"):
+        yield Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason)
 
 
 def _term_check(name: str, term: SloCheck) -> Check:
@@ -78,24 +81,26 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
     from xml.etree import ElementTree
 
     suite = visible(suite)
-    failures = sum(not check.passed for check in checks)
-    root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
-    cases = ElementTree.SubElement(
-        root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0"
-    )
+    counts = {"tests": str(len(checks)), "failures": str(sum(not c.passed for c in checks))}
+    root = ElementTree.Element("testsuites", counts)
+    cases = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts, "errors": "0"})
     for check in checks:
-        case = ElementTree.SubElement(cases, "testcase", classname=suite, name=visible(check.name))
-        message = visible(check.message, keep="\n")
-        if check.passed:
-            ElementTree.SubElement(case, "system-out").text = message
-        else:
-            ElementTree.SubElement(case, "failure", message=message).text = message
+        _add_case(cases, suite, check)
     ElementTree.indent(root)
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        + ElementTree.tostring(root, encoding="unicode")
-        + "\n"
-    )
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n'
+    return head + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _add_case(cases: Element, suite: str, check: Check) -> None:
+    from xml.etree import ElementTree
+
+    named = {"classname": suite, "name": visible(check.name)}
+    case = ElementTree.SubElement(cases, "testcase", named)
+    message = visible(check.message, keep="\n")
+    if check.passed:
+        ElementTree.SubElement(case, "system-out").text = message
+    else:
+        ElementTree.SubElement(case, "failure", message=message).text = message
 
 
 def github_summary(title: str, checks: Sequence[Check]) -> str:

@@ -66,15 +66,17 @@ def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
         raise SimulatorError("comparing takes two runs or more")
     if all(len(run.deployments) == 1 for run in runs):
         return [tuple(run.deployments[0] for run in runs)]
-    common = [
-        d.name
-        for d in runs[0].deployments
-        if all(d.name in {o.name for o in run.deployments} for run in runs[1:])
-    ]
-    if not common:
-        names = "; ".join(", ".join(d.name for d in run.deployments) for run in runs)
-        raise SimulatorError(f"the runs have no deployment in common: {names}")
+    common = _in_common([[d.name for d in run.deployments] for run in runs])
     return [tuple(run.deployment(name) for run in runs) for name in common]
+
+
+def _in_common(names: Sequence[Sequence[str]]) -> list[str]:
+    """The names that are in every list. Raises SimulatorError where none is."""
+    common = [name for name in names[0] if all(name in others for others in names[1:])]
+    if not common:
+        listed = "; ".join(map(", ".join, names))
+        raise SimulatorError(f"the runs have no deployment in common: {listed}")
+    return common
 
 
 def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:

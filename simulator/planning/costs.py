@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simulator import catalog
 from simulator.catalog.gpus import Gpu
 from simulator.results.model import Cost
 from simulator.scenario import Deployment, Owned, Pool, Prices
 from simulator.units import HOUR, HOURS_PER_MONTH
+
+if TYPE_CHECKING:
+    from simulator.catalog.prices import Price
 
 _YOURS = "given in the scenario"
 _HOURS_PER_YEAR = 8766.0
@@ -71,18 +76,21 @@ def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
     The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's
     cheapest listing.
     """
-    gpu = pool.gpu
-    if pool.usd_per_gpu_hour is not None:
-        return pool.usd_per_gpu_hour, _YOURS, ""
-    own = {
-        name if name == gpu.name else _canonical(name): usd
-        for name, usd in prices.usd_per_gpu_hour.items()
-    }
-    if gpu.name in own:
-        return own[gpu.name], _YOURS, ""
+    gpu, own = pool.gpu, pool.usd_per_gpu_hour
+    if own is None:
+        own = _stated(gpu, prices)
+    if own is not None:
+        return own, _YOURS, ""
     if prices.owned is not None:
         return owned_usd_per_gpu_hour(prices.owned, gpu), f"owned hardware, {_YOURS}", ""
     return _listed(gpu, prices)
+
+
+def _stated(gpu: Gpu, prices: Prices) -> float | None:
+    """What the scenario says of this GPU, under whatever name of it."""
+    stated = prices.usd_per_gpu_hour.items()
+    named = {name if name == gpu.name else _canonical(name): usd for name, usd in stated}
+    return named.get(gpu.name)
 
 
 def _canonical(name: str) -> str:
@@ -99,14 +107,13 @@ def _listed(gpu: Gpu, prices: Prices) -> tuple[float, str, str] | None:
         if unknown.kind == "GPU":
             return None
         raise
-    if listed is None:
-        return None
+    return None if listed is None else (listed.usd_per_gpu_hour, _whose(listed), listed.checked)
+
+
+def _whose(listed: Price) -> str:
+    """Where a listing is from, in words."""
     seen = "" if listed.source_kind == "primary" else ", read in a price table"
-    return (
-        listed.usd_per_gpu_hour,
-        f"{listed.provider} {listed.commitment}{seen}: {listed.source}",
-        listed.checked,
-    )
+    return f"{listed.provider} {listed.commitment}{seen}: {listed.source}"
 
 
 def owned_usd_per_gpu_hour(owned: Owned, gpu: Gpu) -> float:

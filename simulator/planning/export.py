@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.errors import ScenarioError, SimulatorError
 from simulator.files import make_folder, write_file
@@ -18,6 +18,9 @@ from simulator.results.notebook import deployments_frame, requests_frame
 from simulator.results.writers.bench import bench_result
 from simulator.results.writers.llmd import llmd_report
 from simulator.results.writers.openmetrics import openmetrics
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TOOLS = ("vllm-bench", "llm-d", "openmetrics", "mooncake", "csv", "parquet", *MANIFESTS)
 _SUFFIX = {"vllm-bench": ".json", "llm-d": ".yaml", "openmetrics": ".txt", "mooncake": ".jsonl"}
@@ -41,18 +44,29 @@ def write_export(
     if form in ("openmetrics", "mooncake"):
         text = openmetrics(run) if form == "openmetrics" else mooncake(run)
         return [_written(folder / f"{run.name}{_SUFFIX[form]}", text)]
+    return _one_each(run, chosen, form, folder, all_must=bool(deployments))
+
+
+def _one_each(
+    run: RunResult,
+    chosen: Sequence[DeploymentResult],
+    form: str,
+    folder: Path,
+    *,
+    all_must: bool,
+) -> list[Path]:
+    """A file for each deployment that has something to write."""
     files, refused = [], []
     for d in chosen:
         try:
             text = _of_one(run, d, form)
         except SimulatorError as problem:
-            if deployments:
+            if all_must:
                 raise
             refused.append(str(problem))
             continue
-        files.append(
-            _written(folder / f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}", text)
-        )
+        name = f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}"
+        files.append(_written(folder / name, text))
     if not files:
         raise SimulatorError(f"nothing to write as {form}: {'; '.join(refused)}")
     return files
@@ -84,15 +98,14 @@ def mooncake(run: RunResult) -> str:
 
 
 def _tables(run: RunResult, form: str, folder: Path) -> list[Path]:
-    written = []
-    for name, frame in (("deployments", deployments_frame(run)), ("requests", requests_frame(run))):
-        path = folder / f"{name}.{form}"
-        if form == "csv":
-            frame.write_csv(path)
-        else:
-            frame.write_parquet(path)
-        written.append(path)
-    return written
+    frames = {"deployments": deployments_frame(run), "requests": requests_frame(run)}
+    return [_table(frame, folder / f"{name}.{form}") for name, frame in frames.items()]
+
+
+def _table(frame: pl.DataFrame, path: Path) -> Path:
+    write = frame.write_csv if path.suffix == ".csv" else frame.write_parquet
+    write(path)
+    return path
 
 
 def _file_name(run: RunResult, d: DeploymentResult) -> str:

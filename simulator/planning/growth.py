@@ -92,12 +92,18 @@ def replica_steps(
     sizing: Sizing, candidate: Candidate, each_per_s: float, most_per_s: float
 ) -> list[tuple[float, int]]:
     """Rates, requests/s from 0 to `most_per_s`, with the replicas needed from there on."""
-    ends = {each_per_s * n for n in range(1, math.ceil(most_per_s / each_per_s) + 1)}
-    ends |= {rate for rate, _ in _simulated(sizing, candidate)}
-    corners = [0.0, *sorted(end for end in ends if end < most_per_s), most_per_s]
     steps: list[tuple[float, int]] = []
-    for low, high in itertools.pairwise(corners):
+    for low, high in itertools.pairwise(_corners(sizing, candidate, each_per_s, most_per_s)):
         needed = replicas_at(sizing, candidate, each_per_s, (low + high) / 2)
         if not steps or steps[-1][1] != needed:
             steps.append((low, needed))
     return [*steps, (most_per_s, steps[-1][1])]
+
+
+def _corners(
+    sizing: Sizing, candidate: Candidate, each_per_s: float, most_per_s: float
+) -> list[float]:
+    """Rates, requests/s, between which the replicas needed do not change."""
+    full = {each_per_s * n for n in range(1, math.ceil(most_per_s / each_per_s) + 1)}
+    simulated = {rate for rate, _ in _simulated(sizing, candidate)}
+    return [0.0, *sorted(end for end in full | simulated if end < most_per_s), most_per_s]

@@ -81,12 +81,13 @@ def checkpoint_of(pool: Pool, served: Model) -> str:
     """The repository or folder that a server is started with; in angle brackets where it must be
     filled in."""
     chosen, stored = pool.quantization, served.quantization
-    name = _repository(served)
     if chosen is not None and chosen != stored and not _made_at_load(pool, served):
-        return f"<a {chosen.name} checkpoint of {_base(served) or served.name}>"
-    if name:
-        return name
+        return _to_fill_in(served, f"{chosen.name} ")
     form = f"{stored.name} " if stored and stored != _own(served) else ""
+    return _repository(served) or _to_fill_in(served, form)
+
+
+def _to_fill_in(served: Model, form: str) -> str:
     return f"<a {form}checkpoint of {_base(served) or served.name}>"
 
 
@@ -109,12 +110,17 @@ def _repository(served: Model) -> str:
     load."""
     written = served.checkpoint
     if written and is_path(written):
-        path = Path(written)
-        folder = path.parent if path.name == "config.json" else path
-        return shown_path(folder, Path.cwd()) if path.is_dir() or path.name == "config.json" else ""
+        return _folder(Path(written))
     if "/" in written:
         return written
     return _base(served) if served.quantization == _own(served) else ""
+
+
+def _folder(path: Path) -> str:
+    """The folder of a checkpoint, or of its config.json, as it is shown; "" for another file."""
+    if path.name == "config.json":
+        return shown_path(path.parent, Path.cwd())
+    return shown_path(path, Path.cwd()) if path.is_dir() else ""
 
 
 def _base(served: Model) -> str:
@@ -123,11 +129,10 @@ def _base(served: Model) -> str:
         source = catalog_model(served.name).source
     except UnknownName:
         return ""
-    return (
-        "/".join(source.removeprefix(_HUB).split("/")[:2]).rstrip(",").split(" ")[0]
-        if source.startswith(_HUB)
-        else ""
-    )
+    if not source.startswith(_HUB):
+        return ""
+    owner_and_name = "/".join(source.removeprefix(_HUB).split("/")[:2])
+    return owner_and_name.rstrip(",").split(" ")[0]
 
 
 def _own(served: Model) -> Any:
@@ -142,14 +147,14 @@ def _forms(pool: Pool, served: Model) -> dict[str, str]:
     """`quantization` and `dtype` where the engine is told of them."""
     chosen = pool.quantization
     if chosen is not None and _made_at_load(pool, served):
-        return (
-            {"dtype": _DTYPES[chosen.name]}
-            if chosen.name in _DTYPES
-            else {"quantization": _AT_LOAD[chosen.name]}
-        )
+        return _form_at_load(chosen.name)
     if served.checkpoint and model(served.checkpoint).dtype != served.dtype:
         return {"dtype": _DTYPES[served.dtype]}
     return {}
+
+
+def _form_at_load(name: str) -> dict[str, str]:
+    return {"dtype": _DTYPES[name]} if name in _DTYPES else {"quantization": _AT_LOAD[name]}
 
 
 def _given(pool: Pool, plan: MemoryPlan) -> Iterator[tuple[str, Any]]:
@@ -164,20 +169,23 @@ def _given(pool: Pool, plan: MemoryPlan) -> Iterator[tuple[str, Any]]:
 def _vllm(pool: Pool, plan: MemoryPlan) -> str:
     given = dict(_given(pool, plan))
     words = ["vllm", "serve", checkpoint_of(pool, plan.model)]
-    for name, value in {**_forms(pool, plan.model), **given}.items():
+    flags = {**_forms(pool, plan.model), **given}
+    if "kv_cache_dtype" in flags:
+        flags["kv_cache_dtype"] = _KV_TYPES.get(flags["kv_cache_dtype"], flags["kv_cache_dtype"])
+    for name, value in flags.items():
         if name not in _NO_FLAGS:
-            words += _flag(
-                name.replace("_", "-"),
-                _KV_TYPES.get(value, value) if name == "kv_cache_dtype" else value,
-            )
+            words += _flag(name.replace("_", "-"), value)
+    high = pool.float32_matmul_precision == "high"
+    precision = "VLLM_FLOAT32_MATMUL_PRECISION=high " if high else ""
+    return precision + shlex.join([*words, *_json_flags(given)])
+
+
+def _json_flags(given: dict[str, Any]) -> Iterator[str]:
+    """The arguments that vLLM takes as fields of a JSON object."""
     if graphs := {name: _as_vllm(given[name]) for name in _COMPILATION if name in given}:
-        words += ["--compilation-config", json.dumps(graphs)]
+        yield from ("--compilation-config", json.dumps(graphs))
     if drafting := {theirs: given[ours] for ours, theirs in _DRAFTING.items() if ours in given}:
-        words += ["--speculative-config", json.dumps(drafting)]
-    precision = (
-        "VLLM_FLOAT32_MATMUL_PRECISION=high " if pool.float32_matmul_precision == "high" else ""
-    )
-    return precision + shlex.join(words)
+        yield from ("--speculative-config", json.dumps(drafting))
 
 
 def _as_vllm(value: Any) -> Any:
@@ -200,27 +208,23 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def _sglang(pool: Pool, plan: MemoryPlan) -> str:
     given = dict(_given(pool, plan))
-    words = [
-        "python",
-        "-m",
-        "sglang.launch_server",
-        "--model-path",
-        checkpoint_of(pool, plan.model),
-    ]
-    ranks, parallel = pool.data_parallel_size, pool.tensor_parallel_size
+    model = ["--model-path", checkpoint_of(pool, plan.model)]
+    words = ["python", "-m", "sglang.launch_server", *model]
     if given.pop("enable_expert_parallel", False):
-        if ranks > 1:
-            given["tensor_parallel_size"] = parallel * ranks
-            words.append("--enable-dp-attention")
-        else:
-            words += ["--ep-size", str(parallel)]
+        words += _spread_experts(pool, given)
     if given.pop("enable_prefix_caching", None) is False:
         words.append("--disable-radix-cache")
-    return _renamed(
-        words,
-        {**_forms(pool, plan.model), **given},
-        {**_SGLANG, "dtype": "dtype", "quantization": "quantization"},
-    )
+    names = {**_SGLANG, "dtype": "dtype", "quantization": "quantization"}
+    return _renamed(words, {**_forms(pool, plan.model), **given}, names)
+
+
+def _spread_experts(pool: Pool, given: dict[str, Any]) -> list[str]:
+    """Expert parallelism: with data-parallel ranks over all their GPUs, which `given` then says."""
+    ranks, parallel = pool.data_parallel_size, pool.tensor_parallel_size
+    if ranks == 1:
+        return ["--ep-size", str(parallel)]
+    given["tensor_parallel_size"] = parallel * ranks
+    return ["--enable-dp-attention"]
 
 
 def _trtllm(pool: Pool, plan: MemoryPlan) -> str:
@@ -233,13 +237,10 @@ def _trtllm(pool: Pool, plan: MemoryPlan) -> str:
 
 def _renamed(words: list[str], given: dict[str, Any], names: dict[str, str]) -> str:
     """A command under an engine's own names, with what it has no flag for in a comment."""
-    silent = {"memory_used_gib", "fit_max_model_len"}
-    for name, value in given.items():
-        if name in names:
-            words += [f"--{names[name]}"] if value is True else _flag(names[name], value)
-    missing = [
-        f"{name}={value}"
-        for name, value in given.items()
-        if name not in names and name not in silent
-    ]
-    return shlex.join(words) + (f"  # no flag for {', '.join(missing)}" if missing else "")
+    known = {names[name]: value for name, value in given.items() if name in names}
+    for name, value in known.items():
+        words += [f"--{name}"] if value is True else _flag(name, value)
+    silent = {"memory_used_gib", "fit_max_model_len", *names}
+    missing = [f"{name}={value}" for name, value in given.items() if name not in silent]
+    comment = f"  # no flag for {', '.join(missing)}" if missing else ""
+    return shlex.join(words) + comment

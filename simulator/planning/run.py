@@ -87,13 +87,20 @@ def named(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
     where that repeats."""
     names: list[str] = []
     for d in deployments:
-        form = d.pool.quantization
-        name = d.name or title(d, form.name if form else "as published")
-        taken = sum(n == name or n.startswith(f"{name} (") for n in names)
-        names.append(f"{name} ({taken + 1})" if taken else name)
-    return tuple(
-        dataclasses.replace(d, name=name) for d, name in zip(deployments, names, strict=True)
-    )
+        names.append(_unused(d.name or _own_title(d), names))
+    pairs = zip(deployments, names, strict=True)
+    return tuple(dataclasses.replace(d, name=name) for d, name in pairs)
+
+
+def _own_title(deployment: Deployment) -> str:
+    form = deployment.pool.quantization
+    return title(deployment, form.name if form else "as published")
+
+
+def _unused(name: str, names: Sequence[str]) -> str:
+    """The name, numbered where others have it."""
+    taken = sum(n == name or n.startswith(f"{name} (") for n in names)
+    return f"{name} ({taken + 1})" if taken else name
 
 
 def _result(
@@ -127,5 +134,5 @@ def _result(
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),
-        doubts=doubts(scenario),
+        doubts=doubts(scenario, requests),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulator.catalog.engines import EngineArgs
@@ -83,32 +83,26 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
     asked = {d.name: d.pool.engine_args() for d in scenario.deployments}
     lines = []
     for f in dataclasses.fields(EngineArgs):
-        filled = {
-            n: args[f.name]
-            for n, args in resolved.items()
-            if getattr(asked[n], f.name) is None and args[f.name] is not None
-        }
+        given = {name for name in resolved if getattr(asked[name], f.name) is not None}
+        values = {name: args[f.name] for name, args in resolved.items() if name not in given}
+        filled = {name: value for name, value in values.items() if value is not None}
         if filled:
-            lines.append(f"{f.name} = {_by_value(filled, len(resolved))} ({scenario.engine.name})")
-    usual = FrontEnd()
-    if scenario.measured_at == "client" and scenario.frontend == usual:
-        lines.append(
-            f"frontend: {usual.fixed_ms:g} ms and {usual.prompt_token_us:g} us a prompt token on "
-            "the way to a first token"
-        )
-    client, costs = scenario.frontend, frontend_costs(scenario.engine, scenario.frontend.endpoint)
-    if (
-        scenario.measured_at == "client"
-        and client.queue
-        and costs
-        and client.request_ms is client.chunk_us is None
-    ):
-        lines.append(
-            f"API server: {costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of "
-            "output "
-            f"({scenario.engine.name}, {client.endpoint})"
-        )
-    return tuple(lines)
+            shown = _by_value(filled, len(resolved))
+            lines.append(f"{f.name} = {shown} ({scenario.engine.name})")
+    at_client = scenario.measured_at == "client"
+    return (*lines, *(_client_defaults(scenario) if at_client else ()))
+
+
+def _client_defaults(scenario: Scenario) -> Iterator[str]:
+    """What the client's front end and the API server are taken to cost where nobody says it."""
+    usual, client = FrontEnd(), scenario.frontend
+    if client == usual:
+        fixed, prompt = f"{usual.fixed_ms:g} ms", f"{usual.prompt_token_us:g} us a prompt token"
+        yield f"frontend: {fixed} and {prompt} on the way to a first token"
+    costs = frontend_costs(scenario.engine, client.endpoint)
+    if client.queue and costs and client.request_ms is client.chunk_us is None:
+        each = f"{costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of output"
+        yield f"API server: {each} ({scenario.engine.name}, {client.endpoint})"
 
 
 def _by_value(filled: Mapping[str, Any], everyone: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
@@ -134,29 +134,50 @@ def size(
     scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
     every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
-    order = sorted(bounds, key=lambda i: bounds[i])
-    while order:
-        to_beat = _second_price(done)
-        wave = [i for i in order[:_WAVE] if bounds[i] <= to_beat]
-        if not wave:
-            done += [_too_dear(scenario, every[i], bounds[i]) for i in order]
-            order = []
-        for index, outcome in each(
-            _fit,
-            [(scenario, every[i], ask) for i in wave],
-            machine or Processes(at_most=len(wave) or 1),
-        ):
-            why = (
-                Fitting(None, None, str(outcome.error), math.inf)
-                if isinstance(outcome.error, SimulatorError)
-                else outcome.value()
-            )
-            done.append(_candidate(scenario, every[wave[index]], ask, why))
-            if progress:
-                progress(len(done), len(every))
-        order = order[len(wave) :]
+    for candidate in _tried(scenario, every, ask, bounds, done, machine):
+        done.append(candidate)
+        if progress:
+            progress(len(done), len(every))
     machine = machine or Processes(at_most=_PAIR)
     return _with_room(_until_sure(Sizing(scenario, ask, _ranked(done)), machine), machine)
+
+
+def _tried(
+    scenario: Scenario,
+    every: Sequence[Deployment],
+    ask: Ask,
+    bounds: Mapping[int, float],
+    done: Sequence[Candidate],
+    machine: Machine | None,
+) -> Iterator[Candidate]:
+    """The candidates in waves, from what could be cheapest on; what could not beat the second of
+    those that are `done` is too dear untried."""
+    settled, order = list(done), sorted(bounds, key=lambda i: bounds[i])
+    while order:
+        to_beat = _second_price(settled)
+        wave = [i for i in order[:_WAVE] if bounds[i] <= to_beat]
+        if not wave:
+            yield from (_too_dear(scenario, every[i], bounds[i]) for i in order)
+            return
+        for candidate in _fitted(scenario, [every[i] for i in wave], ask, machine):
+            settled.append(candidate)
+            yield candidate
+        order = order[len(wave) :]
+
+
+def _fitted(
+    scenario: Scenario, wave: Sequence[Deployment], ask: Ask, machine: Machine | None
+) -> Iterator[Candidate]:
+    """Each deployment with the replicas that it needs, in the order in which they are done."""
+    tasks = [(scenario, deployment, ask) for deployment in wave]
+    for index, outcome in each(_fit, tasks, machine or Processes(at_most=len(wave))):
+        refused = isinstance(outcome.error, SimulatorError)
+        fitting = _will_not_do(str(outcome.error)) if refused else outcome.value()
+        yield _candidate(scenario, wave[index], ask, fitting)
+
+
+def _will_not_do(why: str) -> Fitting:
+    return Fitting(None, None, why, math.inf)
 
 
 def answered(sizing: Sizing, machine: Machine | None = None, most: int = MOST_ANSWERED) -> Sizing:
@@ -201,16 +222,16 @@ def _bounds(
     bounds, settled = {}, []
     for index, deployment in enumerate(every):
         try:
-            replicas = fewest_conceivable(scenario, deployment)
+            bounds[index] = _least_usd(scenario, deployment, ask)
         except SimulatorError as problem:
-            settled.append(
-                _candidate(scenario, deployment, ask, Fitting(None, None, str(problem), math.inf))
-            )
-            continue
-        bounds[index] = (
-            0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
-        )
+            refused = _will_not_do(str(problem))
+            settled.append(_candidate(scenario, deployment, ask, refused))
     return bounds, settled
+
+
+def _least_usd(scenario: Scenario, deployment: Deployment, ask: Ask) -> float:
+    replicas = fewest_conceivable(scenario, deployment)
+    return 0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
 
 
 def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
@@ -231,12 +252,6 @@ def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fi
     replicas = None if fitting.replicas is None else fitting.replicas + ask.spare
     grown = None if fitting.grown is None else fitting.grown + ask.spare
     bought = deployment.with_pool(replicas=replicas or 1)
-    found = price_of(deployment.pool, scenario.prices)
-    price = (
-        ""
-        if found is None
-        else f"${found[0]:.2f} per GPU-hour, {found[1]}{f' ({found[2]})' if found[2] else ''}"
-    )
     return Candidate(
         deployment=bought,
         wording=wording(bought) if replicas else "",
@@ -244,11 +259,20 @@ def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fi
         grown=grown,
         usd_per_hour=_usd(scenario, deployment, replicas),
         grown_usd_per_hour=_usd(scenario, deployment, grown),
-        price=price,
+        price=_price(scenario, deployment),
         why=fitting.why,
         excess=fitting.excess,
         unanswered=fitting.unanswered,
     )
+
+
+def _price(scenario: Scenario, deployment: Deployment) -> str:
+    """Dollars of a GPU-hour and where they are from, in words; empty where no price is known."""
+    found = price_of(deployment.pool, scenario.prices)
+    if found is None:
+        return ""
+    usd, source, date = found
+    return f"${usd:.2f} per GPU-hour, {source}{f' ({date})' if date else ''}"
 
 
 def _too_dear(scenario: Scenario, deployment: Deployment, least: float) -> Candidate:
@@ -281,13 +305,8 @@ def _with_room(sizing: Sizing, machine: Machine) -> Sizing:
     """The same, its first two candidates with their capacity and headroom."""
     rate, first = sizing.scenario.workload.mean_rate(), sizing.fitting[:_PAIR]
     found = list(sizing.candidates)
-    for place, (carried, recovers) in enumerate(_carried(sizing, first, machine)):
-        if carried and rate:
-            carried = carries(carried, rate)
-        room = carried.value / rate - 1 if carried and rate else None
-        found[place] = dataclasses.replace(
-            found[place], capacity=carried, headroom=room, recovers_below=recovers
-        )
+    for place, carried in enumerate(_carried(sizing, first, machine)):
+        found[place] = _with_headroom(found[place], rate, *carried)
     return dataclasses.replace(sizing, candidates=tuple(found))
 
 
@@ -305,6 +324,19 @@ def _carried(
         (a.slo_capacity if within else a.queueing_point, a.recovers_below_per_s)
         for a in sizing.answers[: len(candidates)]
     ]
+
+
+def _with_headroom(
+    candidate: Candidate,
+    rate_per_s: float | None,
+    carried: Estimate | None,
+    recovers: float | None,
+) -> Candidate:
+    room = None
+    if carried and rate_per_s:
+        carried = carries(carried, rate_per_s)
+        room = carried.value / rate_per_s - 1
+    return dataclasses.replace(candidate, capacity=carried, headroom=room, recovers_below=recovers)
 
 
 def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float | None]:
@@ -325,15 +357,8 @@ def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float
 def _dearer(candidate: Candidate, best: Candidate) -> str:
     if math.isinf(candidate.usd_per_hour):
         return "will do, but no price is known; give usd_per_gpu_hour"
-    more = candidate.usd_per_hour - best.usd_per_hour
+    more, of = candidate.usd_per_hour - best.usd_per_hour, best.usd_per_hour
     if more == 0:
-        return (
-            "costs the same"
-            if candidate.deployment.gpus == best.deployment.gpus
-            else "costs the same and takes more GPUs"
-        )
-    return (
-        f"costs ${more:.2f} an hour more ({more / best.usd_per_hour:.0%})"
-        if best.usd_per_hour
-        else f"costs ${more:.2f} more"
-    )
+        as_many = candidate.deployment.gpus == best.deployment.gpus
+        return "costs the same" if as_many else "costs the same and takes more GPUs"
+    return f"costs ${more:.2f} an hour more ({more / of:.0%})" if of else f"costs ${more:.2f} more"

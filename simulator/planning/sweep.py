@@ -159,20 +159,11 @@ def _base(
 def _points(
     base: Document, axes: Sequence[Axis], seed: int | None, limits: bool, budget: Budget
 ) -> list[GridPoint]:
-    combinations = math.prod(len(a.values) for a in axes if a.path != "deployments")
-    if combinations > MOST_POINTS:
-        raise ScenarioError(
-            f"--over: {combinations:,} combinations of values; at most {MOST_POINTS:,} are gone "
-            "over at once"
-        )
-    chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
+    """The points of the grid, in its order."""
     grid = [a for a in axes if a.path != "deployments"]
-    for index, asked in enumerate(grid):
-        if asked.path in {earlier.path for earlier in grid[:index]}:
-            raise ScenarioError(
-                f"--over {asked.path}: given twice; write all its values in one, as a,b,c"
-            )
-        _check_axis(base, asked, budget)
+    _check_size(grid)
+    chosen = _deployments(base, [a for a in axes if a.path == "deployments"])
+    _check_axes(base, grid, budget)
     points = []
     for values in itertools.product(*(a.values for a in grid)):
         settings = tuple((a.path, value) for a, value in zip(grid, values, strict=True))
@@ -183,18 +174,39 @@ def _points(
     return points
 
 
+def _check_size(grid: Sequence[Axis]) -> None:
+    """Raises ScenarioError for more than MOST_POINTS combinations."""
+    combinations = math.prod(len(a.values) for a in grid)
+    if combinations > MOST_POINTS:
+        most = f"at most {MOST_POINTS:,} are gone over at once"
+        raise ScenarioError(f"--over: {combinations:,} combinations of values; {most}")
+
+
+def _check_axes(base: Document, grid: Sequence[Axis], budget: Budget) -> None:
+    """Raises ScenarioError for a path that is given twice, or has no value that can be."""
+    paths: set[str] = set()
+    for asked in grid:
+        if asked.path in paths:
+            once = "write all its values in one, as a,b,c"
+            raise ScenarioError(f"--over {asked.path}: given twice; {once}")
+        paths.add(asked.path)
+        _check_axis(base, asked, budget)
+
+
 def _deployments(base: Document, axes: list[Axis]) -> list[int]:
     """Which deployments of the scenario to go over: all, or those named."""
     names = [d.name for d in named(scenario_of(base).deployments)]
     wanted = [name for a in axes for name in a.values]
-    for name in wanted:
-        if name not in names:
-            offered = (
-                did_you_mean(nearest_names(name, names))
-                or f"; there are {', '.join(map(repr, names))}; quote one with a comma"
-            )
-            raise ScenarioError(f"--over deployments={name}: no deployment of that name{offered}")
-    return [names.index(name) for name in wanted] or list(range(len(names)))
+    return [_place(name, names) for name in wanted] or list(range(len(names)))
+
+
+def _place(name: str, names: Sequence[str]) -> int:
+    """Where a deployment stands. Raises ScenarioError where none has the name."""
+    if name in names:
+        return names.index(name)
+    known = f"; there are {', '.join(map(repr, names))}; quote one with a comma"
+    offered = did_you_mean(nearest_names(name, names)) or known
+    raise ScenarioError(f"--over deployments={name}: no deployment of that name{offered}")
 
 
 def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
@@ -226,16 +238,13 @@ def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple
     worth another try."""
     keys = list(missing)
     for index, outcome in each(compute, [missing[key] for key in keys], machine):
-        if outcome.error is None:
-            yield keys[index], outcome.value(), True
-        else:
-            row = _failed(missing[keys[index]], outcome.error)
-            yield (
-                keys[index],
-                row,
-                isinstance(outcome.error, SimulatorError)
-                and not isinstance(outcome.error, WorkerLost),
-            )
+        key, error = keys[index], outcome.error
+        row = outcome.value() if error is None else _failed(missing[key], error)
+        yield key, row, error is None or _is_final(error)
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, SimulatorError) and not isinstance(error, WorkerLost)
 
 
 def compute(point: GridPoint) -> Row:
@@ -254,7 +263,6 @@ def compute(point: GridPoint) -> Row:
 
 def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
     """A deployment's result as one flat row."""
-    point, capacity = d.queueing_point, d.slo_capacity
     return {
         "scenario": scenario.name,
         "deployment": d.name,
@@ -269,12 +277,19 @@ def row_of(d: DeploymentResult, scenario: Scenario) -> Row:
         "standing": d.standing,
         "kv_tokens": d.memory.kv_tokens if d.memory else None,
         "binds": d.binding.resource if d.binding else None,
-        "queueing_point_per_s": point.value if point else None,
-        "recovers_below_per_s": d.recovers_below_per_s,
-        "slo_capacity_per_s": capacity.value if capacity else None,
+        **_limits_row(d),
         "usd_per_hour": d.cost.usd_per_hour if d.cost else None,
         "usd_per_million_output_tokens": d.cost.usd_per_million_output_tokens if d.cost else None,
         **(d.metrics or {}),
+    }
+
+
+def _limits_row(d: DeploymentResult) -> Row:
+    point, capacity = d.queueing_point, d.slo_capacity
+    return {
+        "queueing_point_per_s": point.value if point else None,
+        "recovers_below_per_s": d.recovers_below_per_s,
+        "slo_capacity_per_s": capacity.value if capacity else None,
     }
 
 
@@ -290,15 +305,15 @@ def _strain(d: DeploymentResult) -> float | None:
 
 
 def _failed(point: GridPoint, error: Exception) -> Row:
-    data = point.document.plain()["deployments"][point.deployment]
-    name = (
-        str(data.get("name", f"deployments.{point.deployment}"))
-        if isinstance(data, dict)
-        else str(data)
-    )
-    reason = (
-        str(error)
-        if isinstance(error, SimulatorError)
-        else f"internal error, {type(error).__name__}: {error}"
-    )
-    return {"deployment": name, "status": "failed", "reason": reason}
+    said = str(error)
+    if not isinstance(error, SimulatorError):
+        said = f"internal error, {type(error).__name__}: {error}"
+    return {"deployment": _written_name(point), "status": "failed", "reason": said}
+
+
+def _written_name(point: GridPoint) -> str:
+    """The deployment as its document names it, which may be none that can be read."""
+    written = point.document.plain()["deployments"][point.deployment]
+    if not isinstance(written, dict):
+        return str(written)
+    return str(written.get("name", f"deployments.{point.deployment}"))

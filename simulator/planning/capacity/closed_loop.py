@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 SHARE = 0.98
 _STEP = math.sqrt(2)
@@ -25,14 +25,19 @@ def saturating_concurrency(
         if users > most:
             return None
         seen[users] = throughput(users)
-    wanted = share * max(seen.values())
     for _ in range(_NARROWING):
-        high = min(users for users, rate in seen.items() if rate >= wanted)
-        low = max((users for users in seen if users < high), default=high)
-        middle = round(math.sqrt(low * high))
+        middle = _between(seen, share)
         if middle not in seen:
             seen[middle] = throughput(middle)
     return levels_off(sorted(seen.items()), share)
+
+
+def _between(seen: Mapping[int, float], share: float) -> int:
+    """Users between the fewest that reach the share of the highest throughput and those below."""
+    wanted = share * max(seen.values())
+    high = min(users for users, rate in seen.items() if rate >= wanted)
+    low = max((users for users in seen if users < high), default=high)
+    return round(math.sqrt(low * high))
 
 
 def _grows(rates: Sequence[float], share: float) -> bool:
@@ -49,11 +54,12 @@ def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> f
     2.0
     """
     wanted = share * max(rate for _, rate in points)
-    before = points[0]
-    for users, rate in points:
-        if rate >= wanted:
-            low, below = before
-            part = 1.0 if rate == below else (wanted - below) / (rate - below)
-            return float(low * (users / low) ** part)
-        before = (users, rate)
-    return float(points[-1][0])
+    place = next(i for i, (_, rate) in enumerate(points) if rate >= wanted)
+    return _crossing(points[max(0, place - 1)], points[place], wanted)
+
+
+def _crossing(before: tuple[float, float], after: tuple[float, float], wanted: float) -> float:
+    """Users at which the line between two points has the wanted throughput."""
+    (low, below), (high, above) = before, after
+    part = 1.0 if above == below else (wanted - below) / (above - below)
+    return float(low * (high / low) ** part)

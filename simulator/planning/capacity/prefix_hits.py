@@ -120,9 +120,9 @@ def _tokens(requests: Requests, found: Ints, some: int, size: int, block_size: i
 
     Of requests beyond the first `some` the same share.
     """
+    prompts = requests.prompt_tokens
     tokens = np.bincount(found, minlength=len(requests)) * size
     if some < len(requests):
-        share = tokens[:some].sum() / requests.prompt_tokens[:some].sum()
-        tokens[some:] = share * requests.prompt_tokens[some:]
-    most: Ints = (requests.prompt_tokens - 1) // block_size * block_size
+        tokens[some:] = tokens[:some].sum() / prompts[:some].sum() * prompts[some:]
+    most: Ints = (prompts - 1) // block_size * block_size
     return np.minimum(tokens, most)

@@ -124,10 +124,12 @@ def fewest_conceivable(scenario: Scenario, deployment: Deployment) -> int | None
     one = plan_fleet(scenario, deployment.with_pool(replicas=1))
     if isinstance(one, DoesNotStart):
         return None
-    rate, requests = scenario.workload.mean_rate(), sample(scenario.workload, scenario.seed)
-    if _refusal(scenario, one, requests):
-        return None
-    full = full_server(one.server, requests, at_best=True)
+    requests = sample(scenario.workload, scenario.seed)
+    return None if _refusal(scenario, one, requests) else _fewest_at_best(scenario, one, requests)
+
+
+def _fewest_at_best(scenario: Scenario, one: FleetPlan, requests: Requests) -> int:
+    rate, full = scenario.workload.mean_rate(), full_server(one.server, requests, at_best=True)
     return 1 if rate is None else _fewest_at(rate, full, one, api_server_ceiling(one, requests))
 
 
@@ -145,22 +147,36 @@ def fewest_that(carries: Callable[[int], bool], start: int, most: int) -> int | 
     Asked from `start` on, downwards where that carries it and else upwards, in growing steps, then
     in between: what is given was asked, and so was one less.
     """
-    low, high, step = 0, start, 1
     if carries(start):
-        while (lower := high - step) > 0 and carries(lower):
-            high, step = lower, 2 * step
-        low = max(lower, 0)
+        low, high = _downwards(carries, start)
     else:
-        while True:
-            low, high = high, min(most, high + max(1, high // 2))
-            if low >= most:
-                return None
-            if carries(high):
-                break
+        low, found = _upwards(carries, start, most)
+        if found is None:
+            return None
+        high = found
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if carries(middle) else (middle, high)
     return high
+
+
+def _downwards(carries: Callable[[int], bool], high: int) -> tuple[int, int]:
+    """A number of replicas that does not carry it, 0 where one does, and a higher one that does."""
+    step = 1
+    while (low := high - step) > 0 and carries(low):
+        high, step = low, 2 * step
+    return max(low, 0), high
+
+
+def _upwards(carries: Callable[[int], bool], low: int, most: int) -> tuple[int, int | None]:
+    """A number of replicas that does not carry it, and a higher one that does; None where `most`
+    does not."""
+    while low < most:
+        high = min(most, low + max(1, low // 2))
+        if carries(high):
+            return low, high
+        low = high
+    return low, None
 
 
 class _Demand:
@@ -194,12 +210,7 @@ class _Demand:
         rate, most = workload.mean_rate(), self.taken_in * replicas * self.one.instances
         if rate is not None and rate > most:
             return Miss(f"their API servers take {number(most)} requests/s", math.inf)
-        run = self._run(workload, replicas)
-        if run.steadiness.verdict == "overloaded":
-            return Miss("the queue grows without end", math.inf)
-        if run.unanswered.too_many:
-            return Miss(str(run.unanswered), math.inf)
-        return worst_miss(run.slo)
+        return _miss_of(self._run(workload, replicas))
 
     def idle_miss(self) -> Miss | None:
         """The term of the SLO that even a nearly idle replica misses; None where it meets all."""
@@ -228,9 +239,17 @@ class _Demand:
         )
 
 
+def _miss_of(run: DeploymentRun) -> Miss | None:
+    """What a run shows that does not carry its workload; None where it does."""
+    if run.steadiness.verdict == "overloaded":
+        return Miss("the queue grows without end", math.inf)
+    return Miss(str(run.unanswered), math.inf) if run.unanswered.too_many else worst_miss(run.slo)
+
+
 def worst_miss(checks: tuple[SloCheck, ...]) -> Miss | None:
     """The latency that is missed by most, or else the share of good requests; None when all are
     met."""
     missed = [check for check in checks if not check.met]
-    found = [Miss(str(check), check.excess) for check in [c for c in missed if c.latency] or missed]
+    latencies = [check for check in missed if check.latency]
+    found = [Miss(str(check), check.excess) for check in latencies or missed]
     return max(found, key=lambda miss: miss.excess, default=None)

@@ -34,14 +34,14 @@ def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
 
 def _texts(node: Any) -> Iterator[str]:
     """Every text in the data that could be the name of a file."""
-    if isinstance(node, Mapping):
-        for value in node.values():
+    if isinstance(node, str | Path):
+        if 0 < len(str(node)) < 1024 and "\n" not in str(node):
+            yield str(node)
+        return
+    within = node.values() if isinstance(node, Mapping) else node
+    if isinstance(node, Mapping | list | tuple):
+        for value in within:
             yield from _texts(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _texts(value)
-    elif isinstance(node, str | Path) and 0 < len(str(node)) < 1024 and "\n" not in str(node):
-        yield str(node)
 
 
 def _files(name: str, folder: Path) -> list[Path]:

@@ -41,15 +41,11 @@ class FinishedPoints:
 
     def keep(self, key: str, row: dict[str, Any]) -> None:
         """Write one finished row; it is on disk when this returns."""
-        plain = {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in row.items()
-        }
-        self.rows[key] = plain
+        self.rows[key] = {name: _finite(value) for name, value in row.items()}
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._append({"format": FORMAT, "version": __version__})
-        self._append({"key": key, "row": plain})
+        self._append({"key": key, "row": self.rows[key]})
 
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -70,6 +66,11 @@ class FinishedPoints:
         if not text.endswith("\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON can hold it: None for a number without end."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_row(line: dict[str, Any]) -> bool:
