@@ -305,8 +305,8 @@ def _with_room(sizing: Sizing, machine: Machine) -> Sizing:
     """The same, its first two candidates with their capacity and headroom."""
     rate, first = sizing.scenario.workload.mean_rate(), sizing.fitting[:_PAIR]
     found = list(sizing.candidates)
-    for place, (carried, recovers) in enumerate(_carried(sizing, first, machine)):
-        found[place] = _with_headroom(found[place], rate, carried, recovers)
+    for place, carried in enumerate(_carried(sizing, first, machine)):
+        found[place] = _with_headroom(found[place], rate, *carried)
     return dataclasses.replace(sizing, candidates=tuple(found))
 
 
