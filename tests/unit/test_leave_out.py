@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from benchmarks.leave_out import PARTS, Figure, Refitted, multipliers
 from support.latency_cases import case
 
+from benchmarks.leave_out import PARTS, Figure, Refitted, multipliers
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepWork
 
