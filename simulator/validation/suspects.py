@@ -43,7 +43,7 @@ def contradicted(rows: Sequence[Row], ran: Callable[[Row], Hashable | None]) -> 
     return found
 
 
-def impossible(row: Row, server: MeasuredServer, prompts: int) -> str | None:
+def cannot_be(row: Row, server: MeasuredServer, prompts: int) -> str | None:
     """Why a closed loop's mean TTFT cannot be what its row says, None where it can.
 
     `prompts`: how many the run had. All users send at once when it begins, so the mean is at least that of a queue at the

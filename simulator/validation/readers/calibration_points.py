@@ -14,7 +14,7 @@ from simulator.validation.protocols import MeasuredServer
 from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
 from simulator.validation.readers.closed_loop import MANY, closed_loop_server, load_of, what_ran
 from simulator.validation.readers.rows import values_in
-from simulator.validation.suspects import contradicted, impossible
+from simulator.validation.suspects import cannot_be, contradicted
 from simulator.workload.requests import Requests
 
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
@@ -57,7 +57,7 @@ def _points(path: Path, server: MeasuredServer | None, unsaid: Unsaid | None) ->
 def _from_row(source: str, index: int, row: Row, suspect: str | None) -> MeasuredPoint:
     measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
     (requests, load), server = load_of(row), closed_loop_server(row)[0]
-    if suspect := suspect or impossible(row, server, len(requests)):
+    if suspect := suspect or cannot_be(row, server, len(requests)):
         raise MeasurementError(suspect)
     if isinstance(load, ClosedLoop):
         users: float = load.concurrency

@@ -45,7 +45,7 @@ from simulator.validation.readers.rows import (
     sampling_of,
     values_in,
 )
-from simulator.validation.suspects import contradicted, impossible
+from simulator.validation.suspects import cannot_be, contradicted
 from simulator.workload.requests import BlockHashes, Ints, Requests
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
@@ -111,7 +111,7 @@ def predict_many(row: Row, bench: Bench, suspect: str | None = None) -> Predicti
         values = 1e3 * seen[f"{name}_s"]
         found[f"{name}_ms"] = float(np.nanmean(values))
         found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
-    return Prediction(found, server, load_regime(trace), stated, suspect or impossible(row, server, len(requests)))
+    return Prediction(found, server, load_regime(trace), stated, suspect or cannot_be(row, server, len(requests)))
 
 
 def load_of(row: Row) -> tuple[Requests, Load]:

@@ -8,7 +8,7 @@ from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.validation.protocols import MeasuredServer
-from simulator.validation.suspects import contradicted, impossible
+from simulator.validation.suspects import cannot_be, contradicted
 
 
 def row(users: int, tpot: float, ttft: float = 100.0, server: str = "a") -> dict[str, str]:
@@ -41,19 +41,19 @@ def test_the_reason_names_the_row_that_contradicts() -> None:
 
 
 def test_no_first_token_comes_before_its_own_step_has_ended() -> None:
-    assert "below TPOT" in (impossible(row(8, 30.0, ttft=20.0), server(), 80) or "")
-    assert impossible(row(8, 30.0, ttft=400.0), server(), 80) is None
+    assert "below TPOT" in (cannot_be(row(8, 30.0, ttft=20.0), server(), 80) or "")
+    assert cannot_be(row(8, 30.0, ttft=400.0), server(), 80) is None
 
 
 def test_a_burst_of_prompts_has_no_ttft_of_one_lone_prompt() -> None:
     """70.5e9 parameters times 2 times 1,024 tokens at 989 TFLOP/s are 146 ms; 64 users begin with 64 such, a tenth of all."""
     lone = row(64, 30.0, ttft=190.0)
-    assert "the figure is of a lone prompt" in (impossible(lone, server(), 640) or "")
-    assert impossible(row(1, 30.0, ttft=190.0), server(), 10) is None
+    assert "the figure is of a lone prompt" in (cannot_be(lone, server(), 640) or "")
+    assert cannot_be(row(1, 30.0, ttft=190.0), server(), 10) is None
     cached = dataclasses.replace(server(), args=EngineArgs(enable_prefix_caching=True))
-    assert impossible(lone, cached, 640) is None, "cached prompts are not computed"
+    assert cannot_be(lone, cached, 640) is None, "cached prompts are not computed"
 
 
 @pytest.mark.parametrize(("users", "ttft", "suspect"), [(64, 20_000, True), (512, 6_000, True), (64, 6_000, False)])
 def test_a_ttft_of_many_seconds_waited_for_a_limit_that_is_not_stated(users: int, ttft: float, suspect: bool) -> None:
-    assert ("waited for a limit" in (impossible(row(users, 30.0, ttft=ttft), server(), 10 * users) or "")) is suspect
+    assert ("waited for a limit" in (cannot_be(row(users, 30.0, ttft=ttft), server(), 10 * users) or "")) is suspect
