@@ -12,7 +12,6 @@ from simulator.report.charts.run import distributions, over_time, workload
 from simulator.results.model import RunResult
 
 CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
-    fleet,
     memory,
     throughput,
     latency,
@@ -23,3 +22,8 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     workload,
     what_if,
 )
+
+
+def charts_of(run: RunResult) -> tuple[Callable[[RunResult], Figure], ...]:
+    """The charts of a run; where replicas come and go, the fleet over time before the others."""
+    return (fleet, *CHARTS) if any(d.over_time for d in run.deployments) else CHARTS

@@ -19,7 +19,7 @@ def fleet(run: RunResult) -> Figure:
     """One time axis: demand, ready replicas with what befell them, and the share of requests that was kept."""
     shown = [(i, d, d.over_time) for i, d in enumerate(run.deployments) if d.over_time is not None]
     if not shown:
-        return Figure("fleet", "The fleet over time", "")
+        return Figure("fleet", "The fleet over time", "All replicas serve from start to end.")
     panels = [
         _line(run, shown, "Requests/s sent", lambda m: m.asked_per_s, "~s"),
         layered([_steps(run, shown), _marks(run, shown)], "Replicas ready; marked where one died or was taken away", 150),

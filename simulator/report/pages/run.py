@@ -63,11 +63,11 @@ def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
     """
     from altair.utils import schemapi
 
-    from simulator.report.charts.all import CHARTS
+    from simulator.report.charts.all import charts_of
     from simulator.report.charts.panels import specification
 
     with schemapi.debug_mode(False):
-        figures = [chart(run) for chart in CHARTS]
+        figures = [chart(run) for chart in charts_of(run)]
         return figures, [specification(run, panel, figure.caption) for figure in figures for panel in figure.panels]
 
 
@@ -139,7 +139,7 @@ def _undrawn(figures: Iterable[Any]) -> list[str]:
     """Each reason why a figure is missing, with the figures it explains."""
     reasons: dict[str, list[str]] = {}
     for figure in figures:
-        if not figure.panels and figure.caption:
+        if not figure.panels:
             reasons.setdefault(figure.caption, []).append(figure.title)
     return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
 
