@@ -27,7 +27,7 @@ from simulator.planning.launch import serve_command
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
-from simulator.results.over_time import over_time
+from simulator.results.over_time import fleet_over_time
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
@@ -75,7 +75,7 @@ def _over_time(
     """The result of replicas that come and go: what became of them, and their mean cost."""
     pool, price = deployment.pool, cost(deployment, scenario.prices)
     each = price.usd_per_gpu_hour * pool.gpus_per_replica if price else None
-    told = over_time(run.trace, promised(scenario, requests), operation.cold_start, each)
+    told = fleet_over_time(run.trace, promised(scenario, requests), operation.cold_start, each)
     mean = told.replica_hours * HOUR / told.horizon_s if told.horizon_s else float(pool.replicas)
     costs = _run_cost(scenario, deployment, run, gpus=mean * pool.gpus_per_replica)
     swings = told.swings_s

@@ -324,7 +324,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "unanswered_share",
         "",
-        "Share of the requests that got no answer: refused, timed out, never scheduled, lost, or not sent as a turn before got none.",
+        "Share of the requests that got no answer: refused, timed out, never scheduled, lost, or not sent.",
         lambda s: float((s.trace.requests["status"] != FINISHED).mean()) if len(s.trace) else None,
     ),
     Metric("abandoned", "requests", "Requests that timed out or were cancelled.", partial(_count, (TIMED_OUT, CANCELLED))),

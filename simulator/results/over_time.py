@@ -64,7 +64,7 @@ class OverTime:
     swings_s: float | None = None
 
 
-def over_time(
+def fleet_over_time(
     record: RunRecord,
     promises: Sequence[Promise],
     cold_start: dict[str, float],

@@ -16,7 +16,7 @@ from simulator.workload.text_units import Duration, Pause
 Metric = Literal["waiting", "running", "outstanding", "kv_use"]
 
 
-class Load(NamedTuple):
+class ReplicaLoad(NamedTuple):
     """What one replica reports, as vLLM's /metrics have it: requests waiting and running, the share of KV blocks in use."""
 
     waiting: int
@@ -28,7 +28,7 @@ class Load(NamedTuple):
         return self.waiting + self.running if metric == "outstanding" else float(getattr(self, metric))
 
 
-Wanted = Callable[[float, Sequence[Load], int, int], int]
+Wanted = Callable[[float, Sequence[ReplicaLoad], int, int], int]
 """From the time in seconds, the loads of the ready replicas, how many there are with those that
 start, and how many requests wait for a first one: how many there shall be."""
 
@@ -70,12 +70,12 @@ class HorizontalPodAutoscaler:
         """What says how many replicas there shall be."""
         highest = Highest(self.stabilization_s)
 
-        def wanted(now: float, loads: Sequence[Load], present: int, held: int) -> int:
+        def wanted(now: float, loads: Sequence[ReplicaLoad], present: int, held: int) -> int:
             return _steadied(self, highest, now, self._recommended(loads, present), present)
 
         return wanted
 
-    def _recommended(self, loads: Sequence[Load], present: int) -> int:
+    def _recommended(self, loads: Sequence[ReplicaLoad], present: int) -> int:
         if not loads:
             return present
         total = sum(load.value(self.metric) for load in loads)
@@ -128,7 +128,7 @@ class Keda:
         highest = Highest(self.stabilization_s)
         busy_until = 0.0
 
-        def wanted(now: float, loads: Sequence[Load], present: int, held: int) -> int:
+        def wanted(now: float, loads: Sequence[ReplicaLoad], present: int, held: int) -> int:
             nonlocal busy_until
             total = sum(load.value(self.metric) for load in loads) + held
             if held or any(load.waiting or load.running for load in loads):

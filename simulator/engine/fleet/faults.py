@@ -150,7 +150,7 @@ class ColdStart:
 PROCESS_S, COLD_S, COMPILED_S = 25.0, 91.0, 34.0
 
 
-def script(
+def fault_script(
     happenings: Sequence[Happening], replicas: int, horizon_s: float, start_s: float, rng: np.random.Generator
 ) -> tuple[Fault, ...]:
     """All faults of the happenings, in order of time."""

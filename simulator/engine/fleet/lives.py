@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from simulator.engine.clock import CHANGE, Alarm, Clock
-from simulator.engine.fleet.autoscaler import Autoscaler, Load, Wanted
+from simulator.engine.fleet.autoscaler import Autoscaler, ReplicaLoad, Wanted
 from simulator.engine.instance.durations import Ticks
 from simulator.engine.record import FleetEvent, What
 from simulator.engine.request import Request
@@ -278,9 +278,9 @@ class Lives:
         if newest is not None:
             self._drain(newest, self.rules.drain_s, "autoscaler")
 
-    def _load(self, endpoint: Any) -> Load:
+    def _load(self, endpoint: Any) -> ReplicaLoad:
         waiting = endpoint.waiting
-        return Load(waiting, endpoint.outstanding - waiting, endpoint.kv_use())
+        return ReplicaLoad(waiting, endpoint.outstanding - waiting, endpoint.kv_use())
 
     # Time
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.engine.fleet.autoscaler import Autoscaler
-from simulator.engine.fleet.faults import Happening, script
+from simulator.engine.fleet.faults import Happening, fault_script
 from simulator.engine.fleet.lives import LifeRules
 from simulator.workload.requests import Requests
 
@@ -35,7 +35,7 @@ class Operation:
         return LifeRules(
             replicas=replicas,
             cold_start_s=start_s,
-            faults=script(self.faults, places, horizon, start_s, rng),
+            faults=fault_script(self.faults, places, horizon, start_s, rng),
             autoscaler=self.autoscaler,
             retries=self.retries,
             drain_s=self.drain_s,

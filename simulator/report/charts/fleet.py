@@ -15,7 +15,7 @@ _HOUR = 3600.0
 _DOWN = ("dies", "drains")
 
 
-def fleet(run: RunResult) -> Figure:
+def replicas_over_time(run: RunResult) -> Figure:
     """One time axis: demand, ready replicas with what befell them, and the share of requests that was kept."""
     shown = [(i, d, d.over_time) for i, d in enumerate(run.deployments) if d.over_time is not None]
     if not shown:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.engine.fleet.autoscaler import HorizontalPodAutoscaler, Keda, Load
+from simulator.engine.fleet.autoscaler import HorizontalPodAutoscaler, Keda, ReplicaLoad
 from simulator.errors import SimulatorError
 
 
-def running(*each: int) -> list[Load]:
-    return [Load(waiting=0, running=number, kv_use=0.0) for number in each]
+def running(*each: int) -> list[ReplicaLoad]:
+    return [ReplicaLoad(waiting=0, running=number, kv_use=0.0) for number in each]
 
 
 def hpa(**changes: float) -> HorizontalPodAutoscaler:

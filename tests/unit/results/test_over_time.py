@@ -8,7 +8,7 @@ from support.by_hand import ONE_SECOND, asked, limits
 from simulator.engine.fleet.lives import Fault, LifeRules
 from simulator.engine.record import FleetEvent, RunRecord
 from simulator.engine.serve import serve
-from simulator.results.over_time import clock, levels, mean_ready, over_time, swings
+from simulator.results.over_time import clock, fleet_over_time, levels, mean_ready, swings
 
 
 def record() -> RunRecord:
@@ -26,7 +26,7 @@ def test_ready_replicas_are_counted_over_time() -> None:
 
 
 def test_cold_starts_are_paid_for_and_the_dead_are_not() -> None:
-    told = over_time(record(), (), {"engine": 4.0}, 3600.0)
+    told = fleet_over_time(record(), (), {"engine": 4.0}, 3600.0)
     assert told.horizon_s == 21
     assert told.usd == 21 + 10 + (21 - 11)
     assert (told.least_ready, told.most_ready, told.starts, told.deaths) == (1, 2, 1, 1)
@@ -35,7 +35,7 @@ def test_cold_starts_are_paid_for_and_the_dead_are_not() -> None:
 
 
 def test_the_moments_cover_the_run() -> None:
-    told = over_time(record(), (), {}, None)
+    told = fleet_over_time(record(), (), {}, None)
     assert sum(moment.asked_per_s * told.bin_s for moment in told.moments) == 21
     assert np.isclose([m.ready for m in told.moments][10], 1.0)
 
