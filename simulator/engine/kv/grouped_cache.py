@@ -26,7 +26,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 
 from simulator.engine.kv.block_runs import BlockRun
-from simulator.engine.kv.known import Found, all_known, end_of_window, known_run, part_of
+from simulator.engine.kv.known import Found, end_of_window, known_between, known_run, known_spans
 from simulator.engine.kv.prefix_cache import PrefixCache, only_one_up_to
 from simulator.engine.kv.prefix_tree import Branch, Path, in_blocks_of, pieces, shared_end, with_own
 from simulator.engine.request import Request
@@ -137,6 +137,7 @@ class GroupedCache(PrefixCache):
         paths = [in_blocks_of(path, units) for units in self.units]
         tokens = most * self.block_size
         tokens -= tokens % alignment
+        self.idle = 0
         for group in self.whole:
             size = sizes[group]
             self.found_in[group] = in_copies = []
@@ -145,30 +146,35 @@ class GroupedCache(PrefixCache):
                 in_copies.append((copy, found))
                 tokens = found[-1][2] * size if found else 0
                 tokens -= tokens % alignment
-        for group, _ in self.sliding:
-            blocks = tokens // sizes[group]
-            runs_of = self._by_copy(group, paths[group])
-            self.found_in[group] = [(copy, all_known(runs, paths[group], blocks)) for copy, runs in runs_of]
+        sliding = [
+            (group, copy, runs, known_spans(runs, paths[group], tokens // sizes[group]) if tokens else [])
+            for group, _ in self.sliding
+            for copy, runs in self._by_copy(group, paths[group])
+        ]
         agreed = -1
         while tokens != agreed:
             agreed = tokens
-            for group, _ in self.sliding:
-                size, needed = sizes[group], self._needed(group)
-                for _, found in self.found_in[group]:
-                    tokens = end_of_window(found, tokens // size, needed) * size
-                    tokens -= tokens % alignment
-        self._agree_on(tokens)
+            for group, _, _, spans in sliding:
+                tokens = end_of_window(spans, tokens // sizes[group], self._needed(group)) * sizes[group]
+                tokens -= tokens % alignment
+        for group in self.whole:
+            self.found_in[group] = [(copy, _up_to(found, tokens // sizes[group])) for copy, found in self.found_in[group]]
+        for group, _ in self.sliding:
+            self.found_in[group] = []
+        for group, copy, runs, _ in sliding:
+            found = known_between(runs, paths[group], self._outside(group, tokens), tokens // sizes[group])
+            self.found_in[group].append((copy, found))
+        self.idle = sum(map(self._idle_in, range(len(sizes))))
         self.hits = tokens // self.block_size
         return self.hits
 
-    def _agree_on(self, tokens: int) -> None:
-        """Find so many tokens, in every group the blocks of them that the windows reach."""
-        self.idle = 0
-        for group, in_copies in enumerate(self.found_in):
-            start, end = self._outside(group, tokens), tokens // self.sizes[group]
-            self.found_in[group] = in_copies = [(copy, part_of(found, start, end)) for copy, found in in_copies]
-            for (copy, found), (beyond, _) in pairwise([*in_copies, (self.copies[group], [])]):
-                self.idle += (beyond - copy) * sum(end - start for run, start, end in found if not run.users)
+    def _idle_in(self, group: int) -> int:
+        """How many free blocks were found in a group."""
+        idle, beyond = 0, self.copies[group]
+        for copy, found in reversed(self.found_in[group]):
+            idle += (beyond - copy) * sum(end - start for run, start, end in found if not run.users)
+            beyond = copy
+        return idle
 
     def _by_copy(self, group: int, path: Path) -> list[tuple[int, Runs]]:
         """The runs of a group on a path, apart where copies differ, each with the first of the copies that have them."""
@@ -511,6 +517,11 @@ class GroupedCache(PrefixCache):
                 row += [(rest, start, run.end) for part, start in _parts(row, run.end) if part is run]
                 row.sort(key=_start)
         return rest
+
+
+def _up_to(found: Found, end: int) -> Found:
+    """What of this lies before a block."""
+    return [(run, first, min(upto, end)) for run, first, upto in found if first < end]
 
 
 def _parts(row: Found, upto: int) -> list[tuple[BlockRun, int]]:

@@ -1,16 +1,16 @@
-"""Which runs have the blocks of a path: from its front up to the first unknown one, or wherever some are known."""
+"""Which blocks of a path are known, and which runs have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import pairwise
 from operator import attrgetter
 
 from simulator.engine.kv.block_runs import BlockRun
 from simulator.engine.kv.prefix_tree import Branch, Path
 
 Found = list[tuple[BlockRun, int, int]]
+Span = tuple[int, int]
 
 _NONE: Sequence[BlockRun] = ()
 _first = attrgetter("first")
@@ -37,27 +37,41 @@ def known_run(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int
     return found
 
 
-def all_known(known: Mapping[Branch, Sequence[BlockRun]], path: Path, most: int) -> Found:
-    """Which runs have blocks of a path up to `most`, gaps between them left out: (run, first, end)."""
-    found: Found = []
+def known_spans(known: Mapping[Branch, Sequence[BlockRun]], path: Path, most: int) -> list[Span]:
+    """Where the known blocks of a path lie, up to `most`: from which on, up to which."""
+    spans: list[Span] = []
     start = 0
     for branch, upto in path:
-        runs, end = known.get(branch, _NONE), min(upto, most)
-        if start < end and len(runs) == 1:
-            found += part_of([(runs[0], runs[0].first, runs[0].end)], start, end)
-        elif start < end and runs:
-            found += _known_on(runs, end, start)
+        upto = min(upto, most)
+        for run in sorted(known.get(branch, _NONE), key=_first):
+            first, end = max(run.first, start), min(run.end, upto)
+            if first < end:
+                if spans and first <= spans[-1][1]:
+                    first, end = spans[-1][0], max(end, spans.pop()[1])
+                spans.append((first, end))
         start = max(start, upto)
+    return spans
+
+
+def end_of_window(spans: Sequence[Span], most: int, needed: int) -> int:
+    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
+    for first, end in reversed(spans):
+        end = min(end, most)
+        if first < end and (first == 0 or first + needed <= end):
+            return end
+    return 0
+
+
+def known_between(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int, most: int) -> Found:
+    """Which runs have the blocks of a path from `start` up to `most`, all of them known: (run, first, end)."""
+    found: Found = []
+    for branch, upto in path:
+        end = min(upto, most)
+        if start < end:
+            runs = [run for run in known[branch] if run.first < end and start < run.end]
+            found += [(runs[0], start, end)] if len(runs) == 1 else _earliest_on(runs, start, end)
+            start = end
     return found
-
-
-def _known_on(runs: Sequence[BlockRun], most: int, start: int) -> Iterator[tuple[BlockRun, int, int]]:
-    """The same on one branch, up to `most`."""
-    in_place = sorted(runs, key=_first)
-    if all(one.end <= other.first for one, other in pairwise(in_place)):
-        yield from ((run, max(run.first, start), min(run.end, most)) for run in in_place if run.first < most and start < run.end)
-        return
-    yield from _earliest_on(runs, start, most)
 
 
 def _earliest_on(runs: Sequence[BlockRun], start: int, most: int) -> Iterator[tuple[BlockRun, int, int]]:
@@ -82,22 +96,3 @@ def _earliest_on(runs: Sequence[BlockRun], start: int, most: int) -> Iterator[tu
             end = min(end, runs[to_come[-1]].first)
         yield runs[here[0]], at, end
         at = end
-
-
-def end_of_window(known: Found, most: int, needed: int) -> int:
-    """The last block, up to `most`, where the `needed` ones that end there, or all from the front on, are known."""
-    end = at = most
-    for _, first, upto in reversed(known):
-        if first >= at:
-            continue
-        if upto < at:
-            end = upto
-        at = first
-        if at <= max(end - needed, 0):
-            return end
-    return 0
-
-
-def part_of(found: Found, start: int, end: int) -> Found:
-    """What of this lies between two blocks."""
-    return [(run, max(first, start), min(upto, end)) for run, first, upto in found if first < end and start < upto]
