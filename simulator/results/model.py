@@ -100,7 +100,8 @@ class CurvePoint:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Dollars. `usd_per_hour` is the whole deployment's; per-token figures are at this run's own throughput, `_at_slo` at the SLO
-    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work.
+    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work; `usd_per_kwh`: what
+    electricity costs there, where that is stated.
     """
 
     usd_per_hour: float
@@ -114,6 +115,7 @@ class Cost:
     usd_per_million_output_tokens_at_slo: float | None = None
     usd_per_million_total_tokens_at_slo: float | None = None
     watts: float | None = None
+    usd_per_kwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
