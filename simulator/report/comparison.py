@@ -125,8 +125,10 @@ def _capacity(run: RunResult) -> Iterator[Row]:
     if any(d.assurance for d in run.deployments):
         word = "meet the SLO" if run.slo else "keep up"
         yield number(f"90% sure to {word} up to", _sure_rate, "requests/s", "higher")
-    room = partial(_headroom, run.workload.rate_per_s)
-    yield number("Headroom over demand", room, "share", say=lambda d: _signed(room(d)))
+    room = partial(_headroom, run.workload.busiest_per_s)
+    yield number(
+        f"Headroom over {'the peak' if run.workload.peak_per_s else 'demand'}", room, "share", say=lambda d: _signed(room(d))
+    )
     yield _words("Capacity", "What binds", _binds)
 
 

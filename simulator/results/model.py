@@ -214,7 +214,10 @@ class DeploymentResult:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSummary:
-    """What was asked. `rate_per_s` is the demand, None for a closed loop, which has a `concurrency` instead."""
+    """What was asked. `rate_per_s` is the demand, None for a closed loop, which has a `concurrency` instead.
+
+    `rates`: seconds and requests/s over a period of traffic whose rate varies as is known, else None.
+    """
 
     sentence: str
     requests: int
@@ -222,6 +225,17 @@ class WorkloadSummary:
     prompt_tokens_mean: float
     output_tokens_mean: float
     concurrency: int | None = None
+    rates: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def peak_per_s(self) -> float | None:
+        """The highest rate of traffic that varies as is known, requests/s; None of other traffic."""
+        return max(rate for _, rate in self.rates) if self.rates else None
+
+    @property
+    def busiest_per_s(self) -> float | None:
+        """The rate that room for more is counted from: the peak, or the demand."""
+        return self.peak_per_s or self.rate_per_s
 
 
 @dataclass(frozen=True, slots=True)
