@@ -51,6 +51,7 @@ def cost(
         watts=None
         if busy is None
         else watts(pool.gpu, busy) * (pool.gpus if gpus is None else gpus),
+        usd_per_kwh=prices.electricity(),
     )
 
 

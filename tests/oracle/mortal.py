@@ -207,6 +207,7 @@ class MortalOracle(Oracle):
         if server in self.draining and not any(math.isnan(self.log["left"][item.index]) for item in server.present):
             del self.draining[server]
             self.note(self.place_of.pop(server), "gone")
+            self.at(self.now, (4, 0), lambda: self.end(server))
 
     def run_out(self, server: Server, token: object) -> None:
         if self.draining.get(server) is token:

@@ -135,6 +135,7 @@ class Lives:
             self.clock.cancel(self.draining.pop(endpoint))
             self.due -= 1
             self._end(endpoint, "gone", "drained")
+            self._at(self.clock.now, partial(self.house.close, endpoint))
 
     def _again(self, requests: list[Request], replica: int) -> None:
         """Send requests again whose server died, or lose them."""
@@ -284,13 +285,13 @@ class Lives:
 
     # Time
 
-    def _at(self, when: float, act: Callable[[], None]) -> Alarm:
+    def _at(self, when: float, act: Callable[[], object]) -> Alarm:
         self.due += 1
         alarm = Alarm(self.clock, CHANGE, partial(self._act, act))
         self.clock.set(alarm, when)
         return alarm
 
-    def _act(self, act: Callable[[], None], _: Alarm) -> None:
+    def _act(self, act: Callable[[], object], _: Alarm) -> None:
         self.due -= 1
         self.clock.reach(self.clock.now, CHANGE)
         act()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from simulator.report.charts.day import day
 from simulator.report.charts.fleet import replicas_over_time
 from simulator.report.charts.memory_and_steps import memory, steps
 from simulator.report.charts.panels import Figure
@@ -15,6 +16,7 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     memory,
     throughput,
     latency,
+    day,
     distributions,
     over_time,
     steps,
