@@ -54,6 +54,8 @@ def serve(
         raise SimulatorError("serve: at least one replica is needed")
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
+    if life_rules is not None and data_parallel.balance == "router" and data_parallel.ranks > 1:
+        raise SimulatorError("serve: ranks that the router knows cannot come and go one by one")
     more = router, load, seed, tick_s, data_parallel, front_end, queue_limits, life_rules
     try:
         return Fleet(requests, replicas, *more).run()

@@ -109,6 +109,8 @@ def scripts(draw: st.DrawFn) -> Mortal:
     """Random faults under an autoscaler, ranks in lock step or a front end."""
     some = draw(st.sampled_from(["plain", "ranks", "front end"]))
     case = draw(parallel_cases(lock_step=draw(st.booleans())) if some == "ranks" else cases(most_replicas=1))
+    if case.data_parallel.balance == "router":
+        case = replace(case, data_parallel=replace(case.data_parallel, balance="weighted"))
     front_end = ApiServer(request_s=2.0, prompt_token_s=0.0, chunk_s=1.0) if some == "front end" else None
     policy = draw(
         st.sampled_from(
