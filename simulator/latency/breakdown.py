@@ -235,7 +235,7 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     if r.engine.generation == "v0":
         gaps = np.asarray(physics.overlap(_LAUNCHING, on_gpu, launching)) - on_gpu
     else:
-        gaps = np.maximum(launching - on_gpu, 0.0)
+        gaps = np.maximum(launching - on_gpu - float(whole.sampled[min(1, len(whole.sampled) - 1)]), 0.0)
     covered = np.where(r.tokens > r.largest_graph, 0.0, gaps)
     found = step(r, tokens=gaps - covered)
     if r.engine.generation != "v0":
