@@ -135,8 +135,11 @@ def test_eager_layers_with_quantized_inputs_are_launched_longer_than_with_quanti
     inputs, weights = (case("qwen2.5-0.5b", form=form, enforce_eager=True) for form in ("int8-w8a8", "int8-weight-only"))
     o, layers = inputs.rank().overheads, len(inputs.model.layers)
     launched = [c.parts()["launches"].tokens[1] + _on_gpu(c) for c in (inputs, weights)]
-    assert launched[0] == pytest.approx(layers * (o.eager_layer_us + o.eager_quantize_us) * US)
-    assert launched[1] == pytest.approx(layers * o.eager_layer_us * US)
+    assert launched[0] == pytest.approx((o.sync_step_us + layers * (o.eager_layer_us + o.eager_quantize_us)) * US)
+    assert launched[1] == pytest.approx((o.sync_step_us + layers * o.eager_layer_us) * US)
+    behind = case("qwen2.5-0.5b", enforce_eager=True, async_scheduling=False).parts()
+    assert inputs.parts()["launches"].per_sequence == pytest.approx(o.sync_sequence_us * US)
+    assert behind["launches"].per_sequence == 0, "there it is the engine's"
 
 
 def _on_gpu(c: Case) -> float:
