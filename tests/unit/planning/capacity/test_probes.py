@@ -1,5 +1,6 @@
 """The traffic at other rates: what is kept of its pattern, and what a search for the queueing point is asked with."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from simulator.planning.capacity import probes
 from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
+from simulator.results.model import DeploymentResult
 from simulator.scenario import load
 from simulator.workload.sample import sample
 
@@ -29,6 +32,13 @@ def _classes(every: str):
 
 def _trace(folder: Path, rows: Iterable[str]) -> Path:
     return write_lines(folder / "trace.csv", ["arrived_at,num_prefill_tokens,num_decode_tokens", *rows])
+
+
+def _first(path: Path) -> DeploymentResult:
+    """What becomes of the first deployment of a scenario."""
+    scenario = load(path)
+    one = dataclasses.replace(scenario, deployments=scenario.deployments[:1])
+    return review(one, machine=InProcess()).deployments[0]
 
 
 def test_classes_with_patterns_of_their_own_keep_them() -> None:
@@ -79,8 +89,9 @@ def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path)
     assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
 
 
-def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path) -> None:
+def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their later turns wait for the earlier ones, so at any rate as many leave as come once the last conversation has begun."""
+    monkeypatch.setattr(probes, "WHOLE", 10_000)
     talks = "sessions: {kind: conversation, turns: 4, think: 2}"
     scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
     fleet = plan_fleet(scenario, scenario.deployments[0])
@@ -100,16 +111,19 @@ def test_a_handful_of_requests_that_share_prefixes_has_no_queueing_point_and_the
     path.write_text(
         f"{text[: text.index('workload:')]}workload: {{trace: {{path: few.jsonl}}}}\n{text[text.index('slo:') :]}", "utf-8"
     )
-    found = review(load(path)).deployments[0]
+    found = _first(path)
     assert found.queueing_point is None
     assert found.verdict == "stable"
     assert "no queueing point and no curve: 9 requests that share prefixes are too few to overload it for long" in found.notes
 
 
-def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(tmp_path: Path) -> None:
+def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "WHOLE", 10_000)
     text = small(tmp_path, ("requests: 400", "requests: 1\n  prefix: {kind: shared_prefix, system_prompt_len: 64}")).read_text(
         "utf-8"
     )
     path = tmp_path / "one.yaml"
     path.write_text(text.replace("{kind: poisson, rate: 20/s}", "{kind: stages, rates: [10/s, 30/s], every: 60 s}"), "utf-8")
-    assert review(load(path)).deployments[0].queueing_point is not None
+    assert _first(path).queueing_point is not None
