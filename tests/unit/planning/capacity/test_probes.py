@@ -10,13 +10,16 @@ from support.planning_fixtures import small
 from support.workloads import workload, write_lines
 
 from simulator.planning.capacity import probes
-from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate
+from simulator.planning.capacity.curve import capacity
+from simulator.planning.capacity.full_batch import Ceiling
+from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate, work_error
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
 from simulator.results.model import DeploymentResult
 from simulator.scenario import load
+from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
 
@@ -127,3 +130,32 @@ def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_
     path = tmp_path / "one.yaml"
     path.write_text(text.replace("{kind: poisson, rate: 20/s}", "{kind: stages, rates: [10/s, 30/s], every: 60 s}"), "utf-8")
     assert _first(path).queueing_point is not None
+
+
+def test_the_mean_work_of_drawn_requests_is_known_to_within_their_spread() -> None:
+    """Half of the requests are three times the work of the others: half of the mean is their deviation."""
+    full = Ceiling(1.0, 1.0, prompt_token_s=0.0, output_token_s=1.0, kv_sequences=1.0)
+    asked = Requests(np.zeros(100), np.ones(100, np.int64), np.tile([1, 3], 50))
+    assert work_error(full, asked, 10_000) == pytest.approx(1.96 * 0.5 / 100)
+
+
+def test_turns_of_a_conversation_are_drawn_together() -> None:
+    """Conversations of four equal turns: four times the variance of as many requests by themselves."""
+    full = Ceiling(1.0, 1.0, prompt_token_s=0.0, output_token_s=1.0, kv_sequences=1.0)
+    asked = Requests(
+        np.zeros(400), np.ones(400, np.int64), np.tile(np.repeat([1, 3], 4), 50),
+        previous=np.where(np.arange(400) % 4, np.arange(400) - 1, -1), think_s=np.zeros(400),
+    )  # fmt: skip
+    assert work_error(full, asked, 10_000) == pytest.approx(2 * 1.96 * 0.5 / 100)
+
+
+def test_the_interval_of_a_queueing_point_is_no_narrower_than_the_draw_of_its_requests(tmp_path: Path) -> None:
+    """One in ten is 54 times the work, so their number in the draw moves the point by 1.5 %, one standard deviation."""
+    classes = "classes: [{name: a, share: 9, prompt: 50, output: 5}, {name: b, prompt: 3000, output: 200}]"
+    changes = (("prompt: 100\n  output: 20", classes), ("token_us: 1}", "token_us: 50}"))
+    scenario = load(small(tmp_path, *changes, ("requests: 400", "requests: 2000")))
+    plan, requests = plan_fleet(scenario, scenario.deployments[0]), sample(scenario.workload, 7)
+    point = capacity(scenario, plan, requests).queueing
+    assert point.high is not None
+    assert 1 - point.low / point.value > 1.96 * 0.014
+    assert point.high / point.value - 1 > 1.96 * 0.014
