@@ -102,7 +102,7 @@ def crowded(data: Rows) -> bool:
     return len({row["d"] for row in data}) > MOST_LINES
 
 
-def judged(each: PromisedLatency, places: Sequence[PromisedLatency]) -> bool:
+def has_panel(each: PromisedLatency, places: Sequence[PromisedLatency]) -> bool:
     """Whether a latency is one that decides: those with a limit, or where none has one, TTFT and TPOT."""
     if any(place.limit is not None for place in places):
         return each.limit is not None
