@@ -101,7 +101,7 @@ def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Pa
     full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
     flow = flows(fleet, scenario.workload, full, scenario.seed, CHECK)
     assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
-    assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
+    assert flow(0.5 * full.requests_per_s).keeps_up(0.05)
     found = queueing_point(flow, full.requests_per_s)
     assert 0.7 * full.requests_per_s < found.value < 3 * full.requests_per_s
 
