@@ -9,27 +9,25 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
-from simulator.engine.fleet.data_parallel import DataParallel, RankSet
+from simulator.engine.fleet.build import build_instances, chooser, rank_sets
+from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.front_end import Lane
 from simulator.engine.fleet.pool import InstancePool
-from simulator.engine.fleet.queue_limits import NO_LIMITS, Door, QueueLimits
-from simulator.engine.fleet.reports import LoadReports
+from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, StepTimer, Ticks, in_seconds, in_ticks
+from simulator.engine.instance.durations import Ticks, in_seconds, in_ticks
 from simulator.engine.instance.instance import Instance
-from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
 from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
 from simulator.engine.request import Request
-from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
@@ -57,15 +55,13 @@ class Fleet:
         self.recorder = Recorder(len(requests))
         self.configs = [config for _, config in servers]
         self.most_tokens = [most_tokens(config) for config in self.configs]
-        durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
-        kind = Instance if data_parallel.lock_step is None else Rank
-        self.instances = instances = [
-            self._instance(kind, number, config, durations(time, config)) for number, (time, config) in enumerate(servers)
-        ]
+        self.instances = instances = build_instances(
+            servers, data_parallel, self.clock, self.recorder, self._finish, ticks, prefixes=requests.hashes is not None
+        )
         self.only = instances[0] if len(instances) == 1 else None  # which needs no router
         self.block_size = self.configs[0].block_size
         rng = np.random.default_rng(seed)
-        sets = self._servers(instances, data_parallel, queue_limits, ticks)
+        sets = rank_sets(instances, data_parallel, queue_limits, self.clock, self.recorder, ticks)
         if sets:
             self.route = self._router(sets, router, rng, ticks)
         else:
@@ -83,43 +79,9 @@ class Fleet:
         self.deadlines: deque[tuple[Request, Instance]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
-    def _servers(
-        self, instances: list[Instance], data_parallel: DataParallel, limits: QueueLimits, ticks: Ticks
-    ) -> list[RankSet]:
-        """The servers that have several ranks, or turn requests away; none where each instance just serves what it is sent."""
-        ranks, lock_step, balance = data_parallel.ranks, data_parallel.lock_step, data_parallel.balance
-        servers = [instances[i : i + ranks] for i in range(0, len(instances), ranks)]
-        if lock_step is not None:
-            for of_one in servers:
-                RankGroup(cast("list[Rank]", of_one), lock_step, self.clock)
-        if balance == "router":
-            servers = [[instance] for instance in instances]
-        if len(servers[0]) == 1 and not limits.limit:
-            return []
-        every = ticks(data_parallel.report_s)
-        doors = [Door(limits, self.recorder, self.clock) if limits.limit else None for _ in servers]
-        return [
-            RankSet(of_one, balance, LoadReports(self.clock, every), door) for of_one, door in zip(servers, doors, strict=True)
-        ]
-
     def _router(self, endpoints: list[Any], router: Router, rng: np.random.Generator, ticks: Ticks) -> Callable[[Request], Any]:
-        """What gives a request its endpoint: the router, where there are several."""
-        if len(endpoints) == 1:
-            return lambda request: endpoints[0]
-        return router.start(InstancePool(endpoints, self.block_size, self.clock, ticks, self.requests.previous), rng)
-
-    def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        sizes = {size for size, *_ in durations.windows}
-        scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
-        return kind(
-            number,
-            scheduler,
-            StepTimer(durations, scheduler.batch, sums),
-            async_scheduling=config.async_scheduling,
-            clock=self.clock,
-            recorder=self.recorder,
-            finished=self._finish,
-        )
+        pool = InstancePool(endpoints, self.block_size, self.clock, ticks, self.requests.previous)
+        return chooser(pool, router, rng)
 
     def run(self) -> RunRecord:
         """Let the clock run until nothing is left to happen."""
