@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.latency import calibration
-from simulator.scenario import Deployment, Scenario
-from simulator.server import DoesNotStart, FleetPlan, PoolPlan, plan_server
+from simulator.scenario import Deployment, Pool, Scenario
+from simulator.server import DoesNotStart, FleetPlan, LinkPlan, PoolPlan, Server, plan_server
 from simulator.units import GB
 from simulator.workload.workload import Workload
 
@@ -13,8 +13,29 @@ from simulator.workload.workload import Workload
 def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNotStart:
     """The servers of a deployment, or why they do not start. Raises NotModelled for several
     pools."""
-    pool = deployment.pool
-    planned = plan_server(
+    planned = plan_pools(scenario, deployment)
+    client = scenario.frontend if scenario.measured_at == "client" else None
+    fleet = []
+    for pool, server in zip(deployment.pools, planned, strict=True):
+        if isinstance(server, DoesNotStart):
+            return server
+        fleet.append(PoolPlan(server, pool.instances, pool.router))
+    link = deployment.link
+    if link is None:
+        return FleetPlan(tuple(fleet), client)
+    between = LinkPlan(link.port_bytes_per_s, link.latency_s)
+    return FleetPlan(tuple(fleet), client, between, deployment.routing)
+
+
+def plan_pools(scenario: Scenario, deployment: Deployment) -> list[Server | DoesNotStart]:
+    """What each instance of each pool of a deployment is, or why it does not start."""
+    if not deployment.apart:
+        return [_plan_pool(scenario, deployment, deployment.pool)]
+    return [_plan_pool(scenario, deployment, pool) for pool in deployment.pools]
+
+
+def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server | DoesNotStart:
+    return plan_server(
         scenario.model_of(deployment),
         pool.quantization,
         pool.gpu,
@@ -27,10 +48,6 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
     )
-    if isinstance(planned, DoesNotStart):
-        return planned
-    client = scenario.frontend if scenario.measured_at == "client" else None
-    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),), client)
 
 
 def source_of(workload: Workload) -> Load:
