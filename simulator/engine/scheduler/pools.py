@@ -128,7 +128,7 @@ class DecodePoolScheduler(VllmScheduler):
             step, budget = self._start_arrived(step, budget)
         while not arrivals.here and arrivals.others and budget > 0 and len(self.running) < self.max_num_seqs:
             if arrivals.others[0].status is Status.WAITING_FOR_KV:
-                if not self._fetch():
+                if not self._fetch(step):
                     break
                 continue
             before = len(step.chunks)
@@ -159,7 +159,7 @@ class DecodePoolScheduler(VllmScheduler):
             budget -= 1
         return step, budget
 
-    def _fetch(self) -> bool:
+    def _fetch(self, step: Step) -> bool:
         """Take blocks for what the first in the queue lacks here, and ask for their contents; False if too few are free."""
         pool, arrivals = self.pool, self.arrivals
         request = arrivals.others[0]
@@ -167,17 +167,21 @@ class DecodePoolScheduler(VllmScheduler):
         hits = pool.look_up(request) if pool.finds else 0
         spare = pool.watermark if self.running else 0
         if self.rules.loads_leave_prompts:
-            spare += self._still_needed()
+            spare += self._still_needed(step)
         if not pool.admit_to_load(request, request.prompt - hits, spare):
             return False
         arrivals.load()
         self.load(request, -(-(request.prompt - hits) // pool.block_size))
         return True
 
-    def _still_needed(self) -> int:
-        """Blocks that prompts in work will take."""
+    def _still_needed(self, step: Step) -> int:
+        """Blocks that prompts in work will take, once those of the composed step are theirs."""
+        if not self.prefilling:
+            return 0
         size = self.pool.block_size
-        return sum(-(-request.known // size) - -(-request.computed // size) for request in self.prefilling)
+        given = {request: tokens for request, tokens, _ in step.chunks}
+        held = {request: request.computed + given.get(request, 0) for request in self.prefilling}
+        return sum(-(-request.known // size) - -(-tokens // size) for request, tokens in held.items())
 
 
 def _nowhere(request: Request, blocks: int) -> None:
