@@ -42,7 +42,7 @@ class RunRecord:
     Where a prefill pool hands requests over to a decode pool, `replica` is the decode instance and there are more columns:
     prefill_replica (-1 where its decode instance computed the prompt), prefilled_s, handed_over_s (when the decode pool got
     it), decode_scheduled_s (when it first ran there). `transfers` then has a row a transfer of KV: request, source, sink
-    (replicas), begin_s, end_s, bytes.
+    (replicas), begin_s, end_s, bytes; and `link` says how many bytes_per_s all of them together carry from at_s on.
 
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     """
@@ -53,6 +53,7 @@ class RunRecord:
     gaps_s: Column = field(default_factory=lambda: np.zeros(0))
     block_size: tuple[int, ...] = (16,)
     transfers: dict[str, Column] = field(default_factory=dict)
+    link: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["status"])

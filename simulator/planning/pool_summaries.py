@@ -16,7 +16,7 @@ from simulator.planning.serve_command import pool_title, pool_wording
 from simulator.results.model import DeploymentResult, LinkSummary, PoolSummary, plain_memory
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan, Server, kv_link
-from simulator.workload.requests import Floats, Ints
+from simulator.workload.requests import Floats
 
 _ROLES: tuple[Literal["prefill"], Literal["decode"]] = ("prefill", "decode")
 _PARTS = 100
@@ -59,10 +59,19 @@ def with_pools(
             _fared(summary, fleet, which, run.trace) for which, summary in enumerate(summaries)
         ]
         link = _carried(link, fleet, run.trace)
+    metrics = result.metrics
+    if metrics is not None:
+        use = {"kv_use_mean": summaries[1].kv_use_mean, "kv_use_peak": summaries[1].kv_use_peak}
+        metrics = {**metrics, **use}
     notes = (*result.notes, f"KV between the pools: {deployment.link.sentence}")
     commands = "\n".join(summary.serve_command for summary in summaries)
     return dataclasses.replace(
-        result, pools=tuple(summaries), link=link, notes=notes, serve_command=commands
+        result,
+        pools=tuple(summaries),
+        link=link,
+        notes=notes,
+        serve_command=commands,
+        metrics=metrics,
     )
 
 
@@ -77,6 +86,7 @@ def _summary(
         role=_ROLES[which],
         title=pool_title(pool),
         wording=pool_wording(pool),
+        instances=pool.instances,
         memory=plain_memory(server.plan),
         serve_command=command,
     )
@@ -88,7 +98,7 @@ def _fared(summary: PoolSummary, fleet: FleetPlan, which: int, trace: RunRecord)
     mine = (s["replica"] < first) == (which == 0)
     length = (s["end_s"] - s["start_s"])[mine]
     seconds = _seconds(trace)
-    if seconds <= 0:
+    if seconds <= 0 or not mine.any():
         return summary
     held = pool.server.limits.kv_blocks * pool.instances
     return dataclasses.replace(
@@ -96,6 +106,7 @@ def _fared(summary: PoolSummary, fleet: FleetPlan, which: int, trace: RunRecord)
         busy_share=float(length.sum() / (seconds * pool.instances)),
         running_mean=float((s["sequences"][mine] * length).sum() / seconds),
         kv_use_mean=float((s["kv_blocks"][mine] * length).sum() / (seconds * held)),
+        kv_use_peak=float(s["kv_blocks"][mine].max() / pool.server.limits.kv_blocks),
     )
 
 
@@ -110,7 +121,7 @@ def _carried(link: LinkSummary, fleet: FleetPlan, trace: RunRecord) -> LinkSumma
     ports = kv_link(prefill, decode, fleet.link)
     tighter = min(sum(ports.out), sum(ports.into))
     edges = np.linspace(0.0, seconds, _PARTS + 1) + float(np.nanmin(trace.requests["arrival_s"]))
-    carried = _spread(sent["begin_s"][done], sent["end_s"][done], sent["bytes"][done], edges)
+    carried = _between(trace.link["at_s"], trace.link["bytes_per_s"], edges)
     shares = carried / (tighter * seconds / _PARTS)
     return dataclasses.replace(
         link,
@@ -126,22 +137,12 @@ def _carried(link: LinkSummary, fleet: FleetPlan, trace: RunRecord) -> LinkSumma
     )
 
 
-def _spread(begin: Floats, end: Floats, amount: Floats, edges: Floats) -> Floats:
-    """Bytes that came between each two edges, each transfer's spread evenly over its time."""
-    order_begin, order_end = np.argsort(begin), np.argsort(end)
-    lasted = np.maximum(end - begin, 1e-12)
-    rate = amount / lasted
-
-    def by(times: Floats, order: Ints, at: Floats) -> Floats:
-        sorted_times = times[order]
-        rates = np.concatenate([[0.0], np.cumsum(rate[order])])
-        moments = np.concatenate([[0.0], np.cumsum((rate * times)[order])])
-        upto = np.searchsorted(sorted_times, at, side="right")
-        come: Floats = rates[upto] * at - moments[upto]
-        return come
-
-    come = by(begin, order_begin, edges) - by(end, order_end, edges)
-    between: Floats = np.maximum(np.diff(come), 0.0)
+def _between(at: Floats, rate: Floats, edges: Floats) -> Floats:
+    """Bytes that came between each two edges, of what a link carried from each time on."""
+    moments = np.concatenate([[0.0], np.cumsum(np.diff(at) * rate[:-1])])
+    last = np.maximum(np.searchsorted(at, edges, side="right") - 1, 0)
+    upto = moments[last] + rate[last] * np.maximum(edges - at[last], 0.0)
+    between: Floats = np.diff(upto)
     return between
 
 

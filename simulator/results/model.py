@@ -65,17 +65,19 @@ class Memory(MemoryAccount):
 class PoolSummary:
     """One of two pools of a deployment: what each of its instances is, and how it fared.
 
-    `kv_use_mean`, `running_mean`: shares and requests over the measured window, all its instances together.
+    Shares and requests are those of the run, all its instances together; `kv_use_peak` that of any.
     """
 
     role: Literal["prefill", "decode"]
     title: str
     wording: str
+    instances: int
     memory: Memory
     serve_command: str = ""
     busy_share: float | None = None
     running_mean: float | None = None
     kv_use_mean: float | None = None
+    kv_use_peak: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,8 @@ class PooledFleet:
                 at_first, at_then = (np.frombuffer(getattr(pool, name)) for pool in (self.prefill, self.decode))
                 columns[f"{name}_s"] = np.where(went, at_first, at_then) * scale
         transfers = self.transfers.columns(scale)
-        return replace(trace, requests={**trace.requests, **columns}, transfers=transfers)
+        link = {"at_s": seconds(self.link.at), "bytes_per_s": np.frombuffer(self.link.carried) / scale}
+        return replace(trace, requests={**trace.requests, **columns}, transfers=transfers, link=link)
 
 
 def _deliver_tokens(pool: Pool) -> None:

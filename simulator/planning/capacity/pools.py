@@ -85,7 +85,8 @@ def pools_binding(
     engines = dataclasses.replace(plan.letting_all_in(), client=None)
 
     def completed(of: FleetPlan) -> float:
-        return _flows(scenario, of, full)(_OVERLOAD * turn_per_s).completed_per_s
+        offered = _OVERLOAD * max(turn_per_s, pools_ceiling(of, requests))
+        return _flows(scenario, of, full)(offered).completed_per_s
 
     base = completed(engines)
     gains = {name: completed(relieved) / base - 1 for name, relieved in _relieved(engines)}
@@ -103,6 +104,6 @@ def _gained(gain: float) -> str:
 def _relieved(plan: FleetPlan) -> Iterator[tuple[Resource, FleetPlan]]:
     prefill, decode = plan.pools
     more = [dataclasses.replace(pool, instances=2 * pool.instances) for pool in plan.pools]
+    yield "link", dataclasses.replace(plan, link=LinkPlan(math.inf, 0.0))
     yield "prefill pool", dataclasses.replace(plan, pools=(more[0], decode))
     yield "decode pool", dataclasses.replace(plan, pools=(prefill, more[1]))
-    yield "link", dataclasses.replace(plan, link=LinkPlan(math.inf, 0.0))

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from simulator.engine.clock import Clock
-from simulator.engine.link import Flow, Link, share_out
+from simulator.engine.link import Link, Way, share_out
 
 
 def ends(capacities: dict[str, float], sends: list[tuple[str, str, float, float]], latency: float = 0.0, **how) -> list[float]:
@@ -40,9 +40,26 @@ def test_between_other_ports_nothing_is_shared() -> None:
 
 
 def test_what_one_flow_cannot_use_the_others_get() -> None:
-    flows = [Flow("a", "x", 1, print), Flow("b", "x", 1, print), Flow("b", "y", 1, print)]
-    share_out(flows, {"a": 1.0, "b": 10.0, "x": 6.0, "y": 100.0})
-    assert [flow.rate for flow in flows] == [1.0, 5.0, 5.0]
+    one = [(1.0, 0, print)]
+    ways = [Way("a", "x", ends=one), Way("b", "x", ends=one), Way("b", "y", ends=one)]
+    share_out(ways, {"a": 1.0, "b": 10.0, "x": 6.0, "y": 100.0})
+    assert [way.rate for way in ways] == [1.0, 5.0, 5.0]
+
+
+def test_two_of_one_way_count_twice_where_they_meet_another() -> None:
+    one, two = [(1.0, 0, print)], [(1.0, 1, print), (2.0, 2, print)]
+    ways = [Way("a", "x", ends=two), Way("b", "x", ends=one)]
+    share_out(ways, {"a": 100.0, "b": 100.0, "x": 6.0})
+    assert [way.rate for way in ways] == [2.0, 2.0]
+
+
+def test_what_it_carries_is_known_from_when_on() -> None:
+    clock = Clock()
+    link = Link(clock, {"a": 10.0, "b": 5.0}, 0.0)
+    link.send("a", "b", 20.0, 3.0, lambda when: None)
+    while clock.work(100):
+        pass
+    assert (link.at.tolist(), link.carried.tolist()) == ([3.0, 7.0], [5.0, 0.0])
 
 
 def test_a_port_of_infinity_takes_all_at_once() -> None:
