@@ -152,10 +152,12 @@ def _waits(trace: RunRecord) -> dict[str, float]:
     through = (r["prefill_replica"] >= 0) & np.isfinite(r["first_token_s"])
     if not through.any():
         return {}
-    return {
+    parts = {
         name: float((r[later] - r[earlier])[through].mean())
         for name, (earlier, later) in _WAITS.items()
     }
+    client = {"client": float(r["frontend_s"][through].mean())} if "frontend_s" in r else {}
+    return parts | client
 
 
 def _seconds(trace: RunRecord) -> float:

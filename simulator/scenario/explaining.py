@@ -149,8 +149,10 @@ def schema() -> dict[str, Any]:
     found = TypeAdapter(Scenario).json_schema()
     deployment, pool = (found["$defs"][name] for name in ("Deployment", "Pool"))
     deployment["properties"] |= pool["properties"] | {"prefill": _A_POOL, "decode": _A_POOL}
-    deployment["if"] = {"not": {"required": deployment.pop("required")}}
-    deployment["then"] = {"anyOf": [{"required": pool["required"]}, {"required": ["prefill", "decode"]}]}
+    apart = {"anyOf": [{"required": ["prefill"]}, {"required": ["decode"]}]}
+    deployment["if"] = {"not": {"anyOf": [{"required": deployment.pop("required")}, apart]}}
+    deployment["then"] = {"required": pool["required"]}
+    deployment["dependentRequired"] = {"prefill": ["decode"], "decode": ["prefill"]}
     deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 

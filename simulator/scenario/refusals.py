@@ -11,6 +11,7 @@ from simulator.budget import Budget
 from simulator.catalog.models import Model
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
+from simulator.engine.scheduler.build import DECODE, PREFILL, check_role
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
 from simulator.memory.kv_cache import stored_as
@@ -199,6 +200,9 @@ def refuse_untransferable(prefill: Server | DoesNotStart, decode: Server | DoesN
             f"{theirs.model.name} keeps sliding windows, recurrent states or sequences split over ranks; transfers between pools "
             "are modelled for full attention only"
         )
+    for server, role in ((prefill, PREFILL), (decode, DECODE)):
+        if isinstance(server, Server):
+            check_role(server.limits, role)
 
 
 def kv_type(plan: MemoryPlan) -> str:

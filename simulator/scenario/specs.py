@@ -80,8 +80,8 @@ EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version
 
 
 SEVERAL_POOLS = (
-    "requests that pass from one pool to another are modelled only from a prefill pool to a decode "
-    "pool; write those as `prefill:` and `decode:`, or one pool a deployment"
+    "requests that pass from one pool to another are not modelled, but for a prefill pool and a "
+    "decode pool; write those as `prefill:` and `decode:`, or one pool a deployment"
 )
 
 

@@ -35,7 +35,7 @@ from simulator.workload.requests import Requests
 _NEVER = math.nan
 
 
-class Pool:
+class PoolSide:
     """The instances of one pool, who chooses among them, and what is written down of them."""
 
     def __init__(self, role: Role, of: PoolServers, fleet: PooledFleet, first: int, front_end: ApiServer | None) -> None:
@@ -113,8 +113,8 @@ class PooledFleet:
         self.ticks: Ticks = in_seconds if tick_s is None else in_ticks(tick_s)
         self.clock = Clock()
         self.rng = np.random.default_rng(seed)
-        self.prefill = Pool("prefill", prefill, self, 0, front_end)
-        self.decode = Pool("decode", decode, self, len(prefill.servers), front_end)
+        self.prefill = PoolSide("prefill", prefill, self, 0, front_end)
+        self.decode = PoolSide("decode", decode, self, len(prefill.servers), front_end)
         self.block_bytes = link.block_bytes
         self.link = self._link(link)
         for instance in self.decode.instances:
@@ -145,7 +145,7 @@ class PooledFleet:
             self._leave_waiting(pool)
         return self._record()
 
-    def _leave_waiting(self, pool: Pool) -> None:
+    def _leave_waiting(self, pool: PoolSide) -> None:
         """Note who waits for ever: nothing more happens, and their blocks never come free."""
         for instance in pool.instances:
             for request in instance.scheduler.waiting:
@@ -273,7 +273,7 @@ class PooledFleet:
         return replace(trace, requests={**trace.requests, **columns}, transfers=transfers, link=link)
 
 
-def _deliver_tokens(pool: Pool) -> None:
+def _deliver_tokens(pool: PoolSide) -> None:
     """Put the times at which clients have their first and last tokens in place of the engine's."""
     replica = np.frombuffer(pool.recorder.replica, np.int32)
     columns = [np.frombuffer(column) for column in (pool.recorder.first_token, pool.recorder.finish)]

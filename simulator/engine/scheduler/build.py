@@ -23,6 +23,8 @@ from simulator.engine.scheduler.windows import WindowSums
 from simulator.errors import NotModelled
 
 Role = Literal["", "prefill", "decode"]
+PREFILL: Role = "prefill"
+DECODE: Role = "decode"
 
 
 def build_scheduler(
@@ -52,14 +54,14 @@ def build_scheduler(
 
 def _kind(config: SchedulerConfig, role: Role) -> type[VllmScheduler]:
     if role:
-        _check_role(config, role)
+        check_role(config, role)
         return PrefillPoolScheduler if role == "prefill" else DecodePoolScheduler
     if config.prefill_first:
         return PrefillFirstScheduler
     return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
 
 
-def _check_role(config: SchedulerConfig, role: Role) -> None:
+def check_role(config: SchedulerConfig, role: Role) -> None:
     """Raise NotModelled for what an instance of a pool cannot be."""
     if config.scheduling_policy != "fcfs":
         raise NotModelled(f"scheduling_policy {config.scheduling_policy} in a {role} pool; use fcfs")

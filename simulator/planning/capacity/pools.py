@@ -48,13 +48,23 @@ def _link_ceiling(prefill: PoolPlan, decode: PoolPlan, link: LinkPlan, requests:
 def pools_turn(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests) -> Turn:
     """Where both pools turn from keeping up to a backlog that grows. May raise NoQueueingPoint.
 
-    They are searched together, as the shares of a request in each differ.
+    They are searched together, as the shares of a request in each differ. What the ports carry is
+    known: a link that is too slow has so many transfers under way at once that those which come to
+    an end in a run say too little, so they only tell how low the point may be.
     """
     if requests.previous is not None:
         raise NoQueueingPoint("conversations on a prefill and a decode pool are not searched")
     engines = dataclasses.replace(plan.letting_all_in(), client=None)
-    flow = _flows(scenario, engines, full)
-    return queueing_point(flow, pools_ceiling(plan, requests))
+    at_once = dataclasses.replace(engines, link=LinkPlan(math.inf, 0.0))
+    turn = queueing_point(_flows(scenario, at_once, full), pools_ceiling(at_once, requests))
+    prefill, decode = plan.pools
+    assert plan.link is not None
+    most = _link_ceiling(prefill, decode, plan.link, requests)
+    if most > _OVERLOAD * turn.value:
+        return turn
+    slowed = queueing_point(_flows(scenario, engines, full), pools_ceiling(plan, requests))
+    within = turn.within(most)
+    return dataclasses.replace(within, low=min(within.low, slowed.low))
 
 
 def _flows(scenario: Scenario, plan: FleetPlan, full: Ceiling) -> Callable[[float], Flow]:
