@@ -38,7 +38,7 @@ def cost(
     if len(priced) < len(pools):
         return None
     per_hour = sum(usd * pool.gpus for pool, (usd, _, _) in priced)
-    usd_per_gpu_hour = per_hour / deployment.gpus
+    usd_per_gpu_hour = priced[0][1][0] if len(pools) == 1 else per_hour / deployment.gpus
     source, date = _sources([found for _, found in priced])
     return Cost(
         usd_per_hour=per_hour,
@@ -50,6 +50,7 @@ def cost(
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
         watts=None if busy is None else sum(watts(p.gpu, busy) * p.gpus for p in pools),
+        usd_per_kwh=prices.electricity(),
     )
 
 

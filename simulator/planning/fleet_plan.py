@@ -47,6 +47,7 @@ def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server
         else calibration.load_calibration(scenario.calibration),
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
+        sampling=scenario.sampling,
     )
 
 
