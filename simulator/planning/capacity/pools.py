@@ -19,7 +19,7 @@ from simulator.server import FleetPlan, LinkPlan, PoolPlan, kv_link
 from simulator.statistics import BATCHES, half_width
 from simulator.workload.requests import Requests
 
-_FEWEST, _FILLINGS, _OVERLOAD, _WARM = 4_000, 6, 1.3, 0.4
+_FEWEST, _FILLINGS, _OVERLOAD, _WARM = 3_000, 4, 1.3, 0.4
 _WORDS: dict[Resource, str] = {
     "prefill pool": "twice the prefill instances",
     "decode pool": "twice the decode instances",
