@@ -22,7 +22,7 @@ from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.queue_limits import NO_LIMITS, Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, StepTimer, Ticks, in_seconds, in_ticks
+from simulator.engine.instance.durations import Durations, SpeculativeTimer, StepTimer, Ticks, in_seconds, in_ticks
 from simulator.engine.instance.instance import Instance
 from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.kv.prefix_tree import PrefixTree
@@ -31,6 +31,9 @@ from simulator.engine.record import REFUSED, TIMED_OUT, Recorder, RunRecord
 from simulator.engine.request import Request
 from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.speculative import SpeculativeBatch
+from simulator.engine.scheduler.windows import WindowSums
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
@@ -114,12 +117,16 @@ class Fleet:
         return kind(
             number,
             scheduler,
-            StepTimer(durations, scheduler.batch, sums),
+            self._timer(durations, scheduler.batch, sums),
             async_scheduling=config.async_scheduling,
             clock=self.clock,
             recorder=self.recorder,
             finished=self._finish,
         )
+
+    @staticmethod
+    def _timer(durations: Durations, batch: DecodeBatch, sums: dict[int, WindowSums]) -> StepTimer:
+        return SpeculativeTimer(durations, batch) if isinstance(batch, SpeculativeBatch) else StepTimer(durations, batch, sums)
 
     def run(self) -> RunRecord:
         """Let the clock run until nothing is left to happen."""

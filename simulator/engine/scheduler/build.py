@@ -15,6 +15,7 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
+from simulator.engine.scheduler.speculative import SpeculativeBatch, SpeculativeScheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
 from simulator.engine.scheduler.windows import WindowSums
@@ -38,7 +39,7 @@ def build_scheduler(
     in_steps = {window: next((s for (w, _), s in sums.items() if w == window), None) for window in windows}
     timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
-    batch = DecodeBatch(config.alignment, running)
+    batch = SpeculativeBatch(config, running) if config.speculation else DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
@@ -47,6 +48,8 @@ def build_scheduler(
 
 
 def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
+    if config.speculation:
+        return SpeculativeScheduler
     if config.prefill_first:
         return PrefillFirstScheduler
     return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
@@ -81,5 +84,21 @@ def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")
+    if config.speculation:
+        _check_speculation(config, plain=plain, windows=windows)
     if caching and config.state_blocks:
         raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
+
+
+def _check_speculation(config: SchedulerConfig, *, plain: bool, windows: bool) -> None:
+    if windows or not plain:
+        raise NotModelled("speculative decoding with sliding windows or several KV groups")
+    if config.scheduling_policy == "static" or config.prefill_first or config.prefill_schedule_interval > 1:
+        raise NotModelled("speculative decoding with static batching, prompts in steps of their own, or seldom prefills")
+    needed = config.seats * config.verified
+    if needed > config.token_budget:
+        raise NotModelled(
+            "speculative decoding where not all sequences can verify their tokens in one step: "
+            f"{config.seats_argument} {config.seats} x {config.verified} tokens exceed "
+            f"{config.budget_argument} {config.token_budget}; raise it to {needed}"
+        )
