@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappush
 from itertools import accumulate
 
+from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.request import Course, Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import ORDER_BITS, DecodeBatch
@@ -211,6 +212,10 @@ class SpeculativeScheduler(VllmScheduler):
 
     batch: SpeculativeBatch
     __slots__ = ()
+
+    def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: DecodeBatch, pool: BlockPool) -> None:
+        super().__init__(config, running, batch, pool)
+        self.walks = True  # a sequence may lack more blocks than one, so that it counts who takes theirs before it
 
     def _preempt(self, step: Step, victim: Request, taken_back: int = 0) -> None:
         """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""

@@ -58,11 +58,13 @@ def full_server(server: Server, requests: Requests, *, at_best: bool = False) ->
     context = running_context(answered)
     fit, limits = server.plan.concurrency_at(max(1, round(context))), server.limits
     plain = limits.kv_groups == (KvGroup(),) and not limits.state_blocks
-    full = replace(ceiling(server.step_time, limits, answered, None if plain else fit), kv_sequences=fit)
+    length = server.tokens_a_step
+    alone = ceiling(server.step_time, limits, answered, None if plain else fit, tokens_a_step=length)
+    full = replace(alone, kv_sequences=fit)
     if answered.hashes is not None and limits.enable_prefix_caching:
         for _ in range(1 if answered.previous is None or at_best else _SETTLES):
             hits = prefix_hits(answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best)
-            full = ceiling(server.step_time, limits, answered, hits.sequences, hits.tokens)
+            full = ceiling(server.step_time, limits, answered, hits.sequences, hits.tokens, length)
     return replace(full, requests_per_s=full.requests_per_s / share)
 
 
