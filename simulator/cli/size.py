@@ -30,32 +30,39 @@ if TYPE_CHECKING:
     from simulator.scenario import Deployment
 
 
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)]
+Gpus = Annotated[str, typer.Option("--gpus", help="Compare these GPUs instead of the listed deployments: a,b,c.")]
+Quantizations = Annotated[str, typer.Option("--quantizations", help="With --gpus: these; auto is the checkpoint's own.")]
+TensorParallel = Annotated[str, typer.Option("--tensor-parallel-size", help="With --gpus: these sizes, such as 1,2,4.")]
+Over = Annotated[
+    list[str], typer.Option("--over", metavar="ARG=VALUES", help="With --gpus: engine arguments, max_num_seqs=64,256.")
+]
+Spare = Annotated[int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")]
+Growth = Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")]
+Months = Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")]
+MaxReplicas = Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")]
+Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")]
+Github = Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")]
+
+
 def size_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
+    file: File,
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
-    gpus: Annotated[str, typer.Option("--gpus", help="Compare these GPUs instead of the listed deployments: a,b,c.")] = "",
-    quantizations: Annotated[
-        str, typer.Option("--quantizations", help="With --gpus: these; auto is the checkpoint's own.")
-    ] = "auto",
-    tensor_parallel: Annotated[
-        str, typer.Option("--tensor-parallel-size", help="With --gpus: these sizes, such as 1,2,4.")
-    ] = "1",
-    over: Annotated[
-        list[str], typer.Option("--over", metavar="ARG=VALUES", help="With --gpus: engine arguments, max_num_seqs=64,256.")
-    ] = [],  # noqa: B006
-    spare: Annotated[
-        int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")
-    ] = 0,
-    growth: Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")] = 1.0,
-    months: Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")] = 12.0,
-    max_replicas: Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")] = 64,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
-    github: Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")] = False,
+    gpus: Gpus = "",
+    quantizations: Quantizations = "auto",
+    tensor_parallel: TensorParallel = "1",
+    over: Over = [],  # noqa: B006
+    spare: Spare = 0,
+    growth: Growth = 1.0,
+    months: Months = 12.0,
+    max_replicas: MaxReplicas = 64,
+    max_cost: MaxCost = None,
+    report: Report = None,
+    junit: Junit = None,
+    github: Github = False,
     workers: Workers = None,
     cluster: ClusterAddress = None,
     as_json: Json = False,
@@ -63,7 +70,8 @@ def size_command(
     max_requests: MaxRequests = MAX_REQUESTS,
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
-    """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
+    """Find the cheapest configuration that carries the demand within the SLO, how many replicas,
+    and why the others lost."""
     from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
     from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
@@ -99,7 +107,8 @@ def size_command(
 def _space(
     gpus: str, quantizations: str, tensor_parallel: str, over: list[str], for_all: dict[str, Any]
 ) -> tuple[Deployment, ...] | None:
-    """The deployments of the options with the scenario's own arguments for all, None when no GPU is named.
+    """The deployments of the options with the scenario's own arguments for all, None when no GPU is
+    named.
 
     Raises ScenarioError for what cannot be read.
     """
