@@ -154,6 +154,17 @@ class SpeculativeBatch(DecodeBatch):
         self._note(course, 1)
         heappush(self.due, request.last_step << ORDER_BITS | request.order)
 
+    def wait_for_flight(self) -> None:
+        """Nothing is in flight when the next step is composed, so it is known what was accepted."""
+        if not self.in_flight:
+            return
+        for request in self.running.values():
+            if request.status is _DECODING:
+                course = request.course
+                self._note(course, -1)
+                course.held, course.since = self.held(course), self.step
+                self._note(course, 1)
+
     def advance(self, steps: int, joining: Sequence[Request] = NOBODY, stalled: Sequence[Request] = NOBODY) -> Sequence[Request]:
         """Let every sequence compute `steps` steps, but those `stalled`, and add those `joining` after that.
 
@@ -216,6 +227,11 @@ class SpeculativeScheduler(VllmScheduler):
     def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: DecodeBatch, pool: BlockPool) -> None:
         super().__init__(config, running, batch, pool)
         self.walks = True  # a sequence may lack more blocks than one, so that it counts who takes theirs before it
+
+    def _nobody_computes(self) -> None:
+        """Nothing is in this step, so there is none that anybody could miss, and none in flight for the next."""
+        super()._nobody_computes()
+        self.batch.wait_for_flight()
 
     def _preempt(self, step: Step, victim: Request, taken_back: int = 0) -> None:
         """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""

@@ -227,8 +227,12 @@ class VllmScheduler:
         self._stall(step, [r for r in running.values() if r.status is _DECODING and r not in given])
         pool.walked(running.values())
         if not step.chunks and len(step.stalled) == self.batch.count:
-            self._unstall()  # nobody computes anything, so there is no step that they could miss
+            self._nobody_computes()
         return budget
+
+    def _nobody_computes(self) -> None:
+        """Nothing is in this step, so there is none that anybody could miss."""
+        self._unstall()
 
     def _stall(self, step: Step, stalled: list[Request]) -> None:
         step.stalled = self.stalled = stalled
