@@ -18,7 +18,7 @@ scheduling one that ends is not computed once more.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappush
 from itertools import accumulate
 
@@ -80,31 +80,28 @@ class SpeculativeBatch(DecodeBatch):
 
     def _note(self, course: Course, count: int) -> None:
         """Count the blocks that a sequence will need in the steps that are left to it, or count them no longer."""
-        ring, length, now = self.ring, self.block_size, self.step
-        for step, blocks in self._needs(course):
-            if step >= now:
-                ring[step % length] += count * blocks
-
-    def _needs(self, course: Course) -> Iterator[tuple[int, int]]:
-        """(step, blocks needed in it) of those steps from `since` on in which a sequence needs any."""
+        now, since = self.step, course.since
         last = course.begins + course.steps - 1
-        if course.since > last:
+        if since > last:
             return
-        size = self.size
+        ring, length, size = self.ring, self.block_size, self.size
         had = -(-course.held // size)
-        first = -(-self.slots(course, course.since) // size)
+        first = -(-self.slots(course, since) // size)
         if first > had:
-            yield course.since, first - had
             had = first
+            if since >= now:
+                ring[since % length] += count * (first + -course.held // size)
         most = -(-self.slots(course, last) // size)
-        ahead = self.verified + self.in_flight + self.lookahead
-        delay = course.begins + (1 if self.in_flight else 0)
-        while had < most:
-            lacking = had * size + 1 - ahead - course.context
-            step = max(delay - (-lacking * course.steps // course.left), course.since + 1)
-            now = -(-self.slots(course, step) // size)
-            yield step, now - had
-            had = now
+        steps, left = course.steps, course.left
+        begins = course.begins + (1 if self.in_flight else 0)
+        lacking = self.verified + self.in_flight + self.lookahead + course.context - 1 - had * size
+        for _ in range(had, most):
+            step = begins - lacking * steps // left  # the first whose tokens reach into the block
+            if step <= since:
+                step = since + 1
+            if step >= now:
+                ring[step % length] += count
+            lacking -= size
 
     def slots(self, course: Course, step: int) -> int:
         """Tokens that a sequence has blocks for once a step is composed in which it computes."""
