@@ -24,6 +24,7 @@ from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
+from simulator.planning.speculation import speculation_notes
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.steady_state import MOSTLY
@@ -203,6 +204,7 @@ def _with_run(
             *result.notes,
             *([run.steadiness.note] if run.steadiness.note else []),
             *_streaming(deployment, fleet, run),
+            *speculation_notes(scenario, fleet.server, requests),
         ),
         warmup_s=warm,
         trace=run.trace,

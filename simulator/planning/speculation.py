@@ -1,0 +1,77 @@
+"""What a reader should know of a deployment that drafts tokens: how many are accepted, and from which batch on that costs more
+than it gains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simulator.catalog.acceptance import family_of, measured_acceptance
+from simulator.latency import calibration as calibrated
+from simulator.latency.calibration import load_calibration
+from simulator.latency.step import StepTime
+from simulator.planning.capacity.full_batch import decode_step, running_context
+from simulator.scenario.specs import Scenario
+from simulator.server import Server
+from simulator.text import number
+from simulator.workload.requests import Requests
+
+
+def speculation_notes(scenario: Scenario, server: Server, requests: Requests) -> tuple[str, ...]:
+    """Lines on what is drafted and what it gains; none where nothing is drafted."""
+    acceptance, args = server.acceptance, server.plan.args
+    if acceptance is None:
+        return ()
+    method = family_of(args.spec_method, args.spec_model is not None)
+    stated = args.spec_acceptance_length or args.spec_acceptance_rates
+    known = None if stated else measured_acceptance(server.plan.model.name, method)
+    source = f"measured on coding prompts: {known.source}" if known else "as stated"
+    length = acceptance.mean_length
+    context = running_context(requests)
+    return (
+        f"{method} drafts {acceptance.tokens} tokens and a step gives a sequence {number(length)} in the mean, {source}; "
+        "inter-token latencies are those of steps, time per output token that of tokens",
+        f"{_worth(server, _undrafted(scenario, server), length, context)}, with contexts of {context:,.0f} tokens; "
+        "what drafting takes is a roofline that was fitted to no run",
+    )
+
+
+def _worth(server: Server, plain: StepTime, length: float, context: float) -> str:
+    seats = server.limits.seats
+    alone = gain(server.step_time, plain, length, 1, context)
+    losing = loses_from(server.step_time, plain, length, context, seats)
+    if losing == 1:
+        return f"speculation loses at every batch: one sequence decodes {number(alone)} times as fast as without"
+    if losing is None:
+        full = gain(server.step_time, plain, length, seats, context)
+        return (
+            f"one sequence decodes {number(alone)} times as fast as without speculation, and {seats:,} at once still "
+            f"{number(full)} times"
+        )
+    return f"one sequence decodes {number(alone)} times as fast as without speculation, which loses from {losing:,} at once on"
+
+
+def gain(drafting: StepTime, plain: StepTime, length: float, batch: int, context: float) -> float:
+    """How many times as many tokens a batch decodes in a second as without speculation."""
+    return length * decode_step(plain, batch, context) / decode_step(drafting, batch, context)
+
+
+def loses_from(
+    drafting: StepTime, plain: StepTime, length: float, context: float, most: int
+) -> int | None:
+    """The fewest sequences, up to `most`, with which speculation decodes fewer tokens in a second; None where it never does."""
+    return next(
+        (n for n in range(1, most + 1) if gain(drafting, plain, length, n, context) < 1.0), None
+    )
+
+
+def _undrafted(scenario: Scenario, server: Server) -> StepTime:
+    """The step time of the same server without speculation."""
+    target = server.target
+    args = replace(target.args, spec_method=None, spec_model=None, spec_tokens=0)
+    plain = scenario.latency.bind(replace(target, args=args))
+    if scenario.calibration is None:
+        return plain
+    found = load_calibration(scenario.calibration)
+    return calibrated.apply(
+        plain, found.find(target.model, target.quantization, target.gpu, args, target.engine)
+    )
