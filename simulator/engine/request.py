@@ -45,6 +45,10 @@ class Course:
         """Tokens in the KV cache before a step."""
         return self.context + ((step - self.begins) * self.left // self.steps if self.steps else 0)
 
+    def mean(self, step: int) -> float:
+        """The same at an even pace, a fraction of a token too."""
+        return self.context + (step - self.begins) * self.pace
+
 
 @dataclass(slots=True, eq=False)
 class Request:

@@ -1,5 +1,5 @@
-"""What a reader should know of a deployment that drafts tokens: how many are accepted, and from which batch on that costs more
-than it gains."""
+"""What a reader should know of a deployment that drafts tokens: how many are accepted, and from
+which batch on that costs more than it gains."""
 
 from __future__ import annotations
 
@@ -27,41 +27,49 @@ def speculation_notes(scenario: Scenario, server: Server, requests: Requests) ->
     source = f"measured on coding prompts: {known.source}" if known else "as stated"
     length = acceptance.mean_length
     context = running_context(requests)
+    worth = _worth(server, _undrafted(scenario, server), length, context)
     return (
-        f"{method} drafts {acceptance.tokens} tokens and a step gives a sequence {number(length)} in the mean, {source}; "
-        "inter-token latencies are those of steps, time per output token that of tokens",
-        f"{_worth(server, _undrafted(scenario, server), length, context)}, with contexts of {context:,.0f} tokens; "
-        "what drafting takes is a roofline that was fitted to no run",
+        f"{method} drafts {acceptance.tokens} tokens and a step gives a sequence {number(length)} "
+        f"in the mean, {source}; inter-token latencies are those of steps, time per output token "
+        "that of tokens",
+        f"{worth}, with contexts of {context:,.0f} tokens; what drafting takes is a roofline that "
+        "was fitted to no run",
     )
 
 
 def _worth(server: Server, plain: StepTime, length: float, context: float) -> str:
-    seats = server.limits.seats
-    alone = gain(server.step_time, plain, length, 1, context)
-    losing = loses_from(server.step_time, plain, length, context, seats)
+    seats, drafting = server.limits.seats, server.step_time
+    alone = number(gain(drafting, plain, length, 1, context))
+    losing = loses_from(drafting, plain, length, context, seats)
     if losing == 1:
-        return f"speculation loses at every batch: one sequence decodes {number(alone)} times as fast as without"
+        return f"speculation loses at every batch: one sequence decodes {alone} times as fast"
     if losing is None:
-        full = gain(server.step_time, plain, length, seats, context)
+        full = number(gain(drafting, plain, length, seats, context))
         return (
-            f"one sequence decodes {number(alone)} times as fast as without speculation, and {seats:,} at once still "
-            f"{number(full)} times"
+            f"one sequence decodes {alone} times as fast as without speculation, and {seats:,} at "
+            f"once still {full} times"
         )
-    return f"one sequence decodes {number(alone)} times as fast as without speculation, which loses from {losing:,} at once on"
+    return (
+        f"one sequence decodes {alone} times as fast as without speculation, which loses from "
+        f"{losing:,} at once on"
+    )
 
 
 def gain(drafting: StepTime, plain: StepTime, length: float, batch: int, context: float) -> float:
     """How many times as many tokens a batch decodes in a second as without speculation."""
-    return length * decode_step(plain, batch, context) / decode_step(drafting, batch, context)
+    faster = decode_step(plain, batch, context) / decode_step(drafting, batch, context)
+    return length * faster
 
 
 def loses_from(
     drafting: StepTime, plain: StepTime, length: float, context: float, most: int
 ) -> int | None:
-    """The fewest sequences, up to `most`, with which speculation decodes fewer tokens in a second; None where it never does."""
-    return next(
-        (n for n in range(1, most + 1) if gain(drafting, plain, length, n, context) < 1.0), None
-    )
+    """The fewest sequences, up to `most`, with which speculation decodes fewer tokens in a second.
+
+    None where it never does.
+    """
+    batches = range(1, most + 1)
+    return next((n for n in batches if gain(drafting, plain, length, n, context) < 1.0), None)
 
 
 def _undrafted(scenario: Scenario, server: Server) -> StepTime:

@@ -384,7 +384,10 @@ class Server:
         parts, contexts = [], []
         for item, n in given.items():
             if item.decoding is not None:
-                context += item.decoding.mean_context
+                mean = item.decoding.mean_context
+                context += mean
+                contexts.append(mean)
+                in_windows += sum(w.per_context * min(mean, w.size) for w in time.windows)
                 sampled += n
                 drafting += 1
                 row["sampled"] += 1

@@ -296,6 +296,19 @@ def speculative(draw: st.DrawFn, of: st.SearchStrategy[Case]) -> Case:
 
 
 @st.composite
+def timed_windows(draw: st.DrawFn) -> Case:
+    """Any case in which the time of a step depends on windows, and the KV blocks do not."""
+    case = draw(cases())
+    replicas = []
+    for times, limits in case.replicas:
+        sizes = draw(st.sampled_from(((3,), (6, 9), (8,), (15,))))
+        kinds = [(w, draw(st.integers(0, 2)), draw(st.integers(0, 1)), draw(st.integers(0, 3))) for w in sizes]
+        windows = tuple(Window(w, context, 2 * pair, beyond) for w, context, pair, beyond in kinds)
+        replicas.append((replace(times, windows=windows), limits))
+    return replace(case, replicas=replicas)
+
+
+@st.composite
 def drafting(draw: st.DrawFn, times: StepTime, limits: SchedulerConfig) -> tuple[StepTime, SchedulerConfig]:
     """A replica that drafts, with tables that reach as far as it needs."""
     drafts = Speculation(tokens=draw(st.integers(1, 4)), lookahead=draw(st.integers(0, 5)), drops_last_block=draw(st.booleans()))
@@ -449,6 +462,7 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
     "speculative, nothing shared": ruled(speculative(cases(enable_prefix_caching=True))),
     "speculative, cached": ruled(speculative(cached_cases())),
     "speculative, ranks": ruled(speculative(st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=False)))),
+    "speculative, windows": ruled(speculative(timed_windows())),
     "speculative, front end": ruled(speculative(fronted_cases())),
     "queue limits, servers": ruled(
         st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
@@ -480,6 +494,7 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "speculative, nothing shared",
     "speculative, cached",
     "speculative, ranks",
+    "speculative, windows",
     "speculative, front end",
 )
 

@@ -6,7 +6,7 @@ import gc
 import math
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -33,7 +33,7 @@ from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.speculative import SpeculativeBatch
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.windows import InWindow
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
@@ -125,7 +125,7 @@ class Fleet:
         )
 
     @staticmethod
-    def _timer(durations: Durations, batch: DecodeBatch, sums: dict[int, WindowSums]) -> StepTimer:
+    def _timer(durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> StepTimer:
         return SpeculativeTimer(durations, batch) if isinstance(batch, SpeculativeBatch) else StepTimer(durations, batch, sums)
 
     def run(self) -> RunRecord:

@@ -12,7 +12,7 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.scheduler import Step
 from simulator.engine.scheduler.speculative import SpeculativeBatch
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.windows import InWindow
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 
@@ -77,7 +77,7 @@ class StepTimer:
 
     __slots__ = ("amends", "batch", "decode", "durations", "per_context", "windows")
 
-    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> None:
         self.durations = durations
         self.decode = durations.decode
         self.per_context = durations.per_context
@@ -144,7 +144,7 @@ class StepTimer:
             seconds += per_context * inside + per_half_pair * half_pairs
         return seconds
 
-    def _inside(self, request: Request, size: int) -> int:
+    def _inside(self, request: Request, size: int) -> float:
         return min(self.batch.step + request.offset, size)
 
 
@@ -155,13 +155,19 @@ class SpeculativeTimer(StepTimer):
     batch: SpeculativeBatch
 
     def __init__(self, durations: Durations, batch: SpeculativeBatch) -> None:
-        super().__init__(durations, batch, {})
+        super().__init__(durations, batch, batch.windows)
         self.amends = True
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
-        """With padding: what the composed even step takes, and by how much more each one after it."""
+        """With padding and windows: what the composed even step takes, and by how much more each one after it."""
         base, _ = super().add_to_even(step, base, slope)
-        return base, self.per_context * self.batch.pace
+        slope = self.per_context * self.batch.pace
+        for size, per_context, _, _ in self.durations.windows:
+            slope += per_context * self.batch.windows[size].pace
+        return base, slope
+
+    def _inside(self, request: Request, size: int) -> float:
+        return min(self.batch.mean_context(request), size)
 
     def uneven(self, step: Step) -> tuple[float, int, int]:
         """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
@@ -186,6 +192,8 @@ class SpeculativeTimer(StepTimer):
             seconds += durations.prompt[tokens]
         if step.padding:
             seconds += self._padded(step, tokens, sampled)
+        if self.windows:
+            seconds += self._in_windows(step)
         return seconds, prompt_tokens, decoding + ends
 
 

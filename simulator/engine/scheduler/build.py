@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
@@ -18,13 +18,13 @@ from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.speculative import SpeculativeBatch, SpeculativeScheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.windows import InWindow, WindowSums
 from simulator.errors import NotModelled
 
 
 def build_scheduler(
     config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool
-) -> tuple[Scheduler, dict[int, WindowSums]]:
+) -> tuple[Scheduler, Mapping[int, InWindow]]:
     """The scheduler that obeys `config`, and the sums over its decode batch of each window of the step time.
 
     `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold. Raises
@@ -39,7 +39,9 @@ def build_scheduler(
     in_steps = {window: next((s for (w, _), s in sums.items() if w == window), None) for window in windows}
     timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
-    batch = SpeculativeBatch(config, running) if config.speculation else DecodeBatch(config.alignment, running)
+    if config.speculation:
+        return _speculative(config, running, windows, caching=caching, prefixes=prefixes)
+    batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
@@ -47,9 +49,15 @@ def build_scheduler(
     return _kind(config)(config, running, batch, pool), timed
 
 
+def _speculative(
+    config: SchedulerConfig, running: dict[int, Request], windows: Iterable[int], *, caching: bool, prefixes: bool
+) -> tuple[Scheduler, Mapping[int, InWindow]]:
+    batch = SpeculativeBatch(config, running, windows)
+    pool = _pool(config, batch, {}, caching=caching, prefixes=prefixes)
+    return SpeculativeScheduler(config, running, batch, pool), batch.windows
+
+
 def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
-    if config.speculation:
-        return SpeculativeScheduler
     if config.prefill_first:
         return PrefillFirstScheduler
     return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
@@ -85,14 +93,14 @@ def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")
     if config.speculation:
-        _check_speculation(config, plain=plain, windows=windows)
+        _check_speculation(config, plain=plain)
     if caching and config.state_blocks:
         raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
 
 
-def _check_speculation(config: SchedulerConfig, *, plain: bool, windows: bool) -> None:
-    if windows or not plain:
-        raise NotModelled("speculative decoding with sliding windows or several KV groups")
+def _check_speculation(config: SchedulerConfig, *, plain: bool) -> None:
+    if not plain:
+        raise NotModelled("speculative decoding where layers with a sliding window give KV blocks back")
     if config.scheduling_policy == "static" or config.prefill_first or config.prefill_schedule_interval > 1:
         raise NotModelled("speculative decoding with static batching, prompts in steps of their own, or seldom prefills")
     needed = config.seats * config.verified

@@ -17,9 +17,10 @@ scheduling one that ends is not computed once more.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from heapq import heappush
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
 from itertools import accumulate
 
 from simulator.engine.kv.blocks import BlockPool
@@ -34,6 +35,61 @@ _PARTS = 1024
 _SHORTEST = 1024
 
 
+class MeanWindow:
+    """How much of each context is inside a window of `size` tokens, summed.
+
+    `below` sequences have less than that, and grow by `pace` tokens in a step together; `due` is
+    when each reaches it.
+    """
+
+    __slots__ = ("below", "due", "growing", "inside", "pace", "pushed", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.below = self.pushed = 0
+        self.inside = self.pace = 0.0
+        self.growing: set[Course] = set()
+        self.due: list[tuple[int, int, Course]] = []
+
+    def join(self, course: Course, step: int) -> None:
+        """Count a sequence that decodes from a step on."""
+        mean = course.mean(step)
+        self.inside += min(mean, self.size)
+        if mean < self.size:
+            self.below += 1
+            self.pace += course.pace
+            self.growing.add(course)
+            if course.pace:
+                self.pushed += 1
+                reaches = step + math.ceil((self.size - mean) / course.pace)
+                heappush(self.due, (reaches, self.pushed, course))
+
+    def leave(self, course: Course, step: int) -> None:
+        """Count it no longer."""
+        self.inside -= min(course.mean(step), self.size)
+        if course in self.growing:
+            self._stop(course)
+
+    def _stop(self, course: Course) -> None:
+        self.growing.remove(course)
+        self.below -= 1
+        self.pace -= course.pace
+
+    def advance(self, step: int) -> None:
+        """All have computed up to a step; none may reach `size` before the last of them."""
+        while self.due and self.due[0][0] <= step:
+            _, _, course = heappop(self.due)
+            if course in self.growing:
+                self.inside -= course.mean(step) - self.size
+                self._stop(course)
+
+    def steps_left(self, step: int) -> int | None:
+        """Steps until the next context reaches `size`; None if all have."""
+        while self.due and self.due[0][2] not in self.growing:
+            heappop(self.due)
+        return self.due[0][0] - step if self.due else None
+
+
 class SpeculativeBatch(DecodeBatch):
     """The decoding sequences where each is given `verified` tokens a step, and some of them come of it.
 
@@ -42,10 +98,11 @@ class SpeculativeBatch(DecodeBatch):
     all grows in a step, in the mean. `context` is a mean too.
     """
 
-    __slots__ = ("in_flight", "lookahead", "pace", "size", "verified")
+    __slots__ = ("in_flight", "lookahead", "pace", "size", "verified", "windows")
 
-    def __init__(self, config: SchedulerConfig, running: Mapping[int, Request]) -> None:
+    def __init__(self, config: SchedulerConfig, running: Mapping[int, Request], windows: Iterable[int] = ()) -> None:
         super().__init__(_SHORTEST, running)
+        self.windows = {size: MeanWindow(size) for size in windows}
         self.size = config.block_size
         self.verified, self.lookahead = config.verified, config.lookahead
         self.in_flight = self.verified if config.async_scheduling else 0
@@ -68,6 +125,8 @@ class SpeculativeBatch(DecodeBatch):
             self._lengthen(steps)
         self._note(course, 1)
         heappush(self.due, request.last_step << ORDER_BITS | request.order)
+        for window in self.windows.values():
+            window.join(course, step)
 
     def _lengthen(self, steps: int) -> None:
         """Let the ring have room for more steps."""
@@ -122,12 +181,13 @@ class SpeculativeBatch(DecodeBatch):
 
     def mean_context(self, request: Request) -> float:
         """What a sequence counts for in `context`."""
-        course = request.course
-        return course.context + (self.step - course.begins) * course.pace
+        return request.course.mean(self.step)
 
     def leave(self, request: Request) -> None:
         """Remove a request, and write into it what it has computed and generated."""
         course = request.course
+        for window in self.windows.values():
+            window.leave(course, self.step)
         self._note(course, -1)
         self.count -= 1
         self.context -= self.mean_context(request)
@@ -142,8 +202,12 @@ class SpeculativeBatch(DecodeBatch):
         self._note(course, -1)
         if missed > course.since:
             course.held = max(course.held, self.slots(course, missed - 1))
+        for window in self.windows.values():
+            window.leave(course, self.step)
         course.begins += 1
         course.since = self.step
+        for window in self.windows.values():
+            window.join(course, self.step)
         request.last_step += 1
         self.context -= course.pace
         if request.last_step - self.step >= self.block_size:
@@ -172,6 +236,9 @@ class SpeculativeBatch(DecodeBatch):
             ring[at % length] = 0
         self.step = step = self.step + steps
         self.context += steps * self.pace
+        for window in self.windows.values():
+            window.inside += steps * window.pace
+            window.advance(step)
         if joining:
             self.joined, self.joined_at = joining, step
             for request in joining:
@@ -186,6 +253,8 @@ class SpeculativeBatch(DecodeBatch):
         for request in self.that_end(self.step):
             course = request.course
             request.status = _FINISHED
+            for window in self.windows.values():
+                window.leave(course, self.step)
             self.context -= self.mean_context(request)
             self.pace -= course.pace
             request.generated = request.output
@@ -209,6 +278,13 @@ class SpeculativeBatch(DecodeBatch):
         """Blocks needed by the next `steps` steps, those of the first left out."""
         return sum(self._coming(self.step + 1, steps - 1)) if steps > 1 else 0
 
+    def horizon(self) -> int:
+        """Steps until the first sequence has all its tokens, or reaches the end of a window."""
+        steps = super().horizon()
+        for window in self.windows.values():
+            steps = min(steps, window.steps_left(self.step) or steps)
+        return steps
+
     def steps_within(self, blocks: int, most: int) -> int:
         """The most steps, up to `most`, that need no more than `blocks` blocks."""
         needed = self._coming(self.step, most)
@@ -218,24 +294,24 @@ class SpeculativeBatch(DecodeBatch):
 class SpeculativeScheduler(VllmScheduler):
     """Serves as vLLM does, with a decode batch whose sequences have several tokens in a step."""
 
-    batch: SpeculativeBatch
-    __slots__ = ()
+    __slots__ = ("drafts",)
 
-    def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: DecodeBatch, pool: BlockPool) -> None:
+    def __init__(self, config: SchedulerConfig, running: dict[int, Request], batch: SpeculativeBatch, pool: BlockPool) -> None:
         super().__init__(config, running, batch, pool)
+        self.drafts = batch
         self.walks = True  # a sequence may lack more blocks than one, so that it counts who takes theirs before it
 
     def _nobody_computes(self) -> None:
         """Nothing is in this step, so there is none that anybody could miss, and none in flight for the next."""
         super()._nobody_computes()
-        self.batch.wait_for_flight()
+        self.drafts.wait_for_flight()
 
     def _preempt(self, step: Step, victim: Request, taken_back: int = 0) -> None:
         """Let one that was running wait at the front, without its blocks, those for `taken_back` tokens of this step too."""
         if victim.status is not _DECODING or not taken_back:
             super()._preempt(step, victim, taken_back)
             return
-        batch = self.batch
+        batch = self.drafts
         just_joined = batch.joined_at == batch.step and victim in batch.joined
         in_flight = self.async_scheduling and victim not in batch.missed
         known = self._known(victim, _DECODING) + (not (in_flight and just_joined))
@@ -247,7 +323,7 @@ class SpeculativeScheduler(VllmScheduler):
 
     def _known(self, request: Request, status: Status, taken_back: int = 0) -> int:
         """Of the tokens that one not finished has computed, those whose values are known: not those in flight."""
-        batch = self.batch
+        batch = self.drafts
         if status is _PREFILLING:
             return request.computed
         in_flight = self.async_scheduling and request not in batch.missed
