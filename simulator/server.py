@@ -21,6 +21,7 @@ from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import REFUSED, RunRecord
+from simulator.engine.scheduler.build import check_speculation
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
@@ -114,6 +115,8 @@ def plan_server(
         step_time = calibrated.apply(step_time, factors)
     acceptance = _acceptance(plan)
     limits = _limits(plan.args, plan)
+    if limits.speculation:
+        check_speculation(limits)
     return Server(plan, target, step_time, limits, acceptance, _data_parallel(plan), _queue_limits(plan.args))
 
 

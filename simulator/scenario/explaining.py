@@ -138,6 +138,8 @@ def schema() -> dict[str, Any]:
     deployment["properties"] |= pool["properties"]
     deployment["if"] = {"not": {"required": deployment.pop("required")}}
     deployment["then"] = {"required": pool["required"]}
+    for properties in (deployment["properties"], pool["properties"]):
+        properties["speculative_config"] = {"type": "object", "description": "vLLM's --speculative-config."}
     deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 

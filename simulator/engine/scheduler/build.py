@@ -93,13 +93,14 @@ def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")
     if config.speculation:
-        _check_speculation(config, plain=plain)
+        check_speculation(config)
     if caching and config.state_blocks:
         raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
 
 
-def _check_speculation(config: SchedulerConfig, *, plain: bool) -> None:
-    if not plain:
+def check_speculation(config: SchedulerConfig) -> None:
+    """Raise NotModelled for what does not go together with drafted tokens."""
+    if config.kv_groups != (KvGroup(),):
         raise NotModelled("speculative decoding where layers with a sliding window give KV blocks back")
     if config.scheduling_policy == "static" or config.prefill_first or config.prefill_schedule_interval > 1:
         raise NotModelled("speculative decoding with static batching, prompts in steps of their own, or seldom prefills")
