@@ -21,7 +21,7 @@ from simulator.report.charts.panels import (
     demand_line,
     faded,
     fixed_x,
-    judged,
+    has_panel,
     layered,
     limit_line,
     log_scale,
@@ -143,7 +143,7 @@ def latency(run: RunResult) -> Figure:
     if not data:
         return Figure(key, title, _no_curve(run))
     many = crowded(data)
-    shown = [(i, each) for i, each in enumerate(places) if not many or judged(each, places)]
+    shown = [(i, each) for i, each in enumerate(places) if not many or has_panel(each, places)]
     panels = tuple(_latency_panel(run, data, i, each, apart=many) for i, each in shown)
     percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
     text = f"Thick: {percentiles}, as promised. Thin: median"

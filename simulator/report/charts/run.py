@@ -23,7 +23,7 @@ from simulator.report.charts.panels import (
     by_deployment,
     dashed,
     faded,
-    judged,
+    has_panel,
     layered,
     limit_line,
     limit_rule,
@@ -53,7 +53,7 @@ def distributions(run: RunResult) -> Figure:
         return Figure(key, title, _no_latency(run))
     places, many = frames.promised_columns(run.deployments), len(shown) > MOST_LINES
     panels = tuple(
-        _ecdf_panel(run, shown, i, each, apart=many) for i, each in enumerate(places) if not many or judged(each, places)
+        _ecdf_panel(run, shown, i, each, apart=many) for i, each in enumerate(places) if not many or has_panel(each, places)
     )
     unsteady = [d for d in run.deployments if d.verdict == "overloaded"]
     percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
