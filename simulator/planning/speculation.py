@@ -16,8 +16,8 @@ from simulator.text import number
 from simulator.workload.requests import Requests
 
 
-def speculation_notes(scenario: Scenario, server: Server, requests: Requests) -> tuple[str, ...]:
-    """Lines on what is drafted and what it gains; none where nothing is drafted."""
+def speculation_notes(server: Server) -> tuple[str, ...]:
+    """Lines on what is drafted and how much of it is accepted; none where nothing is drafted."""
     acceptance, args = server.acceptance, server.plan.args
     if acceptance is None:
         return ()
@@ -25,16 +25,22 @@ def speculation_notes(scenario: Scenario, server: Server, requests: Requests) ->
     stated = args.spec_acceptance_length or args.spec_acceptance_rates
     known = None if stated else measured_acceptance(server.plan.model.name, method)
     source = f"measured on coding prompts: {known.source}" if known else "as stated"
-    length = acceptance.mean_length
-    context = running_context(requests)
-    worth = _worth(server, _undrafted(scenario, server), length, context)
     return (
-        f"{method} drafts {acceptance.tokens} tokens and a step gives a sequence {number(length)} "
-        f"in the mean, {source}; inter-token latencies are those of steps, time per output token "
-        "that of tokens",
-        f"{worth}, with contexts of {context:,.0f} tokens; what drafting takes is a roofline that "
+        f"{method} drafts {acceptance.tokens} tokens and a step gives a sequence "
+        f"{number(acceptance.mean_length)} in the mean, {source}; inter-token latencies are those "
+        "of steps, time per output token that of tokens; what drafting takes is a roofline that "
         "was fitted to no run",
     )
+
+
+def what_drafting_gains(scenario: Scenario, server: Server, requests: Requests) -> str:
+    """What speculation gains of decoding, and from which batch on it loses; empty without it."""
+    if server.acceptance is None:
+        return ""
+    context = running_context(requests)
+    plain = _undrafted(scenario, server)
+    worth = _worth(server, plain, server.acceptance.mean_length, context)
+    return f"{worth}, with contexts of {context:,.0f} tokens"
 
 
 def _worth(server: Server, plain: StepTime, length: float, context: float) -> str:

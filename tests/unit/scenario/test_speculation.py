@@ -1,5 +1,6 @@
 """Speculative decoding as people write it: what is taken, what is refused, and what a run makes of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from simulator.catalog.engine_args import EngineArgs
 from simulator.catalog.stanzas import stanzas
 from simulator.engine.scheduler.config import Speculation
 from simulator.errors import NotModelled, ScenarioError, SimulatorError
-from simulator.planning.speculation import gain, loses_from
+from simulator.planning.speculation import (
+    gain,
+    loses_from,
+    speculation_notes,
+    what_drafting_gains,
+)
 from simulator.results.time_breakdown import step_seconds
 from simulator.scenario import load
 from simulator.server import FleetPlan, PoolPlan, Server, plan_server
@@ -154,3 +160,13 @@ def test_a_request_without_drawn_steps_is_refused() -> None:
     with pytest.raises(SimulatorError, match="decode_steps must have 4 entries"):
         serve(_asked(4), [(planned.step_time, planned.limits)])
     assert issubclass(NotModelled, SimulatorError)
+
+
+def test_a_page_says_what_speculation_gains_and_where_it_loses(tmp_path: Path) -> None:
+    config = "{method: eagle3, num_speculative_tokens: 7, synthetic_acceptance_length: 2.5}"
+    found = scenario(tmp_path, config, max_num_seqs=256)
+    drafting = server(spec_method="eagle3", spec_tokens=7, spec_acceptance_length=2.5, max_num_seqs=256)
+    said = what_drafting_gains(found, drafting, _asked(50))
+    assert re.search(r"decodes [12]\.\d+ times as fast as without speculation, which loses from \d+ at once on", said)
+    assert "eagle3 drafts 7 tokens and a step gives a sequence 2.5 in the mean, as stated" in speculation_notes(drafting)[0]
+    assert what_drafting_gains(found, server(), _asked(50)) == "" and speculation_notes(server()) == ()
