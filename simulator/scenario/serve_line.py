@@ -289,6 +289,8 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
     "watermark": _share,
+    "spec_acceptance_length": _share,
+    "spec_acceptance_rates": lambda name, value: {name: tuple(_share(name, each)[name] for each in (value or "").split(","))},
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,
     "cudagraph_capture_sizes": _sizes,
