@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from pydantic import ValidationError
 
+from simulator.catalog.acceptance import family_of, measured_acceptance
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
@@ -21,9 +23,11 @@ from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import REFUSED, RunRecord
-from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.build import check_speculation
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve, serve_pools
+from simulator.errors import NotModelled, SimulatorError
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import ApiServer, FrontEnd
@@ -33,22 +37,33 @@ from simulator.latency.sampling import Sampling
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
+from simulator.memory.speculative import reads_hidden_states
+from simulator.spec import first_mistake
+from simulator.workload.acceptance import Acceptance
 from simulator.workload.requests import Requests
+from simulator.workload.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One engine with everything a simulation of it needs; `target` is what its step time is bound to.
 
-    `data_parallel`: how it is one of several ranks behind one front end, which turns requests away at the `queue_limits`.
+    `acceptance`: the law of accepted tokens, where tokens are drafted. `data_parallel`: how it is
+    one of several ranks behind one front end, which turns requests away at the `queue_limits`.
     """
 
     plan: MemoryPlan
     target: Target
     step_time: StepTime
     limits: SchedulerConfig
+    acceptance: Acceptance | None = None
     data_parallel: DataParallel = field(default_factory=lambda: DataParallel(ranks=1))
     queue_limits: QueueLimits = NO_LIMITS
+
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens that a decode step gives a sequence in the mean: more than one where tokens are drafted."""
+        return self.acceptance.mean_length if self.acceptance else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,11 @@ def plan_server(
     if calibration is not None:
         factors = calibration.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
         step_time = calibrated.apply(step_time, factors)
-    return Server(plan, target, step_time, _limits(plan.args, plan), _data_parallel(plan), _queue_limits(plan.args))
+    acceptance = _acceptance(plan)
+    limits = _limits(plan.args, plan)
+    if limits.speculation:
+        check_speculation(limits)
+    return Server(plan, target, step_time, limits, acceptance, _data_parallel(plan), _queue_limits(plan.args))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +205,11 @@ class FleetPlan:
         """The API server before each instance; None where none is modelled."""
         return self.client.api_server(self.server.target.engine, self.plan.args) if self.client else None
 
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens that a decode step gives a sequence in the mean."""
+        return self.server.tokens_a_step
+
     def letting_all_in(self) -> FleetPlan:
         """The fleet without limits of its queue: what it completes and where its queue would begin to grow."""
         unlimited = [replace(pool, server=replace(pool.server, queue_limits=NO_LIMITS)) for pool in self.pools]
@@ -204,6 +228,10 @@ class FleetPlan:
         if self.link is not None:
             return self._serve_pools(requests, self.link, source or OpenLoop(), seed)
         pool, api_server = self.pool, self.api_server
+        acceptance = pool.server.acceptance
+        if acceptance is not None:
+            steps = acceptance.decode_steps(requests.output_tokens, Streams(seed).of("decode_steps"))
+            requests = replace(requests, decode_steps=steps)
         parallel, door = self._ranks_together()
         life_rules = None if self.operation is None else self.operation.rules(self.replicas, requests, seed)
         trace = serve(
@@ -313,6 +341,49 @@ def _paces_prompts(plan: MemoryPlan) -> bool:
     return plan.engine.at_least("0.33") or (plan.args.data_parallel_size > 1 and plan.model.is_moe)
 
 
+def _acceptance(plan: MemoryPlan) -> Acceptance | None:
+    """The law of accepted tokens as stated, or as it was measured of the model and method; None where nothing is drafted.
+
+    Raises SimulatorError for one that no engine takes, NotModelled where nobody has stated any.
+    """
+    args = plan.args
+    if args.decode_length == 1:
+        return None
+    length, rates = args.spec_acceptance_length, args.spec_acceptance_rates
+    fields = ("spec_acceptance_length", "spec_acceptance_rates")
+    if length is not None and rates is not None:
+        raise SimulatorError("spec_acceptance_length and spec_acceptance_rates say the same; state one", field=fields)
+    try:
+        if rates is not None:
+            return Acceptance(tokens=args.spec_tokens, rates=rates)
+        if length is not None:
+            return Acceptance.of_length(args.spec_tokens, length)
+    except ValueError as problem:
+        said = first_mistake(problem).said if isinstance(problem, ValidationError) else str(problem)
+        raise SimulatorError(f"speculative decoding: {said}", field=fields) from None
+    method = family_of(args.spec_method, args.spec_model is not None)
+    known = measured_acceptance(plan.model.name, method)
+    if known is None or args.spec_tokens > len(known.lengths):
+        raise NotModelled(
+            f"how many of {args.spec_tokens} tokens that {method} drafts for {plan.model.name} are accepted is not known: state "
+            "spec_acceptance_length, as the engine's metrics tell it (mean acceptance length), or spec_acceptance_rates",
+            field="spec_method",
+        )
+    return Acceptance.of_length(args.spec_tokens, known.lengths[args.spec_tokens - 1])
+
+
+def _speculation(args: ResolvedArgs) -> Speculation | None:
+    """What drafting asks of the scheduler.
+
+    Source: num_lookahead_tokens in vllm/config/vllm.py (0.33) and vllm/v1/core/sched/scheduler.py (0.12 to 0.24).
+    """
+    if args.decode_length == 1:
+        return None
+    reads = reads_hidden_states(args)
+    own_kv = reads or family_of(args.spec_method, args.spec_model is not None) == "draft_model"
+    return Speculation(tokens=args.spec_tokens, lookahead=args.spec_tokens if own_kv else 0, drops_last_block=reads)
+
+
 def _queue_limits(args: ResolvedArgs) -> QueueLimits:
     return QueueLimits(
         max_num_queued_reqs=args.max_num_queued_reqs,
@@ -344,6 +415,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
         prefill_schedule_interval=args.prefill_schedule_interval if _paces_prompts(plan) else 1,
         rules=SchedulerRules.of(plan.engine.scheduler_rules),
+        speculation=_speculation(args),
     )
 
 

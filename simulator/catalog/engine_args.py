@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from simulator.spec import Count, Fraction, Natural, NonNegative, spec
+from simulator.spec import Count, Fraction, Natural, NonNegative, Positive, spec
 
 KvCacheDtype = Literal["auto", "bf16", "fp16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4", "int8"]
 MoeBackend = Literal[
@@ -40,7 +40,10 @@ class EngineArgs:
     `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
     `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
     recurrent state for every block ("all") or of the last ones ("align"). `spec_method`, `spec_tokens` and `spec_model` are of
-    the speculative config: how tokens are drafted, how many at once, and the drafter. `fit_max_model_len`, vLLM's
+    the speculative config: how tokens are drafted, how many at once, and the drafter. `spec_acceptance_length`: tokens that a
+    verification step gives in the mean, its own one counted; or `spec_acceptance_rates`: the chance of each drafted position that
+    it and all before it are accepted (vLLM's synthetic_acceptance_length and _rates). Without either, what was measured of the
+    model and method. `fit_max_model_len`, vLLM's
     `--max-model-len auto`, shortens the length to the longest that fits. `memory_used_gib` is none of the engine's: GiB of
     each GPU that a display, another process or the system holds when it starts.
     `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own. `api_server_count`: processes
@@ -99,6 +102,8 @@ class EngineArgs:
     spec_method: SpecMethod | None = None
     spec_tokens: Natural = 0
     spec_model: str | None = None
+    spec_acceptance_length: Positive | None = None
+    spec_acceptance_rates: tuple[NonNegative, ...] | None = None
     enable_lora: bool = False
     max_loras: Count = 1
     max_lora_rank: Count = 16

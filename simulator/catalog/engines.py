@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 from simulator.catalog import releases, stanzas
+from simulator.catalog.acceptance import family_of
 from simulator.catalog.argument_releases import check_arguments, check_values
 from simulator.catalog.engine_args import EngineArgs as EngineArgs
 from simulator.catalog.engine_args import ResolvedArgs
@@ -99,7 +100,6 @@ class Engine:
         length = args.max_model_len or (starts_short and model.original_position) or model.max_position
         chunked = self._chunks(args, length)
         tokens, sequences = self._batch(args, gpu, length, chunked)
-        pipelined = args.pipeline_parallel_size > 1
         caching = self.enable_prefix_caching and (self.hybrid_prefix_caching or not model.is_hybrid)
         resolved = ResolvedArgs.of(
             args,
@@ -110,7 +110,7 @@ class Engine:
             block_size=args.block_size or self.block_size,
             enable_prefix_caching=_given(args.enable_prefix_caching, caching),
             enable_chunked_prefill=chunked,
-            async_scheduling=_given(args.async_scheduling, self.async_scheduling and (self.async_with_pipeline or not pipelined)),
+            async_scheduling=self._async(args),
             scheduler_reserve_full_isl=_given(args.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl),
         )
         check_values(resolved, self.name, self.family, self.version)
@@ -144,6 +144,23 @@ class Engine:
 
     def _defaults(self, gpu: Gpu) -> BatchDefaults:
         return next(defaults for defaults in self.batch_defaults if defaults.fits(gpu))
+
+    def _async(self, args: EngineArgs) -> bool:
+        """Whether a step is scheduled while the one before runs: not beside what drafts on the processor.
+
+        Raises SimulatorError where both are asked for. Source: VllmConfig in vllm/config/vllm.py (0.12 to 0.33).
+        """
+        method = family_of(args.spec_method, args.spec_model is not None)
+        drafts = method in ("", "mtp", "eagle", "eagle3", "dflash", "dspark")
+        drafts = drafts or (method in ("draft_model", "ngram_gpu") and self.at_least("0.16"))
+        if args.async_scheduling and not drafts:
+            raise SimulatorError(
+                f"async_scheduling with speculative decoding by {method}: {self.name} does not start so; leave it out",
+                field=("async_scheduling", "spec_method"),
+            )
+        pipelined = args.pipeline_parallel_size > 1
+        usual = self.async_scheduling and drafts and (self.async_with_pipeline or not pipelined)
+        return _given(args.async_scheduling, usual)
 
     def _memory_fraction(self, args: EngineArgs, gpu: Gpu) -> float:
         reserved = self._defaults(gpu).reserved_gib

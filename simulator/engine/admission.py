@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,6 +27,18 @@ def check_requests(requests: Requests, load: Load) -> None:
         raise SimulatorError("requests: think_s must be finite and 0 or more")
     if requests.previous is not None and (requests.previous >= np.arange(n)).any():
         raise SimulatorError("requests: `previous` must name an earlier request")
+
+
+def check_decode_steps(requests: Requests, configs: Sequence[SchedulerConfig]) -> None:
+    """Raise SimulatorError where tokens are drafted and nobody says in how many steps each request has its tokens."""
+    for config in configs:
+        if config.speculation is None:
+            continue
+        steps, left = requests.decode_steps, requests.output_tokens - 1
+        if steps is None or len(steps) != len(requests):
+            raise SimulatorError(f"requests: decode_steps must have {len(requests)} entries where tokens are drafted")
+        if (steps < 1).any() or (steps > np.maximum(left, 1)).any() or (steps * config.verified < left).any():
+            raise SimulatorError(f"requests: decode_steps must give each step 1 to {config.verified} tokens")
 
 
 def _check_arrivals(requests: Requests) -> None:

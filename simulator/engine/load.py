@@ -101,7 +101,8 @@ class Feed:
         index, columns = alarm.turn, self.requests
         priority = 0 if columns.priority is None else columns.priority.item(index)
         prompt, output = columns.prompt_tokens.item(index), columns.output_tokens.item(index)
-        self.send(Request(index, prompt, output, alarm.when, priority, self.branches.path(index)))
+        steps = 0 if columns.decode_steps is None else columns.decode_steps.item(index)
+        self.send(Request(index, prompt, output, alarm.when, priority, self.branches.path(index), steps))
 
 
 class OpenFeed(Feed):
@@ -130,7 +131,10 @@ class OpenFeed(Feed):
             indices, prompts, outputs = rows.tolist(), columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
             paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
-            yield map(Request, indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths)
+            columns_of = [indices, prompts, outputs, self.ticks(columns.arrival_s[rows]), priorities, paths]
+            if columns.decode_steps is not None:
+                columns_of.append(columns.decode_steps[rows].tolist())
+            yield map(Request, *columns_of)
 
 
 class CappedFeed(OpenFeed):

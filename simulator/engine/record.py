@@ -40,12 +40,14 @@ class RunRecord:
     2 timed out, 3 cancelled, 4 never scheduled: it waited when nothing more could happen, 5 lost with its server),
     arrival_s, scheduled_s,
     first_token_s, finish_s, left_s (seconds, NaN where it never came; left: out of the system, finished or not), prompt_tokens,
-    output_tokens, cached_tokens (hits at first admission), preemptions, follows (int8: 1 where it came once an earlier turn was
+    output_tokens, cached_tokens (hits at first admission), preemptions, decode_steps (where tokens are drafted: those in which
+    all tokens but the first came), follows (int8: 1 where it came once an earlier turn was
     answered).
 
     `stretches`, one row a run of equal steps of one replica, ordered by start: replica, start_s, end_s, steps, sequences
     (running), decoding (those that decode, one step after their token before), prefill_tokens (computed by prefill chunks, per
-    step), sampled (tokens emitted per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j * slope_s),
+    step), sampled (sequences that have tokens of it, per step), waiting, base_s, slope_s (step j of the stretch takes base_s + j
+    * slope_s),
     kv_blocks (used in its last step), preempted (requests preempted at its start).
 
     Where a front end is simulated arrival_s is when a request was sent, first_token_s, finish_s and
@@ -74,6 +76,22 @@ class RunRecord:
 
     def __len__(self) -> int:
         return len(self.requests["status"])
+
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens that a decode step gives a sequence in the mean: all but the first over the steps that they take."""
+        steps = self.requests.get("decode_steps")
+        if steps is None:
+            return 1.0
+        left = self.requests["output_tokens"] - 1
+        drawn = int(steps[left > 0].sum())
+        return float(left.sum()) / drawn if drawn else 1.0
+
+    @property
+    def emitted(self) -> Column:
+        """Tokens that come of each step of a stretch, shape (stretches,); where tokens are drafted, in the mean of the run."""
+        sampled, more = self.stretches["sampled"], self.tokens_a_step - 1.0
+        return np.asarray(sampled + self.stretches["decoding"] * more) if more else sampled
 
     def with_frontend(self, seconds: Column) -> RunRecord:
         """As clients see it whose first tokens come later by so much, shape (n,), than they leave here."""
@@ -234,6 +252,8 @@ class Recorder:
         columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
         follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
         columns |= {"follows": follows}
+        if requests.decode_steps is not None:
+            columns |= {"decode_steps": requests.decode_steps}
         refusals = self.refusals | {
             index: "the turn before it did not finish" if follows[index] else "its client waits for requests that never finish"
             for index in np.flatnonzero(columns["status"] == CANCELLED).tolist()
@@ -295,7 +315,7 @@ def timeline(record: RunRecord, points: NDArray[np.float64]) -> dict[str, NDArra
         inside = (at >= 0) & (points < rows["end_s"][at])
         span = rows["end_s"][at] - rows["start_s"][at]
         left = rows["steps"][at] * (rows["end_s"][at] - points) / np.where(span > 0, span, 1.0)
-        growth = rows["decoding"][at] * np.maximum(left - 1.0, 0.0) / block_size
+        growth = record.tokens_a_step * rows["decoding"][at] * np.maximum(left - 1.0, 0.0) / block_size
         running += np.where(inside, rows["sequences"][at], 0)
         kv_blocks += np.where(inside, np.maximum(rows["kv_blocks"][at] - growth, 0.0), 0.0)
     inside_system = _counted(record.requests["arrival_s"], points) - _counted(record.requests["left_s"], points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from simulator.engine.admission import check_requests
+from simulator.engine.admission import check_decode_steps, check_requests
 from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
 from simulator.engine.fleet.hand_over import KvLink, PoolServers, Routing
@@ -54,6 +54,7 @@ def serve(
     check_requests(requests, load)
     if not replicas:
         raise SimulatorError("serve: at least one replica is needed")
+    check_decode_steps(requests, [config for _, config in replicas])
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
     if life_rules is not None and data_parallel.balance == "router" and data_parallel.ranks > 1:

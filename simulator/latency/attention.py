@@ -52,11 +52,9 @@ def _grouped_query(r: GpuShare, m: GroupedQueryAttention, index: int) -> LayerCo
     query = heads * m.head_dim * (2 if m.gated else 1)
     a, width, across = r.attention, m.head_dim + m.value_head_dim, r.model.architecture in _NORMS_ACROSS_HEADS
     reached = a.prefill_compute * (_SINKS_IN_TRITON if m.sinks and r.gpu.architecture not in _SINKS_IN_KERNEL else 1.0)
-    reach = Reach(
-        kv * width * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s),
-        2.0 * heads * width / (reached * r.sixteen_flops),
-        m.window or m.chunk,
-    )
+    read = kv * width * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s)
+    pair = 2.0 * heads * width / (reached * r.sixteen_flops)
+    reach = Reach(read if r.verified == 1 else max(read, r.verified * pair), pair, m.window or m.chunk)
     indexed = _indexed(r, reach, m.index_heads, m.index_dim, m.index_top_k)
     return layer_cost(
         r,
@@ -68,7 +66,7 @@ def _grouped_query(r: GpuShare, m: GroupedQueryAttention, index: int) -> LayerCo
         + (_INDEXER_SMALL if m.index_heads else 0)
         + (r.quantizing_kernels("attention", index) if r.model.is_moe else 0),
         fixed=a.decode_us * US,
-        per_sequence=a.sequence * 2.0 * heads * width / r.gpu.memory_bytes_per_s,
+        per_sequence=r.verified * a.sequence * 2.0 * heads * width / r.gpu.memory_bytes_per_s,
         reaches=indexed,
         tiny_reduces=int(across and r.tp > 1),
     )
@@ -86,7 +84,7 @@ def _latent(r: GpuShare, m: LatentAttention, index: int) -> LayerCost:
         gemm = gemm + r.gemm("attention", index, m.index_heads * m.index_dim, m.q_lora_rank or h) + r.plain_gemm(m.index_dim, h)
     a = r.latent
     read = latent * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s)
-    compute = 2 * heads * (latent + m.kv_lora_rank) / (_LATENT_COMPUTE * r.sixteen_flops)
+    compute = 2 * r.verified * heads * (latent + m.kv_lora_rank) / (_LATENT_COMPUTE * r.sixteen_flops)
     pairs = 2.0 * heads * (m.nope_dim + m.rope_dim + m.value_head_dim) / (a.prefill_compute * r.sixteen_flops)
     return layer_cost(
         r,
@@ -95,7 +93,7 @@ def _latent(r: GpuShare, m: LatentAttention, index: int) -> LayerCost:
         recurrent=r.tokens * a.query * 2.0 * (2 * query + latent) / r.gpu.memory_bytes_per_s,
         small=_LATENT_SMALL + (_INDEXER_SMALL if m.index_heads else 0),
         fixed=a.decode_us * US,
-        per_sequence=a.sequence * 2.0 * heads * (latent + m.kv_lora_rank) / r.gpu.memory_bytes_per_s,
+        per_sequence=r.verified * a.sequence * 2.0 * heads * (latent + m.kv_lora_rank) / r.gpu.memory_bytes_per_s,
         reaches=_indexed(r, Reach(float(np.hypot(read, compute)), pairs), m.index_heads, m.index_dim, m.index_top_k),
     )
 
@@ -111,7 +109,7 @@ def _compressed(r: GpuShare, m: CompressedAttention, index: int) -> LayerCost:
     gemm = gemm + r.gemm("attention", index, h, groups * m.o_lora_rank)
     a = r.latent
     read = m.head_dim * r.cache_bytes / (a.decode_bandwidth * r.gpu.memory_bytes_per_s)
-    seen = float(np.hypot(read, 4 * heads * m.head_dim / (_LATENT_COMPUTE * r.sixteen_flops)))
+    seen = float(np.hypot(read, 4 * r.verified * heads * m.head_dim / (_LATENT_COMPUTE * r.sixteen_flops)))
     pair = 4.0 * heads * m.head_dim / (a.prefill_compute * r.sixteen_flops)
     reaches: tuple[Reach, ...] = (Reach(seen, pair, m.window),)
     if m.ratio:
@@ -123,7 +121,7 @@ def _compressed(r: GpuShare, m: CompressedAttention, index: int) -> LayerCost:
         moved=r.tokens * 8.0 * heads * m.head_dim,
         small=_LATENT_SMALL + (_INDEXER_SMALL if m.index_heads else 0),
         fixed=a.decode_us * US,
-        per_sequence=a.sequence * 4.0 * heads * m.head_dim / r.gpu.memory_bytes_per_s,
+        per_sequence=r.verified * a.sequence * 4.0 * heads * m.head_dim / r.gpu.memory_bytes_per_s,
         reaches=reaches,
     )
 
@@ -157,7 +155,7 @@ def _mamba1(r: GpuShare, m: Mamba1, index: int) -> LayerCost:
 
 
 def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes: float) -> LayerCost:
-    """A recurrence: every sequence reads and writes its state, every token of a chunk updates it."""
+    """A recurrence: every sequence reads its state and writes one for each token that it verifies, every token updates it."""
     return layer_cost(
         r,
         gemm=gemm,
@@ -165,7 +163,7 @@ def _recurrent(r: GpuShare, gemm: Array, wide: float, state: float, state_bytes:
         recurrent=r.tokens * 6.0 * state / (_CHUNK_COMPUTE * r.sixteen_flops),
         small=_RECURRENT_SMALL,
         fixed=_RECURRENT_US * US,
-        per_sequence=2.0 * state * state_bytes / (_STATE_BANDWIDTH * r.gpu.memory_bytes_per_s),
+        per_sequence=(1.0 + r.verified) * state * state_bytes / (_STATE_BANDWIDTH * r.gpu.memory_bytes_per_s),
     )
 
 

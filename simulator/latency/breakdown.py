@@ -78,6 +78,7 @@ def add(steps: Iterable[StepTime]) -> StepTime:
     sizes = sorted({w.size for s in every for w in s.windows})
     windows = [[w for s in every for w in s.windows if w.size == size] for size in sizes]
     prompts = [s.prompt for s in every if len(s.prompt)]
+    drafted = [s.drafted for s in every if len(s.drafted)]
     return StepTime(
         tokens=np.sum([s.tokens for s in every], axis=0),
         sampled=np.sum([s.sampled for s in every], axis=0),
@@ -87,6 +88,8 @@ def add(steps: Iterable[StepTime]) -> StepTime:
         constant=sum(s.constant for s in every),
         windows=tuple(_together(w) for w in windows),
         prompt=np.sum(prompts, axis=0) if prompts else np.zeros(0),
+        drafted=np.sum(drafted, axis=0) if drafted else np.zeros(0),
+        verified=max(s.verified for s in every),
     )
 
 
@@ -110,6 +113,8 @@ def scaled(part: StepTime, factor: float) -> StepTime:
         constant=factor * part.constant,
         windows=windows,
         prompt=factor * part.prompt,
+        drafted=factor * part.drafted,
+        verified=part.verified,
     )
 
 
@@ -124,7 +129,7 @@ def step(
     """A StepTime over a rank's tables, zero but for what is given."""
     by_token = np.zeros_like(r.tokens) if tokens is None else tokens
     by_sample = np.zeros_like(r.sequences) if sampled is None else sampled
-    return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant)
+    return StepTime(by_token, by_sample, per_sequence, 0.0, 0.0, constant, verified=r.verified)
 
 
 def _over_stages(r: GpuShare, part: StepTime) -> StepTime:
@@ -153,6 +158,7 @@ def _attention(r: GpuShare, costs: Costs) -> StepTime:
         per_pair=sums[0].per_pair,
         constant=sum(n * scale * c.fixed for c, n in costs),
         windows=tuple(sums[1:]),
+        verified=r.verified,
     )
 
 

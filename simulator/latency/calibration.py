@@ -117,6 +117,7 @@ def apply(step_time: StepTime, factors: Factors | None) -> StepTime:
         constant=0.0,
         windows=tuple(Window(w.size, last * w.per_context, prefill * w.per_pair, last * w.beyond) for w in step_time.windows),
         prompt=prefill * step_time.prompt,
+        drafted=last * step_time.drafted,
     )
 
 

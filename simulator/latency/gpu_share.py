@@ -36,8 +36,9 @@ class GpuShare:
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
     tokens, in V0 decodes of up to `longest_graph` tokens of context, 0 where none gets longer.
     `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one
-    before runs; `sampling`: what is done to logits; `moe_backend`: the kernels of experts. `tf32`:
-    matmuls of 32 bits run on tensor cores. `silicon`: measured kernels to take for matmuls and experts.
+    before runs; `verified`: tokens of a decoding sequence; `sampling`: what is done to logits;
+    `moe_backend`: the kernels of experts. `tf32`: matmuls of 32 bits run on tensor cores.
+    `silicon`: measured kernels to take for matmuls and experts.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class GpuShare:
     sampling: Sampling = field(default_factory=Sampling)
     moe_backend: MoeBackend = "auto"
     tf32: bool = False
+    verified: int = 1
     silicon: Tables | None = None
 
     def link(self, fraction: float) -> float:
@@ -202,7 +204,7 @@ def gpu_share(target: Target) -> GpuShare:
         cache_bytes=_NVFP4_BYTES if stored == "nvfp4" else float(BYTES_OF[stored]),
         link_bytes_per_s=target.link_bytes_per_s,
         tokens=_of_one_micro_batch(args.max_num_batched_tokens, args.pipeline_parallel_size),
-        sequences=_of_one_micro_batch(args.max_num_seqs, args.pipeline_parallel_size),
+        sequences=_of_one_micro_batch(args.max_num_seqs * args.decode_length, args.pipeline_parallel_size),
         largest_graph=engine.largest_cudagraph(args),
         longest_graph=engine.max_seq_len_to_capture if args.max_model_len > engine.max_seq_len_to_capture else 0,
         asynchronous=args.async_scheduling,
@@ -210,6 +212,7 @@ def gpu_share(target: Target) -> GpuShare:
         sampling=target.sampling,
         moe_backend=args.moe_backend,
         tf32=args.float32_matmul_precision == "high",
+        verified=args.decode_length,
     )
 
 

@@ -16,6 +16,7 @@ from simulator.latency.aiconfigurator import read_kernel_tables
 from simulator.latency.breakdown import add, parts
 from simulator.latency.gpu_share import gpu_share
 from simulator.latency.layer_profiles import Profile, read_profile
+from simulator.latency.speculative import drafter
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.spec import NonNegative, Positive, spec
@@ -61,7 +62,7 @@ class Roofline:
 
     def parts(self, target: Target) -> dict[str, StepTime]:
         """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
-        return parts(gpu_share(target))
+        return _with_drafter(parts(gpu_share(target)), target)
 
 
 @spec
@@ -73,7 +74,7 @@ class Silicon:
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel was not measured."""
         measured = replace(gpu_share(target), silicon=read_kernel_tables(target.gpu, target.engine))
-        return add(parts(measured).values())
+        return add(_with_drafter(parts(measured), target).values())
 
 
 @spec
@@ -88,8 +89,15 @@ class MeasuredLayers:
 
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
+        if target.args.decode_length > 1:
+            raise NotModelled("speculative decoding beside layer times of one's own; take the roofline")
         beside = parts(gpu_share(target))
         return add((_from_profile(read_profile(self.path), target.model, target.args), beside["all-reduce"], beside["engine"]))
+
+
+def _with_drafter(found: dict[str, StepTime], target: Target) -> dict[str, StepTime]:
+    """The parts of a step, and drafting where tokens are drafted."""
+    return {**found, "drafter": drafter(target)} if target.args.decode_length > 1 else found
 
 
 LatencySpec = Annotated[ConstantStep | Linear | Roofline | Silicon | MeasuredLayers, Field(discriminator="kind")]
@@ -123,4 +131,6 @@ def _from_profile(profile: Profile, model: Model, args: ResolvedArgs) -> StepTim
 
 def _affine(args: ResolvedArgs, constant: float, token: float = 0.0, sequence: float = 0.0, context: float = 0.0) -> StepTime:
     tokens = token * np.arange(args.max_num_batched_tokens + 1, dtype=np.float64)
-    return StepTime(tokens, np.zeros(args.max_num_seqs + 1), sequence, context, 0.0, constant)
+    verified = args.decode_length
+    sampled = np.zeros(args.max_num_seqs * verified + 1)
+    return StepTime(tokens, sampled, sequence, context, 0.0, constant, verified=verified)

@@ -36,15 +36,17 @@ class StepWork:
 class StepTime:
     """Seconds of a step from what the scheduler put into it.
 
-    t = tokens[T] + sampled[B] + per_sequence*N + per_context*C + per_pair*P + constant + windows + prompts
+    t = tokens[T] + sampled[B] + drafted[S] + per_sequence*N + per_context*C + per_pair*P + constant + windows + prompts
 
-    T tokens computed in the step; N sequences in it; B of them sample a token (decodes, and prompts that finish);
+    T tokens computed in the step, `verified` of each decoding sequence; N sequences in it; S of them sample (decodes, and
+    prompts that finish); B tokens are sampled, `verified` of each decode;
     C summed context of the decoding sequences; P sum over prefill chunks of chunk*(already computed + chunk/2).
     Each window adds per_context * sum(min(context, size)) and per_pair * sum(min(pair term, chunk*size)), and `beyond` once
     where a decoding context reaches its size. A step with prompt chunks adds prompt[T]; `prompt` has the shape of `tokens`, or is
     empty where it is nothing.
 
-    `tokens` has shape (max_num_batched_tokens + 1,), `sampled` shape (max_num_seqs + 1,); both in seconds, finite, >= 0.
+    `tokens` has shape (max_num_batched_tokens + 1,), `sampled` shape (max_num_seqs * verified + 1,); both in seconds, finite,
+    >= 0. `drafted`, what drafting takes, has shape (max_num_seqs + 1,), or is empty where nothing is drafted.
     """
 
     tokens: NDArray[np.float64]
@@ -55,11 +57,14 @@ class StepTime:
     constant: float
     windows: tuple[Window, ...] = ()
     prompt: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    drafted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    verified: int = 1
 
     def seconds(self, step: StepWork) -> float:
         """Seconds of one step, term by term as defined above: what an engine's shortcuts must agree with."""
-        tokens = len(step.contexts) + sum(chunk for _, chunk, _ in step.chunks)
-        sampled = len(step.contexts) + sum(ends for _, _, ends in step.chunks)
+        ends = sum(ends for _, _, ends in step.chunks)
+        tokens = len(step.contexts) * self.verified + sum(chunk for _, chunk, _ in step.chunks)
+        sampled = len(step.contexts) * self.verified + ends
         pairs = [(chunk * (before + chunk / 2), chunk) for before, chunk, _ in step.chunks]
         total = float(self.tokens[tokens] + self.sampled[sampled]) + self.constant
         total += self.per_sequence * (len(step.contexts) + len(step.chunks))
@@ -70,4 +75,6 @@ class StepTime:
             total += window.beyond if any(context >= window.size for context in step.contexts) else 0.0
         if step.chunks and len(self.prompt):
             total += float(self.prompt[tokens])
+        if len(self.drafted):
+            total += float(self.drafted[len(step.contexts) + ends])
         return total

@@ -8,7 +8,7 @@ from simulator.catalog import models
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import GroupedQueryAttention, LatentAttention, Layer, Model
 from simulator.catalog.quantizations import Quantization, TensorGroup
-from simulator.errors import NotModelled
+from simulator.errors import NotModelled, SimulatorError
 from simulator.memory.tensors import Tensor, layer_tensors
 from simulator.memory.weights import on_one_gpu, stored, weight_bytes
 
@@ -57,16 +57,36 @@ def drafter_of(model: Model, args: EngineArgs) -> Drafter | None:
         if not args.spec_model:
             raise NotModelled("spec_method draft_model needs spec_model, the model that drafts")
         found = models.model(args.spec_model)
+        if found.vocabulary != model.vocabulary:
+            raise SimulatorError(
+                f"target and draft model should have the same vocabulary size: {model.name} has {model.vocabulary:,}, "
+                f"{found.name} {found.vocabulary:,}",
+                field="spec_model",
+            )
         return Drafter(found.layers, found, whole=True)
     if method in _READ:
         return _head(model, method)
+    if method == "medusa":
+        return _medusa(model, args.spec_tokens)
     if not method.endswith("mtp"):
-        known = "ngram, suffix, mtp, eagle, eagle3 and draft_model"
+        known = "ngram, suffix, mtp, eagle, eagle3, medusa and draft_model"
         raise NotModelled(f"spec_method {method} is not modelled; {known} are")
     if not model.draft_layers:
         raise NotModelled(f"{model.name} has no draft layers in its config.json, so spec_method {method} is not modelled")
+    heads = len(model.draft_layers)
+    if args.spec_tokens > heads and args.spec_tokens % heads:
+        raise SimulatorError(
+            f"num_speculative_tokens {args.spec_tokens} must be divisible by n_predict {heads}, the draft layers of {model.name}",
+            field="spec_tokens",
+        )
     own_head = model.vocabulary if any(isinstance(layer.mixer, LatentAttention) for layer in model.draft_layers) else 0
     return Drafter(model.draft_layers, model, projections=2 * len(model.draft_layers), vocabulary=own_head)
+
+
+def _medusa(model: Model, heads: int) -> Drafter:
+    """Heads of a hidden layer and an lm_head each. Source: vllm/model_executor/models/medusa.py (0.19 to 0.33)."""
+    note = f"each of {heads} Medusa heads is taken with a layer and an lm_head of its own, in 16 bits"
+    return Drafter((), model, projections=heads, vocabulary=heads * model.vocabulary, note=note)
 
 
 def _head(model: Model, method: str) -> Drafter:

@@ -26,6 +26,7 @@ from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
 from simulator.planning.pool_summaries import with_pools
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
+from simulator.planning.speculation import speculation_notes, what_drafting_gains
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.over_time import fleet_over_time
@@ -226,10 +227,11 @@ def _with_run(
     parts = _parts(scenario, server)
     binding = bottleneck(run.trace, server.limits, resource_seconds(run.trace, parts, warm), warm)
     waits = binding.resource == "API server" and not _well(run)
+    gains = what_drafting_gains(scenario, fleet.server, requests)
     return dataclasses.replace(
         result,
         verdict=run.steadiness.verdict,
-        reason=_reason(run),
+        reason="; ".join(filter(None, (_reason(run), gains))),
         metrics=run.metrics,
         slo=run.slo,
         promised=run.promised,
@@ -241,6 +243,7 @@ def _with_run(
             *result.notes,
             *([run.steadiness.note] if run.steadiness.note else []),
             *_streaming(deployment, fleet, run),
+            *speculation_notes(fleet.server),
         ),
         warmup_s=warm,
         trace=run.trace,

@@ -15,6 +15,7 @@ from simulator.catalog.models import Model, catalog_model, is_path, model
 from simulator.errors import UnknownName
 from simulator.memory.plan import MemoryPlan
 from simulator.scenario import Pool, Scenario
+from simulator.scenario.serve_line import SPECULATION
 from simulator.scenario.writing import shown_path
 
 _HUB = "https://huggingface.co/"
@@ -26,11 +27,7 @@ _KV_TYPES = {"bf16": "bfloat16", "fp16": "float16", "int8": "int8_per_token_head
 _DECISIVE = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens")
 # Fields of objects, an environment variable, or ours alone: none is a flag under its own name.
 _COMPILATION = ("cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size")
-_DRAFTING = {
-    "spec_method": "method",
-    "spec_tokens": "num_speculative_tokens",
-    "spec_model": "model",
-}
+_DRAFTING = {ours: theirs for theirs, ours in SPECULATION.items()}
 _NO_FLAGS = {
     "memory_used_gib",
     "fit_max_model_len",

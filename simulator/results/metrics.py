@@ -74,7 +74,7 @@ class Sample:
         t = self.trace.stretches
         length = t["end_s"] - t["start_s"]
         share = np.divide(self.overlap_s, length, out=np.zeros_like(length), where=length > 0)
-        return float((t["sampled"] * t["steps"] * share).sum())
+        return float((self.trace.emitted * t["steps"] * share).sum())
 
     def time_average(self, column: Floats) -> float | None:
         """A quantity of the stretches, summed over replicas, averaged over the window; idle time counts as zero."""

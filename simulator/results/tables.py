@@ -125,8 +125,9 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
 
     codes = requests["status"].replace_strict(dict(zip(STATUSES, range(len(STATUSES)), strict=True)), return_dtype=pl.Int8)
     derived = {"status", "refusal", *LATENCIES}
-    whose = [name for name in requests.columns if not _of_others(requests[name])]
-    columns = {name: _numpy(requests[name]) for name in whose if name not in derived}
+    kept = [name for name in requests.columns if name not in derived and not _of_others(requests[name])]
+    kept = [name for name in kept if name != "decode_steps" or requests[name].null_count() == 0]
+    columns = {name: _numpy(requests[name]) for name in kept}
     refusals = {i: reason for i, reason in enumerate(requests["refusal"]) if reason is not None}
     stretches = steps.filter(pl.col("replica") >= 0)
     sizes = dict(stretches.select("replica", "block_size").unique().iter_rows())

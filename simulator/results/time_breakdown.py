@@ -30,7 +30,7 @@ def step_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: float
     What depends on context lengths, which the trace sums up in `base_s` and `slope_s`, is what the other terms leave over, and
     goes to the parts that have such terms (attention) in proportion to them.
     """
-    rows = _since(trace, start_s)
+    rows = _since(trace, start_s, _verified(parts))
     known = dict(zip(parts, _sums(parts.values(), rows), strict=True))
     left = float(_total(rows).sum()) - sum(known.values())
     weights = {name: part.per_context + sum(w.per_context for w in part.windows) for name, part in parts.items()}
@@ -44,7 +44,7 @@ def resource_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: f
     A matmul counts as compute in steps of so many tokens that arithmetic alone, at the rate it reaches in the largest steps,
     takes more than half of its time, and as bandwidth in the others.
     """
-    rows = _since(trace, start_s)
+    rows = _since(trace, start_s, _verified(parts))
     spent: dict[Resource, float] = {}
     for name, seconds in step_seconds(trace, parts, start_s).items():
         if name in _RESOURCES:
@@ -57,10 +57,20 @@ def resource_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: f
     return spent
 
 
-def _since(trace: RunRecord, start_s: float) -> dict[str, NDArray[np.float64]]:
+def _verified(parts: Mapping[str, StepTime]) -> int:
+    """Tokens of a decoding sequence in a step."""
+    return max((part.verified for part in parts.values()), default=1)
+
+
+def _since(trace: RunRecord, start_s: float, verified: int) -> dict[str, NDArray[np.float64]]:
     late = trace.stretches["start_s"] >= start_s
     rows = {name: trace.stretches[name][late] for name in _COLUMNS}
-    return rows | {"tokens": rows["decoding"].astype(np.int64) + rows["prefill_tokens"]}
+    decoding = rows["decoding"].astype(np.int64)
+    return rows | {
+        "tokens": decoding * verified + rows["prefill_tokens"],
+        "drafting": rows["sampled"],
+        "sampled": rows["sampled"] + decoding * (verified - 1),
+    }
 
 
 def _total(rows: Mapping[str, Floats]) -> Floats:
@@ -71,6 +81,8 @@ def _total(rows: Mapping[str, Floats]) -> Floats:
 def _seconds(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
     """Seconds of each stretch that a part takes, but for what depends on context lengths."""
     fixed = part.tokens[rows["tokens"]] + part.sampled[rows["sampled"]] + part.per_sequence * rows["sequences"]
+    if len(part.drafted):
+        fixed = fixed + part.drafted[rows["drafting"]]
     return np.asarray((fixed + part.constant + _of_prompts(part, rows)) * rows["steps"])
 
 
@@ -88,6 +100,8 @@ def _sums(parts: Iterable[StepTime], rows: Mapping[str, Floats]) -> Iterator[flo
     for part in parts:
         by_size = (part.tokens[: len(tokens)] * tokens).sum() + (part.sampled[: len(sampled)] * sampled).sum()
         prompts = float((_of_prompts(part, rows) * steps).sum()) if len(part.prompt) else 0.0
+        if len(part.drafted):
+            prompts += float((part.drafted[rows["drafting"]] * steps).sum())
         yield float(by_size) + part.per_sequence * sequences + part.constant * count + prompts
 
 

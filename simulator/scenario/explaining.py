@@ -156,6 +156,8 @@ def schema() -> dict[str, Any]:
     deployment["if"] = {"not": {"anyOf": [{"required": deployment.pop("required")}, apart]}}
     deployment["then"] = {"required": pool["required"]}
     deployment["dependentRequired"] = {"prefill": ["decode"], "decode": ["prefill"]}
+    for properties in (deployment["properties"], pool["properties"]):
+        properties["speculative_config"] = {"type": "object", "description": "vLLM's --speculative-config."}
     deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 

@@ -139,9 +139,11 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
 
 def _refuse_untimed(pool: Pool) -> None:
     """Raise for what takes memory that is modelled, and time that is not."""
-    for field, what in (("spec_method", "speculative decoding"), ("spec_model", "speculative decoding"), ("enable_lora", "LoRA")):
-        if getattr(pool, field):
-            raise NotModelled(f"{field}: the time of {what} is not modelled; `sim memory` answers for its memory")
+    if (pool.spec_method or pool.spec_model) and not pool.spec_tokens:
+        drafter = pool.spec_method or pool.spec_model
+        raise SimulatorError(f"{drafter} drafts no tokens: state num_speculative_tokens (spec_tokens)", field="spec_tokens")
+    if pool.enable_lora:
+        raise NotModelled("enable_lora: the time of LoRA is not modelled; `sim memory` answers for its memory")
 
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:

@@ -289,6 +289,8 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
     "watermark": _share,
+    "spec_acceptance_length": _share,
+    "spec_acceptance_rates": lambda name, value: {name: tuple(_share(name, each)[name] for each in (value or "").split(","))},
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,
     "cudagraph_capture_sizes": _sizes,
@@ -304,13 +306,48 @@ def _nested(name: str, given: dict[str, Any], arguments: dict[str, Any]) -> None
     if name == "compilation_config":
         arguments |= _compilation(given)
     elif name == "speculative_config":
-        same = {"method": "spec_method", "num_speculative_tokens": "spec_tokens", "model": "spec_model"}
-        arguments |= {same[key]: value for key, value in given.items() if key in same}
+        arguments |= speculation_in(given)
     elif name == "limit_mm_per_prompt":
         counts = {key: value.get("count", 999) if isinstance(value, dict) else value for key, value in given.items()}
         arguments[name] = {**arguments.get(name, {}), **counts}
     else:
         arguments[name] = {**arguments.get(name, {}), **given}
+
+
+SPECULATION = {
+    "method": "spec_method",
+    "num_speculative_tokens": "spec_tokens",
+    "model": "spec_model",
+    "synthetic_acceptance_length": "spec_acceptance_length",
+    "synthetic_acceptance_rates": "spec_acceptance_rates",
+}
+"""Fields of vLLM's speculative config that are honored, and what they are called here."""
+
+_NO_MATTER = (
+    "rejection_sample_method", "draft_tensor_parallel_size", "prompt_lookup_max", "prompt_lookup_min", "revision", "quantization",
+    "attention_backend", "draft_sample_method", "use_local_argmax_reduction", "disable_padded_drafter_batch", "enforce_eager",
+    "max_model_len", "code_revision", "moe_backend", "target_model_config", "draft_model_config", "num_lookahead_slots",
+    "suffix_decoding_max_tree_depth", "suffix_decoding_max_cached_requests", "suffix_decoding_max_spec_factor",
+    "suffix_decoding_min_token_prob",
+)  # fmt: skip
+
+
+def speculation_in(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a speculative config states.
+
+    Raises NotModelled for a number of tokens by batch size, SimulatorError for a field that nobody knows.
+    """
+    for name in given:
+        if name in SPECULATION or name in _NO_MATTER:
+            continue
+        if name in ("num_speculative_tokens_per_batch_size", "speculative_token_tree", "parallel_drafting"):
+            raise NotModelled(f"speculative_config.{name}: not modelled; leave it out to plan without")
+        near = did_you_mean(nearest_names(name, [*SPECULATION, *_NO_MATTER]))
+        raise SimulatorError(f"speculative_config: unknown field {name!r}{near}")
+    found = {SPECULATION[name]: value for name, value in given.items() if name in SPECULATION}
+    if isinstance(rates := found.get("spec_acceptance_rates"), list):
+        found["spec_acceptance_rates"] = tuple(rates)
+    return found
 
 
 def _compilation(given: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from simulator.catalog import stanzas
 from simulator.document import Document, Location
 from simulator.errors import SimulatorError
-from simulator.scenario.serve_line import whole_number
+from simulator.scenario.serve_line import speculation_in, whole_number
 
 _ARGUMENTS = ("tp", "pp", "dp", "dcp", "ep", "gpu_memory_usage", "kv_cache_memory", "max_context_len")
 _POOL = {"price": "usd_per_gpu_hour", "count": "replicas"}
@@ -28,7 +28,7 @@ def spelled_out(data: dict[str, Any], document: Document) -> dict[str, Any]:
     """
     whole: dict[str, Any] = _values(data)
     if isinstance(engine := whole.get("engine"), dict):
-        whole["engine"] = _renamed(engine, pool_names(), ("engine",), document)
+        whole["engine"] = _arguments(engine, ("engine",), document)
     if isinstance(slo := whole.get("slo"), dict):
         whole["slo"] = _renamed(slo, _SLO, ("slo",), document)
     if isinstance(workload := whole.get("workload"), dict) and isinstance(classes := workload.get("classes"), list):
@@ -68,11 +68,28 @@ def _deployment(given: Any, location: Location, document: Document) -> Any:
         return given
     if isinstance(pools := given.get("pools"), list):
         inner = [(p, (*location, "pools", i)) for i, p in enumerate(pools)]
-        named = [_renamed(p, pool_names(), at, document) if isinstance(p, dict) else p for p, at in inner]
+        named = [_arguments(p, at, document) if isinstance(p, dict) else p for p, at in inner]
         return {**given, "pools": named}
     if apart := {name: given[name] for name in ("prefill", "decode") if isinstance(given.get(name), dict)}:
-        return {**given, **{name: _renamed(p, pool_names(), (*location, name), document) for name, p in apart.items()}}
-    return _renamed(given, pool_names(), location, document)
+        return {**given, **{name: _arguments(p, (*location, name), document) for name, p in apart.items()}}
+    return _arguments(given, location, document)
+
+
+def _arguments(given: dict[str, Any], location: Location, document: Document) -> dict[str, Any]:
+    """Engine arguments under their own names, those of a speculative config among them."""
+    found = _renamed(given, pool_names(), location, document)
+    if "speculative_config" not in found:
+        return found
+    config, within = found.pop("speculative_config"), (*location, "speculative_config")
+    try:
+        if not isinstance(config, dict):
+            raise SimulatorError(f"must be a mapping such as {{method: mtp, num_speculative_tokens: 3}}, not {config!r:.60}")
+        stated = speculation_in(config)
+    except SimulatorError as problem:
+        raise document.error(within, f"speculative_config: {str(problem).removeprefix('speculative_config: ')}") from None
+    if twice := [name for name in stated if name in found]:
+        raise document.error((*location, twice[0]), f"{twice[0]} is in speculative_config too; write one of them")
+    return {**found, **stated}
 
 
 def _renamed(given: dict[str, Any], names: Mapping[str, str], location: Location, document: Document) -> dict[str, Any]:

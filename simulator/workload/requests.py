@@ -31,7 +31,8 @@ class Requests:
 
     `arrival_s` seconds, not decreasing (ignored by a closed loop). `prompt_tokens`, `output_tokens` >= 1. Smaller `priority`
     goes first. `label` indexes `labels`, the workload classes. A request with `previous[i]` >= 0 is a later turn: it arrives
-    `think_s[i]` after that request finished, and its `arrival_s` is not used.
+    `think_s[i]` after that request finished, and its `arrival_s` is not used. `decode_steps`: steps in which all its output
+    tokens but the first come, where tokens are drafted and several may come of a step; None where each takes a step.
     """
 
     arrival_s: Floats
@@ -43,6 +44,7 @@ class Requests:
     previous: Ints | None = None
     think_s: Floats | None = None
     hashes: BlockHashes | None = None
+    decode_steps: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)

@@ -147,6 +147,7 @@ class Oracle:
         item = Item(i, int(r.prompt_tokens[i]), int(r.output_tokens[i]), self.now, priority, [])
         self.log["arrival"][i] = self.now
         item.labels = self.labels(i)
+        item.steps = 0 if r.decode_steps is None else int(r.decode_steps[i])
         endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self.route(item)
         servers = endpoint.servers if isinstance(endpoint, Ranks) else [endpoint]
         self.name_own(item, servers[0])
@@ -225,7 +226,7 @@ class Oracle:
 
     def never_fits(self, item: Item, server: Server) -> bool:
         limits, longest = server.limits, item.prompt + item.output - 1
-        most = sum(min(g.need(longest), g.most) for g in server.layers)
+        most = sum(min(g.need(longest + limits.beyond), g.most) for g in server.layers)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         at_once = longest if self.rules.lone_prefill_uncut else min(longest, limits.prefill_cap)
         whole = not limits.enable_chunked_prefill and at_once > server._budget()
@@ -352,7 +353,7 @@ class Oracle:
             for item, tokens, samples in server.current.parts:
                 item.in_flight -= tokens
                 if samples:
-                    self.token(item, server)
+                    self.token(item, server, samples)
         server.current, server.upcoming = server.upcoming, None
         while server.current is None:
             server.current = server.compose(self.now)
@@ -379,7 +380,7 @@ class Oracle:
             for item, tokens, samples in server.current.parts if server.current is not None else []:
                 item.in_flight -= tokens
                 if samples:
-                    self.token(item, server)
+                    self.token(item, server, samples)
         for server in servers:
             server.current, server.upcoming = server.upcoming, None
         while not any(server.current for server in servers):
@@ -424,13 +425,13 @@ class Oracle:
             server.running.remove(item)
             server._free(item)
 
-    def token(self, item: Item, server: Server) -> None:
-        """A token of this request has come."""
-        item.received += 1
-        item.pending -= 1
+    def token(self, item: Item, server: Server, tokens: int) -> None:
+        """Tokens of this request have come, together."""
+        item.received += tokens
+        item.pending -= tokens
         if item.gone:
             return
-        if item.received == 1:
+        if item.received == 1 and math.isnan(server.log["first_token"][item.index]):
             server.log["first_token"][item.index] = self.now
         else:
             self.gaps.append(self.now - item.last_token)

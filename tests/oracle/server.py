@@ -14,10 +14,30 @@ from simulator.latency.step import StepTime
 
 
 @dataclass(eq=False)
+class Decoding:
+    """A request that decodes with drafted tokens: `left` tokens in `steps` steps, `made` of which were made."""
+
+    context: int
+    left: int
+    steps: int
+    made: int = 0
+
+    def tokens(self, made: int) -> int:
+        """Tokens that the first so many steps give."""
+        return made * self.left // self.steps
+
+    @property
+    def mean_context(self) -> float:
+        """What attention reads in a step, at an even pace: a whole number of 1,024th parts a step."""
+        return self.context + self.made * round(1024 * self.left / self.steps) / 1024
+
+
+@dataclass(eq=False)
 class Item:
     """A request; `pending` of its tokens are being sampled by a step that has not ended.
 
-    vLLM calls them num_output_placeholders. `in_flight` tokens of it are in steps that have not
+    vLLM calls them num_output_placeholders. Where tokens are drafted `steps` is how many decode
+    steps it takes in all, and the step in flight gives it `coming` tokens. `in_flight` tokens of it are in steps that have not
     ended; the first `registered[g]` blocks of layer group g were named or are outside its window.
     """
 
@@ -38,6 +58,9 @@ class Item:
     gone: bool = False
     done: bool = False
     last_token: float = 0
+    steps: int = 0
+    decoding: Decoding | None = None
+    coming: int = 1
 
     @property
     def known(self) -> int:
@@ -114,6 +137,14 @@ class Server:
 
     # Blocks
 
+    def _slots(self, item: Item, tokens: int) -> int:
+        """Tokens that blocks are taken for when so many are scheduled: those that may be rejected and the drafter's too."""
+        if self.limits.speculation is None:
+            return tokens
+        rolling = item.in_flight and not item.prefilling and item.decoding.made
+        maybe = self.limits.verified - item.coming if rolling else 0
+        return tokens + maybe + self.limits.speculation.lookahead
+
     def _lacking(self, item: Item, tokens: int, hits: list[Held] | None = None, gate: bool = False) -> int:
         lacking = self.limits.state_blocks - len(item.states)
         for layers in self.layers:
@@ -132,7 +163,7 @@ class Server:
         total = item.computed + tokens
         item.states += [self.pool.new() for _ in range(self.limits.state_blocks - len(item.states))]
         for layers in self.layers:
-            layers.extend(item.blocks[layers.number], total)
+            layers.extend(item.blocks[layers.number], self._slots(item, total))
         self._register(item, min(total, item.known))
 
     def _register(self, item: Item, tokens: int) -> None:
@@ -166,6 +197,8 @@ class Server:
                 hits.append(layers.cached(item.labels, tokens))
                 tokens = min(tokens, len(hits[-1]) * layers.size)
             if all(len(h) * g.size == tokens for h, g in zip(hits, self.layers, strict=True)):
+                if tokens and self.limits.drops_last_block:
+                    return [h[:-1] for h in hits], tokens - self.layers[0].size
                 return hits, tokens
             most = tokens
 
@@ -233,8 +266,13 @@ class Server:
                 i += 1
                 continue
             tokens = min(item.known + item.pending - item.computed, cap, budget)
+            if self.limits.speculation is not None and not item.prefilling:
+                tokens = self.limits.verified
+                if tokens > budget:
+                    budget = 0
+                    break
             self._leave_windows(item)
-            while self._lacking(item, item.computed + tokens) > len(self.pool.free):
+            while self._lacking(item, self._slots(item, item.computed + tokens)) > len(self.pool.free):
                 victim = self._victim()
                 at = self.running.index(victim)
                 if at < i and (victim in given or not self.rules.skips_one):
@@ -268,7 +306,7 @@ class Server:
         self.log["preemptions"][item.index] += 1
         if not item.complete:
             item.computed = 0
-            item.prefilling = True
+            item.prefilling, item.decoding = True, None
             self.waiting.insert(0, item)
 
     def _admit(self, budget: int, given: dict[Item, int], cap: int, held_back: bool, now: float) -> None:
@@ -302,7 +340,7 @@ class Server:
         free = len(self.pool.free) - self._spare()
         if self.limits.reserve_full_prompt:
             fits = fits and self._lacking(item, item.known, hits, gate=True) <= free
-        if not fits or self._lacking(item, item.computed + tokens, hits) > free:
+        if not fits or self._lacking(item, self._slots(item, item.computed + tokens), hits) > free:
             item.computed = 0
             return 0
         item.blocks = [g.adopt(hits[g.number], item.computed) for g in self.layers]
@@ -350,10 +388,20 @@ class Server:
 
         Tokens count as computed as soon as they are scheduled.
         """
-        time, context, half_pairs, in_windows, sampled = self.time, 0, 0, 0, 0
+        time, context, half_pairs, in_windows, sampled, drafting = self.time, 0, 0, 0, 0, 0
         row = dict.fromkeys(("prefill_tokens", "sampled"), 0)
         parts, contexts = [], []
         for item, n in given.items():
+            if item.decoding is not None:
+                mean = item.decoding.mean_context
+                context += mean
+                contexts.append(mean)
+                in_windows += sum(w.per_context * min(mean, w.size) for w in time.windows)
+                sampled += n
+                drafting += 1
+                row["sampled"] += 1
+                parts.append((item, n, self._verify(item, n)))
+                continue
             padding = item.complete
             samples = padding or item.computed + n == item.known + item.pending
             if item.prefilling:
@@ -366,6 +414,7 @@ class Server:
                 contexts.append(item.computed)
                 in_windows += sum(w.per_context * min(item.computed, w.size) for w in time.windows)
             sampled += samples
+            drafting += samples
             row["sampled"] += samples and not padding
             if not padding:
                 item.computed += n
@@ -373,6 +422,10 @@ class Server:
                 item.pending += samples
                 item.prefilling = not samples
                 parts.append((item, n, samples))
+                if samples and self.limits.speculation is not None:
+                    left = item.output - item.received - item.pending
+                    steps = math.ceil(left * item.steps / max(item.output - 1, 1))
+                    item.decoding = Decoding(item.computed, left, steps)
         row |= {"sequences": len(given), "waiting": self.queued()}
         row |= {"preempted": self.preempted, "kv_blocks": self.used()}
         self.preempted = 0
@@ -380,6 +433,18 @@ class Server:
         seconds += time.per_sequence * len(given)
         seconds += time.constant + time.per_context * context + time.per_pair * half_pairs / 2
         seconds += sum(w.beyond for w in time.windows if any(each >= w.size for each in contexts))
+        if len(time.drafted):
+            seconds += time.drafted[drafting]
         if row["prefill_tokens"] and len(time.prompt):
             seconds += time.prompt[sum(given.values())]
         return Step(parts, float(seconds + in_windows), row, sum(given.values()))
+
+    def _verify(self, item: Item, n: int) -> int:
+        """Let `n` tokens of a decoding request be verified; how many come of it."""
+        course = item.decoding
+        item.coming = course.tokens(course.made + 1) - course.tokens(course.made)
+        course.made += 1
+        item.computed += item.coming
+        item.in_flight += n
+        item.pending += item.coming
+        return item.coming

@@ -33,7 +33,7 @@ from simulator.engine.record import (
     RunRecord,
     inter_token_latencies,
 )
-from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
+from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.serve import serve
 from simulator.latency.client import ApiServer
@@ -278,6 +278,67 @@ def cases(draw: st.DrawFn, *, most_replicas: int = 3, **fixed: Any) -> Case:
     return Case(asked, replicas, draw(st.sampled_from(ROUTERS)), source, seed=draw(st.integers(0, 3)))
 
 
+@st.composite
+def speculative(draw: st.DrawFn, of: st.SearchStrategy[Case]) -> Case:
+    """A case in which tokens are drafted, and steps give as many as was drawn before."""
+    case = draw(of)
+    equal: dict[int, tuple[StepTime, SchedulerConfig]] = {}
+    for pair in case.replicas:
+        if id(pair) not in equal:
+            equal[id(pair)] = draw(drafting(*pair))
+    replicas = [equal[id(pair)] for pair in case.replicas]
+    fewest = min(config.verified for _, config in replicas)
+    left = case.requests.output_tokens - 1
+    share = np.array(draw(st.lists(st.floats(0, 1), min_size=len(left), max_size=len(left))))
+    low = np.maximum(-(-left // fewest), 1)
+    steps = (low + np.rint(share * (np.maximum(left, 1) - low))).astype(np.int64)
+    return replace(case, replicas=replicas, requests=replace(case.requests, decode_steps=steps))
+
+
+@st.composite
+def timed_windows(draw: st.DrawFn) -> Case:
+    """Any case in which the time of a step depends on windows, and the KV blocks do not."""
+    case = draw(cases())
+    replicas = []
+    for times, limits in case.replicas:
+        sizes = draw(st.sampled_from(((3,), (6, 9), (8,), (15,))))
+        kinds = [(w, draw(st.integers(0, 2)), draw(st.integers(0, 1)), draw(st.integers(0, 3))) for w in sizes]
+        windows = tuple(Window(w, context, 2 * pair, beyond) for w, context, pair, beyond in kinds)
+        replicas.append((replace(times, windows=windows), limits))
+    return replace(case, replicas=replicas)
+
+
+@st.composite
+def drafting(draw: st.DrawFn, times: StepTime, limits: SchedulerConfig) -> tuple[StepTime, SchedulerConfig]:
+    """A replica that drafts, with tables that reach as far as it needs."""
+    drafts = Speculation(tokens=draw(st.integers(1, 4)), lookahead=draw(st.integers(0, 5)), drops_last_block=draw(st.booleans()))
+    least = limits.seats * (1 + drafts.tokens)
+    more = max(limits.max_num_batched_tokens, least + draw(st.integers(0, 12)))
+    blocks = limits.kv_blocks + draw(st.integers(0, 15)) // limits.block_size
+    config = replace(limits, speculation=drafts, max_num_batched_tokens=more, kv_blocks=blocks)
+    drafted = np.array([draw(st.integers(0, 3)) for _ in range(3)])[np.arange(limits.max_num_seqs + 1) % 3]
+    return _longer(times, config, drafted), config
+
+
+def _longer(times: StepTime, config: SchedulerConfig, drafted: np.ndarray) -> StepTime:
+    """Step times whose tables reach as far as a configuration needs."""
+    tokens, sampled = config.max_num_batched_tokens + 1, config.max_num_seqs * config.verified + 1
+
+    def reaching(table: np.ndarray, length: int) -> np.ndarray:
+        slope = table[1] - table[0] if len(table) > 1 else 0.0
+        return table[0] + slope * np.arange(length)
+
+    prompt = np.resize(times.prompt, tokens) if len(times.prompt) else times.prompt
+    return replace(
+        times,
+        tokens=reaching(times.tokens, tokens),
+        sampled=reaching(times.sampled, sampled),
+        prompt=prompt,
+        drafted=drafted.astype(np.float64),
+        verified=config.verified,
+    )
+
+
 BALANCES = ("router", "in_turn", "fewest_waiting", "weighted", "rotating", "in_flight")
 
 
@@ -397,6 +458,12 @@ NEW_FAMILIES: dict[str, st.SearchStrategy[Case]] = {
         max_num_queued_reqs=st.one_of(st.none(), st.integers(0, 8)),
         max_num_queued_tokens=st.one_of(st.none(), st.integers(0, 80)),
     ),
+    "speculative": ruled(speculative(cases())),
+    "speculative, nothing shared": ruled(speculative(cases(enable_prefix_caching=True))),
+    "speculative, cached": ruled(speculative(cached_cases())),
+    "speculative, ranks": ruled(speculative(st.one_of(parallel_cases(lock_step=True), parallel_cases(lock_step=False)))),
+    "speculative, windows": ruled(speculative(timed_windows())),
+    "speculative, front end": ruled(speculative(fronted_cases())),
     "queue limits, servers": ruled(
         st.one_of(parallel_cases(lock_step=False), parallel_cases(lock_step=True), fronted_cases()),
         since="0.31.0",
@@ -423,6 +490,12 @@ ENGINE_KNOWS: tuple[str, ...] = (
     "seldom prefills, lock step",
     "queue limits",
     "queue limits, servers",
+    "speculative",
+    "speculative, nothing shared",
+    "speculative, cached",
+    "speculative, ranks",
+    "speculative, windows",
+    "speculative, front end",
 )
 
 
@@ -470,7 +543,7 @@ def assert_invariants(case: Case, trace: RunRecord) -> None:
     most = np.array([limits.kv_blocks for _, limits in case.replicas])
     assert ((s["kv_blocks"] >= 0) & (s["kv_blocks"] <= most[s["replica"]])).all()
     emitted = (s["sampled"].astype(int) * s["steps"]).sum()
-    if not any(limits.scheduling_policy == "static" for _, limits in case.replicas):
+    if not any(limits.scheduling_policy == "static" or limits.speculation for _, limits in case.replicas):
         wanted = r["output_tokens"][done].sum()
         never_began = np.isin(r["status"], (REFUSED, CANCELLED))
         assert emitted == wanted if (done | never_began).all() else emitted >= wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -13,13 +13,16 @@ from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.queue_limits import Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, StepTimer, Ticks
+from simulator.engine.instance.durations import Durations, SpeculativeTimer, StepTimer, Ticks
 from simulator.engine.instance.instance import Finished, Instance
 from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.record import Recorder
 from simulator.engine.request import Request
 from simulator.engine.scheduler.build import Role, build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
+from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.speculative import SpeculativeBatch
+from simulator.engine.scheduler.windows import InWindow
 from simulator.latency.step import StepTime
 
 
@@ -45,7 +48,7 @@ def build_instances(
         return kind(
             number,
             scheduler,
-            StepTimer(times, scheduler.batch, sums),
+            _timer(times, scheduler.batch, sums),
             async_scheduling=config.async_scheduling,
             clock=clock,
             recorder=recorder,
@@ -53,6 +56,10 @@ def build_instances(
         )
 
     return [build(number, *server) for number, server in enumerate(servers, first)]
+
+
+def _timer(durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> StepTimer:
+    return SpeculativeTimer(durations, batch) if isinstance(batch, SpeculativeBatch) else StepTimer(durations, batch, sums)
 
 
 def rank_sets(

@@ -11,7 +11,8 @@ from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.scheduler import Step
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.speculative import SpeculativeBatch
+from simulator.engine.scheduler.windows import InWindow
 from simulator.errors import SimulatorError
 from simulator.latency.step import StepTime
 
@@ -32,25 +33,29 @@ class Durations:
     """A StepTime as tables and factors.
 
     `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
-    half pairs. `prompt` is empty where a step's prompt chunks add nothing.
+    half pairs. `prompt` is empty where a step's prompt chunks add nothing, `drafted` where nothing is drafted.
     """
 
     __slots__ = (
         "constant",
         "decode",
+        "drafted",
         "per_context",
         "per_half_pair",
         "per_sequence",
         "prompt",
         "sampled",
         "tokens",
+        "verified",
         "windows",
     )
 
     def __init__(self, step_time: StepTime, config: SchedulerConfig, ticks: Ticks) -> None:
         _check(step_time, config)
         self.tokens: list[float] = ticks(step_time.tokens[: config.max_num_batched_tokens + 1])
-        self.sampled: list[float] = ticks(step_time.sampled[: config.max_num_seqs + 1])
+        self.verified = each = step_time.verified
+        self.sampled: list[float] = ticks(step_time.sampled[: config.max_num_seqs * each + 1])
+        self.drafted: list[float] = ticks(step_time.drafted[: config.max_num_seqs + 1])
         self.per_sequence: float = ticks(step_time.per_sequence)
         self.per_context: float = ticks(step_time.per_context)
         self.per_half_pair: float = ticks(step_time.per_pair / 2)
@@ -59,15 +64,20 @@ class Durations:
         self.windows: list[tuple[int, float, float, float]] = [
             (w.size, ticks(w.per_context), ticks(w.per_pair / 2), ticks(w.beyond)) for w in step_time.windows
         ]
-        self.decode = [self.tokens[n] + self.sampled[n] + n * self.per_sequence + self.constant for n in range(len(self.sampled))]
+        self.decode = [
+            self.tokens[n * each] + self.sampled[n * each] + n * self.per_sequence + self.constant
+            for n in range(min(config.max_num_seqs, config.max_num_batched_tokens // each) + 1)
+        ]
+        if self.drafted:
+            self.decode = [seconds + drafting for seconds, drafting in zip(self.decode, self.drafted, strict=False)]
 
 
 class StepTimer:
     """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window."""
 
-    __slots__ = ("batch", "decode", "durations", "per_context", "windows")
+    __slots__ = ("amends", "batch", "decode", "durations", "per_context", "windows")
 
-    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, WindowSums]) -> None:
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> None:
         self.durations = durations
         self.decode = durations.decode
         self.per_context = durations.per_context
@@ -75,11 +85,13 @@ class StepTimer:
         self.windows = [
             (sums[size], per_context, per_half_pair, beyond) for size, per_context, per_half_pair, beyond in durations.windows
         ]
+        self.amends = bool(self.windows)
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
         """With padding and windows: what the composed even step takes, and by how much more each one after it."""
         if step.padding:
-            base += self._padded(step, self.batch.count, self.batch.count)
+            count = self.batch.count * self.durations.verified
+            base += self._padded(step, count, count)
         for sums, per_context, _, beyond in self.windows:
             base += per_context * sums.inside
             slope += per_context * sums.below
@@ -132,13 +144,69 @@ class StepTimer:
             seconds += per_context * inside + per_half_pair * half_pairs
         return seconds
 
-    def _inside(self, request: Request, size: int) -> int:
+    def _inside(self, request: Request, size: int) -> float:
         return min(self.batch.step + request.offset, size)
+
+
+class SpeculativeTimer(StepTimer):
+    """The same where each decoding sequence has several tokens in a step, and its context grows by more than one."""
+
+    __slots__ = ()
+    batch: SpeculativeBatch
+
+    def __init__(self, durations: Durations, batch: SpeculativeBatch) -> None:
+        super().__init__(durations, batch, batch.windows)
+        self.amends = True
+
+    def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
+        """With padding and windows: what the composed even step takes, and by how much more each one after it."""
+        base, _ = super().add_to_even(step, base, slope)
+        slope = self.per_context * self.batch.pace
+        for size, per_context, _, _ in self.durations.windows:
+            slope += per_context * self.batch.windows[size].pace
+        return base, slope
+
+    def _inside(self, request: Request, size: int) -> float:
+        return min(self.batch.mean_context(request), size)
+
+    def uneven(self, step: Step) -> tuple[float, int, int]:
+        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
+        durations, batch = self.durations, self.batch
+        decoding, context = batch.count, batch.context
+        if step.stalled:
+            decoding -= len(step.stalled)
+            context -= sum(batch.mean_context(request) for request in step.stalled)
+        prompt_tokens = half_pairs = ends = 0
+        for request, tokens, last in step.chunks:
+            prompt_tokens += tokens
+            half_pairs += tokens * (2 * request.computed + tokens)
+            ends += last
+        verified = decoding * durations.verified
+        tokens, sampled = verified + prompt_tokens, verified + ends
+        seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.constant
+        seconds += durations.per_sequence * (decoding + len(step.chunks))
+        seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if durations.drafted:
+            seconds += durations.drafted[decoding + ends]
+        if durations.prompt and step.chunks:
+            seconds += durations.prompt[tokens]
+        if step.padding:
+            seconds += self._padded(step, tokens, sampled)
+        if self.windows:
+            seconds += self._in_windows(step)
+        return seconds, prompt_tokens, decoding + ends
 
 
 def _check(step_time: StepTime, config: SchedulerConfig) -> None:
     """Raise SimulatorError unless every step that the configuration allows has a finite time, 0 or more."""
-    tables = (("tokens", step_time.tokens, config.max_num_batched_tokens), ("sampled", step_time.sampled, config.max_num_seqs))
+    if step_time.verified != config.verified:
+        raise SimulatorError(f"step time: {step_time.verified} tokens a decode; the scheduler gives it {config.verified}")
+    tables = [
+        ("tokens", step_time.tokens, config.max_num_batched_tokens),
+        ("sampled", step_time.sampled, config.max_num_seqs * config.verified),
+    ]
+    if len(step_time.drafted):
+        tables.append(("drafted", step_time.drafted, config.max_num_seqs))
     for name, table, most in tables:
         if len(table) <= most:
             raise SimulatorError(f"step time: {name} has {len(table)} entries; {most + 1} are needed for 0 to {most}")
@@ -146,6 +214,6 @@ def _check(step_time: StepTime, config: SchedulerConfig) -> None:
         raise SimulatorError(f"step time: prompt has {len(step_time.prompt)} entries, tokens {len(step_time.tokens)}")
     scalars = (step_time.per_sequence, step_time.per_context, step_time.per_pair, step_time.constant)
     windows = [(w.per_context, w.per_pair, w.beyond) for w in step_time.windows]
-    for values in (step_time.tokens, step_time.sampled, step_time.prompt, scalars, windows):
+    for values in (step_time.tokens, step_time.sampled, step_time.prompt, step_time.drafted, scalars, windows):
         if not (np.isfinite(values).all() and (np.asarray(values) >= 0).all()):
             raise SimulatorError("step time: every term must be finite and 0 or more")

@@ -309,7 +309,7 @@ class Instance:
         count, waiting = batch.count, len(scheduler.waiting)
         per_context = timer.per_context
         base, slope = timer.decode[count] + per_context * batch.context, per_context * count
-        if timer.windows or step.padding:
+        if timer.amends or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         steps = 1 if one_by_one else scheduler.horizon()

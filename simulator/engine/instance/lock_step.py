@@ -76,7 +76,8 @@ class Rank(Instance):
     def tokens(self) -> int:
         """Tokens of the composed step."""
         step = self.step
-        return self.scheduler.batch.count - len(step.stalled) + step.padding + sum(n for _, n, _ in step.chunks)
+        decoding = self.scheduler.batch.count - len(step.stalled)
+        return decoding * self.timer.durations.verified + step.padding + sum(n for _, n, _ in step.chunks)
 
     def keep_step(self, stretch: Stretch) -> None:
         """Make the composed steps those that all make together; write that into the log too."""

@@ -23,14 +23,17 @@ class BlockPool:
     `finds`: tokens of a waiting request may be found computed. `notes`: what the batch takes and who joins it must be noted, it
     is not enough to count. `ordered`: a request may need what those before it give back in the same step, so that a step that
     lacks blocks must be composed request by request; `last_chunks` are those of the step composed last, where that counts.
+    `ahead`: tokens beyond those to be computed that blocks are taken for. `most_a_step`: the most tokens of a decode.
     """
 
     __slots__ = (
+        "ahead",
         "batch",
         "block_size",
         "finds",
         "free",
         "last_chunks",
+        "most_a_step",
         "notes",
         "ordered",
         "reserve",
@@ -40,7 +43,9 @@ class BlockPool:
     )
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
-        self.finds = self.notes = self.ordered = False
+        self.finds = self.ordered = False
+        self.notes = config.speculation is not None
+        self.ahead, self.most_a_step = config.lookahead, config.verified
         self.batch = batch
         self.block_size = config.block_size
         self.total = self.free = config.kv_blocks
@@ -59,15 +64,15 @@ class BlockPool:
 
     def _needed(self, chunks: Sequence[Chunk]) -> int:
         batch = self.batch
-        needed = batch.ring[batch.step % self.block_size]
+        needed = batch.ring[batch.step % batch.block_size]
         for request, tokens, _ in chunks:
             needed += self._for_prompt(request, tokens)
         return needed
 
     def _for_prompt(self, request: Request, tokens: int) -> int:
         """Blocks that a request lacks to compute `tokens` more of its prompt."""
-        size = self.block_size
-        return -(-(request.computed + tokens) // size) + -request.computed // size
+        size, taken_for = self.block_size, request.computed + self.ahead
+        return -(-(taken_for + tokens) // size) + -taken_for // size
 
     def lacking(self, request: Request, tokens: int) -> int:
         """Blocks that a running request lacks to compute `tokens` more, once it has given back what it needs no longer."""
@@ -95,13 +100,15 @@ class BlockPool:
         `lacking` of its tokens are to be computed in all. Unless it is `alone`, some blocks must stay free.
         """
         size = self.block_size
-        needed = -(-tokens // size) + self.states
-        must_fit = -(-lacking // size) + self.states if self.reserve else needed
+        ahead = self.ahead
+        needed = -(-(tokens + ahead) // size) + self.states
+        must_fit = max(needed, -(-lacking // size) + self.states) if self.reserve else needed
         if not alone:
             must_fit += self.watermark
         if must_fit > self.free:
             return False
         self.free -= needed
+        request.beyond = ahead
         return True
 
     def admit_to_load(self, request: Request, lacking: int, spare: int) -> bool:
@@ -126,12 +133,12 @@ class BlockPool:
 
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request, which has computed so many tokens whose values are known; is it `finished`?"""
-        self.free += self.states - -request.computed // self.block_size
+        self.free += self.states - -(request.computed + request.beyond) // self.block_size
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough."""
         batch = self.batch
-        return batch.steps_within(self.free + batch.ring[batch.step % self.block_size], steps)
+        return batch.steps_within(self.free + batch.ring[batch.step % batch.block_size], steps)
 
     def take_following(self, steps: int) -> None:
         """Take the blocks of all but the first of `steps` even steps."""

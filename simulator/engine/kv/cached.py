@@ -58,8 +58,8 @@ class CachedPool(BlockPool):
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         cache, size = self.cache, self.block_size
-        needed = -(-tokens // size)
-        must_fit = cache.idle + (-(-lacking // size) if self.reserve else needed)
+        needed = -(-(tokens + self.ahead) // size)
+        must_fit = cache.idle + (max(needed, -(-lacking // size)) if self.reserve else needed)
         if not alone:
             must_fit += self.watermark
         if must_fit > self.free:
@@ -68,6 +68,7 @@ class CachedPool(BlockPool):
         self.free -= needed + cache.idle
         hits = request.prompt + request.generated - lacking
         cache.admit(request, needed, hits + tokens, self.batch.step)
+        request.beyond = self.ahead
         return True
 
     def admit_to_load(self, request: Request, lacking: int, spare: int) -> bool:
@@ -98,14 +99,14 @@ class CachedPool(BlockPool):
 
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
-        blocks = -(-request.computed // self.block_size)
+        blocks = -(-(request.computed + request.beyond) // self.block_size)
         self.free += self.cache.release(request, blocks, known, finished=finished)
 
     def horizon(self, steps: int) -> int:
         """How many of `steps` even steps, the composed one the first, have blocks enough and nothing to look at."""
         if self.watching or self.cache.contested:
             return 1
-        if -(-steps // self.block_size) * self.batch.count <= self.free:
+        if -(-steps * self.most_a_step // self.block_size) * self.batch.count <= self.free:
             return steps
         return super().horizon(steps)
 

@@ -41,11 +41,12 @@ class OwnBlocksPool(BlockPool):
     would take, and the blocks of each.
     """
 
-    __slots__ = ("found", "holes", "idle", "numbered", "queued", "unnamed_first")
+    __slots__ = ("drops_last_block", "found", "holes", "idle", "numbered", "queued", "unnamed_first")
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         super().__init__(config, batch)
         self.unnamed_first = config.rules.unnamed_first
+        self.drops_last_block = config.drops_last_block
         self.numbered = 0 if self.unnamed_first else self.total
         self.queued = 0
         self.holes: list[tuple[int, int]] = []
@@ -55,7 +56,7 @@ class OwnBlocksPool(BlockPool):
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
         size = self.block_size
-        blocks = -(-request.computed // size)
+        blocks = -(-(request.computed + request.beyond) // size)
         if self.unnamed_first:
             queued, last = known // size, 0
             self.queued = min(self.queued, self.free) + queued
@@ -108,6 +109,11 @@ class OwnBlocksPool(BlockPool):
                         break
             else:
                 break
+        if self.drops_last_block and at:
+            at -= 1
+            freed, first, _ = found.pop()
+            if first < at:
+                found.append((freed, first, at))
         self.idle = at
         return at * size
 
@@ -116,8 +122,8 @@ class OwnBlocksPool(BlockPool):
         if not request.kv:
             return BlockPool.admit(self, request, tokens, lacking, alone)
         size, idle = self.block_size, self.idle
-        needed = -(-tokens // size)
-        must_fit = idle + (-(-lacking // size) if self.reserve else needed)
+        needed = -(-(tokens + self.ahead) // size)
+        must_fit = idle + (max(needed, -(-lacking // size)) if self.reserve else needed)
         if not alone:
             must_fit += self.watermark
         if must_fit > self.free:
@@ -126,6 +132,7 @@ class OwnBlocksPool(BlockPool):
         self.queued -= idle
         for freed, first, end in self.found:
             self._take_out(request, freed, first, end)
+        request.beyond = self.ahead
         return True
 
     def _take_out(self, request: Request, freed: FreedBlocks, first: int, end: int) -> None:

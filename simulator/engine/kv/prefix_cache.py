@@ -57,6 +57,7 @@ class PrefixCache:
         "async_scheduling",
         "block_size",
         "contested",
+        "drops_last_block",
         "found",
         "growing",
         "idle",
@@ -74,6 +75,7 @@ class PrefixCache:
         self.block_size = config.block_size
         self.lot, self.lot_tokens = 1, config.block_size
         self.async_scheduling = int(config.async_scheduling)
+        self.drops_last_block = config.drops_last_block
         self.unnamed_first = config.rules.unnamed_first
         self.queue = FreeQueue(0)
         self.unnamed = config.kv_blocks
@@ -97,6 +99,8 @@ class PrefixCache:
         self.may_grow = False
         while self.growing and hits < most and self._grow_along(path, hits, step):
             hits = self._find(path, most)
+        if self.drops_last_block and hits:
+            hits = self._find(path, hits - 1)
         return hits
 
     def _find(self, path: Path, most: int) -> int:
@@ -196,7 +200,7 @@ class PrefixCache:
     def _register_filled(self, grower: Request, step: int, order: int = sys.maxsize) -> bool:
         """Register what a decoding request has filled by now, as seen by a running request of this order, or a waiting one."""
         computes = grower.order < order and grower.status is Status.DECODING
-        tokens = step + grower.offset + computes - self.async_scheduling
+        tokens = grower.context_at(step + computes - self.async_scheduling)
         end = min(tokens // self.lot_tokens * self.lot, grower.kv.named)
         if end <= grower.kv.registered:
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from simulator.engine.kv.blocks import BlockPool
@@ -17,9 +17,10 @@ from simulator.engine.scheduler.pools import DecodePoolScheduler, PrefillPoolSch
 from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
+from simulator.engine.scheduler.speculative import SpeculativeBatch, SpeculativeScheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
-from simulator.engine.scheduler.windows import WindowSums
+from simulator.engine.scheduler.windows import InWindow, WindowSums
 from simulator.errors import NotModelled
 
 Role = Literal["", "prefill", "decode"]
@@ -29,12 +30,14 @@ DECODE: Role = "decode"
 
 def build_scheduler(
     config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool, role: Role = ""
-) -> tuple[Scheduler, dict[int, WindowSums]]:
+) -> tuple[Scheduler, Mapping[int, InWindow]]:
     """The scheduler that obeys `config`, and the sums over its decode batch of each window of the step time.
 
     `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold; `role`: of which
     of two pools it is, if of any. Raises NotModelled for what does not go together.
     """
+    if role:
+        check_role(config, role)
     caching = config.enable_prefix_caching and not _finds_nothing(config, prefixes=prefixes)
     plain = config.kv_groups == (KvGroup(),)
     _check(config, caching=caching, plain=plain, windows=bool(windows))
@@ -44,6 +47,8 @@ def build_scheduler(
     in_steps = {window: next((s for (w, _), s in sums.items() if w == window), None) for window in windows}
     timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
+    if config.speculation:
+        return _speculative(config, running, windows, caching=caching, prefixes=prefixes)
     batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
     if config.scheduling_policy == "static" and not role:
@@ -52,9 +57,16 @@ def build_scheduler(
     return _kind(config, role)(config, running, batch, pool), timed
 
 
+def _speculative(
+    config: SchedulerConfig, running: dict[int, Request], windows: Iterable[int], *, caching: bool, prefixes: bool
+) -> tuple[Scheduler, Mapping[int, InWindow]]:
+    batch = SpeculativeBatch(config, running, windows)
+    pool = _pool(config, batch, {}, caching=caching, prefixes=prefixes)
+    return SpeculativeScheduler(config, running, batch, pool), batch.windows
+
+
 def _kind(config: SchedulerConfig, role: Role) -> type[VllmScheduler]:
     if role:
-        check_role(config, role)
         return PrefillPoolScheduler if role == "prefill" else DecodePoolScheduler
     if config.prefill_first:
         return PrefillFirstScheduler
@@ -63,6 +75,8 @@ def _kind(config: SchedulerConfig, role: Role) -> type[VllmScheduler]:
 
 def check_role(config: SchedulerConfig, role: Role) -> None:
     """Raise NotModelled for what an instance of a pool cannot be."""
+    if config.speculation:
+        raise NotModelled(f"speculative decoding in a {role} pool")
     if config.scheduling_policy != "fcfs":
         raise NotModelled(f"scheduling_policy {config.scheduling_policy} in a {role} pool; use fcfs")
     if config.prefill_first or config.prefill_schedule_interval > 1:
@@ -100,5 +114,22 @@ def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")
+    if config.speculation:
+        check_speculation(config)
     if caching and config.state_blocks:
         raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
+
+
+def check_speculation(config: SchedulerConfig) -> None:
+    """Raise NotModelled for what does not go together with drafted tokens."""
+    if config.kv_groups != (KvGroup(),):
+        raise NotModelled("speculative decoding where layers with a sliding window give KV blocks back")
+    if config.scheduling_policy == "static" or config.prefill_first or config.prefill_schedule_interval > 1:
+        raise NotModelled("speculative decoding with static batching, prompts in steps of their own, or seldom prefills")
+    needed = config.seats * config.verified
+    if needed > config.token_budget:
+        raise NotModelled(
+            "speculative decoding where not all sequences can verify their tokens in one step: "
+            f"{config.seats_argument} {config.seats} x {config.verified} tokens exceed "
+            f"{config.budget_argument} {config.token_budget}; raise it to {needed}"
+        )

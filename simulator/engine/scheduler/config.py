@@ -27,6 +27,23 @@ class KvGroup:
 
 
 @spec
+class Speculation:
+    """What drafts asks of the scheduler: `tokens` drafted for each decoding sequence of a step, all of which it then verifies.
+
+    `lookahead`: tokens beyond those scheduled that blocks are taken for, as the drafter writes its
+    own KV there. `drops_last_block`: the last block of a prefix hit is computed again, for the
+    hidden states that the drafter reads.
+
+    Source: vLLM vllm/v1/core/sched/scheduler.py (num_spec_tokens, num_lookahead_tokens) and
+    vllm/v1/core/single_type_kv_cache_manager.py (use_eagle).
+    """
+
+    tokens: Count
+    lookahead: Natural = 0
+    drops_last_block: bool = False
+
+
+@spec
 class SchedulerConfig:
     """What one instance may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
 
@@ -41,6 +58,7 @@ class SchedulerConfig:
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
     `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
+    `speculation`: tokens are drafted, and a decoding sequence takes one token of the budget more for each.
     """
 
     kv_blocks: Count
@@ -65,6 +83,7 @@ class SchedulerConfig:
     long_prefill_token_threshold_adaptive: bool = False
     prefill_schedule_interval: Count = 1
     rules: SchedulerRules = SchedulerRules()
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -75,6 +94,27 @@ class SchedulerConfig:
             raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
         if any(self.size_of(group) % self.block_size for group in self.kv_groups):
             raise ValueError(f"block sizes of layer groups must be multiples of block_size ({self.block_size})")
+
+    @property
+    def verified(self) -> int:
+        """Tokens that a decoding sequence has in a step: its last one, and those drafted."""
+        return 1 + self.speculation.tokens if self.speculation else 1
+
+    @property
+    def lookahead(self) -> int:
+        """Tokens beyond those scheduled that blocks are taken for."""
+        return self.speculation.lookahead if self.speculation else 0
+
+    @property
+    def drops_last_block(self) -> bool:
+        """Whether the last block of a prefix hit is computed again."""
+        return self.speculation is not None and self.speculation.drops_last_block
+
+    @property
+    def beyond(self) -> int:
+        """The most tokens beyond those computed that blocks of a sequence are taken for."""
+        steps = 2 if self.async_scheduling else 1
+        return steps * self.verified + self.lookahead if self.speculation else 0
 
     @property
     def window_lag(self) -> int:
@@ -101,6 +141,7 @@ class SchedulerConfig:
 
     def blocks_for(self, tokens: int) -> int:
         """The most blocks that one sequence of this many computed tokens may need at once, over all layer groups."""
+        tokens += self.beyond
         return self.state_blocks + sum(
             min(-(-tokens // self.size_of(group)), self.most_blocks(group)) * group.groups for group in self.kv_groups
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Protocol
 
 from simulator.engine.request import Request, Status
 
-_ORDER_BITS = 32
-_ORDER_MASK = (1 << _ORDER_BITS) - 1
+ORDER_BITS = 32
+ORDER_MASK = (1 << ORDER_BITS) - 1
 _NOBODY: Sequence[Request] = ()
 _DECODING, _FINISHED = Status.DECODING, Status.FINISHED
 
@@ -63,7 +63,7 @@ class DecodeBatch:
         self.followers: list[Follower] = []
         self.step = 0
         self.count = 0
-        self.context = 0
+        self.context: float = 0
         self.ring = [0] * block_size
         self.due: list[int] = []
         self.joined: Sequence[Request] = _NOBODY
@@ -86,7 +86,7 @@ class DecodeBatch:
         self.count += 1
         self.context += context
         self.ring[-offset % self.block_size] += 1
-        heappush(self.due, last << _ORDER_BITS | request.order)
+        heappush(self.due, last << ORDER_BITS | request.order)
         for follower in self.followers:
             follower.join(request, step)
 
@@ -111,7 +111,7 @@ class DecodeBatch:
         request.last_step += 1
         self.context -= 1
         self.ring[-request.offset % self.block_size] += 1
-        heappush(self.due, request.last_step << _ORDER_BITS | request.order)
+        heappush(self.due, request.last_step << ORDER_BITS | request.order)
         for follower in self.followers:
             follower.join(request, self.step)
 
@@ -134,23 +134,28 @@ class DecodeBatch:
         for request in stalled:
             self.postpone(request)
         due = self.due
-        return self._finished() if due and due[0] >> _ORDER_BITS <= step else _NOBODY
+        return self._finished() if due and due[0] >> ORDER_BITS <= step else _NOBODY
+
+    def that_end(self, step: int) -> Iterator[Request]:
+        """The sequences that have all their tokens before a step, in running order."""
+        due, running = self.due, self.running
+        past = (step + 1) << ORDER_BITS
+        while due and due[0] < past:
+            request = running.get(heappop(due) & ORDER_MASK)
+            if request is not None and request.last_step == step and request.status is _DECODING:
+                yield request
 
     def _finished(self) -> Sequence[Request]:
-        due, step = self.due, self.step
-        running, ring, size = self.running, self.ring, self.block_size
-        past = (step + 1) << _ORDER_BITS
+        step, ring, size = self.step, self.ring, self.block_size
         done: list[Request] = []
-        while due and due[0] < past:
-            request = running.get(heappop(due) & _ORDER_MASK)
-            if request is not None and request.last_step == step and request.status is _DECODING:
-                offset = request.offset
-                request.status = _FINISHED
-                request.generated = request.output
-                request.computed = computed = step + offset
-                self.context -= computed
-                ring[-offset % size] -= 1
-                done.append(request)
+        for request in self.that_end(step):
+            offset = request.offset
+            request.status = _FINISHED
+            request.generated = request.output
+            request.computed = computed = step + offset
+            self.context -= computed
+            ring[-offset % size] -= 1
+            done.append(request)
         self.count -= len(done)
         for follower in self.followers:
             for request in done:
@@ -189,8 +194,8 @@ class DecodeBatch:
         due, running = self.due, self.running
         while True:
             first = due[0]
-            last = first >> _ORDER_BITS
-            request = running.get(first & _ORDER_MASK)
+            last = first >> ORDER_BITS
+            request = running.get(first & ORDER_MASK)
             if request is not None and request.last_step == last:
                 break
             heappop(due)

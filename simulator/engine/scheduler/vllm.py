@@ -51,7 +51,8 @@ class VllmScheduler:
     """Serves first come, first served, or by priority.
 
     `prefilling` are those of the running that compute prompts, `stalled` those that decode but not in the composed step.
-    `held_back`: no prompt is computed in this step. `shared_out`: tokens of which each one present may have its share of a step.
+    `each`: tokens of a decoding sequence in a step. `held_back`: no prompt is computed in this step.
+    `shared_out`: tokens of which each one present may have its share of a step.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class VllmScheduler:
         "by_priority",
         "cap_varies",
         "chunked",
+        "each",
         "goes_on",
         "held_back",
         "long_prefill_token_threshold",
@@ -89,6 +91,7 @@ class VllmScheduler:
         self.admitted = 0
         self.max_num_seqs = config.seats
         self.max_tokens = config.token_budget
+        self.each = config.verified
         self.long_prefill_token_threshold = cap = config.prefill_cap
         self.rules = config.rules
         self.shared_out = config.max_num_batched_tokens if config.long_prefill_token_threshold_adaptive else 0
@@ -102,7 +105,7 @@ class VllmScheduler:
     def schedule(self) -> Step:
         """Compose the next step."""
         batch, pool = self.batch, self.pool
-        budget = self.max_tokens - batch.count
+        budget = self.max_tokens - batch.count * self.each
         if self.prefilling or self.stalled or budget < 0 or batch.missed:
             step, budget = self._schedule_prompts()
         else:
@@ -134,7 +137,7 @@ class VllmScheduler:
         behind = NOBODY
         if self.stalled:
             batch.missed = behind = self._unstall()
-        budget = self.max_tokens - batch.count
+        budget = self.max_tokens - batch.count * self.each
         most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
         computing = NOBODY if self.held_back else self.prefilling
         wanted = sum(min(r.known - r.computed, most) for r in computing)
@@ -201,7 +204,11 @@ class VllmScheduler:
                 continue
             if request.status is _FINISHED or (self.held_back and request.status is _PREFILLING):
                 continue
-            tokens = 1 if request.status is _DECODING else min(request.known - request.computed, most, budget)
+            if request.status is not _DECODING:
+                tokens = min(request.known - request.computed, most, budget)
+            elif (tokens := self.each) > budget:
+                budget = 0
+                break
             needed = pool.lacking(request, tokens)
             while needed > pool.free and request.order in running:
                 victim = self._pop_victim()
@@ -220,8 +227,12 @@ class VllmScheduler:
         self._stall(step, [r for r in running.values() if r.status is _DECODING and r not in given])
         pool.walked(running.values())
         if not step.chunks and len(step.stalled) == self.batch.count:
-            self._unstall()  # nobody computes anything, so there is no step that they could miss
+            self._nobody_computes()
         return budget
+
+    def _nobody_computes(self) -> None:
+        """Nothing is in this step, so there is none that anybody could miss."""
+        self._unstall()
 
     def _stall(self, step: Step, stalled: list[Request]) -> None:
         step.stalled = self.stalled = stalled
@@ -243,9 +254,12 @@ class VllmScheduler:
             self.prefilling.remove(victim)
         victim.computed += taken_back
         self.pool.release(victim, self._known(victim, status, taken_back))
+        self._put_back(step, victim)
+
+    def _put_back(self, step: Step, victim: Request) -> None:
         step.preempted = [*step.preempted, victim]
         victim.preemptions += 1
-        if status is not _FINISHED:
+        if victim.status is not _FINISHED:
             victim.status = _PREEMPTED
             victim.computed = 0
             self.waiting.appendleft(victim)
@@ -309,7 +323,7 @@ class VllmScheduler:
         """Whether one that comes now might be admitted at once, `leaving` of the running ones about to be retired."""
         return (
             (not self.waiting or self.by_priority)
-            and self.batch.count < self.max_tokens
+            and self.batch.count * self.each < self.max_tokens
             and len(self.running) - leaving < self.max_num_seqs
         )
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Protocol
 
 from simulator.engine.request import Request
+
+
+class InWindow(Protocol):
+    """What the time of a step needs of a window: the sum inside it, and how many contexts are shorter."""
+
+    size: int
+    inside: float
+    below: int
 
 
 class WindowSums:
@@ -21,7 +30,7 @@ class WindowSums:
     def __init__(self, size: int, block_size: int) -> None:
         self.size = size
         self.block_size = block_size
-        self.inside = 0
+        self.inside: float = 0
         self.below = 0
         self.ring = [0] * block_size
         self.reach: dict[int, int] = {}

@@ -47,6 +47,7 @@ def ceiling(
     requests: Requests,
     kv_sequences: float | None = None,
     cached_tokens: Ints | None = None,
+    tokens_a_step: float = 1.0,
 ) -> Ceiling:
     """What one replica completes of such requests when one is always waiting.
 
@@ -55,13 +56,14 @@ def ceiling(
     random moment is a long one, so the context is weighted with the output length. Each output
     token costs a B-th of a decode step, and a prompt what a full prefill step adds to a decode
     step, shared among the prompts in it: requests/s = 1 / (out * decode / B + prefill). The first
-    `cached_tokens` of each prompt, shape (n,), are not computed.
+    `cached_tokens` of each prompt, shape (n,), are not computed. `tokens_a_step`: tokens that a
+    step gives a sequence, where tokens are drafted.
     """
     context = running_context(requests)
-    held = limits.block_size / 2 + context
+    held = limits.block_size / 2 + context + limits.beyond
     holds = limits.kv_blocks * limits.block_size / held if kv_sequences is None else kv_sequences
     batch = max(1.0, min(float(limits.seats), holds, limits.token_budget - 1))
-    per_output = decode_step(step_time, batch, context) / batch
+    per_output = decode_step(step_time, batch, context) / (batch * tokens_a_step)
     per_prompt = _prefill(step_time, limits, requests, batch, cached_tokens) / float(
         requests.prompt_tokens.mean()
     )
@@ -79,11 +81,13 @@ def running_context(requests: Requests) -> float:
 
 
 def decode_step(t: StepTime, batch: float, context: float) -> float:
-    """Seconds of a step in which `batch` sequences of `context` tokens each compute one token."""
+    """Seconds of a step in which `batch` sequences of `context` tokens each compute one token, or
+    verify those drafted."""
+    rows = batch * t.verified
+    drafted = _at(t.drafted, batch) if len(t.drafted) else 0.0
     seen = t.per_context * context + sum(w.per_context * min(context, w.size) for w in t.windows)
-    return (
-        _at(t.tokens, batch) + _at(t.sampled, batch) + t.constant + batch * (t.per_sequence + seen)
-    )
+    work = _at(t.tokens, rows) + _at(t.sampled, rows) + drafted
+    return work + t.constant + batch * (t.per_sequence + seen)
 
 
 def _prefill(
@@ -95,13 +99,14 @@ def _prefill(
 ) -> float:
     """Seconds that one prompt of mean length adds to the steps it is computed in; what is cached is
     only attended to."""
-    budget = max(1.0, limits.token_budget - batch)
+    rows = batch * t.verified
+    budget = max(1.0, limits.token_budget - rows)
     prompts = requests.prompt_tokens.astype(np.float64)
     cached = np.zeros(len(prompts)) if cached_tokens is None else cached_tokens
     computed = float((prompts - cached).mean())
     square = float((prompts**2 - cached**2.0).mean())
-    extra = _at(t.tokens, batch + budget) - _at(t.tokens, batch)
-    extra += _at(t.prompt, batch + budget) if len(t.prompt) else 0.0
+    extra = _at(t.tokens, rows + budget) - _at(t.tokens, rows)
+    extra += _at(t.prompt, rows + budget) if len(t.prompt) else 0.0
     windows = sum(w.per_pair * min(square / 2, computed * w.size) for w in t.windows)
     chunks = math.ceil(computed / budget)
     return extra * computed / budget + chunks * t.per_sequence + t.per_pair * square / 2 + windows

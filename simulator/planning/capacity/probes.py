@@ -61,15 +61,16 @@ def full_server(server: Server, requests: Requests, *, at_best: bool = False) ->
     context = running_context(answered)
     fit, limits = server.plan.concurrency_at(max(1, round(context))), server.limits
     plain = limits.kv_groups == (KvGroup(),) and not limits.state_blocks
-    full = replace(
-        ceiling(server.step_time, limits, answered, None if plain else fit), kv_sequences=fit
-    )
+    held, length = None if plain else fit, server.tokens_a_step
+    full = ceiling(server.step_time, limits, answered, held, tokens_a_step=length)
+    full = replace(full, kv_sequences=fit)
     if answered.hashes is not None and limits.enable_prefix_caching:
         for _ in range(1 if answered.previous is None or at_best else _SETTLES):
             hits = prefix_hits(
                 answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best
             )
-            full = ceiling(server.step_time, limits, answered, hits.sequences, hits.tokens)
+            found = hits.sequences, hits.tokens
+            full = ceiling(server.step_time, limits, answered, *found, length)
     return replace(full, requests_per_s=full.requests_per_s / share)
 
 
@@ -321,8 +322,9 @@ class _Sums:
 def _emitted_by(trace: RunRecord, times: Floats) -> Floats:
     """Output tokens that one replica has emitted by each time, shape of `times`."""
     s = trace.stretches
-    after = np.cumsum(s["steps"] * s["sampled"])
+    each = s["steps"] * trace.emitted
+    after = np.cumsum(each)
     knots = np.stack([s["start_s"], s["end_s"]], axis=1).ravel()
-    emitted = np.stack([after - s["steps"] * s["sampled"], after], axis=1).ravel()
+    emitted = np.stack([after - each, after], axis=1).ravel()
     tokens: Floats = np.interp(times, knots, emitted)
     return tokens
