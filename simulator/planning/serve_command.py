@@ -24,7 +24,7 @@ NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
     "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM "
     "V0",
-    "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
+    "LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "the start of replicas that all serve from the first request to the last",
     "other programs on the same GPUs, and clocks lowered by heat or power limits",
