@@ -179,6 +179,9 @@ class Server:
         self.pool.give_back(item.states)
         item.blocks, item.states, item.registered = [], [], []
 
+    def _free_finished(self, item: Item) -> None:
+        self._free(item)
+
     def _cached(self, item: Item) -> tuple[list[Held], int]:
         """The cached blocks of each group and how many tokens they hold.
 
@@ -201,6 +204,9 @@ class Server:
 
     def used(self) -> int:
         return self.limits.kv_blocks - len(self.pool.free)
+
+    def queued(self) -> int:
+        return len(self.waiting)
 
     def kv_use(self) -> float:
         return self.used() / self.limits.kv_blocks
@@ -345,10 +351,13 @@ class Server:
         self.waiting.remove(item)
         self.running.append(item)
         given[item] = tokens
+        self._started(item, item.computed, now)
+        return tokens
+
+    def _started(self, item: Item, computed: int, now: float) -> None:
         if math.isnan(self.log["scheduled"][item.index]):
             self.log["scheduled"][item.index] = now
-            self.log["cached"][item.index] = item.computed
-        return tokens
+            self.log["cached"][item.index] = computed
 
     def _compose_static(self, now: float) -> Step | None:
         if all(item.complete for item in self.running):
@@ -417,7 +426,7 @@ class Server:
                     left = item.output - item.received - item.pending
                     steps = math.ceil(left * item.steps / max(item.output - 1, 1))
                     item.decoding = Decoding(item.computed, left, steps)
-        row |= {"sequences": len(given), "waiting": len(self.waiting)}
+        row |= {"sequences": len(given), "waiting": self.queued()}
         row |= {"preempted": self.preempted, "kv_blocks": self.used()}
         self.preempted = 0
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled]
