@@ -125,9 +125,8 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
 
     codes = requests["status"].replace_strict(dict(zip(STATUSES, range(len(STATUSES)), strict=True)), return_dtype=pl.Int8)
     derived = {"status", "refusal", *LATENCIES}
-    kept = [name for name in requests.columns if name not in derived and not _of_others(requests[name])]
-    kept = [name for name in kept if name != "decode_steps" or requests[name].null_count() == 0]
-    columns = {name: _numpy(requests[name]) for name in kept}
+    whose = [name for name in requests.columns if not _of_others(requests[name])]
+    columns = {name: _numpy(requests[name]) for name in whose if name not in derived}
     refusals = {i: reason for i, reason in enumerate(requests["refusal"]) if reason is not None}
     stretches = steps.filter(pl.col("replica") >= 0)
     sizes = dict(stretches.select("replica", "block_size").unique().iter_rows())
@@ -143,10 +142,10 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
 
 def _of_others(column: pl.Series) -> bool:
     """Whether a column only stands there because other deployments of the run have it."""
-    return 0 < len(column) == column.null_count() and column.name.startswith(_BETWEEN_POOLS)
+    return 0 < len(column) == column.null_count() and column.name.startswith(_OF_SOME)
 
 
-_BETWEEN_POOLS = ("prefill", "handed_over", "decode_scheduled")
+_OF_SOME = ("prefill", "handed_over", "decode_scheduled", "decode_steps")
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -48,6 +48,8 @@ def build_scheduler(
     timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
     if config.speculation:
+        if role:
+            check_role(config, role)
         return _speculative(config, running, windows, caching=caching, prefixes=prefixes)
     batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])

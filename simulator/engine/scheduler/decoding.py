@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Protocol
@@ -136,26 +136,21 @@ class DecodeBatch:
         due = self.due
         return self._finished() if due and due[0] >> ORDER_BITS <= step else _NOBODY
 
-    def that_end(self, step: int) -> Iterator[Request]:
-        """The sequences that have all their tokens before a step, in running order."""
-        due, running = self.due, self.running
+    def _finished(self) -> Sequence[Request]:
+        due, step = self.due, self.step
+        running, ring, size = self.running, self.ring, self.block_size
         past = (step + 1) << ORDER_BITS
+        done: list[Request] = []
         while due and due[0] < past:
             request = running.get(heappop(due) & ORDER_MASK)
             if request is not None and request.last_step == step and request.status is _DECODING:
-                yield request
-
-    def _finished(self) -> Sequence[Request]:
-        step, ring, size = self.step, self.ring, self.block_size
-        done: list[Request] = []
-        for request in self.that_end(step):
-            offset = request.offset
-            request.status = _FINISHED
-            request.generated = request.output
-            request.computed = computed = step + offset
-            self.context -= computed
-            ring[-offset % size] -= 1
-            done.append(request)
+                offset = request.offset
+                request.status = _FINISHED
+                request.generated = request.output
+                request.computed = computed = step + offset
+                self.context -= computed
+                ring[-offset % size] -= 1
+                done.append(request)
         self.count -= len(done)
         for follower in self.followers:
             for request in done:

@@ -26,7 +26,7 @@ from itertools import accumulate
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.request import Course, Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.engine.scheduler.decoding import ORDER_BITS, DecodeBatch
+from simulator.engine.scheduler.decoding import ORDER_BITS, ORDER_MASK, DecodeBatch
 from simulator.engine.scheduler.scheduler import NOBODY, Step
 from simulator.engine.scheduler.vllm import VllmScheduler
 
@@ -249,8 +249,13 @@ class SpeculativeBatch(DecodeBatch):
         return self._finished() if due and due[0] >> ORDER_BITS <= step else NOBODY
 
     def _finished(self) -> Sequence[Request]:
+        due, running, step = self.due, self.running, self.step
+        past = (step + 1) << ORDER_BITS
         done: list[Request] = []
-        for request in self.that_end(self.step):
+        while due and due[0] < past:
+            request = running.get(heappop(due) & ORDER_MASK)
+            if request is None or request.last_step != step or request.status is not _DECODING:
+                continue
             course = request.course
             request.status = _FINISHED
             for window in self.windows.values():
