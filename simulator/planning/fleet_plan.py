@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.errors import NotModelled
 from simulator.latency import calibration
 from simulator.scenario import Deployment, Pool, Scenario
 from simulator.server import DoesNotStart, FleetPlan, LinkPlan, PoolPlan, Server, plan_server
@@ -22,9 +24,11 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         fleet.append(PoolPlan(server, pool.instances, pool.router))
     link = deployment.link
     if link is None:
-        return FleetPlan(tuple(fleet), client)
+        (pool,) = deployment.pools
+        operation = _operation(pool, fleet[0].server) if pool.changes else None
+        return FleetPlan(tuple(fleet), client, operation)
     between = LinkPlan(link.port_bytes_per_s, link.latency_s)
-    return FleetPlan(tuple(fleet), client, between, deployment.routing)
+    return FleetPlan(tuple(fleet), client, link=between, routing=deployment.routing)
 
 
 def plan_pools(scenario: Scenario, deployment: Deployment) -> list[Server | DoesNotStart]:
@@ -48,6 +52,20 @@ def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
         sampling=scenario.sampling,
+    )
+
+
+def _operation(pool: Pool, server: Server) -> Operation:
+    """How the replicas of a pool come and go. Raises NotModelled where the router knows ranks."""
+    if pool.data_parallel_external_lb:
+        raise NotModelled("autoscaler and faults are not modelled with data_parallel_external_lb")
+    weights = server.plan.weights_bytes * pool.gpus_per_replica
+    return Operation(
+        cold_start=pool.cold_start.causes(weights),
+        autoscaler=pool.autoscaler,
+        faults=pool.faults,
+        retries=pool.retries,
+        drain_s=pool.drain_s,
     )
 
 

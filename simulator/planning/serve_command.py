@@ -27,7 +27,7 @@ NOT_MODELLED = (
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "KV cache that is moved to CPU memory or disk; between a prefill and a decode pool transfers "
     "that fail, and those that overlap with the prompt's computation",
-    "start-up, failures and autoscaling of replicas",
+    "the start of replicas that all serve from the first request to the last",
     "other programs on the same GPUs, and clocks lowered by heat or power limits",
 )
 
