@@ -143,9 +143,9 @@ class FleetPlan:
 
     pools: tuple[PoolPlan, ...]
     client: FrontEnd | None = None
-    operation: Operation | None = None
     link: LinkPlan | None = None
     routing: Routing = Routing()  # noqa: RUF009  a frozen spec
+    operation: Operation | None = None
 
     @property
     def pool(self) -> PoolPlan:

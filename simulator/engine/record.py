@@ -67,10 +67,10 @@ class RunRecord:
     refusals: dict[int, str]
     gaps_s: Column = field(default_factory=lambda: np.zeros(0))
     block_size: tuple[int, ...] = (16,)
-    transfers: dict[str, Column] = field(default_factory=dict)
-    link: dict[str, Column] = field(default_factory=dict)
     events: tuple[FleetEvent, ...] = ()
     sent_again: int = 0
+    transfers: dict[str, Column] = field(default_factory=dict)
+    link: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["status"])

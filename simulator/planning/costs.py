@@ -38,8 +38,8 @@ def cost(
     priced = [(pool, found) for pool in pools if (found := price_of(pool, prices)) is not None]
     if len(priced) < len(pools):
         return None
-    each = [usd * (pool.gpus if gpus is None else gpus) for pool, (usd, _, _) in priced]
-    per_hour = sum(each)
+    shared = 1.0 if gpus is None else gpus / deployment.gpus
+    per_hour = shared * sum(usd * pool.gpus for pool, (usd, _, _) in priced)
     usd_per_gpu_hour = priced[0][1][0] if len(pools) == 1 else per_hour / deployment.gpus
     source, date = _sources([found for _, found in priced])
     return Cost(
@@ -51,9 +51,7 @@ def cost(
         usd_per_million_total_tokens=usd_per(1e6, per_hour, total_tokens_per_s),
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
-        watts=None
-        if busy is None
-        else sum(watts(p.gpu, busy) * (p.gpus if gpus is None else gpus) for p in pools),
+        watts=None if busy is None else shared * sum(watts(p.gpu, busy) * p.gpus for p in pools),
         usd_per_kwh=prices.electricity(),
     )
 

@@ -24,11 +24,29 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         fleet.append(PoolPlan(server, pool.instances, pool.router))
     link = deployment.link
     if link is None:
-        (pool,) = deployment.pools
-        operation = _operation(pool, fleet[0].server) if pool.changes else None
-        return FleetPlan(tuple(fleet), client, operation)
+        return FleetPlan(tuple(fleet), client, operation=_operation(deployment, fleet[0].server))
+    if any(pool.changes for pool in deployment.pools):
+        raise NotModelled("autoscaler and faults are not modelled of prefill and decode pools")
     between = LinkPlan(link.port_bytes_per_s, link.latency_s)
-    return FleetPlan(tuple(fleet), client, link=between, routing=deployment.routing)
+    return FleetPlan(tuple(fleet), client, between, deployment.routing)
+
+
+def _operation(deployment: Deployment, server: Server) -> Operation | None:
+    """How the replicas of its only pool come and go, if they do. Raises NotModelled where the
+    router knows ranks."""
+    pool = deployment.pool
+    if not pool.changes:
+        return None
+    if pool.data_parallel_external_lb:
+        raise NotModelled("autoscaler and faults are not modelled with data_parallel_external_lb")
+    weights = server.plan.weights_bytes * pool.gpus_per_replica
+    return Operation(
+        cold_start=pool.cold_start.causes(weights),
+        autoscaler=pool.autoscaler,
+        faults=pool.faults,
+        retries=pool.retries,
+        drain_s=pool.drain_s,
+    )
 
 
 def plan_pools(scenario: Scenario, deployment: Deployment) -> list[Server | DoesNotStart]:
@@ -52,20 +70,6 @@ def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
         sampling=scenario.sampling,
-    )
-
-
-def _operation(pool: Pool, server: Server) -> Operation:
-    """How the replicas of a pool come and go. Raises NotModelled where the router knows ranks."""
-    if pool.data_parallel_external_lb:
-        raise NotModelled("autoscaler and faults are not modelled with data_parallel_external_lb")
-    weights = server.plan.weights_bytes * pool.gpus_per_replica
-    return Operation(
-        cold_start=pool.cold_start.causes(weights),
-        autoscaler=pool.autoscaler,
-        faults=pool.faults,
-        retries=pool.retries,
-        drain_s=pool.drain_s,
     )
 
 

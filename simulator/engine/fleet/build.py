@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +20,6 @@ from simulator.engine.record import Recorder
 from simulator.engine.request import Request
 from simulator.engine.scheduler.build import Role, build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.latency.step import StepTime
 
 
@@ -31,30 +29,30 @@ def build_instances(
     clock: Clock,
     recorder: Recorder,
     finished: Finished,
-    ticks: Ticks,
+    durations: Callable[[StepTime, SchedulerConfig], Durations],
     *,
     prefixes: bool,
     role: Role = "",
     first: int = 0,
 ) -> list[Instance]:
     """An instance a server, numbered from `first` on; `prefixes`: whether requests tell what their blocks hold."""
-    durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
     kind = Instance if data_parallel.lock_step is None else Rank
-    made = []
-    for number, (step_time, config) in enumerate(servers, first):
-        scheduler, timer = scheduler_and_timer(config, durations(step_time, config), prefixes=prefixes, role=role)
-        how = {"async_scheduling": config.async_scheduling, "clock": clock, "recorder": recorder, "finished": finished}
-        made.append(kind(number, scheduler, timer, **how))  # type: ignore[arg-type]
-    return made
 
+    def build(number: int, step_time: StepTime, config: SchedulerConfig) -> Instance:
+        times = durations(step_time, config)
+        sizes = {size for size, *_ in times.windows}
+        scheduler, sums = build_scheduler(config, sizes, prefixes=prefixes, role=role)
+        return kind(
+            number,
+            scheduler,
+            StepTimer(times, scheduler.batch, sums),
+            async_scheduling=config.async_scheduling,
+            clock=clock,
+            recorder=recorder,
+            finished=finished,
+        )
 
-def scheduler_and_timer(
-    config: SchedulerConfig, times: Durations, *, prefixes: bool, role: Role = ""
-) -> tuple[Scheduler, StepTimer]:
-    """What an instance is made of: who composes its steps, and how long they take."""
-    sizes = {size for size, *_ in times.windows}
-    scheduler, sums = build_scheduler(config, sizes, prefixes=prefixes, role=role)
-    return scheduler, StepTimer(times, scheduler.batch, sums)
+    return [build(number, *server) for number, server in enumerate(servers, first)]
 
 
 def rank_sets(
@@ -67,8 +65,6 @@ def rank_sets(
 ) -> list[RankSet]:
     """The servers that have several ranks, or turn requests away; none where each instance just serves what it is sent."""
     ranks, lock_step, balance = data_parallel.ranks, data_parallel.lock_step, data_parallel.balance
-    if not instances:
-        return []
     servers = [instances[i : i + ranks] for i in range(0, len(instances), ranks)]
     if lock_step is not None:
         for of_one in servers:

@@ -16,7 +16,7 @@ import numpy as np
 
 from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
-from simulator.engine.fleet.build import chooser, rank_sets, scheduler_and_timer
+from simulator.engine.fleet.build import build_instances, chooser, rank_sets
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.front_end import Lane
 from simulator.engine.fleet.lives import LifeRules, Lives
@@ -25,7 +25,6 @@ from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import Router
 from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
 from simulator.engine.instance.instance import Finished, Instance
-from simulator.engine.instance.lock_step import Rank
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
 from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord
@@ -97,37 +96,32 @@ class Fleet:
 
     def _build(self, servers: Sequence[tuple[StepTime, SchedulerConfig]]) -> list[Any]:
         """Build the instances of some servers; gives what the router chooses among."""
-        kind = Instance if self.data_parallel.lock_step is None else Rank
-        made = []
-        for time, config in servers:
-            instance = self._instance(kind, len(self.instances), config, self.durations(time, config))
+        if not servers:
+            return []
+        made = build_instances(
+            servers,
+            self.data_parallel,
+            self.clock,
+            self.recorder,
+            self.finished,
+            self.durations,
+            prefixes=self.requests.hashes is not None,
+            first=len(self.instances),
+        )
+        for instance, (_, config) in zip(made, servers, strict=True):
             self.instances.append(instance)
-            made.append(instance)
             self.configs.append(config)
             self.most_tokens.append(most_tokens(config))
             if self.front_end is not None:
                 self.lanes.append(Lane(self.front_end, instance, self.clock, self.ticks, self.taken, self.entered))
-        how = self.data_parallel, self.queue_limits, self.clock, self.recorder, self.ticks
-        return rank_sets(made, *how) or made
+        sets = rank_sets(made, self.data_parallel, self.queue_limits, self.clock, self.recorder, self.ticks)
+        return [*sets] or [*made]
 
     def _router(self, endpoints: list[Any], router: Router, rng: np.random.Generator) -> Callable[[Request], Any]:
-        """What gives a request its endpoint: the router, where there are several."""
         return chooser(self._pool(endpoints), router, rng)
 
     def _pool(self, endpoints: list[Any]) -> InstancePool:
         return InstancePool(endpoints, self.block_size, self.clock, self.ticks, self.requests.previous)
-
-    def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        scheduler, timer = scheduler_and_timer(config, durations, prefixes=self.requests.hashes is not None)
-        return kind(
-            number,
-            scheduler,
-            timer,
-            async_scheduling=config.async_scheduling,
-            clock=self.clock,
-            recorder=self.recorder,
-            finished=self.finished,
-        )
 
     def run(self) -> RunRecord:
         """Let the clock run until nothing is left to happen."""

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from simulator.engine.fleet.hand_over import KvLink, PoolServers, Routing
 from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.queue_limits import NO_LIMITS
 from simulator.engine.fleet.router import Router, blocks_sent_before, note_sent
-from simulator.engine.instance.durations import Ticks, in_seconds, in_ticks
+from simulator.engine.instance.durations import Durations, Ticks, in_seconds, in_ticks
 from simulator.engine.instance.instance import Instance
 from simulator.engine.kv.prefix_tree import Branch, PrefixTree
 from simulator.engine.link import Link
@@ -48,7 +48,8 @@ class PoolSide:
         finished = fleet.prefilled if role == "prefill" else fleet.answered
         prefixes = requests.hashes is not None
         kind = {"prefixes": prefixes, "role": role, "first": first}
-        self.instances = build_instances(of.servers, of.data_parallel, clock, self.recorder, finished, ticks, **kind)  # type: ignore[arg-type]
+        durations = cache(partial(Durations, ticks=ticks))  # equal instances share their tables
+        self.instances = build_instances(of.servers, of.data_parallel, clock, self.recorder, finished, durations, **kind)  # type: ignore[arg-type]
         sets = rank_sets(self.instances, of.data_parallel, NO_LIMITS, clock, self.recorder, ticks)
         self.sets = {rank: each for each in sets for rank in each.ranks}
         self.choose_endpoint = self._chooser(sets or self.instances, of.router, fleet)
