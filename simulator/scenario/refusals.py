@@ -150,6 +150,8 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
     planned = [_refuse_impossible_pool(scenario, scenario.model_of(deployment), pool) for pool in deployment.pools]
     if deployment.apart:
+        if any(pool.changes for pool in deployment.pools):
+            raise NotModelled("replicas that come and go in a prefill or a decode pool; leave autoscaler and faults out")
         refuse_untransferable(*planned)
 
 

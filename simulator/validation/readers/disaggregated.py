@@ -59,7 +59,7 @@ def predict_apart(row: Row, bench: Bench) -> Prediction:
     requests = drawn_requests(row, rng, min(PROMPTS_EACH * users, max(_MOST, 2 * users)))
     pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances) for pool in (prefill, decode))
     link = link_of_card(decode.server)
-    fleet = FleetPlan(pools, decode.server.client, link)
+    fleet = FleetPlan(pools, decode.server.client, link=link)
     trace = fleet.serve(requests, source=ClosedLoop(concurrency=users))
     seen = finished(trace)
     found = {f"{name}_ms": float(1e3 * np.nanmean(seen[f"{name}_s"])) for name in ("ttft", "tpot")}

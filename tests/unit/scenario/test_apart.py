@@ -12,6 +12,7 @@ from simulator.scenario import dumped, load
 from simulator.scenario.reading import scenario_of
 
 BOTH = "prefill: {gpu: l4}, decode: {gpu: l4}"
+SCALED = "autoscaler: {kind: hpa, target: 2, max_replicas: 4}"
 ONE = "  - name: one\n    gpu: rtx-4090\n"
 
 
@@ -67,6 +68,7 @@ def test_a_link_says_what_its_catalog_entry_does_not(tmp_path: Path) -> None:
         ("prefill: {gpu: l4}, decode: {gpu: l4}, routing: {local_below: 9}", r"routing: .*only where that is chosen first"),
         ("prefill: {gpu: l4}, decode: {gpu: l4, block_size: 32}", r"the prefill pool has block_size 16 and the decode pool 32"),
         ("prefill: {gpu: l4, kv_cache_dtype: fp8}, decode: {gpu: l4}", r"has kv_cache_dtype fp8 and the decode pool bf16"),
+        (f"prefill: {{gpu: l4}}, decode: {{gpu: l4, {SCALED}}}", r"replicas that come and go in a prefill or a decode pool"),
         ("prefill: {gpu: l4}, decode: {gpu: l4, scheduling_policy: priority}", r"scheduling_policy priority in a decode pool"),
     ],
 )  # fmt: skip
