@@ -23,6 +23,7 @@ from support.engine_cases import (
     hybrid_cases,
     parallel_cases,
     prefill_first_cases,
+    sglang_cases,
 )
 
 from simulator.engine.record import FINISHED
@@ -68,6 +69,18 @@ def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
 @drawn(40)
 @given(prefill_first_cases())
 def test_prompts_before_decodes_equal_the_naive_simulator_too(case: Case) -> None:
+    check(case)
+
+
+@drawn(60)
+@given(sglang_cases(shared=False))
+def test_sglang_equals_its_naive_simulator(case: Case) -> None:
+    check(case)
+
+
+@drawn(60)
+@given(sglang_cases(shared=True))
+def test_sglang_with_its_radix_tree_equals_its_naive_simulator(case: Case) -> None:
     check(case)
 
 

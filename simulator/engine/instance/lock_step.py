@@ -64,7 +64,8 @@ class Rank(Instance):
     def tokens(self) -> int:
         """Tokens of the composed step."""
         step = self.step
-        return self.scheduler.batch.count - len(step.stalled) + step.padding + sum(n for _, n, _ in step.chunks)
+        decoding = 0 if step.pausing else self.scheduler.batch.count
+        return decoding - len(step.stalled) + step.padding + sum(n for _, n, _ in step.chunks)
 
     def keep_step(self, stretch: Stretch) -> None:
         """Make the composed steps those that all make together; write that into the log too."""

@@ -8,6 +8,7 @@ from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
 from simulator.engine.kv.own_blocks import OwnBlocksPool
+from simulator.engine.kv.radix_pool import RadixPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
@@ -15,6 +16,7 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
+from simulator.engine.scheduler.sglang import SglangScheduler
 from simulator.engine.scheduler.static import StaticScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
 from simulator.engine.scheduler.windows import WindowSums
@@ -40,6 +42,8 @@ def build_scheduler(
     running: dict[int, Request] = {}
     batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
+    if config.sglang is not None:
+        return SglangScheduler(config, config.sglang, running, batch, RadixPool(config, batch)), timed
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
@@ -78,6 +82,10 @@ def _pool(
 
 
 def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:
+    if config.sglang is not None:
+        if config.state_blocks or not plain or config.scheduling_policy != "fcfs":
+            raise NotModelled("SGLang's scheduler with several KV groups, blocks for states, priorities or static batches")
+        return
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")

@@ -7,6 +7,7 @@ from math import lcm
 from typing import Literal
 
 from simulator.engine.scheduler.rules import SchedulerRules
+from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.spec import Count, Natural, spec
 
 
@@ -41,6 +42,7 @@ class SchedulerConfig:
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
     `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
+    `sglang`: the scheduler is SGLang's, with these numbers; of the others those hold that it has too.
     """
 
     kv_blocks: Count
@@ -65,6 +67,7 @@ class SchedulerConfig:
     long_prefill_token_threshold_adaptive: bool = False
     prefill_schedule_interval: Count = 1
     rules: SchedulerRules = SchedulerRules()
+    sglang: SglangRules | None = None
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
