@@ -49,7 +49,8 @@ def ask_command(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer in one line: which GPUs, how many, at what cost. Writes the scenario, to go on with."""
+    """Answer in one line: which GPUs, how many, at what cost. Writes the scenario, to go on
+    with."""
     from simulator.cli.size import size_command
     from simulator.scenario.drafting import DEFAULT_GPUS, Figures, draft, scenario_name
 
@@ -66,10 +67,15 @@ def ask_command(
         typer.echo(visible(f"Scenario: {path}  (sim run {path} writes the report)"), err=True)
 
 
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="The scenario to write.", show_default=False)]
+Template = Annotated[str, typer.Option("--from", help="Copy a shipped scenario: rag, chatbot ...")]
+Model = Annotated[str, typer.Option("--model", help="A name, or the path of a config.json.")]
+
+
 def init_command(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The scenario to write.", show_default=False)] = None,
-    template: Annotated[str, typer.Option("--from", help="Copy a shipped scenario: rag, chatbot ...")] = "",
-    model: Annotated[str, typer.Option("--model", help="A name, or the path of a config.json.")] = "",
+    file: File = None,
+    template: Template = "",
+    model: Model = "",
     gpu: Gpus = "",
     users: Users = None,
     each: Each = "",
@@ -85,7 +91,8 @@ def init_command(
     max_model_len: Length = None,
     force: Force = False,
 ) -> None:
-    """Write a scenario: from a shipped one, from figures, or from your answers to a few questions."""
+    """Write a scenario: from a shipped one, from figures, or from your answers to a few
+    questions."""
     from simulator.errors import ScenarioError
     from simulator.scenario.drafting import DEFAULT_GPUS, Figures, draft, scenario_name
     from simulator.scenario.shipped import shipped_scenarios
@@ -118,7 +125,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Write a scenario that reads. Raises ScenarioError where it does not, and SimulatorError where a file is in the way."""
+    """Write a scenario that reads. Raises ScenarioError where it does not, and SimulatorError where
+    a file is in the way."""
     from simulator.document import Document, parse_yaml
     from simulator.errors import SimulatorError
     from simulator.files import write_file

@@ -29,12 +29,20 @@ if TYPE_CHECKING:
     from simulator.validation.calibrate import Report
 
 
+Measurements = Annotated[
+    list[Path],
+    typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or a benchmark tool's results."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The calibration file to write.")]
+Arg = Annotated[
+    list[str] | None,
+    typer.Option("--arg", help="Any other engine argument of benchmark results, as in a scenario: kv_cache_dtype=fp8."),
+]
+
+
 def calibrate_command(
-    measurements: Annotated[
-        list[Path],
-        typer.Argument(metavar="MEASUREMENTS", help="CSV files as `sim validate` reads them, or a benchmark tool's results."),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The calibration file to write.")] = Path("calibration.yaml"),
+    measurements: Measurements,
+    out: Out = Path("calibration.yaml"),
     gpu: GpuName = None,
     model: ModelName = None,
     quantization: QuantizationName = None,
@@ -45,14 +53,13 @@ def calibrate_command(
     max_model_len: MaxModelLen = None,
     prompt_tokens: PromptTokens = None,
     output_tokens: OutputTokens = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option("--arg", help="Any other engine argument of benchmark results, as in a scenario: kv_cache_dtype=fp8."),
-    ] = None,
+    arg: Arg = None,
 ) -> None:
-    """Fit factors to your own runs, best two a configuration at low and high concurrency; use the file as `calibration:`.
+    """Fit factors to your own runs, best two a configuration at low and high concurrency; use the
+    file as `calibration:`.
 
-    Results of vllm bench serve, SGLang, guidellm, aiperf, inference-perf, llm-d and trtllm-bench are read as they are.
+    Results of vllm bench serve, SGLang, guidellm, aiperf, inference-perf, llm-d and trtllm-bench
+    are read as they are.
     """
     from simulator.cli.console import console
     from simulator.cli.options import save_file
@@ -78,7 +85,8 @@ def calibrate_command(
 
 
 def with_arguments(args: EngineArgs, written: list[str]) -> EngineArgs:
-    """The arguments with NAME=VALUE each. Raises SimulatorError for one that is unknown or cannot have its value."""
+    """The arguments with NAME=VALUE each. Raises SimulatorError for one that is unknown or cannot
+    have its value."""
     from pydantic import TypeAdapter, ValidationError
     from ruamel.yaml import YAML
 

@@ -1,4 +1,5 @@
-"""`sim memory`: does a model fit, where does every GiB go, how many sequences run at once; or the same for training."""
+"""`sim memory`: does a model fit, where does every GiB go, how many sequences run at once; or the
+same for training."""
 
 from __future__ import annotations
 
@@ -46,45 +47,62 @@ def _length(text: str | int) -> int:
     return _LONGEST if str(text) in ("auto", "-1") else _count(text)
 
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")]
+More = Annotated[list[str], typer.Argument(metavar="[ARGUMENTS OF VLLM SERVE]...")]
+GpuOption = Annotated[
+    list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare. Of a `vllm serve` line: else the commonly rented.")
+]
+QuantizationOption = Annotated[list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")]
+Engine = Annotated[str | None, typer.Option("--engine", "-e", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")]
+MaxModelLen = Annotated[
+    int | None,
+    typer.Option(parser=_length, metavar="TOKENS", help="Also 32k, or auto: the longest that fits.", rich_help_panel=_SERVING),
+]
+MaxNumSeqs = Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)]
+MaxNumBatchedTokens = Annotated[int | None, typer.Option(parser=_count, metavar="TOKENS", rich_help_panel=_SERVING)]
+GpuMemoryUtilization = Annotated[float | None, typer.Option(rich_help_panel=_SERVING)]
+KvCacheDtype = Annotated[str, typer.Option(rich_help_panel=_SERVING)]
+BlockSize = Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)]
+EnforceEager = Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=_SERVING)]
+MemoryUsedGib = Annotated[
+    float,
+    typer.Option("--used-gib", min=0, help="GiB of each GPU that a display, another process or the system holds at start."),
+]
+TensorParallelSize = Annotated[int, typer.Option("--tensor-parallel-size", "-tp", min=1, rich_help_panel=_PARALLEL)]
+PipelineParallelSize = Annotated[int, typer.Option("--pipeline-parallel-size", "-pp", min=1, rich_help_panel=_PARALLEL)]
+DataParallelSize = Annotated[int, typer.Option("--data-parallel-size", "-dp", min=1, rich_help_panel=_PARALLEL)]
+DecodeContextParallelSize = Annotated[int, typer.Option(min=1, rich_help_panel=_PARALLEL)]
+EnableExpertParallel = Annotated[bool, typer.Option("--enable-expert-parallel", rich_help_panel=_PARALLEL)]
+Context = Annotated[list[int], typer.Option("--context", "-c", min=1, help="Context to count sequences at; repeatable.")]
+Train = Annotated[bool, typer.Option("--train", help="Plan a training run.", rich_help_panel=_TRAINING)]
+Lora = Annotated[bool, typer.Option("--lora", help="LoRA adapters beside frozen weights.", rich_help_panel=_TRAINING)]
+Qlora = Annotated[bool, typer.Option("--qlora", help="LoRA beside weights in NF4.", rich_help_panel=_TRAINING)]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")]
+
+
 def memory_command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, or behind -- a `vllm serve` line.")
-    ],
-    more: Annotated[list[str], typer.Argument(metavar="[ARGUMENTS OF VLLM SERVE]...")] = [],  # noqa: B006
-    gpu: Annotated[
-        list[str], typer.Option("--gpu", "-g", help="GPU; repeat to compare. Of a `vllm serve` line: else the commonly rented.")
-    ] = [],  # noqa: B006
-    quantization: Annotated[
-        list[str], typer.Option("--quantization", "-q", help="Repeat to compare; else the checkpoint's.")
-    ] = [],  # noqa: B006
-    engine: Annotated[
-        str | None, typer.Option("--engine", help="Engine and release, e.g. vllm-0.19.0; else vllm's newest.")
-    ] = None,
-    max_model_len: Annotated[
-        int | None,
-        typer.Option(
-            parser=_length, metavar="TOKENS", help="Also 32k, or auto: the longest that fits.", rich_help_panel=_SERVING
-        ),
-    ] = None,
-    max_num_seqs: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option(parser=_count, metavar="TOKENS", rich_help_panel=_SERVING)] = None,
-    gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=_SERVING)] = None,
-    kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=_SERVING)] = "auto",
-    block_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=_SERVING)] = None,
-    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=_SERVING)] = False,
-    memory_used_gib: Annotated[
-        float,
-        typer.Option("--used-gib", min=0, help="GiB of each GPU that a display, another process or the system holds at start."),
-    ] = 0.0,
-    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "-tp", min=1, rich_help_panel=_PARALLEL)] = 1,
-    pipeline_parallel_size: Annotated[int, typer.Option("--pipeline-parallel-size", "-pp", min=1, rich_help_panel=_PARALLEL)] = 1,
-    data_parallel_size: Annotated[int, typer.Option("--data-parallel-size", "-dp", min=1, rich_help_panel=_PARALLEL)] = 1,
-    decode_context_parallel_size: Annotated[int, typer.Option(min=1, rich_help_panel=_PARALLEL)] = 1,
-    enable_expert_parallel: Annotated[bool, typer.Option("--enable-expert-parallel", rich_help_panel=_PARALLEL)] = False,
-    context: Annotated[list[int], typer.Option("--context", "-c", min=1, help="Context to count sequences at; repeatable.")] = [],  # noqa: B006
-    train: Annotated[bool, typer.Option("--train", help="Plan a training run.", rich_help_panel=_TRAINING)] = False,
-    lora: Annotated[bool, typer.Option("--lora", help="LoRA adapters beside frozen weights.", rich_help_panel=_TRAINING)] = False,
-    qlora: Annotated[bool, typer.Option("--qlora", help="LoRA beside weights in NF4.", rich_help_panel=_TRAINING)] = False,
+    model: Model,
+    more: More = [],  # noqa: B006
+    gpu: GpuOption = [],  # noqa: B006
+    quantization: QuantizationOption = [],  # noqa: B006
+    engine: Engine = None,
+    max_model_len: MaxModelLen = None,
+    max_num_seqs: MaxNumSeqs = None,
+    max_num_batched_tokens: MaxNumBatchedTokens = None,
+    gpu_memory_utilization: GpuMemoryUtilization = None,
+    kv_cache_dtype: KvCacheDtype = "auto",
+    block_size: BlockSize = None,
+    enforce_eager: EnforceEager = False,
+    memory_used_gib: MemoryUsedGib = 0.0,
+    tensor_parallel_size: TensorParallelSize = 1,
+    pipeline_parallel_size: PipelineParallelSize = 1,
+    data_parallel_size: DataParallelSize = 1,
+    decode_context_parallel_size: DecodeContextParallelSize = 1,
+    enable_expert_parallel: EnableExpertParallel = False,
+    context: Context = [],  # noqa: B006
+    train: Train = False,
+    lora: Lora = False,
+    qlora: Qlora = False,
     optimizer: training.Optimizer = "adamw",
     precision: training.Precision = "mixed",
     framework: training.Framework = "transformers",
@@ -117,35 +135,58 @@ def memory_command(
     utilization: training.Utilization = 0.4,
     tflops: training.Tflops = None,
     usd_per_gpu_hour: training.UsdPerGpuHour = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")] = None,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Whether a model fits on a GPU, where every GiB goes, and how many sequences run at once.
 
-    Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s --enable-prefix-caching --max-loras 4; or
-    the whole line, pasted: sim memory -g l40s -- vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k;
-    or llama.cpp's: sim memory -g rtx-3090 -- llama-server -m Qwen3-32B-Q4_K_M.gguf -c 32768 -ngl 99
+    Every other argument of `vllm serve` is taken as well: sim memory qwen3-32b -g l40s
+    --enable-prefix-caching --max-loras 4; or the whole line, pasted: sim memory -g l40s -- vllm
+    serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max-model-len 32k; or llama.cpp's: sim
+    memory -g rtx-3090 -- llama-server -m Qwen3-32B-Q4_K_M.gguf -c 32768 -ngl 99
     """
-    given = dict(locals())
-    from simulator.cli import memory_output as output
+    _answer(dict(locals()))
 
-    if _of_llama_cpp(model, more, engine) and not (train or lora or qlora):
-        training.refuse_without_train(given)
-        files = _llama_plans(model, more, gpu, quantization, given)
-        _write(report, lambda: pages().llama_page(files))
-        output.print_llama_cpp(files, as_json)
+
+def _answer(given: dict[str, Any]) -> None:
+    """Plan what the options of `sim memory` say, write the page, print the plans."""
+    model, more, engine = given["model"], given["more"], given["engine"]
+    if given["train"] or given["lora"] or given["qlora"]:
+        _pasted(model, more, engine)
+        _answer_training(given)
         return
-    asked = _pasted(model, more, engine)
-    if train or lora or qlora:
-        given["method"] = "qlora" if qlora else "lora" if lora else "full"
-        runs = _training_plans(model, _cards(gpu), given)
-        _write(report, lambda: pages().training_page(runs))
-        output.print_training(runs, as_json)
+    if _of_llama_cpp(model, more, engine):
+        _answer_llama_cpp(given)
     else:
-        training.refuse_without_train(given)
-        plans = _plans(asked, _cards(gpu, pasted=asked.model != model), quantization, engine, given)
-        _write(report, lambda: pages().serving_page(plans))
-        output.print_plans(plans, tuple(context), as_json)
+        _answer_serving(_pasted(model, more, engine), given)
+
+
+def _answer_llama_cpp(given: dict[str, Any]) -> None:
+    from simulator.cli.memory_output import print_llama_cpp
+
+    training.refuse_without_train(given)
+    files = _llama_plans(given["model"], given["more"], given["gpu"], given["quantization"], given)
+    _write(given["report"], lambda: pages().llama_page(files))
+    print_llama_cpp(files, given["as_json"])
+
+
+def _answer_training(given: dict[str, Any]) -> None:
+    from simulator.cli.memory_output import print_training
+
+    given["method"] = "qlora" if given["qlora"] else "lora" if given["lora"] else "full"
+    runs = _training_plans(given["model"], _cards(given["gpu"]), given)
+    _write(given["report"], lambda: pages().training_page(runs))
+    print_training(runs, given["as_json"])
+
+
+def _answer_serving(asked: ServeLine, given: dict[str, Any]) -> None:
+    from simulator.cli.memory_output import print_plans
+
+    training.refuse_without_train(given)
+    cards = _cards(given["gpu"], pasted=asked.model != given["model"])
+    plans = _plans(asked, cards, given["quantization"], given["engine"], given)
+    _write(given["report"], lambda: pages().serving_page(plans))
+    print_plans(plans, tuple(given["context"]), given["as_json"])
 
 
 def pages() -> ModuleType:
@@ -156,7 +197,8 @@ def pages() -> ModuleType:
 
 
 def _write(path: Path | None, page: Callable[[], str]) -> None:
-    """Write a page where one is asked for. Raises SimulatorError where the file cannot be written."""
+    """Write a page where one is asked for. Raises SimulatorError where the file cannot be
+    written."""
     from simulator.errors import SimulatorError
 
     if path is None:
@@ -205,18 +247,29 @@ def _llama_plans(
 
 
 def _pasted(model: str, more: list[str], engine: str | None) -> ServeLine:
-    """What the model and the arguments behind it say: a whole line, or a model with arguments that have no option here.
+    """What the model and the arguments behind it say: a whole line, or a model with arguments that
+    have no option here.
 
-    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows.
+    Raises SimulatorError for an argument that neither `sim memory` nor `vllm serve` knows, and
+    where --engine is another than the line's.
     """
     from simulator import catalog
+    from simulator.errors import SimulatorError
     from simulator.scenario.serve_line import parse
 
-    return parse([model, *more], catalog.engine(engine).family if engine else "vllm")
+    stated = catalog.engine(engine) if engine else None
+    line = parse([model, *more], stated.family if stated else "vllm")
+    if stated is not None and line.engine is not None:
+        pasted = catalog.engine(line.engine)
+        named = "-" in line.engine and pasted.name != stated.name
+        if named or pasted.family != stated.family:
+            raise SimulatorError(f"--engine {engine}: the line is of {line.engine}; leave one of the two out")
+    return line
 
 
 def _cards(named: list[str], pasted: bool = False) -> list[str]:
-    """The GPUs asked for; of a pasted line without any, the commonly rented ones. Raises SimulatorError where none is named."""
+    """The GPUs asked for; of a pasted line without any, the commonly rented ones. Raises
+    SimulatorError where none is named."""
     from simulator.catalog.memory_overheads import rented_cards
     from simulator.errors import SimulatorError
 
@@ -271,7 +324,8 @@ def _training_plans(model: str, gpus: list[str], given: dict[str, Any]) -> list[
 
 
 def _at_rate(run: Training, card: Gpu, tflops: float | None) -> Training:
-    """The run at a rate that was reached, which is a share of the peak of each GPU. Raises SimulatorError above the peak."""
+    """The run at a rate that was reached, which is a share of the peak of each GPU. Raises
+    SimulatorError above the peak."""
     from dataclasses import replace
 
     from simulator.errors import SimulatorError
@@ -287,7 +341,8 @@ def _at_rate(run: Training, card: Gpu, tflops: float | None) -> Training:
 
 
 def _specified(spec: type[T], given: dict[str, Any]) -> T:
-    """The spec of those options that are its fields. Raises SimulatorError naming the first option that is wrong."""
+    """The spec of those options that are its fields. Raises SimulatorError naming the first option
+    that is wrong."""
     from pydantic import ValidationError
 
     from simulator.errors import SimulatorError

@@ -30,6 +30,21 @@ if TYPE_CHECKING:
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
 
 
+Limits = Annotated[bool, typer.Option(help="Also search queueing point and SLO capacity, and simulate the curve.")]
+Report = Annotated[bool, typer.Option(help="Write the run folder with its report.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")]
+FailOnSlo = Annotated[
+    bool,
+    typer.Option(
+        "--fail-on-slo",
+        help="Exit with 1 unless some deployment is 90% sure to keep the SLO and answers the requests: what is too close to "
+        "call, or of too few requests to say, fails.",
+    ),
+]
+Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the SLO checks as JUnit XML.")]
+Github = Annotated[bool, typer.Option("--github-summary", help="Append them to the summary of a GitHub step.")]
+
+
 def run_command(
     files: Files,
     settings: Settings = [],  # noqa: B006
@@ -37,19 +52,12 @@ def run_command(
     out: Out = Path("reports"),
     as_json: Json = False,
     quiet: Quiet = False,
-    limits: Annotated[bool, typer.Option(help="Also search queueing point and SLO capacity, and simulate the curve.")] = True,
-    report: Annotated[bool, typer.Option(help="Write the run folder with its report.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")] = False,
-    fail_on_slo: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-slo",
-            help="Exit with 1 unless some deployment is 90% sure to keep the SLO and answers the requests: what is too close to "
-            "call, or of too few requests to say, fails.",
-        ),
-    ] = False,
-    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the SLO checks as JUnit XML.")] = None,
-    github: Annotated[bool, typer.Option("--github-summary", help="Append them to the summary of a GitHub step.")] = False,
+    limits: Limits = True,
+    report: Report = True,
+    force: Force = False,
+    fail_on_slo: FailOnSlo = False,
+    junit: Junit = None,
+    github: Github = False,
     max_requests: MaxRequests = MAX_REQUESTS,
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
@@ -85,7 +93,8 @@ def _loaded(files: list[Path], settings: list[str], budget: Budget) -> list[tupl
 
 
 def _check_names(scenarios: list[tuple[Path, Scenario]], out: Path, *, report: bool, force: bool, fail_on_slo: bool) -> None:
-    """Raise ScenarioError for what would only fail after the simulation: folders, and an SLO that is asked for and not there."""
+    """Raise ScenarioError for what would only fail after the simulation: folders, and an SLO that
+    is asked for and not there."""
     from simulator.errors import ScenarioError
     from simulator.results.files import check_writable
 
@@ -166,9 +175,10 @@ def _ask(scenarios: list[Scenario]) -> None:
 
     from simulator.scenario.doubts import doubts
     from simulator.text import visible
+    from simulator.workload.sample import sample
 
     for scenario in scenarios:
-        for doubt in doubts(scenario):
+        for doubt in doubts(scenario, sample(scenario.workload, scenario.seed)):
             print(f"is it meant? {scenario.name}: {visible(doubt)}", file=sys.stderr)
 
 

@@ -27,35 +27,43 @@ from simulator.cli.progress import counted
 
 if TYPE_CHECKING:
     from simulator.planning.size import Candidate, Sizing
+    from simulator.results.model import DeploymentResult
     from simulator.scenario import Deployment
 
 
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)]
+Gpus = Annotated[str, typer.Option("--gpus", help="Compare these GPUs instead of the listed deployments: a,b,c.")]
+Quantizations = Annotated[str, typer.Option("--quantizations", help="With --gpus: these; auto is the checkpoint's own.")]
+TensorParallel = Annotated[str, typer.Option("--tensor-parallel-size", help="With --gpus: these sizes, such as 1,2,4.")]
+Over = Annotated[
+    list[str], typer.Option("--over", metavar="ARG=VALUES", help="With --gpus: engine arguments, max_num_seqs=64,256.")
+]
+Spare = Annotated[int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")]
+Growth = Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")]
+Months = Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")]
+MaxReplicas = Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")]
+Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")]
+Github = Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")]
+
+
 def size_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
+    file: File,
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
-    gpus: Annotated[str, typer.Option("--gpus", help="Compare these GPUs instead of the listed deployments: a,b,c.")] = "",
-    quantizations: Annotated[
-        str, typer.Option("--quantizations", help="With --gpus: these; auto is the checkpoint's own.")
-    ] = "auto",
-    tensor_parallel: Annotated[
-        str, typer.Option("--tensor-parallel-size", help="With --gpus: these sizes, such as 1,2,4.")
-    ] = "1",
-    over: Annotated[
-        list[str], typer.Option("--over", metavar="ARG=VALUES", help="With --gpus: engine arguments, max_num_seqs=64,256.")
-    ] = [],  # noqa: B006
-    spare: Annotated[
-        int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")
-    ] = 0,
-    growth: Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")] = 1.0,
-    months: Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")] = 12.0,
-    max_replicas: Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")] = 64,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
-    github: Annotated[bool, typer.Option("--github-summary", help="Append the outcome to the summary of a GitHub step.")] = False,
+    gpus: Gpus = "",
+    quantizations: Quantizations = "auto",
+    tensor_parallel: TensorParallel = "1",
+    over: Over = [],  # noqa: B006
+    spare: Spare = 0,
+    growth: Growth = 1.0,
+    months: Months = 12.0,
+    max_replicas: MaxReplicas = 64,
+    max_cost: MaxCost = None,
+    report: Report = None,
+    junit: Junit = None,
+    github: Github = False,
     workers: Workers = None,
     cluster: ClusterAddress = None,
     as_json: Json = False,
@@ -63,7 +71,8 @@ def size_command(
     max_requests: MaxRequests = MAX_REQUESTS,
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
-    """Find the cheapest configuration that carries the demand within the SLO, how many replicas, and why the others lost."""
+    """Find the cheapest configuration that carries the demand within the SLO, how many replicas,
+    and why the others lost."""
     from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
     from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
@@ -79,7 +88,8 @@ def size_command(
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
         machine = machine_of(workers, cluster)
         sizing = find(scenario, deployments=deployments, ask=ask, seed=seed, machine=machine, progress=progress)
-        answers = answered(sizing, machine) if report else []
+        if report:
+            sizing = answered(sizing, machine)
     if as_json:
         import json
 
@@ -89,7 +99,7 @@ def size_command(
     if report is not None:
         from simulator.report.pages.size import size_page
 
-        save_file(report, size_page(sizing, answers, months), "--report")
+        save_file(report, size_page(sizing, months), "--report")
     checks = sizing_checks(sizing, max_cost)
     write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
     if not all(check.passed for check in checks):
@@ -99,7 +109,8 @@ def size_command(
 def _space(
     gpus: str, quantizations: str, tensor_parallel: str, over: list[str], for_all: dict[str, Any]
 ) -> tuple[Deployment, ...] | None:
-    """The deployments of the options with the scenario's own arguments for all, None when no GPU is named.
+    """The deployments of the options with the scenario's own arguments for all, None when no GPU is
+    named.
 
     Raises ScenarioError for what cannot be read.
     """
@@ -126,19 +137,25 @@ def _names(text: str) -> list[str]:
 
 
 def _data(sizing: Sizing) -> dict[str, Any]:
-    """The sizing as plain data."""
+    """The sizing as plain data; `best` is what is surely enough at the least cost, or where nothing is, what should be."""
+    from simulator.planning.sure import chosen
+
+    choice = chosen(sizing)
     return {
         "scenario": sizing.scenario.name,
         "rate_per_s": sizing.scenario.workload.mean_rate(),
         "spare": sizing.ask.spare,
         "growth": sizing.ask.growth,
-        "best": sizing.best.deployment.name if sizing.best else None,
+        "best": choice.candidate.deployment.name if choice else None,
+        "best_replicas": choice.replicas if choice else None,
+        "best_usd_per_hour": _finite(choice.usd_per_hour) if choice else None,
+        "best_by_prediction": sizing.best.deployment.name if sizing.best else None,
         "best_grown": sizing.best_grown.deployment.name if sizing.best_grown else None,
-        "candidates": [_candidate_data(c) for c in sizing.candidates],
+        "candidates": [_candidate_data(c, sizing.answer_of(c)) for c in sizing.candidates],
     }
 
 
-def _candidate_data(c: Candidate) -> dict[str, Any]:
+def _candidate_data(c: Candidate, answer: DeploymentResult | None) -> dict[str, Any]:
     return {
         "name": c.deployment.name,
         "wording": c.wording,
@@ -147,6 +164,8 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "usd_per_hour": _finite(c.usd_per_hour),
         "usd_per_month": _finite(c.usd_per_month),
         "price": c.price,
+        "standing": answer.standing if answer else None,
+        "chance": answer.assurance.chance if answer and answer.assurance else None,
         "headroom": c.headroom,
         "capacity_per_s": c.capacity.value if c.capacity else None,
         "recovers_below_per_s": c.recovers_below,
@@ -163,12 +182,14 @@ def _finite(value: float) -> float | None:
 
 def _print(sizing: Sizing, months: float) -> None:
     from simulator.cli.console import console
+    from simulator.planning.sure import chosen
     from simulator.report.sizing import sentences
 
-    out = console()
+    out, choice = console(), chosen(sizing)
+    taken = choice.candidate if choice else None
     if sizing.fitting:
         out.print(_table(sizing))
-    lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
+    lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c not in (sizing.best, taken)]
     for line in [*sentences(sizing, months), *lost]:
         out.print(line, soft_wrap=True)
 
@@ -176,15 +197,16 @@ def _print(sizing: Sizing, months: float) -> None:
 def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
-    from simulator.report.sizing import grown, money, to_carry
+    from simulator.report.sizing import grown, money, standing, to_carry
 
     table = Table(title=f"{sizing.scenario.name}: what carries {to_carry(sizing)}", title_justify="left", header_style="bold")
     growth = sizing.ask.growth
     later = [f"at x{growth:g}"] if growth > 1 else []
-    for name in ("configuration", "how many", "$/hour", "$/month", "headroom", *later):
+    for name in ("configuration", "how many", "how sure", "$/hour", "$/month", "headroom", *later):
         table.add_column(name, justify="right" if name.startswith(("$", "headroom")) else "left", overflow="fold")
     for c in sizing.fitting:
         room = "" if c.headroom is None else f"{c.headroom:+.0%}"
         at_growth = [grown(c)] if later else []
-        table.add_row(c.deployment.name, c.wording, money(c.usd_per_hour), money(c.usd_per_month, 0), room, *at_growth)
+        bill = (money(c.usd_per_hour), money(c.usd_per_month, 0))
+        table.add_row(c.deployment.name, c.wording, standing(sizing.answer_of(c)), *bill, room, *at_growth)
     return table

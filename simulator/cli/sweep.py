@@ -46,19 +46,25 @@ _SHOWN = {
 }
 
 
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)]
+Over = Annotated[
+    list[str],
+    typer.Option(
+        "--over", metavar="PATH=VALUES", help="What to go over: PATH=a,b,c, =1:10:1, =1:64:x2, or deployments. Repeatable."
+    ),
+]
+Limits = Annotated[bool, typer.Option("--limits", help="Also search queueing point and SLO capacity of every row.")]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the sweep's page to this file.")]
+
+
 def sweep_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file.", show_default=False)],
-    over: Annotated[
-        list[str],
-        typer.Option(
-            "--over", metavar="PATH=VALUES", help="What to go over: PATH=a,b,c, =1:10:1, =1:64:x2, or deployments. Repeatable."
-        ),
-    ],
+    file: File,
+    over: Over,
     settings: Settings = [],  # noqa: B006
     seed: Seed = None,
-    limits: Annotated[bool, typer.Option("--limits", help="Also search queueing point and SLO capacity of every row.")] = False,
+    limits: Limits = False,
     out: Out = Path("reports"),
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the sweep's page to this file.")] = None,
+    report: Report = None,
     workers: Workers = None,
     cluster: ClusterAddress = None,
     as_json: Json = False,
@@ -66,7 +72,8 @@ def sweep_command(
     max_requests: MaxRequests = MAX_REQUESTS,
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
-    """Run a scenario over every combination of values. Interrupted, the same command goes on where it stopped."""
+    """Run a scenario over every combination of values. Interrupted, the same command goes on where
+    it stopped."""
     import sys
 
     from simulator.planning.axes import axis

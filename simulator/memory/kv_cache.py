@@ -30,6 +30,7 @@ from simulator.errors import NotModelled
 from simulator.memory.kv_deepseek_v4 import BLOCK_SIZE as COMPRESSED_BLOCK_SIZE
 from simulator.memory.kv_deepseek_v4 import compressed_layout
 from simulator.memory.kv_layout import KvLayout, LayerCache
+from simulator.memory.speculative import reads_hidden_states
 from simulator.units import BYTES_OF
 
 StoredAs = Literal["fp32", "bf16", "fp16", "fp8", "nvfp4", "int8"]
@@ -67,7 +68,7 @@ def kv_layout(
     caches = _with_matching_states(caches, model, args, engine)
     if not caches:
         raise NotModelled(f"{model.name} has no attention or state layer: nothing to cache is not modelled")
-    if args.disable_hybrid_kv_cache_manager or not _keeps_windows(caches, engine):
+    if args.disable_hybrid_kv_cache_manager or not _keeps_windows(caches, args, engine):
         caches = [replace(c, kind="full", reach=0) if c.kind in ("sliding", "chunked") else c for c in caches]
     return _grouped(caches, _in_flight(model, args, engine))
 
@@ -209,14 +210,21 @@ def _state_caching(model: Model, args: EngineArgs, engine: Engine) -> Literal["n
     return "all" if any(isinstance(layer.mixer, Mamba1 | Mamba2) for layer in model.layers) else "align"
 
 
-def _keeps_windows(caches: Iterable[LayerCache], engine: Engine) -> bool:
-    """Whether windows save memory: vLLM's hybrid KV cache manager, from 0.9.2; off by default for chunked layers from 0.10."""
+def _keeps_windows(caches: Iterable[LayerCache], args: EngineArgs, engine: Engine) -> bool:
+    """Whether windows save memory: vLLM's hybrid KV cache manager, from 0.9.2.
+
+    Beside other layers it is off for chunked ones from 0.10 to 0.13, and later where a draft head
+    reads the model's hidden states. Source: VllmConfig in vllm/config/vllm.py and
+    VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE in vllm/envs.py (0.10.1 to 0.33.0).
+    """
     kinds = {c.kind for c in caches}
     if engine.generation == "v0":
         return False
     if len(kinds) == 1:
         return True
-    return engine.at_least("0.9.2") and not ("chunked" in kinds and engine.at_least("0.10"))
+    if "chunked" in kinds and engine.at_least("0.10"):
+        return engine.at_least("0.14") and not reads_hidden_states(args)
+    return engine.at_least("0.9.2")
 
 
 def _in_flight(model: Model, args: ResolvedArgs, engine: Engine) -> int:

@@ -37,6 +37,12 @@ def speculates(args: EngineArgs) -> bool:
     return args.spec_method is not None or args.spec_model is not None
 
 
+def reads_hidden_states(args: EngineArgs) -> bool:
+    """Whether what drafts is a head on the model's hidden states, which vLLM calls use_eagle."""
+    method = args.spec_method or ""
+    return method.endswith("mtp") or method in ("eagle", "eagle3", "dflash", "dspark")
+
+
 def drafter_of(model: Model, args: EngineArgs) -> Drafter | None:
     """What drafts for a model; None where nothing is loaded for it (no speculation, or drafting from the prompt).
 

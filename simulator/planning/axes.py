@@ -1,7 +1,10 @@
-"""Axes: what a sweep goes over, as it is written: `path=a,b,c`, `path=1:10:1`, `path=1:64:x2`, `deployments`."""
+"""Axes: what a sweep goes over, as it is written: `path=a,b,c`, `path=1:10:1`, `path=1:64:x2`,
+`deployments`."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simulator.errors import ScenarioError
@@ -11,15 +14,16 @@ _MOST_VALUES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A dotted path of the scenario and the values to set there, as YAML text. `deployments` names deployments, all without."""
+    """A dotted path of the scenario and the values to set there, as YAML text. `deployments` names
+    deployments, all without."""
 
     path: str
     values: tuple[str, ...]
 
 
 def axis(text: str) -> Axis:
-    """An axis from `path=values`. Values are separated by commas (not those in brackets), or a range `from:to:step` with its end
-    in it, whose step is added, or multiplied when written `x2`.
+    """An axis from `path=values`. Values are separated by commas (not those in brackets), or a
+    range `from:to:step` with its end in it, whose step is added, or multiplied when written `x2`.
 
     >>> axis("workload.arrivals.rate=2:8:x2")
     Axis(path='workload.arrivals.rate', values=('2', '4', '8'))
@@ -31,11 +35,17 @@ def axis(text: str) -> Axis:
     if path == "deployments":
         return Axis(path, tuple(name.strip("'\"") for name in _split(values)))
     if not path or not equals:
-        raise ScenarioError(f"--over {text}: expected PATH=VALUES, e.g. --over workload.arrivals.rate=2,4,8 or =1:10:1")
-    found = tuple(value for part in _split(values) for value in _range(part, text))
+        forms = "--over workload.arrivals.rate=2,4,8 or =1:10:1"
+        raise ScenarioError(f"--over {text}: expected PATH=VALUES, e.g. {forms}")
+    return Axis(path, _values(values, text))
+
+
+def _values(values: str, text: str) -> tuple[str, ...]:
+    """The values of an axis, each once."""
+    found = [value for part in _split(values) for value in _range(part, text)]
     if not found:
         raise ScenarioError(f"--over {text}: no values; write them as a,b,c or from:to:step")
-    return Axis(path, tuple(dict.fromkeys(found)))
+    return tuple(dict.fromkeys(found))
 
 
 def _split(text: str) -> list[str]:
@@ -58,21 +68,37 @@ def _split(text: str) -> list[str]:
 
 def _range(part: str, text: str) -> list[str]:
     """The values of `from:to:step`, or the part itself when it is not one."""
-    pieces = part.split(":")
-    if len(pieces) != 3 or not all(_number(piece.removeprefix("x")) is not None for piece in pieces):
+    *ends, by = part.split(":")
+    numbers = [_number(piece) for piece in (*ends, by.removeprefix("x"))]
+    if len(numbers) != 3 or None in numbers:
         return [part]
-    first, last = float(pieces[0]), float(pieces[1])
-    times, step = pieces[2].startswith("x"), float(pieces[2].removeprefix("x"))
-    if (step <= 1 or first <= 0) if times else step <= 0:
-        raise ScenarioError(f"--over {text}: the step of a range must be above {'1 and its start above 0' if times else '0'}")
-    values: list[str] = []
-    while (value := first * step ** len(values) if times else first + step * len(values)) <= last * (1 + 1e-9) + 1e-12:
-        values.append(f"{value:.12g}")
-        if len(values) > _MOST_VALUES:
-            raise ScenarioError(f"--over {text}: more than {_MOST_VALUES:,} values")
+    first, last, step = (number for number in numbers if number is not None)
+    times = by.startswith("x")
+    _check_step(first, step, times, text)
+    values = list(itertools.islice(_steps(first, last, step, times), _MOST_VALUES + 1))
+    if len(values) > _MOST_VALUES:
+        raise ScenarioError(f"--over {text}: more than {_MOST_VALUES:,} values")
     if not values:
-        raise ScenarioError(f"--over {text}: the range {part} is empty; it goes from {first:g} up to {last:g}")
+        nowhere = f"the range {part} is empty; it goes from {first:g} up to {last:g}"
+        raise ScenarioError(f"--over {text}: {nowhere}")
     return values
+
+
+def _check_step(first: float, step: float, times: bool, text: str) -> None:
+    """Raises ScenarioError for a step that never gets to the end of its range."""
+    if step > 1 and first > 0 if times else step > 0:
+        return
+    least = "1 and its start above 0" if times else "0"
+    raise ScenarioError(f"--over {text}: the step of a range must be above {least}")
+
+
+def _steps(first: float, last: float, step: float, times: bool) -> Iterator[str]:
+    """From first to last by a step that is added or multiplied, as text."""
+    for count in itertools.count():
+        value = first * step**count if times else first + step * count
+        if not value <= last * (1 + 1e-9) + 1e-12:
+            return
+        yield f"{value:.12g}"
 
 
 def _number(text: str) -> float | None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
 from simulator.files import write_file
+from simulator.planning.sure import chosen
 from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
 from simulator.results.slo import SloCheck
 from simulator.text import as_markdown, sure, visible
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from simulator.planning.size import Sizing
-    from simulator.results.model import RunResult
+    from simulator.results.model import DeploymentResult, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,21 @@ class Check:
 
 
 def run_checks(run: RunResult) -> tuple[Check, ...]:
-    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps up; and that it
-    answers, where some requests got none.
+    """A check for every deployment that runs: each term of its SLO, or without an SLO that it keeps
+    up; and that it answers, where some requests got none.
 
     A term passes where it is sure to be kept: one that is too close to call, or of too few requests
     to say, does not.
     """
-    checks: list[Check] = []
-    for d in run.deployments:
-        checks += [_term_check(d.name, term) for term in d.slo]
-        if not d.slo or not d.runs:
-            checks.append(Check(f"{d.name}: keeps up", d.steady, d.reason))
-        if (d.metrics or {}).get("unanswered_share"):
-            checks.append(Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason))
-    return tuple(checks)
+    return tuple(check for d in run.deployments for check in _deployment_checks(d))
+
+
+def _deployment_checks(d: DeploymentResult) -> Iterator[Check]:
+    yield from (_term_check(d.name, term) for term in d.slo)
+    if not d.slo or not d.runs:
+        yield Check(f"{d.name}: keeps up", d.steady, d.reason)
+    if (d.metrics or {}).get("unanswered_share"):
+        yield Check(f"{d.name}: answers", d.verdict != "requests unanswered", d.reason)
 
 
 def _term_check(name: str, term: SloCheck) -> Check:
@@ -58,15 +62,17 @@ def _term_check(name: str, term: SloCheck) -> Check:
 
 def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tuple[Check, ...]:
     """Whether some configuration carries the demand, and within the budget."""
-    best = sizing.best
+    choice = chosen(sizing)
     name = f"{sizing.scenario.name}: some configuration carries the demand within the SLO"
-    if best is None:
+    if choice is None:
         whys = "; ".join(f"{c.deployment.name}: {c.why}" for c in sizing.candidates)
         return (Check(name, False, whys),)
-    checks = [Check(name, True, f"{best.deployment.name}, {best.wording}")]
+    checks = [Check(name, True, f"{choice.candidate.deployment.name}, {choice.wording}")]
     if max_usd_per_hour is not None:
-        cost = f"${best.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
-        checks.append(Check(f"{sizing.scenario.name}: cost", best.usd_per_hour <= max_usd_per_hour, cost))
+        cost = f"${choice.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
+        checks.append(
+            Check(f"{sizing.scenario.name}: cost", choice.usd_per_hour <= max_usd_per_hour, cost)
+        )
     return tuple(checks)
 
 
@@ -75,27 +81,42 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
     from xml.etree import ElementTree
 
     suite = visible(suite)
-    failures = sum(not check.passed for check in checks)
-    root = ElementTree.Element("testsuites", tests=str(len(checks)), failures=str(failures))
-    cases = ElementTree.SubElement(root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0")
+    counts = {"tests": str(len(checks)), "failures": str(sum(not c.passed for c in checks))}
+    root = ElementTree.Element("testsuites", counts)
+    cases = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts, "errors": "0"})
     for check in checks:
-        case = ElementTree.SubElement(cases, "testcase", classname=suite, name=visible(check.name))
-        message = visible(check.message, keep="\n")
-        if check.passed:
-            ElementTree.SubElement(case, "system-out").text = message
-        else:
-            ElementTree.SubElement(case, "failure", message=message).text = message
+        _add_case(cases, suite, check)
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n'
+    return head + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _add_case(cases: Element, suite: str, check: Check) -> None:
+    from xml.etree import ElementTree
+
+    named = {"classname": suite, "name": visible(check.name)}
+    case = ElementTree.SubElement(cases, "testcase", named)
+    message = visible(check.message, keep="\n")
+    if check.passed:
+        ElementTree.SubElement(case, "system-out").text = message
+    else:
+        ElementTree.SubElement(case, "failure", message=message).text = message
 
 
 def github_summary(title: str, checks: Sequence[Check]) -> str:
     """The checks as the Markdown that GitHub shows on the page of a workflow run."""
-    rows = [f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |" for c in checks]
-    return "\n".join([f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""])
+    rows = [
+        f"| {'✅' if c.passed else '❌'} | {as_markdown(c.name)} | {as_markdown(c.message)} |"
+        for c in checks
+    ]
+    return "\n".join(
+        [f"## {as_markdown(title)}", "", "| | check | result |", "|---|---|---|", *rows, ""]
+    )
 
 
-def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool) -> None:
+def write_checks(
+    title: str, checks: Sequence[Check], *, junit_file: Path | None, github: bool
+) -> None:
     """Write the JUnit file, and append to the summary of the GitHub step that is running.
 
     Raises SimulatorError when a file cannot be written, or there is no such step.
@@ -113,11 +134,16 @@ def write_checks(title: str, checks: Sequence[Check], *, junit_file: Path | None
 
 
 def check_outputs(junit_file: Path | None, github: bool) -> None:
-    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub outside of a GitHub step.
+    """Raises SimulatorError for a JUnit file that cannot be made, and for a summary for GitHub
+    outside of a GitHub step.
 
     Better before the work than after.
     """
     if junit_file is not None and (junit_file.is_dir() or unwritable(junit_file.absolute().parent)):
-        raise SimulatorError(f"--junit {junit_file}: cannot be written; name a file in another place")
+        raise SimulatorError(
+            f"--junit {junit_file}: cannot be written; name a file in another place"
+        )
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
-        raise SimulatorError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step")
+        raise SimulatorError(
+            "--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside a GitHub Actions step"
+        )

@@ -1,4 +1,5 @@
-"""Comparing: two or more runs side by side, and which differences are larger than the noise of a run."""
+"""Comparing: two or more runs side by side, and which differences are larger than the noise of a
+run."""
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ _UNITS = {m.name: m.unit for m in METRICS}
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of one deployment in every run. Changes are against the first run, in its unit; None where either has no value.
+    """One metric of one deployment in every run. Changes are against the first run, in its unit;
+    None where either has no value.
 
-    `noise`: what a change must exceed to be more than chance, at 95 %; None where that is not known. `unit` as in METRICS.
+    `noise`: what a change must exceed to be more than chance, at 95 %; None where that is not
+    known. `unit` as in METRICS.
     """
 
     deployment: str
@@ -48,12 +51,14 @@ class Difference:
 
 
 def compare(runs: Sequence[RunResult]) -> tuple[Difference, ...]:
-    """The differences of runs against the first, deployment by deployment as `pairs` matches them."""
+    """The differences of runs against the first, deployment by deployment as `pairs` matches
+    them."""
     return tuple(difference for row in pairs(runs) for difference in _differences(row))
 
 
 def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
-    """The deployments that every run has, by name; where each run has only one, that one whatever it is called.
+    """The deployments that every run has, by name; where each run has only one, that one whatever
+    it is called.
 
     Raises SimulatorError for fewer than two runs, or runs with nothing in common.
     """
@@ -61,11 +66,17 @@ def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
         raise SimulatorError("comparing takes two runs or more")
     if all(len(run.deployments) == 1 for run in runs):
         return [tuple(run.deployments[0] for run in runs)]
-    common = [d.name for d in runs[0].deployments if all(d.name in {o.name for o in run.deployments} for run in runs[1:])]
-    if not common:
-        names = "; ".join(", ".join(d.name for d in run.deployments) for run in runs)
-        raise SimulatorError(f"the runs have no deployment in common: {names}")
+    common = _in_common([[d.name for d in run.deployments] for run in runs])
     return [tuple(run.deployment(name) for run in runs) for name in common]
+
+
+def _in_common(names: Sequence[Sequence[str]]) -> list[str]:
+    """The names that are in every list. Raises SimulatorError where none is."""
+    common = [name for name in names[0] if all(name in others for others in names[1:])]
+    if not common:
+        listed = "; ".join(map(", ".join, names))
+        raise SimulatorError(f"the runs have no deployment in common: {listed}")
+    return common
 
 
 def _differences(row: Sequence[DeploymentResult]) -> list[Difference]:
@@ -107,10 +118,14 @@ def _values(row: Sequence[DeploymentResult], metric: str) -> tuple[float | None,
     return tuple((d.metrics or {}).get(metric) for d in row)
 
 
-def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable[[RunRecord], Floats]) -> float | None:
-    """95 % half-width of the difference of two runs, from the same statistic of their batches; None without their traces.
+def _noise(
+    first: RunRecord | None, other: RunRecord | None, statistic: Callable[[RunRecord], Floats]
+) -> float | None:
+    """95 % half-width of the difference of two runs, from the same statistic of their batches; None
+    without their traces.
 
-    Runs of the same requests, at whatever pace, are compared batch by batch: what both have in common does not count as noise.
+    Runs of the same requests, at whatever pace, are compared batch by batch: what both have in
+    common does not count as noise.
     """
     if first is None or other is None:
         return None
@@ -123,17 +138,23 @@ def _noise(first: RunRecord | None, other: RunRecord | None, statistic: Callable
 
 
 def _same_requests(first: RunRecord, other: RunRecord) -> bool:
-    return all(np.array_equal(first.requests[name], other.requests[name]) for name in ("prompt_tokens", "output_tokens"))
+    return all(
+        np.array_equal(first.requests[name], other.requests[name])
+        for name in ("prompt_tokens", "output_tokens")
+    )
 
 
 def _latency(name: str, reduce: Callable[[Floats], float], trace: RunRecord) -> Floats:
     """A statistic of a latency in batches of requests, in order of arrival."""
     batches = np.array_split(latencies(trace)[f"{name}_s"], BATCHES)
-    return np.array([reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches])
+    return np.array(
+        [reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches]
+    )
 
 
 def _rate(column: str | None, trace: RunRecord) -> Floats:
-    """Requests, or a column of theirs, finished per second in equal parts of the time up to the last arrival."""
+    """Requests, or a column of theirs, finished per second in equal parts of the time up to the
+    last arrival."""
     r = trace.requests
     done = np.isfinite(r["finish_s"])
     end = last_arrival(trace) or float(np.nanmax(r["finish_s"], initial=1.0))
@@ -160,7 +181,9 @@ _ESTIMATES: dict[str, Callable[[DeploymentResult], Estimate | None]] = {
 _SHARES = ("unanswered_share",)
 _COSTS: dict[str, Callable[[DeploymentResult], float | None]] = {
     "usd_per_hour": lambda d: d.cost.usd_per_hour if d.cost else None,
-    "usd_per_million_output_tokens": lambda d: d.cost.usd_per_million_output_tokens if d.cost else None,
+    "usd_per_million_output_tokens": lambda d: (
+        d.cost.usd_per_million_output_tokens if d.cost else None
+    ),
 }
 
 

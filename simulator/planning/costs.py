@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simulator import catalog
 from simulator.catalog.gpus import Gpu
 from simulator.results.model import Cost
 from simulator.scenario import Deployment, Owned, Pool, Prices
 from simulator.units import HOUR, HOURS_PER_MONTH
+
+if TYPE_CHECKING:
+    from simulator.catalog.prices import Price
 
 _YOURS = "given in the scenario"
 _HOURS_PER_YEAR = 8766.0
@@ -21,9 +26,11 @@ def cost(
     good_per_s: float | None = None,
     busy: float | None = None,
 ) -> Cost | None:
-    """Dollars for a deployment, and for a token or a good request at this throughput; None without a price.
+    """Dollars for a deployment, and for a token or a good request at this throughput; None without
+    a price.
 
-    `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time and IDLE_SHARE of it otherwise.
+    `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time
+    and IDLE_SHARE of it otherwise.
     """
     pool = deployment.pool
     found = price_of(pool, prices)
@@ -49,7 +56,8 @@ IDLE_SHARE = 0.15
 
 
 def watts(gpu: Gpu, busy: float) -> float:
-    """Estimated power of one GPU, watts: TDP while it works, IDLE_SHARE of it while it does not. Real servers stay below TDP."""
+    """Estimated power of one GPU, watts: TDP while it works, IDLE_SHARE of it while it does not.
+    Real servers stay below TDP."""
     return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
 
 
@@ -65,17 +73,24 @@ def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | 
 def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
     """Dollars per GPU-hour, where from, and as of when.
 
-    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's cheapest listing.
+    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's
+    cheapest listing.
     """
-    gpu = pool.gpu
-    if pool.usd_per_gpu_hour is not None:
-        return pool.usd_per_gpu_hour, _YOURS, ""
-    own = {name if name == gpu.name else _canonical(name): usd for name, usd in prices.usd_per_gpu_hour.items()}
-    if gpu.name in own:
-        return own[gpu.name], _YOURS, ""
+    gpu, own = pool.gpu, pool.usd_per_gpu_hour
+    if own is None:
+        own = _stated(gpu, prices)
+    if own is not None:
+        return own, _YOURS, ""
     if prices.owned is not None:
         return owned_usd_per_gpu_hour(prices.owned, gpu), f"owned hardware, {_YOURS}", ""
     return _listed(gpu, prices)
+
+
+def _stated(gpu: Gpu, prices: Prices) -> float | None:
+    """What the scenario says of this GPU, under whatever name of it."""
+    stated = prices.usd_per_gpu_hour.items()
+    named = {name if name == gpu.name else _canonical(name): usd for name, usd in stated}
+    return named.get(gpu.name)
 
 
 def _canonical(name: str) -> str:
@@ -92,14 +107,18 @@ def _listed(gpu: Gpu, prices: Prices) -> tuple[float, str, str] | None:
         if unknown.kind == "GPU":
             return None
         raise
-    if listed is None:
-        return None
+    return None if listed is None else (listed.usd_per_gpu_hour, _whose(listed), listed.checked)
+
+
+def _whose(listed: Price) -> str:
+    """Where a listing is from, in words."""
     seen = "" if listed.source_kind == "primary" else ", read in a price table"
-    return listed.usd_per_gpu_hour, f"{listed.provider} {listed.commitment}{seen}: {listed.source}", listed.checked
+    return f"{listed.provider} {listed.commitment}{seen}: {listed.source}"
 
 
 def owned_usd_per_gpu_hour(owned: Owned, gpu: Gpu) -> float:
-    """Dollars per GPU-hour of hardware one owns: its price spread over its years, and power at TDP around the clock."""
+    """Dollars per GPU-hour of hardware one owns: its price spread over its years, and power at TDP
+    around the clock."""
     hours = owned.years * _HOURS_PER_YEAR
     kilowatts = (owned.watts_per_gpu or gpu.tdp_watts) / 1000
     return owned.usd_per_gpu / hours + kilowatts * owned.pue * owned.usd_per_kwh

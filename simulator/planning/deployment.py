@@ -1,4 +1,5 @@
-"""Examine: one deployment of a scenario, answered: does it start, how does it do at this traffic, and where are its limits."""
+"""Examine: one deployment of a scenario, answered: does it start, how does it do at this traffic,
+and where are its limits."""
 
 from __future__ import annotations
 
@@ -35,11 +36,14 @@ from simulator.workload.requests import Requests
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
 
-def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, curve: bool = True) -> DeploymentResult:
-    """Answer one deployment at the scenario's traffic, `requests`; with `curve` also its limits and the curve around them.
+def examine(
+    scenario: Scenario, deployment: Deployment, requests: Requests, *, curve: bool = True
+) -> DeploymentResult:
+    """Answer one deployment at the scenario's traffic, `requests`; with `curve` also its limits and
+    the curve around them.
 
-    What does not start is a result with its reason and what would help. Raises NotModelled, or SimulatorError for engine
-    arguments that the engine refuses.
+    What does not start is a result with its reason and what would help. Raises NotModelled, or
+    SimulatorError for engine arguments that the engine refuses.
     """
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
@@ -49,7 +53,9 @@ def examine(scenario: Scenario, deployment: Deployment, requests: Requests, *, c
     result = _with_run(scenario, deployment, fleet, result, run, requests)
     if curve and run.metrics["finished"]:
         result = _limited(scenario, deployment, fleet, result, run, requests)
-    return assured(scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run)
+    return assured(
+        scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run
+    )
 
 
 def _limited(
@@ -67,17 +73,28 @@ def _limited(
 
     try:
         limited = with_limits(scenario, fleet, result, run, requests)
-        seconds = resource_seconds(run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s)
-        found = limited.binding and binding(scenario, deployment, fleet, requests, limited.binding, seconds)
+        seconds = resource_seconds(
+            run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s
+        )
+        found = limited.binding and binding(
+            scenario, deployment, fleet, requests, limited.binding, seconds
+        )
         return dataclasses.replace(limited, binding=found)
     except NoQueueingPoint as reason:
-        return dataclasses.replace(result, notes=(*result.notes, f"no queueing point and no curve: {reason}"))
+        return dataclasses.replace(
+            result, notes=(*result.notes, f"no queueing point and no curve: {reason}")
+        )
 
 
 def _with_answers(
-    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, result: DeploymentResult, run: DeploymentRun
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
 ) -> DeploymentResult:
-    """The result with the requests that got no answer in its verdict and reason, and what would let them in."""
+    """The result with the requests that got no answer in its verdict and reason, and what would let
+    them in."""
     none, keeps_up = run.unanswered, result.verdict != "overloaded"
     if not none.count:
         return result
@@ -85,10 +102,14 @@ def _with_answers(
         return dataclasses.replace(result, reason=f"{result.reason}; {none}")
     reason = str(none) if none.count == none.of else f"{none}; otherwise {result.reason}"
     remedies = _roomier(scenario, deployment, fleet.plan, run)
-    return dataclasses.replace(result, verdict="requests unanswered", reason=reason, remedies=remedies)
+    return dataclasses.replace(
+        result, verdict="requests unanswered", reason=reason, remedies=remedies
+    )
 
 
-def _roomier(scenario: Scenario, deployment: Deployment, plan: MemoryPlan, run: DeploymentRun) -> tuple[str, ...]:
+def _roomier(
+    scenario: Scenario, deployment: Deployment, plan: MemoryPlan, run: DeploymentRun
+) -> tuple[str, ...]:
     """The max_model_len that refuses none of the requests, where it starts with it."""
     r = run.trace.requests
     needed = int((r["prompt_tokens"] + r["output_tokens"]).max())
@@ -108,7 +129,9 @@ def _source(scenario: Scenario) -> Load | None:
     return None if source == OpenLoop() else source
 
 
-def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart, requests: Requests) -> DeploymentResult:
+def _described(
+    scenario: Scenario, d: Deployment, server: Server | DoesNotStart, requests: Requests
+) -> DeploymentResult:
     """What can be said before anything runs; it stands where nothing can run."""
     plan, pool = server.plan, d.pool
     memory = plain_memory(plan)
@@ -133,14 +156,18 @@ def _described(scenario: Scenario, d: Deployment, server: Server | DoesNotStart,
 
 
 def _extrapolations(scenario: Scenario, server: Server | DoesNotStart) -> tuple[str, ...]:
-    """The parts of the step time that were taken from a similar GPU or engine, not measured on this one."""
+    """The parts of the step time that were taken from a similar GPU or engine, not measured on this
+    one."""
     return extrapolations(server.target) if isinstance(scenario.latency, Roofline) else ()
 
 
 def _oom_point(server: Server | DoesNotStart, instances: int, requests: Requests) -> OomPoint:
-    """Where KV memory ends, for the requests that it answers; for all of them where it answers none."""
+    """Where KV memory ends, for the requests that it answers; for all of them where it answers
+    none."""
     plan = server.plan
-    longest = plan.layout.longest_in(plan.num_gpu_blocks * plan.layout.block_bytes, plan.model.max_position)
+    longest = plan.layout.longest_in(
+        plan.num_gpu_blocks * plan.layout.block_bytes, plan.model.max_position
+    )
     if isinstance(server, DoesNotStart) or never_answered(requests, server.limits).all():
         context = running_context(requests)
         return OomPoint(longest, plan.concurrency_at(max(1, round(context))) * instances, context)
@@ -172,7 +199,11 @@ def _with_run(
         remedies=(_more_api_servers(scenario, fleet, requests),) if waits else result.remedies,
         step_seconds=step_seconds(run.trace, parts, warm),
         cost=_run_cost(scenario, deployment, run),
-        notes=(*result.notes, *([run.steadiness.note] if run.steadiness.note else []), *_streaming(deployment, fleet, run)),
+        notes=(
+            *result.notes,
+            *([run.steadiness.note] if run.steadiness.note else []),
+            *_streaming(deployment, fleet, run),
+        ),
         warmup_s=warm,
         trace=run.trace,
     )
@@ -184,15 +215,22 @@ def _well(run: DeploymentRun) -> bool:
 
 
 def _more_api_servers(scenario: Scenario, fleet: FleetPlan, requests: Requests) -> str:
-    """How many API server processes take the traffic; of a closed loop, what the engines themselves complete."""
+    """How many API server processes take the traffic; of a closed loop, what the engines themselves
+    complete."""
     completed = full_server(fleet.server, requests).requests_per_s * fleet.instances
     rate = scenario.workload.mean_rate() or completed
     count = api_servers_for(fleet, requests, rate)
     engine = scenario.engine
     each = "" if fleet.instances == 1 else " of each replica"
     if engine.family == "vllm" and engine.at_least("0.9.1"):
-        return f"--api-server-count {count}: so many API server processes{each} take {number(rate)} requests/s"
-    return f"{count} API server processes{each}, which take {number(rate)} requests/s, or more replicas"
+        return (
+            f"--api-server-count {count}: so many API server processes{each} take {number(rate)} "
+            "requests/s"
+        )
+    return (
+        f"{count} API server processes{each}, which take {number(rate)} requests/s, or more "
+        "replicas"
+    )
 
 
 def _streaming(deployment: Deployment, fleet: FleetPlan, run: DeploymentRun) -> list[str]:
@@ -200,12 +238,17 @@ def _streaming(deployment: Deployment, fleet: FleetPlan, run: DeploymentRun) -> 
     if fleet.client is None or fleet.api_server is not None:
         return []
     engine = fleet.server.target.engine
-    said = f"API server not modelled for {engine.name}: nothing waits for it here" if fleet.client.queue else ""
+    said = (
+        f"API server not modelled for {engine.name}: nothing waits for it here"
+        if fleet.client.queue
+        else ""
+    )
     each = (run.metrics["output_tokens_per_s"] or 0.0) / deployment.pool.replicas
     if each <= STREAMED_PER_S:
         return [said] if said else []
     return [
-        f"{said or 'API server left out'}; a replica writes {each:,.0f} tokens/s, and one process of vLLM "
+        f"{said or 'API server left out'}; a replica writes {each:,.0f} tokens/s, and one process "
+        "of vLLM "
         f"was seen to stream {STREAMED_PER_S:,} to {STREAMED_AT_BEST:,} a second"
     ]
 

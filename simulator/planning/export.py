@@ -1,4 +1,5 @@
-"""Export: a finished run in the formats of other tools, a file a deployment where the format is of one."""
+"""Export: a finished run in the formats of other tools, a file a deployment where the format is of
+one."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.errors import ScenarioError, SimulatorError
 from simulator.files import make_folder, write_file
@@ -18,14 +19,21 @@ from simulator.results.writers.bench import bench_result
 from simulator.results.writers.llmd import llmd_report
 from simulator.results.writers.openmetrics import openmetrics
 
+if TYPE_CHECKING:
+    import polars as pl
+
 TOOLS = ("vllm-bench", "llm-d", "openmetrics", "mooncake", "csv", "parquet", *MANIFESTS)
 _SUFFIX = {"vllm-bench": ".json", "llm-d": ".yaml", "openmetrics": ".txt", "mooncake": ".jsonl"}
 
 
-def write_export(run: RunResult, form: str, folder: Path, deployments: Sequence[str] = ()) -> list[Path]:
-    """Write a run as one of TOOLS into a folder, all deployments that ran or those named; what was written.
+def write_export(
+    run: RunResult, form: str, folder: Path, deployments: Sequence[str] = ()
+) -> list[Path]:
+    """Write a run as one of TOOLS into a folder, all deployments that ran or those named; what was
+    written.
 
-    Raises SimulatorError for another format, for a named deployment that has nothing to write, and where none has.
+    Raises SimulatorError for another format, for a named deployment that has nothing to write, and
+    where none has.
     """
     if form not in TOOLS:
         raise SimulatorError(f"unknown format '{form}'; there are {', '.join(TOOLS)}")
@@ -36,16 +44,29 @@ def write_export(run: RunResult, form: str, folder: Path, deployments: Sequence[
     if form in ("openmetrics", "mooncake"):
         text = openmetrics(run) if form == "openmetrics" else mooncake(run)
         return [_written(folder / f"{run.name}{_SUFFIX[form]}", text)]
+    return _one_each(run, chosen, form, folder, all_must=bool(deployments))
+
+
+def _one_each(
+    run: RunResult,
+    chosen: Sequence[DeploymentResult],
+    form: str,
+    folder: Path,
+    *,
+    all_must: bool,
+) -> list[Path]:
+    """A file for each deployment that has something to write."""
     files, refused = [], []
     for d in chosen:
         try:
             text = _of_one(run, d, form)
         except SimulatorError as problem:
-            if deployments:
+            if all_must:
                 raise
             refused.append(str(problem))
             continue
-        files.append(_written(folder / f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}", text))
+        name = f"{_file_name(run, d)}-{form}{_SUFFIX.get(form, '.yaml')}"
+        files.append(_written(folder / name, text))
     if not files:
         raise SimulatorError(f"nothing to write as {form}: {'; '.join(refused)}")
     return files
@@ -60,7 +81,8 @@ def _of_one(run: RunResult, d: DeploymentResult, form: str) -> str:
 
 
 def mooncake(run: RunResult) -> str:
-    """The requests of a run as a Mooncake trace, drawn again from its scenario. Raises SimulatorError where it cannot be."""
+    """The requests of a run as a Mooncake trace, drawn again from its scenario. Raises
+    SimulatorError where it cannot be."""
     from simulator.document import Document
     from simulator.planning.bench_command import replayable
     from simulator.scenario import scenario_of
@@ -69,20 +91,21 @@ def mooncake(run: RunResult) -> str:
 
     scenario = scenario_of(Document(Path(f"{run.name}.yaml"), run.scenario))
     if not replayable(scenario.workload):
-        raise ScenarioError(f"{run.name}: its requests come as earlier ones are answered: no trace has their times")
+        raise ScenarioError(
+            f"{run.name}: its requests come as earlier ones are answered: no trace has their times"
+        )
     return mooncake_trace(sample(scenario.workload, run.seed))
 
 
 def _tables(run: RunResult, form: str, folder: Path) -> list[Path]:
-    written = []
-    for name, frame in (("deployments", deployments_frame(run)), ("requests", requests_frame(run))):
-        path = folder / f"{name}.{form}"
-        if form == "csv":
-            frame.write_csv(path)
-        else:
-            frame.write_parquet(path)
-        written.append(path)
-    return written
+    frames = {"deployments": deployments_frame(run), "requests": requests_frame(run)}
+    return [_table(frame, folder / f"{name}.{form}") for name, frame in frames.items()]
+
+
+def _table(frame: pl.DataFrame, path: Path) -> Path:
+    write = frame.write_csv if path.suffix == ".csv" else frame.write_parquet
+    write(path)
+    return path
 
 
 def _file_name(run: RunResult, d: DeploymentResult) -> str:
@@ -93,7 +116,9 @@ def _written(path: Path, text: str) -> Path:
     try:
         return write_file(path, text)
     except OSError as problem:
-        raise SimulatorError(f"cannot write {path}: {problem.strerror or problem}; choose another place with --out") from None
+        raise SimulatorError(
+            f"cannot write {path}: {problem.strerror or problem}; choose another place with --out"
+        ) from None
 
 
 def _yaml(data: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from simulator.workload.workload import Workload
 
 
 def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNotStart:
-    """The servers of a deployment, or why they do not start. Raises NotModelled for several pools."""
+    """The servers of a deployment, or why they do not start. Raises NotModelled for several
+    pools."""
     pool = deployment.pool
     planned = plan_server(
         scenario.model_of(deployment),
@@ -20,7 +21,9 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         pool.engine_args(),
         scenario.engine,
         latency=scenario.latency,
-        calibration=None if scenario.calibration is None else calibration.load_calibration(scenario.calibration),
+        calibration=None
+        if scenario.calibration is None
+        else calibration.load_calibration(scenario.calibration),
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
     )

@@ -1,8 +1,9 @@
-"""Manifests: a deployment for Kubernetes, from the command that starts one replica. What only the cluster knows is marked.
+"""Manifests: a deployment for Kubernetes, from the command that starts one replica. What only the
+cluster knows is marked.
 
 Field names were read in: Kubernetes apps/v1; vllm-project/production-stack helm/values.yaml; KServe
-serving.kserve.io/v1alpha2 LLMInferenceService; LeaderWorkerSet leaderworkerset.x-k8s.io/v1; llm-d-modelservice values.yaml
-(2026-11).
+serving.kserve.io/v1alpha2 LLMInferenceService; LeaderWorkerSet leaderworkerset.x-k8s.io/v1;
+llm-d-modelservice values.yaml (2026-11).
 """
 
 from __future__ import annotations
@@ -20,11 +21,21 @@ from simulator.results.model import DeploymentResult, RunResult
 FILL_IN = "FILL-IN"
 _PORT = 8000
 _GPUS_OF_A_NODE = 8
+_STACK_FLAGS = (
+    "--max-model-len",
+    "--max-num-seqs",
+    "--gpu-memory-utilization",
+    "--tensor-parallel-size",
+)
+_SWITCHES = tuple(
+    f"--{no}enable-{what}" for no in ("", "no-") for what in ("prefix-caching", "chunked-prefill")
+)
 _NO_START = ("does not fit", "max_model_len exceeds KV", "cannot run")
 
 
 def manifest(run: RunResult, d: DeploymentResult, kind: str) -> str:
-    """A deployment as one of MANIFESTS. Raises SimulatorError where it would not start, or where no checkpoint is known."""
+    """A deployment as one of MANIFESTS. Raises SimulatorError where it would not start, or where no
+    checkpoint is known."""
     if kind not in MANIFESTS:
         raise SimulatorError(f"unknown manifest '{kind}'; there are {', '.join(MANIFESTS)}")
     if d.verdict in _NO_START:
@@ -32,7 +43,9 @@ def manifest(run: RunResult, d: DeploymentResult, kind: str) -> str:
     if not run.engine.startswith("vllm-"):
         raise SimulatorError(f"manifests are written for vLLM, and {d.name} runs {run.engine}")
     if (checkpoint := run.checkpoint_of(d)).startswith("<"):
-        raise SimulatorError(f"{d.name}: name the checkpoint to serve as the model: {checkpoint[1:-1]}")
+        raise SimulatorError(
+            f"{d.name}: name the checkpoint to serve as the model: {checkpoint[1:-1]}"
+        )
     parts = MANIFESTS[kind](run, d)
     return _header(run, d) + "---\n".join(_yaml(part) for part in parts)
 
@@ -103,10 +116,15 @@ def _container(run: RunResult, d: DeploymentResult, gpus: int) -> dict[str, Any]
         "env": _env(d),
         "ports": [{"containerPort": _PORT, "name": "http"}],
         "resources": _resources(d, gpus),
-        "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5, "failureThreshold": 3},
-        "startupProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 10, "failureThreshold": 180},
+        "readinessProbe": _probe(every_s=5, tries=3),
+        "startupProbe": _probe(every_s=10, tries=180),
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
     }
+
+
+def _probe(every_s: int, tries: int) -> dict[str, Any]:
+    asked = {"path": "/health", "port": "http"}
+    return {"httpGet": asked, "periodSeconds": every_s, "failureThreshold": tries}
 
 
 def _pod(run: RunResult, d: DeploymentResult, gpus: int) -> dict[str, Any]:
@@ -120,7 +138,8 @@ def _pod(run: RunResult, d: DeploymentResult, gpus: int) -> dict[str, Any]:
 def _one_node(d: DeploymentResult, kind: str) -> None:
     if _per_replica(d) > _GPUS_OF_A_NODE:
         raise SimulatorError(
-            f"{d.name} takes {_per_replica(d)} GPUs a replica, more than the {_GPUS_OF_A_NODE} of a node: {kind} is of one "
+            f"{d.name} takes {_per_replica(d)} GPUs a replica, more than the {_GPUS_OF_A_NODE} of "
+            f"a node: {kind} is of one "
             "node; write leaderworkerset"
         )
 
@@ -131,30 +150,21 @@ def _deployment(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": _pod(run, d, _per_replica(d))}
     service = {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+    spec = {"replicas": d.replicas, "selector": {"matchLabels": labels}, "template": template}
     return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name, "labels": labels},
-            "spec": {"replicas": d.replicas, "selector": {"matchLabels": labels}, "template": template},
-        },
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
+        _object("apps/v1", "Deployment", {"name": name, "labels": labels}, spec),
+        _object("v1", "Service", {"name": name}, service),
     ]
+
+
+def _object(version: str, kind: str, metadata: dict[str, Any], spec: Any) -> dict[str, Any]:
+    """An object as Kubernetes takes it."""
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def _production_stack(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
     _one_node(d, "production-stack")
-    args = d.memory.args if d.memory else {}
     repository, _, tag = _image(run).partition(":")
-    named = {
-        "enablePrefixCaching": bool(args.get("enable_prefix_caching")),
-        "enableChunkedPrefill": bool(args.get("enable_chunked_prefill")),
-        "maxModelLen": args.get("max_model_len"),
-        "maxNumSeqs": args.get("max_num_seqs"),
-        "gpuMemoryUtilization": args.get("gpu_memory_utilization"),
-        "tensorParallelSize": args.get("tensor_parallel_size", 1),
-    }
-    said = ("--max-model-len", "--max-num-seqs", "--gpu-memory-utilization", "--tensor-parallel-size")
     model = {
         "name": _name(run, d),
         "repository": repository,
@@ -165,76 +175,112 @@ def _production_stack(run: RunResult, d: DeploymentResult) -> list[dict[str, Any
         "requestMemory": FILL_IN,
         "requestGPU": _per_replica(d),
         "requestGPUType": _resource(d),
-        "vllmConfig": {**named, "extraArgs": _without(_args(d)[1:], said)},
+        "vllmConfig": _stack_config(d),
         "hf_token": FILL_IN,
     }
     return [{"servingEngineSpec": {"modelSpec": [model]}}]
 
 
+def _stack_config(d: DeploymentResult) -> dict[str, Any]:
+    """The engine arguments under production-stack's names, and the flags it has no name for."""
+    args = d.memory.args if d.memory else {}
+    return {
+        "enablePrefixCaching": bool(args.get("enable_prefix_caching")),
+        "enableChunkedPrefill": bool(args.get("enable_chunked_prefill")),
+        "maxModelLen": args.get("max_model_len"),
+        "maxNumSeqs": args.get("max_num_seqs"),
+        "gpuMemoryUtilization": args.get("gpu_memory_utilization"),
+        "tensorParallelSize": args.get("tensor_parallel_size", 1),
+        "extraArgs": _without(_args(d)[1:], _STACK_FLAGS),
+    }
+
+
 def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
-    """The words without some flags and their values, and without the switches that have fields of their own."""
-    kept, skip = [], False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in flags:
-            skip = True
-        elif word.removeprefix("--no-").removeprefix("--") not in ("enable-prefix-caching", "enable-chunked-prefill"):
+    """The words without some flags and their values, and without the switches that have fields of
+    their own."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in flags:
+            next(rest, None)
+        elif word not in _SWITCHES:
             kept.append(word)
     return kept
 
 
 def _kserve(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
     _one_node(d, "this LLMInferenceService")
-    args = d.memory.args if d.memory else {}
-    sizes = {"tensor": "tensor_parallel_size", "pipeline": "pipeline_parallel_size", "data": "data_parallel_size"}
-    container = {**_container(run, d, _per_replica(d)), "name": "main", "args": _args(d)[1:]}
+    gpus = _per_replica(d)
+    container = {**_container(run, d, gpus), "name": "main", "args": _args(d)[1:]}
     spec = {
         "model": {"uri": f"hf://{run.checkpoint_of(d)}", "name": run.checkpoint_of(d)},
         "replicas": d.replicas,
-        "parallelism": {ours: int(args[theirs]) for ours, theirs in sizes.items() if int(args.get(theirs) or 1) > 1},
+        "parallelism": _parallelism(d),
         "router": {"route": {}, "gateway": {}, "scheduler": {}},
-        "template": {**_pod(run, d, _per_replica(d)), "containers": [container]},
+        "template": {**_pod(run, d, gpus), "containers": [container]},
     }
     spec = {key: value for key, value in spec.items() if value != {}}
-    return [
-        {
-            "apiVersion": "serving.kserve.io/v1alpha2",
-            "kind": "LLMInferenceService",
-            "metadata": {"name": _name(run, d)},
-            "spec": spec,
-        }
-    ]
+    metadata = {"name": _name(run, d)}
+    return [_object("serving.kserve.io/v1alpha2", "LLMInferenceService", metadata, spec)]
+
+
+def _parallelism(d: DeploymentResult) -> dict[str, int]:
+    """How many GPUs each kind of parallelism spreads a model over, where that is more than one."""
+    args = d.memory.args if d.memory else {}
+    kinds = ("tensor", "pipeline", "data")
+    sizes = {kind: int(args.get(f"{kind}_parallel_size") or 1) for kind in kinds}
+    return {kind: size for kind, size in sizes.items() if size > 1}
 
 
 def _leader_worker_set(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
+    nodes, gpus = _nodes_of(d)
+    leader, worker = _pod(run, d, gpus), _pod(run, d, gpus)
+    if nodes > 1:
+        _join_nodes(leader["containers"][0], worker["containers"][0], nodes)
+    templates = {"leaderTemplate": {"spec": leader}, "workerTemplate": {"spec": worker}}
+    spec = {"replicas": d.replicas, "leaderWorkerTemplate": {"size": nodes, **templates}}
+    metadata = {"name": _name(run, d)}
+    return [_object("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", metadata, spec)]
+
+
+def _nodes_of(d: DeploymentResult) -> tuple[int, int]:
+    """The nodes of a replica, and the GPUs of each. Raises SimulatorError where they are uneven."""
     total = _per_replica(d)
     nodes = -(-total // _GPUS_OF_A_NODE)
     if total % nodes:
-        raise SimulatorError(f"{d.name}: {total} GPUs a replica do not go evenly onto nodes of {_GPUS_OF_A_NODE}")
-    gpus = total // nodes
-    leader, worker = _pod(run, d, gpus), _pod(run, d, gpus)
-    if nodes > 1:
-        leader["containers"][0]["args"] += ["--nnodes", str(nodes), "--node-rank", "0", "--master-addr", "$(LWS_LEADER_ADDRESS)"]
-        follow = ["--nnodes", str(nodes), "--node-rank", "$(LWS_WORKER_INDEX)", "--master-addr", "$(LWS_LEADER_ADDRESS)"]
-        worker["containers"][0]["args"] += [*follow, "--headless"]
-        for probe in ("readinessProbe", "startupProbe", "ports"):
-            del worker["containers"][0][probe]
-    template = {"size": nodes, "leaderTemplate": {"spec": leader}, "workerTemplate": {"spec": worker}}
-    return [
-        {
-            "apiVersion": "leaderworkerset.x-k8s.io/v1",
-            "kind": "LeaderWorkerSet",
-            "metadata": {"name": _name(run, d)},
-            "spec": {"replicas": d.replicas, "leaderWorkerTemplate": template},
-        }
-    ]
+        uneven = f"{total} GPUs a replica do not go evenly onto nodes of {_GPUS_OF_A_NODE}"
+        raise SimulatorError(f"{d.name}: {uneven}")
+    return nodes, total // nodes
+
+
+def _join_nodes(leader: dict[str, Any], worker: dict[str, Any], nodes: int) -> None:
+    """Tell the containers of several nodes of each other; only the leader is asked for anything."""
+    address = ["--master-addr", "$(LWS_LEADER_ADDRESS)"]
+    for container, rank in ((leader, "0"), (worker, "$(LWS_WORKER_INDEX)")):
+        container["args"] += ["--nnodes", str(nodes), "--node-rank", rank, *address]
+    worker["args"].append("--headless")
+    for probe in ("readinessProbe", "startupProbe", "ports"):
+        del worker[probe]
 
 
 def _llm_d(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
     _one_node(d, "this modelservice")
-    args = d.memory.args if d.memory else {}
-    container = {
+    checkpoint = run.checkpoint_of(d)
+    decode = {
+        "create": True,
+        "replicas": d.replicas,
+        "parallelism": {"tensor": 1, "data": 1, **_tensor_and_data(d)},
+        "containers": [_llm_d_container(run, d)],
+    }
+    model = {"name": checkpoint, "uri": f"hf://{checkpoint}", "size": FILL_IN}
+    return [{"modelArtifacts": model, "decode": decode, "prefill": {"create": False}}]
+
+
+def _tensor_and_data(d: DeploymentResult) -> dict[str, int]:
+    return {kind: size for kind, size in _parallelism(d).items() if kind in ("tensor", "data")}
+
+
+def _llm_d_container(run: RunResult, d: DeploymentResult) -> dict[str, Any]:
+    return {
         "name": "vllm",
         "image": _image(run),
         "modelCommand": "vllmServe",
@@ -242,14 +288,6 @@ def _llm_d(run: RunResult, d: DeploymentResult) -> list[dict[str, Any]]:
         "resources": _resources(d, _per_replica(d)),
         "mountModelVolume": True,
     }
-    sizes = {"tensor": int(args.get("tensor_parallel_size") or 1), "data": int(args.get("data_parallel_size") or 1)}
-    return [
-        {
-            "modelArtifacts": {"name": run.checkpoint_of(d), "uri": f"hf://{run.checkpoint_of(d)}", "size": FILL_IN},
-            "decode": {"create": True, "replicas": d.replicas, "parallelism": sizes, "containers": [container]},
-            "prefill": {"create": False},
-        }
-    ]
 
 
 MANIFESTS: dict[str, Callable[[RunResult, DeploymentResult], list[dict[str, Any]]]] = {

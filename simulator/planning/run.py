@@ -1,4 +1,5 @@
-"""Review: a scenario in, a RunResult out: each deployment bound, simulated, searched for its limits, priced; one recommended."""
+"""Review: a scenario in, a RunResult out: each deployment bound, simulated, searched for its
+limits, priced; one recommended."""
 
 from __future__ import annotations
 
@@ -34,12 +35,15 @@ def review(
 
     All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
 
-    `curve` also looks for queueing point, SLO capacity and the curve around them. `progress` is told the name of each deployment
-    that is done. `machine` says where the deployments are computed; the result is the same on each.
+    `curve` also looks for queueing point, SLO capacity and the curve around them. `progress` is
+    told the name of each deployment that is done. `machine` says where the deployments are
+    computed; the result is the same on each.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
     scenario = dataclasses.replace(
-        scenario, deployments=named(scenario.deployments), seed=scenario.seed if seed is None else seed
+        scenario,
+        deployments=named(scenario.deployments),
+        seed=scenario.seed if seed is None else seed,
     )
     requests = sample(scenario.workload, scenario.seed)
     tasks = [(scenario, deployment, requests, curve) for deployment in scenario.deployments]
@@ -58,8 +62,11 @@ def _examine(task: tuple[Scenario, Deployment, Requests, bool]) -> DeploymentRes
     return examine(scenario, deployment, requests, curve=curve)
 
 
-def _refused(scenario: Scenario, deployment: Deployment, problem: SimulatorError) -> DeploymentResult:
-    """The result of a deployment that no engine starts with, or that has no model, beside others that run."""
+def _refused(
+    scenario: Scenario, deployment: Deployment, problem: SimulatorError
+) -> DeploymentResult:
+    """The result of a deployment that no engine starts with, or that has no model, beside others
+    that run."""
     pool = deployment.pool
     form = pool.quantization or scenario.model_of(deployment).quantization
     return DeploymentResult(
@@ -76,17 +83,29 @@ def _refused(scenario: Scenario, deployment: Deployment, problem: SimulatorError
 
 
 def named(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
-    """The deployments, each with a name of its own: what it runs on where none was given, numbered where that repeats."""
+    """The deployments, each with a name of its own: what it runs on where none was given, numbered
+    where that repeats."""
     names: list[str] = []
     for d in deployments:
-        form = d.pool.quantization
-        name = d.name or title(d, form.name if form else "as published")
-        taken = sum(n == name or n.startswith(f"{name} (") for n in names)
-        names.append(f"{name} ({taken + 1})" if taken else name)
-    return tuple(dataclasses.replace(d, name=name) for d, name in zip(deployments, names, strict=True))
+        names.append(_unused(d.name or _own_title(d), names))
+    pairs = zip(deployments, names, strict=True)
+    return tuple(dataclasses.replace(d, name=name) for d, name in pairs)
 
 
-def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResult], command: str) -> RunResult:
+def _own_title(deployment: Deployment) -> str:
+    form = deployment.pool.quantization
+    return title(deployment, form.name if form else "as published")
+
+
+def _unused(name: str, names: Sequence[str]) -> str:
+    """The name, numbered where others have it."""
+    taken = sum(n == name or n.startswith(f"{name} (") for n in names)
+    return f"{name} ({taken + 1})" if taken else name
+
+
+def _result(
+    scenario: Scenario, requests: Requests, results: list[DeploymentResult], command: str
+) -> RunResult:
     from simulator import __version__
 
     resolved = {r.name: r.memory.args for r in results if r.memory}
@@ -115,5 +134,5 @@ def _result(scenario: Scenario, requests: Requests, results: list[DeploymentResu
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),
-        doubts=doubts(scenario),
+        doubts=doubts(scenario, requests),
     )

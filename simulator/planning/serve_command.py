@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulator.catalog.engines import EngineArgs
@@ -15,12 +15,14 @@ from simulator.text import number, plural
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
 
-# Tokens a second from which one API server may not keep up, where TTFT of AccelMark's V1 runs on A100, whose client shares a
-# machine with it, left ours behind; and what that of vLLM 0.30 streamed on H100 (silybench-data).
+# Tokens a second from which one API server may not keep up, where TTFT of AccelMark's V1 runs on
+# A100, whose client shares a machine with it, left ours behind; and what that of vLLM 0.30 streamed
+# on H100 (silybench-data).
 STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM V0",
+    "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM "
+    "V0",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
     "start-up, failures and autoscaling of replicas",
@@ -36,7 +38,11 @@ def title(deployment: Deployment, quantization: str) -> str:
 def wording(deployment: Deployment) -> str:
     """How the GPUs are used, never a bare number: `40 GPUs = 5 replicas x TP 8`."""
     d = deployment.pool
-    sizes = {"TP": d.tensor_parallel_size, "PP": d.pipeline_parallel_size, "DP": d.data_parallel_size}
+    sizes = {
+        "TP": d.tensor_parallel_size,
+        "PP": d.pipeline_parallel_size,
+        "DP": d.data_parallel_size,
+    }
     split = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "1 GPU"
     return f"{plural(d.gpus, 'GPU')} = {plural(d.replicas, 'replica')} x {split}"
 
@@ -45,10 +51,20 @@ def demand(scenario: Scenario, requests: Requests) -> str:
     """What is asked, in a sentence."""
     loop, rate = scenario.workload.closed_loop, scenario.workload.mean_rate()
     if loop is not None:
-        pace = f"{plural(loop.concurrency, 'user')}, one request {'each ' if loop.concurrency > 1 else ''}at a time"
+        pace = (
+            f"{plural(loop.concurrency, 'user')}, one request "
+            f"{'each ' if loop.concurrency > 1 else ''}at a time"
+        )
     else:
-        pace = "all at once" if rate is None else f"{number(rate)} requests/s ({_pattern(scenario.workload)})"
-    lengths = f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} output tokens on average"
+        pace = (
+            "all at once"
+            if rate is None
+            else f"{number(rate)} requests/s ({_pattern(scenario.workload)})"
+        )
+    lengths = (
+        f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} "
+        "output tokens on average"
+    )
     return f"{plural(len(requests), 'request')}, {pace}, {lengths}"
 
 
@@ -59,35 +75,44 @@ def _pattern(workload: Workload) -> str:
 
 
 def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """What defaults filled in: the engine's, `max_num_seqs = 256 (vllm-0.19.0)`, by deployment where they differ; the client's.
+    """What defaults filled in: the engine's, `max_num_seqs = 256 (vllm-0.19.0)`, by deployment
+    where they differ; the client's.
 
     `resolved`: the arguments each deployment runs with, by its name.
     """
     asked = {d.name: d.pool.engine_args() for d in scenario.deployments}
     lines = []
     for f in dataclasses.fields(EngineArgs):
-        filled = {
-            n: args[f.name] for n, args in resolved.items() if getattr(asked[n], f.name) is None and args[f.name] is not None
-        }
+        given = {name for name in resolved if getattr(asked[name], f.name) is not None}
+        values = {name: args[f.name] for name, args in resolved.items() if name not in given}
+        filled = {name: value for name, value in values.items() if value is not None}
         if filled:
-            lines.append(f"{f.name} = {_by_value(filled, len(resolved))} ({scenario.engine.name})")
-    usual = FrontEnd()
-    if scenario.measured_at == "client" and scenario.frontend == usual:
-        lines.append(
-            f"frontend: {usual.fixed_ms:g} ms and {usual.prompt_token_us:g} us a prompt token on the way to a first token"
-        )
-    client, costs = scenario.frontend, frontend_costs(scenario.engine, scenario.frontend.endpoint)
-    if scenario.measured_at == "client" and client.queue and costs and client.request_ms is client.chunk_us is None:
-        lines.append(
-            f"API server: {costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of output "
-            f"({scenario.engine.name}, {client.endpoint})"
-        )
-    return tuple(lines)
+            shown = _by_value(filled, len(resolved))
+            lines.append(f"{f.name} = {shown} ({scenario.engine.name})")
+    at_client = scenario.measured_at == "client"
+    return (*lines, *(_client_defaults(scenario) if at_client else ()))
+
+
+def _client_defaults(scenario: Scenario) -> Iterator[str]:
+    """What the client's front end and the API server are taken to cost where nobody says it."""
+    usual, client = FrontEnd(), scenario.frontend
+    if client == usual:
+        fixed, prompt = f"{usual.fixed_ms:g} ms", f"{usual.prompt_token_us:g} us a prompt token"
+        yield f"frontend: {fixed} and {prompt} on the way to a first token"
+    costs = frontend_costs(scenario.engine, client.endpoint)
+    if client.queue and costs and client.request_ms is client.chunk_us is None:
+        each = f"{costs.request_ms:g} ms a request and {costs.chunk_us:g} us a chunk of output"
+        yield f"API server: {each} ({scenario.engine.name}, {client.endpoint})"
 
 
 def _by_value(filled: Mapping[str, Any], everyone: int) -> str:
-    """`256`, or `256 and 1024 (H100)` where it is not the same for all: the most frequent without names."""
+    """`256`, or `256 and 1024 (H100)` where it is not the same for all: the most frequent without
+    names."""
     common, *others = Counter(filled.values()).most_common()
-    names = {value: [name for name, its in filled.items() if its == value] for value in filled.values()}
+    names = {
+        value: [name for name, its in filled.items() if its == value] for value in filled.values()
+    }
     whose = "" if len(filled) == everyone or others else f" ({', '.join(names[common[0]])})"
-    return " and ".join([f"{common[0]}{whose}", *(f"{value} ({', '.join(names[value])})" for value, _ in others)])
+    return " and ".join(
+        [f"{common[0]}{whose}", *(f"{value} ({', '.join(names[value])})" for value, _ in others)]
+    )

@@ -1,10 +1,11 @@
-"""Sizing: of many configurations, the cheapest that carries the demand within the SLO, and why each other one lost."""
+"""Sizing: of many configurations, the cheapest that carries the demand within the SLO, and why each
+other one lost."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.errors import SimulatorError
@@ -18,18 +19,21 @@ from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import Machine, Processes, each
 from simulator.planning.run import named
 from simulator.planning.serve_command import wording
+from simulator.planning.sure import settled
 from simulator.results.model import DeploymentResult, Estimate
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart
 from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sample import sample
 
-_WAVE = 8
+_WAVE, _PAIR = 8, 2
+MOST_ANSWERED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a sizing allows for: `spare` replicas that may be lost, traffic `growth` times today's, at most `max_replicas`."""
+    """What a sizing allows for: `spare` replicas that may be lost, traffic `growth` times today's,
+    at most `max_replicas`."""
 
     spare: int = 0
     growth: float = 1.0
@@ -38,13 +42,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One configuration with the replicas it needs, spare ones included; `replicas` None where no number of them will do.
+    """One configuration with the replicas it needs, spare ones included; `replicas` None where no
+    number of them will do.
 
-    `grown` is the same for the grown traffic. Dollars are infinite without a price. `why`: why it lost, or what one
-    replica less would do; `excess`: times over the limit that its worst term of the SLO is at best. `capacity`: the
-    rate it carries within the SLO, requests/s, and `headroom` over the demand, as a share; `recovers_below`: the rate below which
-    it works a backlog off, where it keeps up with more. Known of the first two.
-    `unanswered`: which requests still get no answer, in words.
+    `grown` is the same for the grown traffic. Dollars are infinite without a price. `why`: why it
+    lost, or what one replica less would do; `excess`: times over the limit that its worst term of
+    the SLO is at best. `capacity`: the rate it carries within the SLO, requests/s, and `headroom`
+    over the demand, as a share; `recovers_below`: the rate below which it works a backlog off,
+    where it keeps up with more. Known of the first two. `unanswered`: which requests still get no
+    answer, in words.
     """
 
     deployment: Deployment
@@ -69,11 +75,21 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The candidates: those that will do from the cheapest up, then the others."""
+    """The candidates: those that should do from the cheapest up, then the others.
+
+    `answers`: runs of the first of them, which say how sure it is that they do; `sure.chosen`
+    picks by them.
+    """
 
     scenario: Scenario
     ask: Ask
     candidates: tuple[Candidate, ...]
+    answers: tuple[DeploymentResult, ...] = ()
+
+    def answer_of(self, candidate: Candidate) -> DeploymentResult | None:
+        """What a run of a candidate says, None where it was not run."""
+        ran = zip(self.fitting, self.answers, strict=False)
+        return next((answer for other, answer in ran if other is candidate), None)
 
     @property
     def fitting(self) -> tuple[Candidate, ...]:
@@ -82,7 +98,7 @@ class Sizing:
 
     @property
     def best(self) -> Candidate | None:
-        """The cheapest that will do."""
+        """The cheapest that should do by the prediction itself; `sure.chosen` is what to take."""
         return self.fitting[0] if self.fitting else None
 
     @property
@@ -107,63 +123,115 @@ def size(
     machine: Machine | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sizing:
-    """Find the replicas that each deployment needs (the scenario's, or others such as `space` gives), and rank them by cost.
+    """Find the replicas that each deployment needs (the scenario's, or others such as `space`
+    gives), and rank them by cost.
 
-    They are tried from the one that could at best be cheapest upwards. Once two are known to do, those that would cost more even
-    at their theoretical ceiling are not simulated. `progress` is told how many are settled, of how many.
+    They are tried from the one that could at best be cheapest upwards. Once two are known to do,
+    those that would cost more even at their theoretical ceiling are not simulated. `progress` is
+    told how many are settled, of how many.
     """
     ask = ask or Ask()
     scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
     every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
-    order = sorted(bounds, key=lambda i: bounds[i])
+    for candidate in _tried(scenario, every, ask, bounds, done, machine):
+        done.append(candidate)
+        if progress:
+            progress(len(done), len(every))
+    machine = machine or Processes(at_most=_PAIR)
+    return _with_room(_until_sure(Sizing(scenario, ask, _ranked(done)), machine), machine)
+
+
+def _tried(
+    scenario: Scenario,
+    every: Sequence[Deployment],
+    ask: Ask,
+    bounds: Mapping[int, float],
+    done: Sequence[Candidate],
+    machine: Machine | None,
+) -> Iterator[Candidate]:
+    """The candidates in waves, from what could be cheapest on; what could not beat the second of
+    those that are `done` is too dear untried."""
+    settled, order = list(done), sorted(bounds, key=lambda i: bounds[i])
     while order:
-        to_beat = _second_price(done)
+        to_beat = _second_price(settled)
         wave = [i for i in order[:_WAVE] if bounds[i] <= to_beat]
         if not wave:
-            done += [_too_dear(scenario, every[i], bounds[i]) for i in order]
-            order = []
-        for index, outcome in each(_fit, [(scenario, every[i], ask) for i in wave], machine or Processes(at_most=len(wave) or 1)):
-            why = (
-                Fitting(None, None, str(outcome.error), math.inf)
-                if isinstance(outcome.error, SimulatorError)
-                else outcome.value()
-            )
-            done.append(_candidate(scenario, every[wave[index]], ask, why))
-            if progress:
-                progress(len(done), len(every))
+            yield from (_too_dear(scenario, every[i], bounds[i]) for i in order)
+            return
+        for candidate in _fitted(scenario, [every[i] for i in wave], ask, machine):
+            settled.append(candidate)
+            yield candidate
         order = order[len(wave) :]
-    return Sizing(scenario, ask, _ranked(scenario, done, machine or Processes(at_most=2)))
 
 
-def answered(sizing: Sizing, machine: Machine | None = None, most: int = 6) -> list[DeploymentResult]:
-    """The cheapest that will do, at most so many, as a run of each answers it, with bands and how sure it is.
+def _fitted(
+    scenario: Scenario, wave: Sequence[Deployment], ask: Ask, machine: Machine | None
+) -> Iterator[Candidate]:
+    """Each deployment with the replicas that it needs, in the order in which they are done."""
+    tasks = [(scenario, deployment, ask) for deployment in wave]
+    for index, outcome in each(_fit, tasks, machine or Processes(at_most=len(wave))):
+        refused = isinstance(outcome.error, SimulatorError)
+        fitting = _will_not_do(str(outcome.error)) if refused else outcome.value()
+        yield _candidate(scenario, wave[index], ask, fitting)
+
+
+def _will_not_do(why: str) -> Fitting:
+    return Fitting(None, None, why, math.inf)
+
+
+def answered(sizing: Sizing, machine: Machine | None = None, most: int = MOST_ANSWERED) -> Sizing:
+    """The sizing with runs of its cheapest candidates, at most so many, that say how sure each is.
 
     Without their spare replicas, for those may be lost.
     """
-    scenario, ask = sizing.scenario, sizing.ask
-    left = [c.deployment.with_pool(replicas=(c.replicas or 1) - ask.spare) for c in sizing.fitting[:most]]
-    tasks = [(scenario, deployment) for deployment in left]
-    found = {index: outcome.value() for index, outcome in each(_answer, tasks, machine or Processes(at_most=len(left) or 1))}
-    return [found[index] for index in range(len(left))]
+    left = sizing.fitting[len(sizing.answers) : most]
+    tasks = [
+        (sizing.scenario, c.deployment.with_pool(replicas=(c.replicas or 1) - sizing.ask.spare))
+        for c in left
+    ]
+    machine = machine or Processes(at_most=len(left) or 1)
+    found = {index: outcome.value() for index, outcome in each(_answer, tasks, machine)}
+    answers = tuple(found[index] for index in range(len(left)))
+    return dataclasses.replace(sizing, answers=(*sizing.answers, *answers))
+
+
+def _until_sure(sizing: Sizing, machine: Machine) -> Sizing:
+    """The sizing with runs of two of its candidates, and of more as long as one of them could be
+    the cheapest that is sure."""
+    while len(sizing.answers) < min(len(sizing.fitting), MOST_ANSWERED):
+        done = len(sizing.answers)
+        if done and settled(sizing, sizing.fitting[done]):
+            break
+        sizing = answered(sizing, machine, done + _PAIR)
+    return sizing
 
 
 def _answer(task: tuple[Scenario, Deployment]) -> DeploymentResult:
     scenario, deployment = task
-    return dataclasses.replace(examine(scenario, deployment, sample(scenario.workload, scenario.seed)), trace=None)
+    return dataclasses.replace(
+        examine(scenario, deployment, sample(scenario.workload, scenario.seed)), trace=None
+    )
 
 
-def _bounds(scenario: Scenario, every: Sequence[Deployment], ask: Ask) -> tuple[dict[int, float], list[Candidate]]:
-    """What each costs at the least, dollars an hour, by index; what is not modelled or refused is settled at once."""
+def _bounds(
+    scenario: Scenario, every: Sequence[Deployment], ask: Ask
+) -> tuple[dict[int, float], list[Candidate]]:
+    """What each costs at the least, dollars an hour, by index; what is not modelled or refused is
+    settled at once."""
     bounds, settled = {}, []
     for index, deployment in enumerate(every):
         try:
-            replicas = fewest_conceivable(scenario, deployment)
+            bounds[index] = _least_usd(scenario, deployment, ask)
         except SimulatorError as problem:
-            settled.append(_candidate(scenario, deployment, ask, Fitting(None, None, str(problem), math.inf)))
-            continue
-        bounds[index] = 0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
+            refused = _will_not_do(str(problem))
+            settled.append(_candidate(scenario, deployment, ask, refused))
     return bounds, settled
+
+
+def _least_usd(scenario: Scenario, deployment: Deployment, ask: Ask) -> float:
+    replicas = fewest_conceivable(scenario, deployment)
+    return 0.0 if replicas is None else _usd(scenario, deployment, replicas + ask.spare)
 
 
 def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
@@ -173,15 +241,17 @@ def _fit(task: tuple[Scenario, Deployment, Ask]) -> Fitting:
 
 def _usd(scenario: Scenario, deployment: Deployment, replicas: int | None) -> float:
     found = price_of(deployment.pool, scenario.prices)
-    return math.inf if found is None or replicas is None else found[0] * deployment.pool.gpus_per_replica * replicas
+    return (
+        math.inf
+        if found is None or replicas is None
+        else found[0] * deployment.pool.gpus_per_replica * replicas
+    )
 
 
 def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fitting) -> Candidate:
     replicas = None if fitting.replicas is None else fitting.replicas + ask.spare
     grown = None if fitting.grown is None else fitting.grown + ask.spare
     bought = deployment.with_pool(replicas=replicas or 1)
-    found = price_of(deployment.pool, scenario.prices)
-    price = "" if found is None else f"${found[0]:.2f} per GPU-hour, {found[1]}{f' ({found[2]})' if found[2] else ''}"
     return Candidate(
         deployment=bought,
         wording=wording(bought) if replicas else "",
@@ -189,11 +259,20 @@ def _candidate(scenario: Scenario, deployment: Deployment, ask: Ask, fitting: Fi
         grown=grown,
         usd_per_hour=_usd(scenario, deployment, replicas),
         grown_usd_per_hour=_usd(scenario, deployment, grown),
-        price=price,
+        price=_price(scenario, deployment),
         why=fitting.why,
         excess=fitting.excess,
         unanswered=fitting.unanswered,
     )
+
+
+def _price(scenario: Scenario, deployment: Deployment) -> str:
+    """Dollars of a GPU-hour and where they are from, in words; empty where no price is known."""
+    found = price_of(deployment.pool, scenario.prices)
+    if found is None:
+        return ""
+    usd, source, date = found
+    return f"${usd:.2f} per GPU-hour, {source}{f' ({date})' if date else ''}"
 
 
 def _too_dear(scenario: Scenario, deployment: Deployment, least: float) -> Candidate:
@@ -210,30 +289,60 @@ def _second_price(done: Sequence[Candidate]) -> float:
     return prices[1] if len(prices) > 1 else math.inf
 
 
-def _ranked(scenario: Scenario, done: Sequence[Candidate], machine: Machine) -> tuple[Candidate, ...]:
-    """By dollars, then GPUs; each but the first told what it costs more. Then those that will not do, by name."""
-    able = sorted((c for c in done if c.replicas is not None), key=lambda c: (c.usd_per_hour, c.deployment.gpus))
+def _ranked(done: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """By dollars, then GPUs; each but the first told what it costs more. Then those that will not
+    do, by name."""
+    able = sorted(
+        (c for c in done if c.replicas is not None),
+        key=lambda c: (c.usd_per_hour, c.deployment.gpus),
+    )
     others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
-    able = _examined(scenario, able, machine)
     lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
     return (*able[:1], *lost, *others)
 
 
-def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -> list[Candidate]:
-    """The same, the first two with their capacity and headroom."""
-    found, rate = list(able), scenario.workload.mean_rate()
-    for place, outcome in each(_capacity, [(scenario, c.deployment) for c in able[:2]], machine):
-        carried, recovers = outcome.value()
-        if carried and rate:
-            carried = carries(carried, rate)
-        room = carried.value / rate - 1 if carried and rate else None
-        found[place] = dataclasses.replace(able[place], capacity=carried, headroom=room, recovers_below=recovers)
-    return found
+def _with_room(sizing: Sizing, machine: Machine) -> Sizing:
+    """The same, its first two candidates with their capacity and headroom."""
+    rate, first = sizing.scenario.workload.mean_rate(), sizing.fitting[:_PAIR]
+    found = list(sizing.candidates)
+    for place, carried in enumerate(_carried(sizing, first, machine)):
+        found[place] = _with_headroom(found[place], rate, *carried)
+    return dataclasses.replace(sizing, candidates=tuple(found))
+
+
+def _carried(
+    sizing: Sizing, candidates: Sequence[Candidate], machine: Machine
+) -> list[tuple[Estimate | None, float | None]]:
+    """What each carries, as `_capacity` gives it: by the run that answers it, or by a search of its
+    own where that run was without the spare replicas."""
+    if sizing.ask.spare:
+        tasks = [(sizing.scenario, c.deployment) for c in candidates]
+        found = {place: outcome.value() for place, outcome in each(_capacity, tasks, machine)}
+        return [found[place] for place in range(len(tasks))]
+    within = bool(sizing.scenario.promises)
+    return [
+        (a.slo_capacity if within else a.queueing_point, a.recovers_below_per_s)
+        for a in sizing.answers[: len(candidates)]
+    ]
+
+
+def _with_headroom(
+    candidate: Candidate,
+    rate_per_s: float | None,
+    carried: Estimate | None,
+    recovers: float | None,
+) -> Candidate:
+    room = None
+    if carried and rate_per_s:
+        carried = carries(carried, rate_per_s)
+        room = carried.value / rate_per_s - 1
+    return dataclasses.replace(candidate, capacity=carried, headroom=room, recovers_below=recovers)
 
 
 def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float | None]:
-    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None where no rate overloads it.
-    And the rate below which it works a backlog off, where that is lower than what it sustains."""
+    """The rate that a deployment carries within the SLO; without an SLO, the one it sustains. None
+    where no rate overloads it. And the rate below which it works a backlog off, where that is lower
+    than what it sustains."""
     scenario, deployment = task
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
@@ -248,7 +357,8 @@ def _capacity(task: tuple[Scenario, Deployment]) -> tuple[Estimate | None, float
 def _dearer(candidate: Candidate, best: Candidate) -> str:
     if math.isinf(candidate.usd_per_hour):
         return "will do, but no price is known; give usd_per_gpu_hour"
-    more = candidate.usd_per_hour - best.usd_per_hour
+    more, of = candidate.usd_per_hour - best.usd_per_hour, best.usd_per_hour
     if more == 0:
-        return "costs the same" if candidate.deployment.gpus == best.deployment.gpus else "costs the same and takes more GPUs"
-    return f"costs ${more:.2f} an hour more ({more / best.usd_per_hour:.0%})" if best.usd_per_hour else f"costs ${more:.2f} more"
+        as_many = candidate.deployment.gpus == best.deployment.gpus
+        return "costs the same" if as_many else "costs the same and takes more GPUs"
+    return f"costs ${more:.2f} an hour more ({more / of:.0%})" if of else f"costs ${more:.2f} more"

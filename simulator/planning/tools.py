@@ -1,4 +1,5 @@
-"""Tools: what an assistant asks, as plain functions with plain answers, so that it plans with numbers and not with guesses.
+"""Tools: what an assistant asks, as plain functions with plain answers, so that it plans with
+numbers and not with guesses.
 
 `sim mcp` serves them; each answer is JSON.
 """
@@ -19,6 +20,7 @@ from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
 from simulator.planning.size import size
 from simulator.planning.space import space
+from simulator.planning.sure import chosen
 from simulator.results.notebook import deployments_frame
 from simulator.scenario import Scenario, scenario_of
 from simulator.scenario.reference import example, reference
@@ -36,7 +38,8 @@ def memory_tool(
     gpu_memory_utilization: float | None = None,
     engine: str = "vllm",
 ) -> dict[str, Any]:
-    """Does a model fit on a GPU, and how many tokens and sequences does its KV cache hold? Bytes are GiB of one GPU."""
+    """Does a model fit on a GPU, and how many tokens and sequences does its KV cache hold? Bytes
+    are GiB of one GPU."""
     form = None if quantization == "auto" else catalog.quantization(quantization)
     args = EngineArgs(
         tensor_parallel_size=tensor_parallel_size,
@@ -57,9 +60,11 @@ def memory_tool(
 
 
 def run_tool(scenario_yaml: str, limits: bool = False) -> dict[str, Any]:
-    """Simulate a scenario, given as YAML: verdict, latencies, throughput and cost of each deployment, and what to take.
+    """Simulate a scenario, given as YAML: verdict, latencies, throughput and cost of each
+    deployment, and what to take.
 
-    `limits` also searches the rate at which each begins to queue, which takes longer. `explain` tells what may be written.
+    `limits` also searches the rate at which each begins to queue, which takes longer. `explain`
+    tells what may be written.
     """
     scenario = _scenario(scenario_yaml)
     result = review(scenario, machine=InProcess(), curve=limits)
@@ -68,20 +73,27 @@ def run_tool(scenario_yaml: str, limits: bool = False) -> dict[str, Any]:
         "recommendation": result.recommendation.sentence,
         "demand": result.workload.sentence,
         "slo": list(result.slo),
-        "deployments": [{name: _finite(value) for name, value in row.items() if value is not None} for row in rows],
+        "deployments": [
+            {name: _finite(value) for name, value in row.items() if value is not None}
+            for row in rows
+        ],
         "not_modelled": list(result.not_modelled),
     }
 
 
 def size_tool(scenario_yaml: str, gpus: list[str] | None = None) -> dict[str, Any]:
-    """The cheapest configuration that carries a scenario's demand within its SLO, and why each other one lost.
+    """The cheapest configuration that carries a scenario's demand within its SLO, and why each
+    other one lost.
 
     `gpus` compares these in place of the scenario's deployments.
     """
     scenario = _scenario(scenario_yaml)
     found = size(scenario, deployments=space(gpus) if gpus else None, machine=InProcess())
+    choice = chosen(found)
     return {
-        "best": found.best.deployment.name if found.best else None,
+        "best": choice.candidate.deployment.name if choice else None,
+        "replicas": choice.replicas if choice else None,
+        "usd_per_hour": _finite(choice.usd_per_hour) if choice else None,
         "candidates": [
             {
                 "name": c.deployment.name,
@@ -96,19 +108,27 @@ def size_tool(scenario_yaml: str, gpus: list[str] | None = None) -> dict[str, An
 
 
 def explain_tool(place: str = "") -> dict[str, Any]:
-    """What may be written at a place of a scenario, such as `workload.arrivals`: fields, kinds, defaults, an example."""
-    return {"kinds": [dataclasses.asdict(kind) for kind in reference(place)], "example": example(place)}
+    """What may be written at a place of a scenario, such as `workload.arrivals`: fields, kinds,
+    defaults, an example."""
+    return {
+        "kinds": [dataclasses.asdict(kind) for kind in reference(place)],
+        "example": example(place),
+    }
 
 
 def _scenario(text: str) -> Scenario:
-    """A scenario from YAML text; it names no file of this machine. Raises ScenarioError, and for more than is simulated here."""
+    """A scenario from YAML text; it names no file of this machine. Raises ScenarioError, and for
+    more than is simulated here."""
     path = Path("scenario.yaml")
     root = parse_yaml(text, path)
     if not isinstance(root, dict):
         raise ScenarioError("scenario.yaml: expected a mapping such as 'model: llama-3.1-8b'")
     scenario = scenario_of(Document(path, root))
     if (scenario.workload.requests or 0) > _MOST_REQUESTS:
-        raise ScenarioError(f"scenario.yaml: workload.requests: at most {_MOST_REQUESTS:,} here; `sim run` takes more")
+        raise ScenarioError(
+            f"scenario.yaml: workload.requests: at most {_MOST_REQUESTS:,} here; `sim run` takes "
+            "more"
+        )
     return scenario
 
 
@@ -116,4 +136,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-TOOLS_OF_ASSISTANTS = {"memory": memory_tool, "run": run_tool, "size": size_tool, "explain": explain_tool}
+TOOLS_OF_ASSISTANTS = {
+    "memory": memory_tool,
+    "run": run_tool,
+    "size": size_tool,
+    "explain": explain_tool,
+}

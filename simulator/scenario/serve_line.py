@@ -37,8 +37,9 @@ def parse(line: str | Sequence[str], family: str = "vllm") -> ServeLine:
     """A line of `vllm serve`, `python -m vllm.entrypoints.openai.api_server` or `docker run ... vllm/vllm-openai:TAG`, of
     `sglang.launch_server` or `trtllm-serve`, or bare arguments of the server of an engine's `family`.
 
-    Raises SimulatorError for an argument that nobody knows, with the nearest; NotModelled for one that changes memory in a way
-    that has no model here.
+    Raises SimulatorError for an argument that nobody knows, with the nearest, and for words before
+    the program that are none of a shell line; NotModelled for an argument that changes memory in a
+    way that has no model here.
 
     >>> found = parse("vllm serve Qwen/Qwen3-32B-AWQ --tensor-parallel-size 2 --max_model_len 32k --port 8000")
     >>> found.model, found.arguments, found.harmless
@@ -106,8 +107,21 @@ def _without_launcher(words: list[str]) -> tuple[list[str], str | None]:
         elif word in ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server") or (
             word == "serve" and (start == index or words[index - 1].rsplit("/", 1)[-1] == "vllm")
         ):
-            start = index + 1
+            start, engine = index + 1, engine or "vllm"
+    _check_before(words[:start])
     return words[start:], engine
+
+
+_STARTERS = "docker podman nerdctl sudo env exec nohup time numactl taskset srun uv uvx python python3 torchrun ray"
+
+
+def _check_before(words: list[str]) -> None:
+    """Raise SimulatorError where what stands before the server's arguments starts no shell line."""
+    first = next((word for word in words if not re.fullmatch(r"\w+=.*", word)), "vllm")
+    program = first.rsplit("/", 1)[-1]
+    known = program in ("serve", "vllm", "trtllm-serve", "sglang.launch_server", *_STARTERS.split())
+    if not known and not program.startswith(("vllm", "python", "sglang")):
+        raise SimulatorError(f"{first!r} stands before the server's own line and is no program that starts one; leave it out")
 
 
 def _pairs(words: list[str], others: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[str, str | None]]:

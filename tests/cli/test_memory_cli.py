@@ -170,6 +170,11 @@ def test_limits_of_steps_and_of_the_queue_are_read_and_change_no_memory() -> Non
     assert "vllm-main is taken for 0.33.0, the newest release known here" in limited["notes"]
 
 
+def test_the_engine_may_be_named_before_a_pasted_line() -> None:
+    (found,) = plans_of("-e", "vllm-0.19.0", "-g", "h100", "--json", "--", "vllm", "serve", "Qwen/Qwen3-8B")
+    assert found["engine"] == "vllm-0.19.0"
+
+
 def test_memory_that_others_hold_is_subtracted() -> None:
     alone, shared = (plans("qwen3-8b", "-g", "l40s", "--used-gib", used)[0] for used in ("0", "6"))
     assert alone["outcome"] == "starts" and shared["outcome"] == "too_little_free_memory"
@@ -182,6 +187,12 @@ def test_memory_that_others_hold_is_subtracted() -> None:
         (("qwen3-8b", "-g", "h100", "--max-num-sequences", "4"), "unknown argument --max-num-sequences"),
         (("-g", "h100", "--", "vllm", "serve", "m", "--cpu-offload-gb", "4"), "not modelled"),
         (("-g", "h100", "--", "vllm", "serve", "--port", "80"), "names no model"),
+        (("qwen3-8b", "-x", "3", "-g", "h100", "--", "vllm", "serve", "m"), "'qwen3-8b' stands before"),
+        (
+            ("-e", "vllm-0.19.0", "-g", "h100", "--", "docker", "run", "vllm/vllm-openai:v0.20.0", "m"),
+            "--engine vllm-0.19.0: the line is of vllm-0.20.0; leave one of the two out",
+        ),
+        (("-e", "sglang", "-g", "h100", "--", "vllm", "serve", "m"), "--engine sglang: the line is of vllm"),
         (("-g", "h100", "--", "vllm", "serve", "m", "--watermark", "much"), "--watermark: 'much' is not a number"),
         (("-g", "h100", "--", "vllm", "serve", "qwen3-8b", "--watermark", "1"), "watermark.*less than 1"),
         (

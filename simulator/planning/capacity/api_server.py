@@ -1,4 +1,5 @@
-"""The API server's ceiling: it does one thing after another, so it keeps up while a second brings less than a second of work."""
+"""The API server's ceiling: it does one thing after another, so it keeps up while a second brings
+less than a second of work."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from simulator.workload.requests import Requests
 
 
 def api_server_ceiling(fleet: FleetPlan, requests: Requests) -> float:
-    """Requests/s that the API server before one instance takes and answers; infinite where none is modelled.
+    """Requests/s that the API server before one instance takes and answers; infinite where none is
+    modelled.
 
     One over the mean work of a request, those that get no answer included: they are no work.
     """
@@ -23,7 +25,8 @@ def api_server_ceiling(fleet: FleetPlan, requests: Requests) -> float:
 
 
 def api_servers_for(fleet: FleetPlan, requests: Requests, rate_per_s: float) -> int | None:
-    """The `--api-server-count` of each server with which the API servers of all take such a rate; None where none is modelled.
+    """The `--api-server-count` of each server with which the API servers of all take such a rate;
+    None where none is modelled.
 
     A tenth more than the rate needs, so that requests and tokens do not wait long.
     """

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 SHARE = 0.98
 _STEP = math.sqrt(2)
 _NARROWING = 3
 
 
-def saturating_concurrency(throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536) -> float | None:
-    """The users at which throughput levels off, by simulations of more and more of them, and then of those around the place.
+def saturating_concurrency(
+    throughput: Callable[[int], float], *, share: float = SHARE, most: int = 65_536
+) -> float | None:
+    """The users at which throughput levels off, by simulations of more and more of them, and then
+    of those around the place.
 
-    Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`. None where it grows to `most`.
+    Asked upwards until the last doubling added less than half of what may be missing, 1 - `share`.
+    None where it grows to `most`.
     """
     seen = {1: throughput(1)}
     while len(seen) < 5 or _grows(list(seen.values()), share):
@@ -21,14 +25,19 @@ def saturating_concurrency(throughput: Callable[[int], float], *, share: float =
         if users > most:
             return None
         seen[users] = throughput(users)
-    wanted = share * max(seen.values())
     for _ in range(_NARROWING):
-        high = min(users for users, rate in seen.items() if rate >= wanted)
-        low = max((users for users in seen if users < high), default=high)
-        middle = round(math.sqrt(low * high))
+        middle = _between(seen, share)
         if middle not in seen:
             seen[middle] = throughput(middle)
     return levels_off(sorted(seen.items()), share)
+
+
+def _between(seen: Mapping[int, float], share: float) -> int:
+    """Users between the fewest that reach the share of the highest throughput and those below."""
+    wanted = share * max(seen.values())
+    high = min(users for users, rate in seen.items() if rate >= wanted)
+    low = max((users for users in seen if users < high), default=high)
+    return round(math.sqrt(low * high))
 
 
 def _grows(rates: Sequence[float], share: float) -> bool:
@@ -36,7 +45,8 @@ def _grows(rates: Sequence[float], share: float) -> bool:
 
 
 def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> float:
-    """Where a curve of (users, throughput), in order of users, first reaches a share of its highest throughput.
+    """Where a curve of (users, throughput), in order of users, first reaches a share of its highest
+    throughput.
 
     Straight lines in the logarithm of the users join the points.
 
@@ -44,11 +54,12 @@ def levels_off(points: Sequence[tuple[float, float]], share: float = SHARE) -> f
     2.0
     """
     wanted = share * max(rate for _, rate in points)
-    before = points[0]
-    for users, rate in points:
-        if rate >= wanted:
-            low, below = before
-            part = 1.0 if rate == below else (wanted - below) / (rate - below)
-            return float(low * (users / low) ** part)
-        before = (users, rate)
-    return float(points[-1][0])
+    place = next(i for i, (_, rate) in enumerate(points) if rate >= wanted)
+    return _crossing(points[max(0, place - 1)], points[place], wanted)
+
+
+def _crossing(before: tuple[float, float], after: tuple[float, float], wanted: float) -> float:
+    """Users at which the line between two points has the wanted throughput."""
+    (low, below), (high, above) = before, after
+    part = 1.0 if above == below else (wanted - below) / (above - below)
+    return float(low * (high / low) ** part)

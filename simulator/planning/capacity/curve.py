@@ -1,4 +1,5 @@
-"""Limits: of a deployment that runs, the queueing point, the SLO capacity, the curve through both, and where KV memory ends."""
+"""Limits: of a deployment that runs, the queueing point, the SLO capacity, the curve through both,
+and where KV memory ends."""
 
 from __future__ import annotations
 
@@ -9,9 +10,24 @@ from dataclasses import dataclass
 from simulator.planning.agreement import Agreed, agreed, varying
 from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.closed_loop import saturating_concurrency
-from simulator.planning.capacity.deployment_run import DeploymentRun, curve_point, measured, rejudged, standing
+from simulator.planning.capacity.deployment_run import (
+    DeploymentRun,
+    curve_point,
+    measured,
+    rejudged,
+    standing,
+)
 from simulator.planning.capacity.full_batch import Ceiling
-from simulator.planning.capacity.probes import CHECK, STATIONARY, WHOLE, Start, answered_by, flows, full_server, requests_at_rate
+from simulator.planning.capacity.probes import (
+    CHECK,
+    STATIONARY,
+    WHOLE,
+    Start,
+    answered_by,
+    flows,
+    full_server,
+    requests_at_rate,
+)
 from simulator.planning.capacity.replicas import worst_miss
 from simulator.planning.capacity.scaled_down import ScaledDown, fleet
 from simulator.planning.capacity.search import Flow, Standing, Turn, queueing_point, slo_capacity
@@ -34,7 +50,8 @@ _KV_FULL = 0.98
 
 @dataclass(slots=True)
 class _Rates:
-    """A deployment at any rate, each simulated once, on the part of a large fleet that stands for it."""
+    """A deployment at any rate, each simulated once, on the part of a large fleet that stands for
+    it."""
 
     scenario: Scenario
     fleet: ScaledDown
@@ -43,7 +60,9 @@ class _Rates:
 
     def at(self, rate: float) -> DeploymentRun:
         if rate not in self.seen:
-            load = requests_at_rate(self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed)
+            load = requests_at_rate(
+                self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed
+            )
             self.seen[rate] = self.fleet.measured(self.scenario, load)
         return self.seen[rate]
 
@@ -53,8 +72,9 @@ class _Rates:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or there is none. With a backlog it
-    recovers only below `recovers_below`, None where it does wherever it keeps up."""
+    """What a deployment carries, all replicas together; `slo` is None where no rate meets it, or
+    there is none. With a backlog it recovers only below `recovers_below`, None where it does
+    wherever it keeps up."""
 
     queueing: Estimate
     slo: Estimate | None
@@ -62,7 +82,8 @@ class Capacity:
 
 
 def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
-    """What a deployment that starts carries, from short searches and without a curve. May raise NoQueueingPoint."""
+    """What a deployment that starts carries, from short searches and without a curve. May raise
+    NoQueueingPoint."""
     full, many = full_server(plan.server, requests), fleet(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
     turn = _queueing(scenario, plan, full, requests, CHECK)
@@ -71,13 +92,29 @@ def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacit
 
 
 def with_limits(
-    scenario: Scenario, plan: FleetPlan, result: DeploymentResult, run: DeploymentRun, requests: Requests
+    scenario: Scenario,
+    plan: FleetPlan,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
 ) -> DeploymentResult:
-    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise NoQueueingPoint."""
-    full, many, demand = full_server(plan.server, requests), fleet(plan), scenario.workload.mean_rate()
+    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise
+    NoQueueingPoint."""
+    full, many, demand = (
+        full_server(plan.server, requests),
+        fleet(plan),
+        scenario.workload.mean_rate(),
+    )
     turn = _queueing(scenario, plan, full, requests, 1.0)
-    levels = _levels(scenario, fleet(plan.letting_all_in())) if scenario.workload.closed_loop else None
-    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {} if demand is None else {demand: run})
+    levels = (
+        _levels(scenario, fleet(plan.letting_all_in())) if scenario.workload.closed_loop else None
+    )
+    rates = _Rates(
+        scenario,
+        many,
+        _curve_requests(many, full, requests),
+        {} if demand is None else {demand: run},
+    )
     if demand is not None:
         told = _agreed(scenario, plan, full, demand, run, turn)
         rates.seen[demand], turn = told.run, told.turn
@@ -86,21 +123,40 @@ def with_limits(
     for share in CURVE:
         rates.at(share * queueing.value)
     tried = [rate for rate in rates.seen if rate < queueing.value]
-    slo = slo_capacity(rates.standing, queueing, tried=tried, demand=demand) if scenario.promises else None
+    slo = (
+        slo_capacity(rates.standing, queueing, tried=tried, demand=demand)
+        if scenario.promises
+        else None
+    )
     return dataclasses.replace(
         result,
         queueing_point=queueing,
         recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
         ceiling_per_s=min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances,
-        curve=tuple(curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing)) for rate in sorted(rates.seen)),
+        curve=tuple(
+            curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing))
+            for rate in sorted(rates.seen)
+        ),
         oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
-        notes=(*result.notes, *_notes(levels, slo, rates), *_left_out(scenario, requests), *many.notes(requests)),
+        notes=(
+            *result.notes,
+            *_notes(levels, slo, rates),
+            *_left_out(scenario, requests),
+            *many.notes(requests),
+        ),
     )
 
 
-def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
+def _agreed(
+    scenario: Scenario,
+    plan: FleetPlan,
+    full: Ceiling,
+    demand: float,
+    run: DeploymentRun,
+    turn: Turn,
+) -> Agreed:
     """Verdict and queueing point at the demand, from the run and the search."""
     if run.turned_away:
         return Agreed(run, turn)
@@ -109,7 +165,9 @@ def _agreed(scenario: Scenario, plan: FleetPlan, full: Ceiling, demand: float, r
 
     def longer() -> DeploymentRun:
         many = max(WHOLE, 2 * len(run.trace))
-        return measured(scenario, plan, requests_at_rate(scenario.workload, demand, many, scenario.seed + 1))
+        return measured(
+            scenario, plan, requests_at_rate(scenario.workload, demand, many, scenario.seed + 1)
+        )
 
     return agreed(demand, run, turn, longer)
 
@@ -122,16 +180,30 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
         cost = dataclasses.replace(cost, usd_per_thousand_good_requests=None)
     reason = told.reason or result.reason
     return dataclasses.replace(
-        result, verdict=verdict, reason=reason, metrics=run.metrics, slo=run.slo, promised=run.promised, cost=cost
+        result,
+        verdict=verdict,
+        reason=reason,
+        metrics=run.metrics,
+        slo=run.slo,
+        promised=run.promised,
+        cost=cost,
     )
 
 
-def _judged(scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate) -> DeploymentRun:
-    """The run, or where steady traffic comes faster than the queueing point surely is, the same as overloaded.
+def _judged(
+    scenario: Scenario, rate: float, run: DeploymentRun, queueing: Estimate
+) -> DeploymentRun:
+    """The run, or where steady traffic comes faster than the queueing point surely is, the same as
+    overloaded.
 
     Not so where the queue is kept short by turning requests away.
     """
-    grows = not run.turned_away and _is_steady_traffic(scenario) and queueing.high is not None and rate > queueing.high
+    grows = (
+        not run.turned_away
+        and _is_steady_traffic(scenario)
+        and queueing.high is not None
+        and rate > queueing.high
+    )
     return rejudged(run, "overloaded") if grows and run.steadiness.verdict != "overloaded" else run
 
 
@@ -143,28 +215,44 @@ def _is_steady_traffic(scenario: Scenario) -> bool:
 def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:
     notes = [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
     miss = worst_miss(rates.at(min(rates.seen)).slo) if slo is None else None
-    return [*notes, *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else [])]
+    return [
+        *notes,
+        *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else []),
+    ]
 
 
 def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
     """What other rates are tried with where the traffic is too long to be tried whole."""
-    if _is_steady_traffic(scenario) or scenario.workload.mean_rate() is None or len(requests) <= WHOLE:
+    if (
+        _is_steady_traffic(scenario)
+        or scenario.workload.mean_rate() is None
+        or len(requests) <= WHOLE
+    ):
         return []
-    tried = f"the first {WHOLE:,} requests" if scenario.workload.trace is not None else "Poisson arrivals of the mean rate"
-    return [f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"]
+    tried = (
+        f"the first {WHOLE:,} requests"
+        if scenario.workload.trace is not None
+        else "Poisson arrivals of the mean rate"
+    )
+    return [
+        f"curve and SLO capacity come from {tried}; the traffic asked for has {len(requests):,}"
+    ]
 
 
 def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
-    """Enough to fill the batch several times, and of conversations, whose later turns are long in coming, more."""
+    """Enough to fill the batch several times, and of conversations, whose later turns are long in
+    coming, more."""
     fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
     return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
 
 
-def _queueing(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float) -> Turn:
+def _queueing(
+    scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float
+) -> Turn:
     """Where one replica turns, times their number; searched with a share of the usual requests.
 
-    The search is of the engine alone, which gets all requests: what its API server takes is known, and the less of the two is
-    what both do.
+    The search is of the engine alone, which gets all requests: what its API server takes is known,
+    and the less of the two is what both do.
     """
     engine = dataclasses.replace(plan.letting_all_in(), client=None)
 
@@ -184,24 +272,35 @@ def _levels(scenario: Scenario, many: ScaledDown) -> float | None:
 
     def throughput(users: int) -> float:
         workload = scenario.workload.scaled(users / loop.concurrency)
-        enough = dataclasses.replace(workload, requests=max(_LOOP_REQUESTS, _LOOP_ROUNDS * users), duration=None)
-        run = measured(scenario, many.part, sample(enough, scenario.seed), source=source_of(workload))
+        enough = dataclasses.replace(
+            workload, requests=max(_LOOP_REQUESTS, _LOOP_ROUNDS * users), duration=None
+        )
+        run = measured(
+            scenario, many.part, sample(enough, scenario.seed), source=source_of(workload)
+        )
         return run.metrics["output_tokens_per_s"] or 0.0
 
     found = saturating_concurrency(throughput)
     return None if found is None else found * many.times
 
 
-def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, DeploymentRun]) -> OomPoint | None:
+def _with_rates(
+    plan: FleetPlan, point: OomPoint | None, seen: dict[float, DeploymentRun]
+) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""
     if point is None:
         return None
     share = {rate: float((m.trace.requests["preemptions"] > 0).mean()) for rate, m in seen.items()}
     return dataclasses.replace(
         point,
-        full_at_per_s=min((rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL), default=None),
+        full_at_per_s=min(
+            (rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL),
+            default=None,
+        ),
         preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
-        preempts_most_at_per_s=min((rate for rate, each in share.items() if each > 0.5), default=None),
+        preempts_most_at_per_s=min(
+            (rate for rate, each in share.items() if each > 0.5), default=None
+        ),
         next_limit=_next_limit(plan, point),
     )
 
@@ -209,14 +308,20 @@ def _with_rates(plan: FleetPlan, point: OomPoint | None, seen: dict[float, Deplo
 def _next_limit(plan: FleetPlan, point: OomPoint) -> str:
     limits = plan.server.limits
     seats = limits.seats * plan.instances
-    memory = f"KV memory at {plural(round(point.concurrency), 'sequence')} of {point.typical_context_tokens:,.0f} tokens"
+    memory = (
+        f"KV memory at {plural(round(point.concurrency), 'sequence')} of "
+        f"{point.typical_context_tokens:,.0f} tokens"
+    )
     places = f"{limits.seats_argument} at {plural(seats, 'sequence')}"
     first, then = (memory, places) if point.concurrency < seats else (places, memory)
     return f"{first} binds first, then {then}"
 
 
-def _with_slo(found: Cost | None, slo: Estimate | None, plan: FleetPlan, requests: Requests) -> Cost | None:
-    """The cost of a token at the SLO capacity; of requests that get no answer there are no tokens."""
+def _with_slo(
+    found: Cost | None, slo: Estimate | None, plan: FleetPlan, requests: Requests
+) -> Cost | None:
+    """The cost of a token at the SLO capacity; of requests that get no answer there are no
+    tokens."""
     if found is None or slo is None:
         return found
     answered = answered_by(plan.server, requests)

@@ -16,7 +16,15 @@ from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint, Verdict
-from simulator.results.slo import Columns, Promise, PromisedLatency, SloCheck, check_slo, meets_slo, promised_latencies
+from simulator.results.slo import (
+    Columns,
+    Promise,
+    PromisedLatency,
+    SloCheck,
+    check_slo,
+    meets_slo,
+    promised_latencies,
+)
 from simulator.results.steady_state import Steadiness, Steady, judge
 from simulator.results.tables import with_labels
 from simulator.scenario import Scenario
@@ -46,11 +54,18 @@ class DeploymentRun:
     def verdict(self) -> Verdict:
         """Overloaded, or with too many requests unanswered, or what the queue shows."""
         keeps_up = self.steadiness.verdict != "overloaded"
-        return "requests unanswered" if keeps_up and self.unanswered.too_many else self.steadiness.verdict
+        return (
+            "requests unanswered"
+            if keeps_up and self.unanswered.too_many
+            else self.steadiness.verdict
+        )
 
 
-def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None) -> DeploymentRun:
-    """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine measures them."""
+def measured(
+    scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source: Load | None = None
+) -> DeploymentRun:
+    """Simulate the requests on a fleet; verdict, metrics and SLO as the scenario's client or engine
+    measures them."""
     trace = with_labels(fleet.serve(requests, source=source, seed=scenario.seed), requests.label)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
@@ -66,7 +81,16 @@ def measured(scenario: Scenario, fleet: FleetPlan, requests: Requests, *, source
     columns = metrics.window_latencies(sample) if steady else None
     kept = metrics.window_promises(sample)
     checks, latencies = check_slo(kept, columns, none.shares), promised_latencies(kept, columns)
-    return DeploymentRun(trace, steadiness, sample, metrics.measure(sample, steady=steady), checks, latencies, none, turned_away)
+    return DeploymentRun(
+        trace,
+        steadiness,
+        sample,
+        metrics.measure(sample, steady=steady),
+        checks,
+        latencies,
+        none,
+        turned_away,
+    )
 
 
 def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
@@ -74,7 +98,11 @@ def promised(scenario: Scenario, requests: Requests) -> tuple[Promise, ...]:
     slos, label = scenario.slos, requests.label
     if label is None or "" in slos:
         return (Promise(scenario.slo),) if scenario.slo else ()
-    return tuple(Promise(slos[name], label == index, name) for index, name in enumerate(requests.labels) if name in slos)
+    return tuple(
+        Promise(slos[name], label == index, name)
+        for index, name in enumerate(requests.labels)
+        if name in slos
+    )
 
 
 def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
@@ -82,7 +110,10 @@ def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
     steady = verdict != "overloaded"
     if steady == (m.steadiness.verdict != "overloaded"):
         return dataclasses.replace(m, steadiness=dataclasses.replace(m.steadiness, verdict=verdict))
-    latencies, promises = metrics.window_latencies(m.sample) if steady else None, metrics.window_promises(m.sample)
+    latencies, promises = (
+        metrics.window_latencies(m.sample) if steady else None,
+        metrics.window_promises(m.sample),
+    )
     return dataclasses.replace(
         m,
         steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
@@ -96,11 +127,20 @@ def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     """The measured run as a point of the latency-throughput curve."""
     always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
     names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
-    values: dict[str, Any] = {name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names}
+    values: dict[str, Any] = {
+        name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names
+    }
     steady = m.steadiness.verdict != "overloaded"
     met = steady and all(check.met for check in m.slo) if m.slo else None
     terms = m.slo if steady else ()
-    return CurvePoint(rate_per_s=rate_per_s, verdict=m.verdict, slo_met=met, terms=terms, promised=m.promised, **values)
+    return CurvePoint(
+        rate_per_s=rate_per_s,
+        verdict=m.verdict,
+        slo_met=met,
+        terms=terms,
+        promised=m.promised,
+        **values,
+    )
 
 
 def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
@@ -108,7 +148,11 @@ def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
     if m.steadiness.verdict == "overloaded":
         return Standing(rate_per_s, met=False, surely_met=False, surely_missed=True)
     columns = metrics.window_latencies(m.sample)
-    terms = [term for promise in metrics.window_promises(m.sample) for term in _terms(promise.slo, promise.columns(columns))]
+    terms = [
+        term
+        for promise in metrics.window_promises(m.sample)
+        for term in _terms(promise.slo, promise.columns(columns))
+    ]
     margins = [_share_interval(column, need) for column, need in terms]
     return Standing(
         rate_per_s,
@@ -131,7 +175,8 @@ def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
 def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:
     """The 95 % interval of a share from batches in order of arrival, and what it is held against.
 
-    Batches see that late requests come in crowds. Where no request (or every one) missed, three misses could have gone unseen.
+    Batches see that late requests come in crowds. Where no request (or every one) missed, three
+    misses could have gone unseen.
     """
     if len(kept) < BATCHES:
         return 0.0, 1.0, need

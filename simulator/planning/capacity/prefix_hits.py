@@ -1,10 +1,12 @@
-"""Prefix hits in closed form: what a cache finds of requests that share prefixes, and how many run beside each other in it.
+"""Prefix hits in closed form: what a cache finds of requests that share prefixes, and how many run
+beside each other in it.
 
-The working set of a window of B requests is the distinct content in it. A cache whose last B requests fill it finds what was used
-less than B requests ago: least recently used content goes first, so this is what the engine finds but for the noise.
+The working set of a window of B requests is the distinct content in it. A cache whose last B
+requests fill it finds what was used less than B requests ago: least recently used content goes
+first, so this is what the engine finds but for the noise.
 
-Load: Denning, The working set model for program behavior, CACM 11(5), 1968; Che, Tung and Wang, Hierarchical web caching
-systems, IEEE JSAC 20(7), 2002.
+Load: Denning, The working set model for program behavior, CACM 11(5), 1968; Che, Tung and Wang,
+Hierarchical web caching systems, IEEE JSAC 20(7), 2002.
 """
 
 from __future__ import annotations
@@ -21,17 +23,27 @@ _NEVER = np.inf
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixHits:
-    """Prompt tokens of each request that the cache has, shape (n,), and how many of the requests it holds at once."""
+    """Prompt tokens of each request that the cache has, shape (n,), and how many of the requests it
+    holds at once."""
 
     tokens: Ints
     sequences: float
 
 
-def prefix_hits(requests: Requests, kv_tokens: float, block_size: int, rate_per_s: float, *, endless: bool = False) -> PrefixHits:
-    """What a cache of `kv_tokens` tokens finds of requests with hashes that come in this order, `rate_per_s` of them a second.
+def prefix_hits(
+    requests: Requests,
+    kv_tokens: float,
+    block_size: int,
+    rate_per_s: float,
+    *,
+    endless: bool = False,
+) -> PrefixHits:
+    """What a cache of `kv_tokens` tokens finds of requests with hashes that come in this order,
+    `rate_per_s` of them a second.
 
-    The rate says how many others come while the user of a conversation thinks. With `endless` it forgets nothing and what is
-    found takes no place in it: no cache of any size, and no router in front of several, finds more or holds more at once.
+    The rate says how many others come while the user of a conversation thinks. With `endless` it
+    forgets nothing and what is found takes no place in it: no cache of any size, and no router in
+    front of several, finds more or holds more at once.
     """
     gaps, owner = _gaps(requests, rate_per_s)
     weights = requests.output_tokens / requests.output_tokens.mean()
@@ -49,7 +61,8 @@ def prefix_hits(requests: Requests, kv_tokens: float, block_size: int, rate_per_
 
 
 def _gaps(requests: Requests, rate_per_s: float) -> tuple[Floats, Ints]:
-    """For each block of the prompts, how many requests ago it was last used, infinite where it never was; and whose it is.
+    """For each block of the prompts, how many requests ago it was last used, infinite where it
+    never was; and whose it is.
 
     Only of the first requests, up to _MOST_IDS blocks.
     """
@@ -63,12 +76,15 @@ def _gaps(requests: Requests, rate_per_s: float) -> tuple[Floats, Ints]:
     again = np.append(False, ids[order][1:] == ids[order][:-1])
     gaps = np.empty(len(ids))
     gaps[order] = np.where(again, np.diff(place[order], prepend=0.0), _NEVER)
-    in_prompt = np.arange(len(ids)) - offsets[owner] < requests.prompt_tokens[owner] // hashes.block_tokens
+    in_prompt = (
+        np.arange(len(ids)) - offsets[owner] < requests.prompt_tokens[owner] // hashes.block_tokens
+    )
     return gaps[in_prompt], owner[in_prompt]
 
 
 def _places(requests: Requests, rate_per_s: float) -> Floats:
-    """Where each request stands in the order of arrival; later turns so far behind as others come while their user thinks."""
+    """Where each request stands in the order of arrival; later turns so far behind as others come
+    while their user thinks."""
     places = np.arange(len(requests), dtype=np.float64)
     if requests.previous is None or requests.think_s is None:
         return places
@@ -80,8 +96,8 @@ def _places(requests: Requests, rate_per_s: float) -> Floats:
 
 
 def _window(gaps: Floats, listed: Floats, own: float, kv_tokens: float) -> float:
-    """How many requests in a row have `kv_tokens` tokens of distinct content: B with B * own + sum(listed * min(gap, B)) of
-    that size."""
+    """How many requests in a row have `kv_tokens` tokens of distinct content: B with B * own +
+    sum(listed * min(gap, B)) of that size."""
     order = np.argsort(gaps)
     gaps, listed = gaps[order], listed[order]
     below = np.append(0.0, np.cumsum(np.where(np.isfinite(gaps), gaps * listed, 0.0)))
@@ -99,13 +115,14 @@ def _window(gaps: Floats, listed: Floats, own: float, kv_tokens: float) -> float
 
 
 def _tokens(requests: Requests, found: Ints, some: int, size: int, block_size: int) -> Ints:
-    """Tokens found of each request from whose blocks were; all but the last of a prompt at most, in whole blocks of the engine.
+    """Tokens found of each request from whose blocks were; all but the last of a prompt at most, in
+    whole blocks of the engine.
 
     Of requests beyond the first `some` the same share.
     """
+    prompts = requests.prompt_tokens
     tokens = np.bincount(found, minlength=len(requests)) * size
     if some < len(requests):
-        share = tokens[:some].sum() / requests.prompt_tokens[:some].sum()
-        tokens[some:] = share * requests.prompt_tokens[some:]
-    most: Ints = (requests.prompt_tokens - 1) // block_size * block_size
+        tokens[some:] = tokens[:some].sum() / prompts[:some].sum() * prompts[some:]
+    most: Ints = (prompts - 1) // block_size * block_size
     return np.minimum(tokens, most)

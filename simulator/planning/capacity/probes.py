@@ -1,4 +1,5 @@
-"""Loads: the scenario's traffic at other rates, for searches and curves, from the same random numbers throughout."""
+"""Loads: the scenario's traffic at other rates, for searches and curves, from the same random
+numbers throughout."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ _STRATUM = 100
 def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
     """This many requests of the traffic at another mean rate, with the same pattern.
 
-    Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace are left out, and a longer
-    pattern comes as Poisson arrivals of the mean rate.
+    Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace
+    are left out, and a longer pattern comes as Poisson arrivals of the mean rate.
     """
     shaped = workload.at_rate(rate_per_s)
     if shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
@@ -48,26 +49,33 @@ def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed:
 
 
 def full_server(server: Server, requests: Requests, *, at_best: bool = False) -> Ceiling:
-    """The closed-form ceiling of one replica of a deployment that starts, for requests some of which it answers.
+    """The closed-form ceiling of one replica of a deployment that starts, for requests some of
+    which it answers.
 
-    Its rate is of all requests, as a demand is; those that get no answer are no work. What prompts share is found in the prefix
-    cache as often as one of its size finds it; with `at_best` as often as it could be found, behind whatever router.
+    Its rate is of all requests, as a demand is; those that get no answer are no work. What prompts
+    share is found in the prefix cache as often as one of its size finds it; with `at_best` as often
+    as it could be found, behind whatever router.
     """
     answered = answered_by(server, requests)
     share = len(answered) / len(requests)
     context = running_context(answered)
     fit, limits = server.plan.concurrency_at(max(1, round(context))), server.limits
     plain = limits.kv_groups == (KvGroup(),) and not limits.state_blocks
-    full = replace(ceiling(server.step_time, limits, answered, None if plain else fit), kv_sequences=fit)
+    full = replace(
+        ceiling(server.step_time, limits, answered, None if plain else fit), kv_sequences=fit
+    )
     if answered.hashes is not None and limits.enable_prefix_caching:
         for _ in range(1 if answered.previous is None or at_best else _SETTLES):
-            hits = prefix_hits(answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best)
+            hits = prefix_hits(
+                answered, fit * context, limits.block_size, full.requests_per_s, endless=at_best
+            )
             full = ceiling(server.step_time, limits, answered, hits.sequences, hits.tokens)
     return replace(full, requests_per_s=full.requests_per_s / share)
 
 
 def answered_by(server: Server, requests: Requests) -> Requests:
-    """The requests that get an answer from a deployment that starts. Raises SimulatorError where none does."""
+    """The requests that get an answer from a deployment that starts. Raises SimulatorError where
+    none does."""
     lost = never_answered(requests, server.limits)
     if lost.all():
         raise SimulatorError("it refuses every request")
@@ -80,28 +88,37 @@ def answered_by(server: Server, requests: Requests) -> Requests:
 
 
 Start = Literal["burst", "mixed", "empty"]
-"""How a server begins a run of a search: full of requests that came at once, full of requests that are each some way through, or
-empty."""
+"""How a server begins a run of a search: full of requests that came at once, full of requests that
+are each some way through, or empty."""
 
 
 def flows(
-    fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int, share: float = 1.0, start: Start = "mixed"
+    fleet: FleetPlan,
+    workload: Workload,
+    full: Ceiling,
+    seed: int,
+    share: float = 1.0,
+    start: Start = "mixed",
 ) -> Callable[[float], Flow]:
-    """What one replica completes at each rate, as a function of the rate, always of the same WHOLE requests or a share of them.
+    """What one replica completes at each rate, as a function of the rate, always of the same WHOLE
+    requests or a share of them.
 
-    They come well mixed, and evenly where the server is full: whether a queue grows in the long run depends on the mean rate and
-    the mean work, and bursts of either would only blur the answer. What prompts share depends on their order, which is kept then.
+    They come well mixed, and evenly where the server is full: whether a queue grows in the long run
+    depends on the mean rate and the mean work, and bursts of either would only blur the answer.
+    What prompts share depends on their order, which is kept then.
 
-    A server that starts empty fills so slowly just above its capacity that it seems to keep up, so it starts full. But requests
-    of one length march in step: together where they came at once, evenly apart or in groups where they did not, and what a full
-    server completes depends on which. It also depends on it where a server that is full preempts and computes again, and one that
-    is not does not. So there are three starts. A `burst` marches together. A `mixed` run is several in one, each begun anew, at
-    random phases, and its interval is as wide as they differ. An `empty` one begins as service does, with arrivals as random as
-    Poisson's within a hundred and evenly spread beyond.
+    A server that starts empty fills so slowly just above its capacity that it seems to keep up, so
+    it starts full. But requests of one length march in step: together where they came at once,
+    evenly apart or in groups where they did not, and what a full server completes depends on which.
+    It also depends on it where a server that is full preempts and computes again, and one that is
+    not does not. So there are three starts. A `burst` marches together. A `mixed` run is several in
+    one, each begun anew, at random phases, and its interval is as wide as they differ. An `empty`
+    one begins as service does, with arrivals as random as Poisson's within a hundred and evenly
+    spread beyond.
 
-    Conversations begin at even distances on an empty server, half of WHOLE at least; their later turns come when the earlier ones
-    are answered. Raises NoQueueingPoint for a trace of few requests that share prefixes: the same again would find them all in
-    the cache.
+    Conversations begin at even distances on an empty server, half of WHOLE at least; their later
+    turns come when the earlier ones are answered. Raises NoQueueingPoint for a trace of few
+    requests that share prefixes: the same again would find them all in the cache.
     """
     one = fleet.with_instances(1)
     drawn = requests_at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
@@ -111,9 +128,16 @@ def flows(
         talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
         return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
     if drawn.hashes is not None and len(drawn) < _FEWEST:
-        raise NoQueueingPoint(f"{len(drawn):,} requests that share prefixes are too few to overload it for long")
+        raise NoQueueingPoint(
+            f"{len(drawn):,} requests that share prefixes are too few to overload it for long"
+        )
     wanted = round(WHOLE * share)
-    many = _picked(drawn, _mixed(drawn, wanted, full, seed) if drawn.hashes is None else np.arange(min(wanted, len(drawn))))
+    many = _picked(
+        drawn,
+        _mixed(drawn, wanted, full, seed)
+        if drawn.hashes is None
+        else np.arange(min(wanted, len(drawn))),
+    )
     if start == "empty":
         places = _nearly_poisson(len(many), seed)
         return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
@@ -125,7 +149,8 @@ def flows(
 
 
 def _from_full(edges: Ints, sequences: int) -> tuple[Floats, Ints]:
-    """When the requests of each run come, in units of the distance between requests, and the rows of those that come at once.
+    """When the requests of each run come, in units of the distance between requests, and the rows
+    of those that come at once.
 
     A run begins when the one before it is long over; time in which nothing happens costs nothing.
     """
@@ -145,14 +170,16 @@ def _under_way(requests: Requests, rows: Ints, seed: int) -> Requests:
 
 
 def _nearly_poisson(requests: int, seed: int) -> Floats:
-    """Arrivals in units of the mean distance: random within each _STRATUM of them, which hold as many each."""
+    """Arrivals in units of the mean distance: random within each _STRATUM of them, which hold as
+    many each."""
     stratum = np.arange(requests) // _STRATUM
     within: Floats = np.random.default_rng(seed).random(requests)
     return np.sort((stratum + within) * _STRATUM)
 
 
 def _even_starts(requests: Requests) -> Floats:
-    """When conversations begin, each turn at the time of its first, in units of the mean distance between requests."""
+    """When conversations begin, each turn at the time of its first, in units of the mean distance
+    between requests."""
     assert requests.previous is not None
     first = requests.previous < 0
     starts: Floats = (np.cumsum(first) - 1.0) * (len(first) / np.count_nonzero(first))
@@ -160,8 +187,8 @@ def _even_starts(requests: Requests) -> Floats:
 
 
 def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
-    """So many of the requests, or the same ones over and over, in random order: every k-th by the work in them, so that a share
-    has the mean work of all."""
+    """So many of the requests, or the same ones over and over, in random order: every k-th by the
+    work in them, so that a share has the mean work of all."""
     by_work = np.argsort(full.work_s(requests), kind="stable")
     chosen = by_work[np.arange(wanted) * len(requests) // wanted]
     np.random.default_rng(seed).shuffle(chosen)
@@ -170,17 +197,30 @@ def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
 
 def _picked(requests: Requests, rows: Ints) -> Requests:
     columns = {f.name: getattr(requests, f.name) for f in fields(requests)}
-    picked: dict[str, Any] = {name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)}
-    return replace(requests, **picked, hashes=None if requests.hashes is None else gathered(requests.hashes, rows))
+    picked: dict[str, Any] = {
+        name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)
+    }
+    return replace(
+        requests,
+        **picked,
+        hashes=None if requests.hashes is None else gathered(requests.hashes, rows),
+    )
 
 
-def _flow(fleet: FleetPlan, requests: Requests, full: Ceiling, runs: Ints | None = None, usual: Requests | None = None) -> Flow:
+def _flow(
+    fleet: FleetPlan,
+    requests: Requests,
+    full: Ceiling,
+    runs: Ints | None = None,
+    usual: Requests | None = None,
+) -> Flow:
     """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
 
-    Both are counted by work, in units of the mean request: the work that a full server gets done in a second hardly varies, while
-    the number of requests it finishes does with every long one. What is refused at the door counts as a share of the arrivals.
-    `runs`: the rows at which each of several runs in one begins, and the end of the last. `usual`: the requests as they are
-    asked, where those that begin a run are shorter.
+    Both are counted by work, in units of the mean request: the work that a full server gets done in
+    a second hardly varies, while the number of requests it finishes does with every long one. What
+    is refused at the door counts as a share of the arrivals. `runs`: the rows at which each of
+    several runs in one begins, and the end of the last. `usual`: the requests as they are asked,
+    where those that begin a run are shorter.
     """
     trace = fleet.serve(requests)
     work = full.work_s(requests)
@@ -197,13 +237,16 @@ def _flow(fleet: FleetPlan, requests: Requests, full: Ceiling, runs: Ints | None
     emitted = _emitted_by(trace, np.concatenate(edges)).reshape(len(edges), -1)
     seconds = np.array([e[1] - e[0] for e in edges])[:, None] * unit
     came = np.array([arrivals.between(e) for e in edges]) / seconds
-    done = (np.array([prompts.between(e) for e in edges]) + np.diff(emitted) * full.output_token_s) / seconds
+    done = (
+        np.array([prompts.between(e) for e in edges]) + np.diff(emitted) * full.output_token_s
+    ) / seconds
     mean, half = float(done.mean()), _half(done)
     return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
 
 
 def _windows(trace: RunRecord, requests: Requests, runs: Ints | None) -> list[Floats]:
-    """The edges of the equal parts in which each run is measured: from the end of its warm-up to its last arrival."""
+    """The edges of the equal parts in which each run is measured: from the end of its warm-up to
+    its last arrival."""
     if runs is None or len(runs) == 2:
         end = last_arrival(trace)
         start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
@@ -223,8 +266,8 @@ def _windows(trace: RunRecord, requests: Requests, runs: Ints | None) -> list[Fl
 def _half(rates: Floats) -> float:
     """Half of the interval of a rate that was measured in parts of runs, shape (runs, parts).
 
-    The mean of all parts is known to within their spread. By as much as runs differ beyond that the rate is not one number, and
-    the next run would differ so too.
+    The mean of all parts is known to within their spread. By as much as runs differ beyond that the
+    rate is not one number, and the next run would differ so too.
     """
     runs, parts = rates.shape
     within = float(rates.var(axis=1, ddof=1).mean())
@@ -236,11 +279,15 @@ def _half(rates: Floats) -> float:
 
 
 def _stay(trace: RunRecord, requests: Requests) -> float:
-    """Seconds from a conversation's first request to the end of its last, in the mean: so long the load takes to build up."""
+    """Seconds from a conversation's first request to the end of its last, in the mean: so long the
+    load takes to build up."""
     if requests.previous is None:
         return 0.0
     first = np.flatnonzero(requests.previous < 0)
-    begun, over = trace.requests["arrival_s"][first], np.fmax.reduceat(trace.requests["left_s"], first)
+    begun, over = (
+        trace.requests["arrival_s"][first],
+        np.fmax.reduceat(trace.requests["left_s"], first),
+    )
     return float(np.nanmean(over - begun))
 
 

@@ -1,4 +1,5 @@
-"""Relief: what binds, by trial. A limit is named where more of it lets a replica complete more, and not before."""
+"""Relief: what binds, by trial. A limit is named where more of it lets a replica complete more, and
+not before."""
 
 from __future__ import annotations
 
@@ -52,17 +53,23 @@ def binding(
     found: Binding,
     seconds: dict[Resource, float],
 ) -> Binding:
-    """What keeps a replica from completing more: the limit whose relief gained most, of those that may bind.
+    """What keeps a replica from completing more: the limit whose relief gained most, of those that
+    may bind.
 
-    Where none of them gained anything it is the part of a step that takes longest, by its `seconds`.
+    Where none of them gained anything it is the part of a step that takes longest, by its
+    `seconds`.
     """
-    tried = sorted(trials(scenario, deployment, fleet, requests, found.resource), key=lambda t: -t.gain)
+    tried = sorted(
+        trials(scenario, deployment, fleet, requests, found.resource), key=lambda t: -t.gain
+    )
     said = "; ".join(trial.words for trial in tried)
     if tried and tried[0].gain >= NOTICED:
         best = tried[0]
         return Binding(best.resource, found.share, f"{best.resource} binds: {said}", best.gain)
     if found.resource not in _WORDS:
-        return dataclasses.replace(found, sentence=f"{found.sentence}; {said}" if said else found.sentence)
+        return dataclasses.replace(
+            found, sentence=f"{found.sentence}; {said}" if said else found.sentence
+        )
     part = max(seconds, key=lambda name: seconds[name], default=None)
     if part is None:
         return dataclasses.replace(found, resource="nothing", sentence=f"no limit binds: {said}")
@@ -71,9 +78,12 @@ def binding(
     return Binding(part, share, sentence)
 
 
-def trials(scenario: Scenario, deployment: Deployment, fleet: FleetPlan, requests: Requests, seen: Resource) -> Iterator[Trial]:
-    """The limits that may bind, relieved one at a time: that which was `seen` to hold requests back, and those whose relief
-    raises the ceiling in closed form. Each is simulated, full, as the deployment itself is."""
+def trials(
+    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, requests: Requests, seen: Resource
+) -> Iterator[Trial]:
+    """The limits that may bind, relieved one at a time: that which was `seen` to hold requests
+    back, and those whose relief raises the ceiling in closed form. Each is simulated, full, as the
+    deployment itself is."""
     one = fleet.with_instances(1)
     base = full_server(one.server, requests)
     completed = 0.0
@@ -82,7 +92,9 @@ def trials(scenario: Scenario, deployment: Deployment, fleet: FleetPlan, request
         ceilings = (_ceiling(fleet, c, requests) for fleet, c in ((relieved, full), (one, base)))
         if resource != seen and next(ceilings) < _HOPEFUL * next(ceilings):
             continue
-        if requests.previous is not None:  # conversations take long to fill a server: by the ceiling
+        if (
+            requests.previous is not None
+        ):  # conversations take long to fill a server: by the ceiling
             yield Trial(resource, full.requests_per_s / base.requests_per_s - 1)
             continue
         completed = completed or _completed(scenario, one, base, base)
@@ -98,10 +110,14 @@ def _ceiling(fleet: FleetPlan, full: Ceiling, requests: Requests) -> float:
 def _completed(scenario: Scenario, fleet: FleetPlan, full: Ceiling, base: Ceiling) -> float:
     """Requests/s that a replica completes when more come than it takes."""
     offered = _OVERLOAD * max(full.requests_per_s, base.requests_per_s)
-    return flows(fleet, scenario.workload, full, scenario.seed, _SHARE, "burst")(offered).completed_per_s
+    return flows(fleet, scenario.workload, full, scenario.seed, _SHARE, "burst")(
+        offered
+    ).completed_per_s
 
 
-def _relieved(scenario: Scenario, deployment: Deployment, one: FleetPlan) -> Iterator[tuple[Resource, FleetPlan]]:
+def _relieved(
+    scenario: Scenario, deployment: Deployment, one: FleetPlan
+) -> Iterator[tuple[Resource, FleetPlan]]:
     """The deployment with more of each limit; what an engine refuses is left out."""
     limits, pool = one.server.limits, deployment.pool
     yield "KV memory", _with_kv_blocks(one, _MORE_KV * limits.kv_blocks)
@@ -111,7 +127,13 @@ def _relieved(scenario: Scenario, deployment: Deployment, one: FleetPlan) -> Ite
     )
     if one.api_server is not None:
         ranks = one.plan.args.data_parallel_size
-        asked = (*asked, ("API server", {"api_server_count": ceil(_MORE_SERVERS * one.api_server.processes * ranks)}))
+        asked = (
+            *asked,
+            (
+                "API server",
+                {"api_server_count": ceil(_MORE_SERVERS * one.api_server.processes * ranks)},
+            ),
+        )
     for resource, changes in asked:
         if pool.num_gpu_blocks_override is None:
             changes = {**changes, "num_gpu_blocks_override": one.server.plan.num_gpu_blocks}

@@ -1,6 +1,8 @@
-"""Capacity: the highest rate a deployment sustains, and the highest at which it keeps its SLO, found by search over simulations.
+"""Capacity: the highest rate a deployment sustains, and the highest at which it keeps its SLO,
+found by search over simulations.
 
-The searches see a deployment as a function of the rate, so a test can put a queue with a known answer in its place.
+The searches see a deployment as a function of the rate, so a test can put a queue with a known
+answer in its place.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ SLOWER = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came of one rate: requests/s that arrived and that were completed, with the interval from the batches of the run."""
+    """What came of one rate: requests/s that arrived and that were completed, with the interval
+    from the batches of the run."""
 
     offered_per_s: float
     completed_per_s: float
@@ -55,10 +58,12 @@ class NoQueueingPoint(SimulatorError):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Where a deployment turns from keeping up to a backlog that grows: the rate, requests/s, and its interval.
+    """Where a deployment turns from keeping up to a backlog that grows: the rate, requests/s, and
+    its interval.
 
-    `recovers_below`: once there is a backlog it is only worked off below this rate, requests/s, as a server with a backlog is
-    slower by more than SLOWER; None where it is not, so that it recovers wherever it keeps up.
+    `recovers_below`: once there is a backlog it is only worked off below this rate, requests/s, as
+    a server with a backlog is slower by more than SLOWER; None where it is not, so that it recovers
+    wherever it keeps up.
     """
 
     value: float
@@ -74,10 +79,13 @@ class Turn:
         return Turn(value, low, high, recovers)
 
     def within(self, most: float) -> Turn:
-        """The turn of a deployment before which something takes in no more than `most` requests/s."""
+        """The turn of a deployment before which something takes in no more than `most`
+        requests/s."""
         high = most if self.high is None else min(self.high, most)
         value = min(self.value, most)
-        recovers = self.recovers_below if self.recovers_below and self.recovers_below < value else None
+        recovers = (
+            self.recovers_below if self.recovers_below and self.recovers_below < value else None
+        )
         return Turn(value, min(self.low, most), high if math.isfinite(high) else None, recovers)
 
     @property
@@ -95,19 +103,23 @@ def queueing_point(
     tolerance: float = TOLERANCE,
     most: int = MOST_SIMULATIONS,
 ) -> Turn:
-    """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most` simulations.
+    """The highest rate whose backlog does not grow, requests/s, with its interval; at most `most`
+    simulations.
 
-    A queue that is never empty completes at its capacity whatever is offered, so one overloaded run, found from `guess_per_s`
-    upwards, measures it. Then the rates just below and above must bear it out: the one below may not grow, and the one above may
-    not be seen to keep up. Where one does, the search goes on between what kept up and what grew; it stops at the tolerance, or
-    when the noise of a run no longer tells which of the two it is. That happens where a server with a backlog is slower than one
-    that keeps up, as recomputation after preemptions can make it. Such a server has two rates: up to one it keeps up, and below
-    the other it also works a backlog off. The first is the point, and the interval begins at the second.
+    A queue that is never empty completes at its capacity whatever is offered, so one overloaded
+    run, found from `guess_per_s` upwards, measures it. Then the rates just below and above must
+    bear it out: the one below may not grow, and the one above may not be seen to keep up. Where one
+    does, the search goes on between what kept up and what grew; it stops at the tolerance, or when
+    the noise of a run no longer tells which of the two it is. That happens where a server with a
+    backlog is slower than one that keeps up, as recomputation after preemptions can make it. Such a
+    server has two rates: up to one it keeps up, and below the other it also works a backlog off.
+    The first is the point, and the interval begins at the second.
 
-    `flow` starts full and measures the capacity. `check`, `flow` itself unless given, may be shorter and start full of requests
-    that came at once; it is asked first, and where it surely completes less the interval holds that too. `empty`, `check` unless
-    given, starts empty, as service does: it tells what keeps up above what a full server completes.
-    Raises NoQueueingPoint when no rate overloads it.
+    `flow` starts full and measures the capacity. `check`, `flow` itself unless given, may be
+    shorter and start full of requests that came at once; it is asked first, and where it surely
+    completes less the interval holds that too. `empty`, `check` unless given, starts empty, as
+    service does: it tells what keeps up above what a full server completes. Raises NoQueueingPoint
+    when no rate overloads it.
     """
     search = _Search(flow, check or flow, empty, tolerance, most)
     crowded = search.overload(guess_per_s)
@@ -122,8 +134,8 @@ def queueing_point(
 
 
 class _Search:
-    """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known to keep up. `burst`: what a
-    full server completes in the run it was last asked first."""
+    """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known
+    to keep up. `burst`: what a full server completes in the run it was last asked first."""
 
     def __init__(
         self,
@@ -133,23 +145,32 @@ class _Search:
         tolerance: float,
         most: int,
     ) -> None:
-        self.flow, self.check, self.empty, self.tolerance, self.left = flow, check, empty, tolerance, most
+        self.flow, self.check, self.empty, self.tolerance, self.left = (
+            flow,
+            check,
+            empty,
+            tolerance,
+            most,
+        )
         self.low, self.high = 0.0, math.inf
         self.burst: Flow | None = None
         self.climbing = False
 
     def turn(self, found: Turn, crowded: Flow) -> Turn:
-        """What was found, its interval as wide as servers that start otherwise differ, and where it recovers."""
+        """What was found, its interval as wide as servers that start otherwise differ, and where it
+        recovers."""
         slowest = crowded
         if self.burst is not None and self.burst.high_per_s < crowded.low_per_s:
             slowest = self.burst
             found = dataclasses.replace(found, low=min(found.low, slowest.low_per_s))
         slower = slowest.high_per_s * (1 + SLOWER) < found.value
-        return dataclasses.replace(found, recovers_below=slowest.completed_per_s) if slower else found
+        return (
+            dataclasses.replace(found, recovers_below=slowest.completed_per_s) if slower else found
+        )
 
     def ask(self, rate: float, *, grows: bool = False) -> Flow:
-        """The short run where it shows what is expected, that the rate keeps up or `grows`; else the longer one, for a short
-        one may still be filling its batch."""
+        """The short run where it shows what is expected, that the rate keeps up or `grows`; else
+        the longer one, for a short one may still be filling its batch."""
         seen = self.ask_shorter(rate)
         shown = seen.grows if grows else seen.keeps_up(self.tolerance) and not seen.grows
         return seen if shown or self.check is self.flow or not self.left else self.ask_longer(rate)
@@ -170,7 +191,8 @@ class _Search:
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity.
 
-        Where only requests that came at once crowd it by a tenth, it is theirs: the empty server tells how far it keeps up."""
+        Where only requests that came at once crowd it by a tenth, it is theirs: the empty server
+        tells how far it keeps up."""
         rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
             seen = self.ask_shorter(rate)
@@ -186,16 +208,22 @@ class _Search:
             if not seen.grows:
                 calm = max(calm, rate)
                 self.low = max(self.low, rate if seen.keeps_up(self.tolerance) else 0.0)
-                rate, further = min(rate * further, math.sqrt(rate * self.high)), min(further**2, 100.0)
+                rate, further = (
+                    min(rate * further, math.sqrt(rate * self.high)),
+                    min(further**2, 100.0),
+                )
                 continue
             self.high = rate
             if near:
                 return seen
             rate = nearer
-        raise NoQueueingPoint(f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?")
+        raise NoQueueingPoint(
+            f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?"
+        )
 
     def bears_out(self, below: float, above: float) -> bool:
-        """Whether the rates just below and above the estimate agree with it; the bracket moves either way."""
+        """Whether the rates just below and above the estimate agree with it; the bracket moves
+        either way."""
         if self.low >= above:
             return False
         if self.low < below and self.left > 0:
@@ -205,14 +233,17 @@ class _Search:
             self.low = below
         if above < self.high and self.left > 0:
             seen = self.ask(above, grows=True) if self.empty is None else self.ask_empty(above)
-            if not seen.grows and seen.keeps_up((math.sqrt(above / below) - 1) / (1 if self.empty is None else 2)):
+            if not seen.grows and seen.keeps_up(
+                (math.sqrt(above / below) - 1) / (1 if self.empty is None else 2)
+            ):
                 self.low, self.climbing = above, self.empty is not None
                 return False
             self.high = above
         return self.low <= below
 
     def climb(self) -> None:
-        """Where an empty server keeps up above what a full one completes: on to a rate at which it does not."""
+        """Where an empty server keeps up above what a full one completes: on to a rate at which it
+        does not."""
         if not self.climbing:
             return
         self.high = math.inf
@@ -243,11 +274,13 @@ def slo_capacity(
     demand: float | None = None,
     tolerance: float = 0.05,
 ) -> Estimate | None:
-    """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely miss it as interval.
+    """The highest rate that meets the SLO, requests/s, with the rates that surely meet and surely
+    miss it as interval.
 
-    The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve; bisection
-    goes on between them. None when even a fiftieth of the queueing point misses it: then no rate meets it. The `demand` is on the
-    side that its own run says: where it meets the SLO so do the rates below it, whose shorter runs may miss it by chance.
+    The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve;
+    bisection goes on between them. None when even a fiftieth of the queueing point misses it: then
+    no rate meets it. The `demand` is on the side that its own run says: where it meets the SLO so
+    do the rates below it, whose shorter runs may miss it by chance.
     """
     asked = {*tried, queueing.value / 50, queueing.value, *({demand} if demand else ())}
     seen = {rate: standing(rate) for rate in sorted(asked) if rate <= queueing.value}

@@ -16,7 +16,8 @@ PACKAGE = "inference-sizing-simulator"
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing that was looked at: what was found, whether it is as it should be, and whether it is needed."""
+    """One thing that was looked at: what was found, whether it is as it should be, and whether it
+    is needed."""
 
     name: str
     found: str
@@ -42,12 +43,20 @@ def _needed() -> Iterator[HealthCheck]:
 
 
 def _wished() -> Iterator[HealthCheck]:
-    extras = {"distributed": "dask: many machines", "huggingface_hub": "hf: models of the hub", "mcp": "mcp: sim mcp"}
+    extras = {
+        "distributed": "dask: many machines",
+        "huggingface_hub": "hf: models of the hub",
+        "mcp": "mcp: sim mcp",
+    }
     for name, what in extras.items():
         found = _version(name)
         yield HealthCheck(what, found, found != "not installed", needed=False)
-    browser = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    yield HealthCheck("Chromium, for PDF", browser or "not found", browser is not None, needed=False)
+    browser = next(
+        filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    yield HealthCheck(
+        "Chromium, for PDF", browser or "not found", browser is not None, needed=False
+    )
     yield HealthCheck("processors", str(os.cpu_count()), True, needed=False)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     writable = os.access(cache if cache.is_dir() else cache.parent, os.W_OK)
@@ -82,5 +91,7 @@ def _plan() -> str:
     from simulator.catalog.engine_args import EngineArgs
     from simulator.memory.plan import plan_memory
 
-    plan = plan_memory(catalog.model("llama-3.1-8b"), None, catalog.gpu("h100-sxm"), EngineArgs(), catalog.engine())
+    plan = plan_memory(
+        catalog.model("llama-3.1-8b"), None, catalog.gpu("h100-sxm"), EngineArgs(), catalog.engine()
+    )
     return f"{plan.kv_tokens:,} KV tokens"

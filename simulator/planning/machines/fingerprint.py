@@ -12,7 +12,8 @@ from typing import Any
 
 @cache
 def package_digest() -> str:
-    """A digest of the simulator's code and catalog: the same numbers come only from the same files."""
+    """A digest of the simulator's code and catalog: the same numbers come only from the same
+    files."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".yaml"}):
@@ -22,7 +23,8 @@ def package_digest() -> str:
 
 
 def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
-    """A digest of a question in plain data, of the files that it names (from `folder` or here), and of the package."""
+    """A digest of a question in plain data, of the files that it names (from `folder` or here), and
+    of the package."""
     digest = hashlib.sha256(package_digest().encode())
     digest.update(json.dumps(question, sort_keys=True, default=str).encode())
     for path in sorted({found for name in _texts(question) for found in _files(name, folder)}):
@@ -32,14 +34,14 @@ def fingerprint(question: Mapping[str, Any], folder: Path) -> str:
 
 def _texts(node: Any) -> Iterator[str]:
     """Every text in the data that could be the name of a file."""
-    if isinstance(node, Mapping):
-        for value in node.values():
+    if isinstance(node, str | Path):
+        if 0 < len(str(node)) < 1024 and "\n" not in str(node):
+            yield str(node)
+        return
+    within = node.values() if isinstance(node, Mapping) else node
+    if isinstance(node, Mapping | list | tuple):
+        for value in within:
             yield from _texts(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _texts(value)
-    elif isinstance(node, str | Path) and 0 < len(str(node)) < 1024 and "\n" not in str(node):
-        yield str(node)
 
 
 def _files(name: str, folder: Path) -> list[Path]:

@@ -1,4 +1,5 @@
-"""Kept: rows of a sweep that are finished, in a file that is only ever appended to, so that an interruption loses nothing."""
+"""Kept: rows of a sweep that are finished, in a file that is only ever appended to, so that an
+interruption loses nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ FILE = "points.jsonl"
 
 
 class FinishedPoints:
-    """The finished rows in a folder, by the key of what they depend on; the folder is made with the first row that is kept.
+    """The finished rows in a folder, by the key of what they depend on; the folder is made with the
+    first row that is kept.
 
     Raises SimulatorError when the folder cannot be written, or was written in another format.
     """
@@ -33,35 +35,42 @@ class FinishedPoints:
                 self._read()
         except OSError as problem:
             raise SimulatorError(
-                f"cannot write {folder}: {problem.strerror or problem}; choose another place with --out"
+                f"cannot write {folder}: {problem.strerror or problem}; choose another place with "
+                "--out"
             ) from None
 
     def keep(self, key: str, row: dict[str, Any]) -> None:
         """Write one finished row; it is on disk when this returns."""
-        plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
-        self.rows[key] = plain
+        self.rows[key] = {name: _finite(value) for name, value in row.items()}
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._append({"format": FORMAT, "version": __version__})
-        self._append({"key": key, "row": plain})
+        self._append({"key": key, "row": self.rows[key]})
 
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def _read(self) -> None:
-        """Every complete line; one that was cut off when the machine stopped is left out, and its point computed again."""
+        """Every complete line; one that was cut off when the machine stopped is left out, and its
+        point computed again."""
         text = read_text(self.path, SimulatorError, most=DATA_BYTES)
         lines = [_parsed(line) for line in text.split("\n")]
         head = lines[0] if lines else {}
         if head.get("format") != FORMAT:
             raise SimulatorError(
-                f"{self.path}: {_of_another(head)}; remove it, or choose another place with --out, and run again"
+                f"{self.path}: {_of_another(head)}; remove it, or choose another place with --out, "
+                "and run again"
             )
         self.rows = {line["key"]: line["row"] for line in lines if _is_row(line)}
         if not text.endswith("\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON can hold it: None for a number without end."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_row(line: dict[str, Any]) -> bool:
@@ -77,7 +86,9 @@ def _of_another(head: dict[str, Any]) -> str:
     if "format" not in head:
         return "not the finished points of a sweep"
     writer = head.get("version", _FIRST_VERSION)
-    return f"written by version {writer} in format {head['format']!r}, and this version reads {FORMAT}"
+    return (
+        f"written by version {writer} in format {head['format']!r}, and this version reads {FORMAT}"
+    )
 
 
 def _parsed(line: str) -> dict[str, Any]:

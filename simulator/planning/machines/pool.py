@@ -1,7 +1,9 @@
-"""Execution: one function over many items, in this process, on the cores of this machine, or on a Dask cluster.
+"""Execution: one function over many items, in this process, on the cores of this machine, or on a
+Dask cluster.
 
-`each` gives the outcomes as they come, with the index of their item; what is computed is the same on each machine. An item that
-raises, or whose worker dies again and again, is an outcome that says so, and the others go on.
+`each` gives the outcomes as they come, with the index of their item; what is computed is the same
+on each machine. An item that raises, or whose worker dies again and again, is an outcome that says
+so, and the others go on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 TRIES = 3
 CONNECT_S, GONE_S, _POLL_S = 10.0, 5.0, 0.02
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
+)
 
 
 class WorkerLost(SimulatorError):
@@ -55,7 +59,8 @@ class InProcess:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """joblib's loky processes, one a core of this machine unless `workers` says otherwise; never more than `at_most`."""
+    """joblib's loky processes, one a core of this machine unless `workers` says otherwise; never
+    more than `at_most`."""
 
     workers: int | None = None
     at_most: int | None = None
@@ -72,7 +77,8 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The workers of a Dask scheduler at an address such as `tcp://host:8786`, which must have this version installed."""
+    """The workers of a Dask scheduler at an address such as `tcp://host:8786`, which must have this
+    version installed."""
 
     address: str
 
@@ -80,8 +86,11 @@ class Cluster:
 Machine = InProcess | Processes | Cluster
 
 
-def each(function: Callable[[T], R], items: Sequence[T], machine: Machine) -> Iterator[tuple[int, ItemOutcome[R]]]:
-    """Apply a function of a module to every item; yields (index, outcome) in the order in which they are done.
+def each(
+    function: Callable[[T], R], items: Sequence[T], machine: Machine
+) -> Iterator[tuple[int, ItemOutcome[R]]]:
+    """Apply a function of a module to every item; yields (index, outcome) in the order in which
+    they are done.
 
     Raises SimulatorError when a cluster does not answer within CONNECT_S seconds.
     """
@@ -100,8 +109,9 @@ def _try(function: Callable[[T], R], item: T) -> ItemOutcome[R]:
 
 
 class _Pool(Generic[T, R]):
-    """Items on worker processes. When a worker dies the items it could have been working on are tried again, one at a time,
-    so that the one that kills its worker is told from its neighbors; it is given up after TRIES.
+    """Items on worker processes. When a worker dies the items it could have been working on are
+    tried again, one at a time, so that the one that kills its worker is told from its neighbors; it
+    is given up after TRIES.
     """
 
     def __init__(self, function: Callable[[T], R], items: Sequence[T], workers: int) -> None:
@@ -147,10 +157,13 @@ class _Pool(Generic[T, R]):
         with _deaf_to_interrupts():
             for _ in range(min(room, len(waiting))):
                 index = waiting.popleft()
-                self.running[self._executor().submit(_try, self.function, self.items[index])] = index
+                self.running[self._executor().submit(_try, self.function, self.items[index])] = (
+                    index
+                )
 
     def _bury(self, broken: list[int]) -> Iterator[tuple[int, ItemOutcome[R]]]:
-        """After a death: every item under way is a suspect, and one that was suspect TRIES times is given up."""
+        """After a death: every item under way is a suspect, and one that was suspect TRIES times is
+        given up."""
         from concurrent.futures import wait
 
         wait(self.running)
@@ -163,14 +176,22 @@ class _Pool(Generic[T, R]):
         for index in sorted(broken):
             self.deaths[index] += 1
             if self.deaths[index] >= TRIES:
-                yield index, ItemOutcome(error=WorkerLost(f"its worker process died {TRIES} times, out of memory or killed"))
+                yield (
+                    index,
+                    ItemOutcome(
+                        error=WorkerLost(
+                            f"its worker process died {TRIES} times, out of memory or killed"
+                        )
+                    ),
+                )
             else:
                 self.suspects.append(index)
 
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started inside do not hear Ctrl-C, which reaches the whole group: this process ends them."""
+    """Processes that are started inside do not hear Ctrl-C, which reaches the whole group: this
+    process ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -188,11 +209,15 @@ def _settled(future: Future[ItemOutcome[R]]) -> ItemOutcome[R]:
     return ItemOutcome(error=error if isinstance(error, Exception) else SimulatorError(str(error)))
 
 
-def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[tuple[int, ItemOutcome[R]]]:
-    """Items on the workers of a Dask scheduler, which itself tries an item again when its worker dies.
+def _on_cluster(
+    function: Callable[[T], R], items: Sequence[T], address: str
+) -> Iterator[tuple[int, ItemOutcome[R]]]:
+    """Items on the workers of a Dask scheduler, which itself tries an item again when its worker
+    dies.
 
-    It also gives up what only waited on a worker that died too often; so whatever it gives up is asked once more, alone.
-    Raises SimulatorError when a worker has another version of this package, or none.
+    It also gives up what only waited on a worker that died too often; so whatever it gives up is
+    asked once more, alone. Raises SimulatorError when a worker has another version of this package,
+    or none.
     """
     client, digest, suspects = connect(address), package_digest(), []
 
@@ -203,7 +228,9 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) ->
         futures = {submit(item): index for index, item in enumerate(items)}
         for future in _finished(client, list(futures), address):
             index = futures.pop(future)
-            if future.status == "error" and isinstance(future.exception(timeout=CONNECT_S), _dask().KilledWorker):
+            if future.status == "error" and isinstance(
+                future.exception(timeout=CONNECT_S), _dask().KilledWorker
+            ):
                 suspects.append(index)
             else:
                 yield index, _arrived(future, address)
@@ -216,19 +243,28 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], address: str) ->
 
 
 def _finished(client: Any, futures: list[Any], address: str) -> Iterator[Any]:
-    """Futures as they are done. Raises SimulatorError where the scheduler is gone for GONE_S seconds."""
+    """Futures as they are done. Raises SimulatorError where the scheduler is gone for GONE_S
+    seconds."""
     completed, seen = _dask().as_completed(futures, loop=client.loop), time.monotonic()
     while completed.count():
         if client.status == "running":
             seen = time.monotonic()
         elif time.monotonic() - seen > GONE_S:
-            raise SimulatorError(f"the Dask scheduler at {address} is gone; what was finished is kept, so run it again")
+            raise SimulatorError(
+                f"the Dask scheduler at {address} is gone; what was finished is kept, so run it "
+                "again"
+            )
         done = completed.next_batch(block=False)
         if not done:
             time.sleep(_POLL_S)
         for future in done:
-            if client.status != "running" and future.status == "cancelled":  # by the client, which has lost the scheduler
-                raise SimulatorError(f"the Dask scheduler at {address} is gone; what was finished is kept, so run it again")
+            if (
+                client.status != "running" and future.status == "cancelled"
+            ):  # by the client, which has lost the scheduler
+                raise SimulatorError(
+                    f"the Dask scheduler at {address} is gone; what was finished is kept, so run "
+                    "it again"
+                )
             yield future
 
 
@@ -242,10 +278,16 @@ def _arrived(future: Any, address: str) -> ItemOutcome[Any]:
     try:
         error = future.exception(timeout=CONNECT_S)
     except TimeoutError:
-        raise SimulatorError(f"{address} does not hand over what its workers have finished; run it again") from None
+        raise SimulatorError(
+            f"{address} does not hand over what its workers have finished; run it again"
+        ) from None
     if isinstance(error, _OtherVersion | ImportError):
-        raise SimulatorError(f"the workers of {address} need this very version of the simulator: {error}")
-    outcome: ItemOutcome[Any] = future.result() if error is None else ItemOutcome(error=_lost(error))
+        raise SimulatorError(
+            f"the workers of {address} need this very version of the simulator: {error}"
+        )
+    outcome: ItemOutcome[Any] = (
+        future.result() if error is None else ItemOutcome(error=_lost(error))
+    )
     return outcome
 
 
@@ -255,7 +297,9 @@ class _OtherVersion(Exception):
 
 def _try_with(digest: str, function: Callable[[T], R], item: T) -> ItemOutcome[R]:
     if package_digest() != digest:
-        raise _OtherVersion(f"the files of the package differ, {package_digest()} there and {digest} here")
+        raise _OtherVersion(
+            f"the files of the package differ, {package_digest()} there and {digest} here"
+        )
     return _try(function, item)
 
 
@@ -266,20 +310,25 @@ def _lost(error: BaseException) -> Exception:
 
 
 def connect(address: str) -> Any:
-    """A client of the Dask scheduler at an address. Raises SimulatorError when Dask is not installed or nothing answers."""
+    """A client of the Dask scheduler at an address. Raises SimulatorError when Dask is not
+    installed or nothing answers."""
     dask = _dask()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
+    # What goes wrong is said here, in one line.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        # A Client that fails to connect keeps its thread, and its finalizer can block the one that comes after it.
+        # A Client that fails to connect keeps its thread, and its finalizer can block the next one.
         dask.utils.LoopRunner().run_sync(_greet, address)
         return dask.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise SimulatorError(f"no Dask scheduler answers at {address} within {CONNECT_S:g} s: {reason}") from None
+        raise SimulatorError(
+            f"no Dask scheduler answers at {address} within {CONNECT_S:g} s: {reason}"
+        ) from None
 
 
 async def _greet(address: str) -> None:
-    """Exchange greetings with a scheduler and hang up. Raises what `connect` reports when nothing or something else answers."""
+    """Exchange greetings with a scheduler and hang up. Raises what `connect` reports when nothing
+    or something else answers."""
     import asyncio
 
     dask = _dask()
@@ -293,4 +342,6 @@ def _dask() -> Any:
     try:
         return import_module("distributed")
     except ImportError:
-        raise SimulatorError("a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'") from None
+        raise SimulatorError(
+            "a cluster needs Dask: pip install 'inference-sizing-simulator[dask]'"
+        ) from None

@@ -31,12 +31,15 @@ class Poisson:
     rate: Rate
 
     def mean_rate(self) -> float:
+        """Requests per second in the long run."""
         return self.rate
 
     def scaled(self, factor: float) -> Poisson:
+        """The same pattern at `factor` times the rate."""
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; gaps are exponential."""
         return _steady(gamma_gaps(rng, 1.0), self.rate, requests, duration_s)
 
 
@@ -64,12 +67,15 @@ class Gamma:
         return self.cv if self.cv is not None else 1 / math.sqrt(self.burstiness or 1.0)
 
     def mean_rate(self) -> float:
+        """Requests per second in the long run."""
         return self.rate
 
     def scaled(self, factor: float) -> Gamma:
+        """The same pattern at `factor` times the rate."""
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; gaps are gamma."""
         return _steady(gamma_gaps(rng, self.gap_cv()), self.rate, requests, duration_s)
 
 
@@ -94,12 +100,15 @@ class Weibull:
         return self.shape if self.shape is not None else weibull_shape(self.cv or 1.0)
 
     def mean_rate(self) -> float:
+        """Requests per second in the long run."""
         return self.rate
 
     def scaled(self, factor: float) -> Weibull:
+        """The same pattern at `factor` times the rate."""
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; gaps are Weibull."""
         return _steady(weibull_gaps(rng, self.gap_shape()), self.rate, requests, duration_s)
 
 
@@ -111,12 +120,15 @@ class Constant:
     rate: Rate
 
     def mean_rate(self) -> float:
+        """Requests per second in the long run."""
         return self.rate
 
     def scaled(self, factor: float) -> Constant:
+        """The same pattern at `factor` times the rate."""
         return replace(self, rate=self.rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; gaps are equal."""
         return _steady(gamma_gaps(rng, 0.0), self.rate, requests, duration_s)
 
 
@@ -129,12 +141,15 @@ class Users:
     each: Rate
 
     def mean_rate(self) -> float:
+        """Requests per second of all users together."""
         return self.users * self.each
 
     def scaled(self, factor: float) -> Users:
+        """As many users, each `factor` times as busy."""
         return replace(self, each=self.each * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; gaps are exponential."""
         return _steady(gamma_gaps(rng, 1.0), self.mean_rate(), requests, duration_s)
 
 
@@ -168,11 +183,13 @@ class Recorded:
         return rate_of(self.all_times())
 
     def scaled(self, factor: float) -> Recorded:
+        """The same times, drawn together to `factor` times the rate."""
         if self.trace is not None:
             return replace(self, trace=replace(self.trace, scale=self.trace.scale * factor))
         return replace(self, times_s=tuple(t / factor for t in self.times_s or ()))
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """The first of the recorded times, seconds, shape (n,); `rng` is not used."""
         times = self.all_times()
         return times[: None if duration_s is None else np.searchsorted(times, duration_s, side="right")][:requests]
 
@@ -184,12 +201,15 @@ class AllAtOnce:
     kind: Literal["all_at_once"] = "all_at_once"
 
     def mean_rate(self) -> float:
+        """Infinite: they all come at once."""
         return math.inf
 
     def scaled(self, factor: float) -> AllAtOnce:
+        """The same: there is no rate to scale."""
         return self
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Zeros, seconds, shape (requests,)."""
         return np.zeros(requests or 0)
 
 
@@ -213,12 +233,15 @@ class ClosedLoopArrivals:
         return self.think
 
     def mean_rate(self) -> float:
+        """Not a number: the answers decide when requests come."""
         return math.nan
 
     def scaled(self, factor: float) -> ClosedLoopArrivals:
+        """`factor` times as many users, at least one."""
         return replace(self, concurrency=max(1, round(self.concurrency * factor)))
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Zeros, seconds, shape (requests,): the engine decides when each comes."""
         return np.zeros(requests or 0)
 
 

@@ -88,13 +88,16 @@ class Stages(_Varying):
         return tuple(stage.duration for stage in self.stages) or (self.every or 0.0,) * len(self.rates)
 
     def mean_rate(self) -> float:
+        """Requests per second over all stages."""
         return self.expected_by(self.end_s()) / self.end_s()
 
     def scaled(self, factor: float) -> Stages:
+        """The same pattern at `factor` times the rate."""
         stages = tuple(replace(stage, rate=stage.rate * factor) for stage in self.stages)
         return replace(self, stages=stages, rates=tuple(rate * factor for rate in self.rates))
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; none after the last stage."""
         if not self.exact:
             return _Varying.times(self, rng, requests, duration_s)
         knots, expected = self._knots()
@@ -107,12 +110,15 @@ class Stages(_Varying):
         return times[: None if duration_s is None else np.searchsorted(times, duration_s, side="right")][:requests]
 
     def end_s(self) -> float:
+        """Seconds that all stages take."""
         return sum(self.durations())
 
     def expected_by(self, t: float) -> float:
+        """Expected arrivals in the first `t` seconds."""
         return float(np.interp(t, *self._knots()))
 
     def time_of(self, count: Floats) -> Floats:
+        """Seconds by which `count` arrivals are expected, shape of `count`."""
         return _first_reached(count, *self._knots())
 
     def _knots(self) -> tuple[Floats, Floats]:
@@ -138,15 +144,19 @@ class Ramp(_Varying):
         return self
 
     def mean_rate(self) -> float:
+        """Requests per second over the whole ramp."""
         return (self.start + self.end) / 2
 
     def scaled(self, factor: float) -> Ramp:
+        """The same pattern at `factor` times the rate."""
         return replace(self, start=self.start * factor, end=self.end * factor)
 
     def end_s(self) -> float:
+        """Seconds that the ramp takes."""
         return self.over
 
     def expected_by(self, t: float) -> float:
+        """Expected arrivals in the first `t` seconds."""
         return self.start * t + (self.end - self.start) * t * t / (2 * self.over)
 
     def time_of(self, count: Floats) -> Floats:
@@ -175,12 +185,15 @@ class Diurnal(_Varying):
         return self
 
     def mean_rate(self) -> float:
+        """Requests per second over whole periods."""
         return (self.peak + self.trough) / 2
 
     def scaled(self, factor: float) -> Diurnal:
+        """The same pattern at `factor` times the rate."""
         return replace(self, peak=self.peak * factor, trough=self.trough * factor)
 
     def expected_by(self, t: float) -> float:
+        """Expected arrivals in the first `t` seconds."""
         return float(self._integral(np.array([t]))[0])
 
     def time_of(self, count: Floats) -> Floats:
@@ -216,12 +229,15 @@ class Bursts:
     cv: Variation = 1.0
 
     def mean_rate(self) -> float:
+        """Requests per second over many bursts and pauses."""
         return (self.rate * self.on + self.idle_rate * self.off) / (self.on + self.off)
 
     def scaled(self, factor: float) -> Bursts:
+        """The same pattern at `factor` times the rate."""
         return replace(self, rate=self.rate * factor, idle_rate=self.idle_rate * factor)
 
     def times(self, rng: np.random.Generator, requests: int | None, duration_s: float | None) -> Floats:
+        """Arrival times, seconds, shape (n,), not decreasing; bursts and pauses are exponential."""
         gap_rng, phase_rng = rng.spawn(2)
         draw = gamma_gaps(gap_rng, self.cv)
         end = math.inf if duration_s is None else duration_s

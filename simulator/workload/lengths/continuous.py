@@ -91,15 +91,18 @@ class LogNormal(Clipped):
         return self
 
     def quantile(self, u: Floats) -> Floats:
+        """The value that a share `u` of the unclipped law stays below, tokens, shape of `u`."""
         mu, sigma = lognormal_parameters(self)
         values: Floats = np.exp(mu + sigma * normal_quantile(u))
         return values
 
     def below(self, x: Floats) -> Floats:
+        """The share of the unclipped law below `x` tokens, shape of `x`."""
         mu, sigma = lognormal_parameters(self)
         return normal_cdf((np.log(x) - mu) / sigma)
 
     def raw_moments(self) -> tuple[float, float]:
+        """Mean, tokens, and mean square of the unclipped law."""
         mu, sigma = lognormal_parameters(self)
         return math.exp(mu + sigma**2 / 2), math.exp(2 * mu + 2 * sigma**2)
 
@@ -127,9 +130,11 @@ class GammaLengths(Clipped):
         return lengths
 
     def below(self, x: Floats) -> Floats:
+        """The share of the unclipped law below `x` tokens, shape of `x`."""
         return gamma_cdf(self.cv**-2, x / (self.mean * self.cv**2))
 
     def raw_moments(self) -> tuple[float, float]:
+        """Mean, tokens, and mean square of the unclipped law."""
         return self.mean, self.mean**2 * (1 + self.cv**2)
 
 
@@ -149,13 +154,16 @@ class Normal(Clipped):
         return self
 
     def quantile(self, u: Floats) -> Floats:
+        """The value that a share `u` of the unclipped law stays below, tokens, shape of `u`."""
         values: Floats = self.mean + self.std * normal_quantile(u)
         return values
 
     def below(self, x: Floats) -> Floats:
+        """The share of the unclipped law below `x` tokens, shape of `x`."""
         return normal_cdf((x - self.mean) / self.std)
 
     def raw_moments(self) -> tuple[float, float]:
+        """Mean, tokens, and mean square of the unclipped law."""
         return self.mean, self.mean**2 + self.std**2
 
 
@@ -193,15 +201,18 @@ class Quantiles(Clipped):
         return self
 
     def quantile(self, u: Floats) -> Floats:
+        """The value that a share `u` of the unclipped law stays below, tokens, shape of `u`."""
         shares, logs = self._knots()
         values: Floats = np.exp(np.interp(u, shares, logs))
         return values
 
     def below(self, x: Floats) -> Floats:
+        """The share of the unclipped law below `x` tokens, shape of `x`."""
         shares, logs = self._knots()
         return np.interp(np.log(x), logs, shares, left=0.0, right=1.0)
 
     def raw_moments(self) -> tuple[float, float]:
+        """Mean, tokens, and mean square of the unclipped law."""
         return float(self.pieces(1).sum()), float(self.pieces(2).sum())
 
     def pieces(self, k: int) -> Floats:

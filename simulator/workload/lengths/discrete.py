@@ -29,14 +29,17 @@ class _Tabled:
         """The values, increasing, and their shares of one."""
 
     def tokens_at(self, u: Floats) -> Ints:
+        """Lengths at uniform numbers, tokens, shape of `u`."""
         values, shares = self.table()
         return values[np.minimum(np.searchsorted(np.cumsum(shares), u, side="right"), len(values) - 1)]
 
     def expected(self) -> float:
+        """Mean length, tokens."""
         values, shares = self.table()
         return float(values @ shares)
 
     def variance(self) -> float:
+        """Variance of the length, tokens squared."""
         values, shares = self.table()
         return float((values - self.expected()) ** 2 @ shares)
 
@@ -49,12 +52,15 @@ class Fixed:
     tokens: Tokens
 
     def tokens_at(self, u: Floats) -> Ints:
+        """Lengths at uniform numbers, tokens, shape of `u`."""
         return np.full(len(u), self.tokens, dtype=np.int64)
 
     def expected(self) -> float:
+        """Mean length, tokens."""
         return float(self.tokens)
 
     def variance(self) -> float:
+        """Variance of the length, tokens squared."""
         return 0.0
 
 
@@ -72,13 +78,16 @@ class Uniform:
         return self
 
     def tokens_at(self, u: Floats) -> Ints:
+        """Lengths at uniform numbers, tokens, shape of `u`."""
         steps = np.floor(u * (self.max - self.min + 1)).astype(np.int64)
         return np.minimum(self.min + steps, self.max)
 
     def expected(self) -> float:
+        """Mean length, tokens."""
         return (self.min + self.max) / 2
 
     def variance(self) -> float:
+        """Variance of the length, tokens squared."""
         return ((self.max - self.min + 1) ** 2 - 1) / 12
 
 
@@ -97,6 +106,7 @@ class Zipf(_Tabled):
         return self
 
     def table(self) -> tuple[Ints, Floats]:
+        """The lengths, tokens, increasing, and their shares of one, each of shape (max - min + 1,)."""
         values = np.arange(self.min, self.max + 1, dtype=np.int64)
         weights = (values / self.min) ** -self.exponent
         return values, weights / weights.sum()
@@ -119,6 +129,7 @@ class Empirical(_Tabled):
         return self
 
     def table(self) -> tuple[Ints, Floats]:
+        """The lengths, tokens, in order, and their shares of one, each of shape (values,)."""
         values = np.array(self.values, dtype=np.int64)
         weights = np.ones(len(values)) if self.weights is None else np.array(self.weights)
         order = np.argsort(values, kind="stable")

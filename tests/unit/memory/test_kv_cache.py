@@ -113,11 +113,28 @@ def test_before_the_hybrid_manager_a_window_saves_nothing(version: str) -> None:
     assert found.blocks_for(8192) == 512
 
 
-def test_chunked_layers_are_kept_in_full_by_default() -> None:
-    """Llama 4 Scout at TP 4: 786,305 bytes a block in vLLM 0.19, which is all 48 layers."""
-    found = layout(model_of(*[*[gqa(chunk=8192)] * 3, gqa()] * 12), resolved(tensor_parallel_size=4))
+def llama_4_scout() -> Model:
+    return model_of(*[*[gqa(chunk=8192)] * 3, gqa()] * 12)
+
+
+def test_chunked_layers_were_kept_in_full_by_default_from_0_10_to_0_13() -> None:
+    found = layout(llama_4_scout(), resolved(tensor_parallel_size=4), version="0.13.0")
     assert found.block_bytes == 786_432
     assert len(found.groups) == 1
+
+
+@pytest.mark.parametrize("version", ["0.14.0", "0.33.0"])
+def test_chunked_layers_keep_one_chunk_and_what_is_in_flight(version: str) -> None:
+    """Llama 4 Scout at TP 4: 786,305 bytes for 16 tokens in vLLM 0.19, which is all 48 layers."""
+    found = layout(llama_4_scout(), resolved(tensor_parallel_size=4), version=version)
+    assert [group.kind for group in found.groups].count("chunked") == 3
+    assert found.block_bytes == 786_432 / 4
+    assert found.blocks_for(131_072) == 8192 + 3 * (8192 + found.in_flight) // 16
+
+
+def test_chunked_layers_are_kept_in_full_beside_a_head_that_drafts() -> None:
+    drafting = resolved(tensor_parallel_size=4, spec_method="eagle3", spec_tokens=3)
+    assert len(layout(llama_4_scout(), drafting, version="0.27.0").groups) == 1
 
 
 def test_smaller_pages_take_more_tokens_a_block() -> None:

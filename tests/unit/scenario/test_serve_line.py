@@ -65,6 +65,12 @@ def test_a_line_is_read_however_the_server_is_started(line: str) -> None:
     assert (found.model, found.arguments) == ("Qwen/Qwen3-8B", {"max_num_seqs": 16})
 
 
+@pytest.mark.parametrize("line", ["-e vllm-0.19.0 vllm serve m", "m -x 3 vllm serve m", "--engin 3 -- vllm serve m"])
+def test_words_before_the_program_that_start_no_line_are_not_swallowed(line: str) -> None:
+    with pytest.raises(SimulatorError, match="stands before the server's own line"):
+        parse(line)
+
+
 def test_an_image_names_the_release() -> None:
     assert parse("docker run vllm/vllm-openai:v0.19.1 Qwen/Qwen3-8B").engine == "vllm-0.19.1"
     assert parse("docker run docker.io/vllm/vllm-openai:v0.24.0-cu129 Qwen/Qwen3-8B").engine == "vllm-0.24.0"
