@@ -21,6 +21,7 @@ from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import REFUSED, RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.rules import SchedulerRules
+from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.engine.serve import serve
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
@@ -252,7 +253,30 @@ def _queue_limits(args: ResolvedArgs) -> QueueLimits:
     )
 
 
+def _sglang(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
+    """The limits of SGLang's scheduler: one pool of tokens, whatever kinds of layers there are."""
+    rules = SglangRules(
+        chunked_prefill_size=args.max_num_batched_tokens if args.enable_chunked_prefill else None,
+        max_prefill_tokens=args.max_prefill_tokens or SglangRules().max_prefill_tokens,
+        schedule_policy="lpm" if args.scheduling_policy == "lpm" else "fcfs",
+        schedule_conservativeness=args.schedule_conservativeness,
+        caches_answers="caches_answers" in plan.engine.scheduler_rules,
+    )
+    return SchedulerConfig(
+        kv_blocks=max(1, plan.scheduler_blocks - 1),
+        block_size=args.block_size,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        max_model_len=args.max_model_len,
+        enable_prefix_caching=args.enable_prefix_caching,
+        async_scheduling=args.async_scheduling,
+        sglang=rules,
+    )
+
+
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
+    if plan.engine.family == "sglang" and args.scheduling_policy != "static":
+        return _sglang(args, plan)
     blocks, groups, states = kv_pool(plan)
     return SchedulerConfig(
         kv_blocks=blocks,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from simulator.catalog import stanzas
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.releases import at_least
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 
 
 class Span(NamedTuple):
@@ -44,6 +44,7 @@ def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> N
     if isinstance(args, ResolvedArgs):
         return
     defaults = {f.name: f.default for f in dataclasses.fields(EngineArgs)}
+    _check_family(args, name, family)
     for argument, (since, until) in spans().items():
         if argument not in defaults or getattr(args, argument) == defaults[argument]:
             continue
@@ -54,6 +55,29 @@ def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> N
             raise SimulatorError(f"{name} has no {argument}: vLLM {since} introduced it; {way_out}", field=argument)
         if until and at_least(version, until):
             raise SimulatorError(f"{name} has no {argument}: vLLM {until} removed it; leave it out", field=argument)
+
+
+_OF_SGLANG = {
+    "schedule_conservativeness": "watermark keeps blocks free",
+    "max_prefill_tokens": "max_num_batched_tokens limits a step",
+}
+
+
+def _check_family(args: EngineArgs, name: str, family: str) -> None:
+    """Raise for an argument or a policy of SGLang given to another engine, or for one of another that SGLang has not."""
+    if family == "sglang":
+        if args.scheduling_policy == "priority":
+            raise NotModelled(f"{name} with scheduling_policy priority (--enable-priority-scheduling)", field="scheduling_policy")
+        return
+    for argument, counterpart in _OF_SGLANG.items():
+        if getattr(args, argument) != getattr(EngineArgs(), argument):
+            raise SimulatorError(
+                f"{name} has no {argument}: it is an argument of SGLang; in vLLM {counterpart}; leave it out", field=argument
+            )
+    if args.scheduling_policy == "lpm":
+        raise SimulatorError(
+            f"{name} has no scheduling_policy lpm: it is a policy of SGLang; choose fcfs", field="scheduling_policy"
+        )
 
 
 def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> None:
