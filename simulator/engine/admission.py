@@ -45,6 +45,8 @@ def most_tokens(config: SchedulerConfig) -> int:
     most = config.max_model_len or sys.maxsize
     if config.sglang is not None:
         return min(most, config.kv_blocks * config.block_size - SGLANG_SPARES)
+    if config.guaranteed_no_evict:
+        most = min(most, config.kv_blocks * config.block_size)
     if not config.enable_chunked_prefill and config.longest_prefill > config.token_budget:
         most = min(most, config.token_budget + 1)
     unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
@@ -78,6 +80,8 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
     if config.sglang is not None:
         return f"{total} tokens exceed {most_tokens(config)}: the KV cache without the {SGLANG_SPARES} that SGLang spares"
+    if config.guaranteed_no_evict and total > config.kv_blocks * config.block_size:
+        return f"{total} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
     return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"

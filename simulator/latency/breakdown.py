@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from simulator.catalog.models import GatedDeltaNet, Mamba1, Mamba2, MoeMlp
 from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
 from simulator.latency.feed_forward import mlp_cost
@@ -218,8 +219,21 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
         gaps = np.maximum(launching - on_gpu, 0.0)
     covered = np.where(r.tokens > r.largest_graph, 0.0, gaps)
     found = step(r, tokens=gaps - covered)
+    if r.overheads.prompt_layer_us or r.overheads.prompt_on:
+        return replace(found, prompt=_prompt_launches(r, on_gpu, gaps - covered))
     if r.engine.generation != "v0":
         return found
     longer = float(covered[min(1, len(covered) - 1)]) if r.longest_graph else 0.0
     windows = (Window(r.longest_graph, 0.0, 0.0, longer),) if longer else ()
     return replace(found, prompt=covered, windows=windows)
+
+
+def _prompt_launches(r: GpuShare, on_gpu: Array, counted: Array) -> Array:
+    """What a step takes longer by that computes prompts, where no graph covers these; `counted` of it stands elsewhere."""
+    o, layers = r.overheads, r.model.layers
+    launching = o.prompt_layer_us * len(layers)
+    launching += o.prompt_experts_us * sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
+    launching += o.prompt_recurrent_us * sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in layers)
+    slower = o.prompt_on.get(r.gpu.architecture, 1.0) * on_gpu
+    waits = np.maximum(launching * US, slower) - on_gpu
+    return np.where(r.tokens > 0, np.maximum(waits - counted, 0.0), 0.0)

@@ -17,6 +17,7 @@ from oracle.parallel import ALONE, FrontLane, Ranks, Reports
 from oracle.rules import Arguments, Group, Rules, rules_of
 from oracle.server import Item, Server
 from oracle.sglang import SglangServer
+from oracle.trtllm import NoEvictServer
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -35,7 +36,9 @@ FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = range(5)
 
 
 def kind_of(limits) -> type[Server]:
-    return Server if limits.sglang is None else SglangServer
+    if limits.sglang is not None:
+        return SglangServer
+    return NoEvictServer if limits.guaranteed_no_evict else Server
 
 
 class Oracle:
@@ -233,7 +236,9 @@ class Oracle:
         if isinstance(server, SglangServer):
             most = min(limits.max_model_len or math.inf, limits.kv_blocks * limits.block_size - 2)
             return item.prompt + item.output > most
+        longest += isinstance(server, NoEvictServer)  # it reserves a place for the last token too
         most = sum(min(g.need(longest), g.most) for g in server.layers)
+        longest -= isinstance(server, NoEvictServer)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         at_once = longest if self.rules.lone_prefill_uncut else min(longest, limits.prefill_cap)
         whole = not limits.enable_chunked_prefill and at_once > server._budget()

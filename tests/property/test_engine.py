@@ -21,6 +21,7 @@ from support.engine_cases import (
     cases,
     fronted_cases,
     hybrid_cases,
+    no_evict_cases,
     parallel_cases,
     prefill_first_cases,
     sglang_cases,
@@ -82,6 +83,15 @@ def test_sglang_equals_its_naive_simulator(case: Case) -> None:
 @given(sglang_cases(shared=True))
 def test_sglang_with_its_radix_tree_equals_its_naive_simulator(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@drawn(40)
+@given(st.data())
+def test_reserving_to_the_end_equals_its_naive_simulator(shared: bool, data: st.DataObject) -> None:
+    case = data.draw(no_evict_cases(shared=shared))
+    check(case)
+    assert not case.trace().requests["preemptions"].any()
 
 
 @drawn(40)

@@ -225,6 +225,17 @@ def sglang_cases(draw: st.DrawFn, *, shared: bool, **fixed: Any) -> Case:
 
 
 @st.composite
+def no_evict_cases(draw: st.DrawFn, *, shared: bool, **fixed: Any) -> Case:
+    """Any case of TensorRT-LLM that reserves blocks to the end, with prefixes where `shared`."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    usual = {"scheduling_policy": "fcfs", "state_blocks": 0, "block_size": size, "enable_prefix_caching": shared}
+    usual |= {"long_prefill_token_threshold": 0, "watermark_blocks": 0, "guaranteed_no_evict": True}
+    usual |= {"reserve_full_prompt": False}
+    case = draw(cases(**(usual | fixed)))
+    return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size)))) if shared else case
+
+
+@st.composite
 def hashes(draw: st.DrawFn, of: Requests, block_size: int) -> BlockHashes:
     """Labels down the branches of one tree: some requests share prefixes, and some lists reach into the output."""
     children: dict[int, list[int]] = {0: []}

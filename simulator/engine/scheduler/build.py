@@ -18,6 +18,7 @@ from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.sglang import SglangScheduler
 from simulator.engine.scheduler.static import StaticScheduler
+from simulator.engine.scheduler.trtllm import NoEvictScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
 from simulator.engine.scheduler.windows import WindowSums
 from simulator.errors import NotModelled
@@ -44,6 +45,9 @@ def build_scheduler(
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
     if config.sglang is not None:
         return SglangScheduler(config, config.sglang, running, batch, RadixPool(config, batch)), timed
+    if config.guaranteed_no_evict:
+        finds = caching and prefixes
+        return NoEvictScheduler(config, running, batch, (CachedPool if finds else BlockPool)(config, batch)), timed
     if config.scheduling_policy == "static":
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
@@ -82,9 +86,11 @@ def _pool(
 
 
 def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:
-    if config.sglang is not None:
+    if config.sglang is not None or config.guaranteed_no_evict:
         if config.state_blocks or not plain or config.scheduling_policy != "fcfs":
-            raise NotModelled("SGLang's scheduler with several KV groups, blocks for states, priorities or static batches")
+            raise NotModelled(
+                "the schedulers of SGLang and TensorRT-LLM with several KV groups, blocks for states, priorities or static batches"
+            )
         return
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:

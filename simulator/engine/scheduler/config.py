@@ -42,6 +42,7 @@ class SchedulerConfig:
     `max_num_scheduled_tokens` and `max_num_active_seqs` hold in place of max_num_batched_tokens and max_num_seqs where they are
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
     `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
+    `guaranteed_no_evict`: the scheduler is TensorRT-LLM's, which lets in who has blocks to its end.
     `sglang`: the scheduler is SGLang's, with these numbers; of the others those hold that it has too.
     """
 
@@ -67,6 +68,7 @@ class SchedulerConfig:
     long_prefill_token_threshold_adaptive: bool = False
     prefill_schedule_interval: Count = 1
     rules: SchedulerRules = SchedulerRules()
+    guaranteed_no_evict: bool = False
     sglang: SglangRules | None = None
 
     def __post_init__(self) -> None:
