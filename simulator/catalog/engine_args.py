@@ -53,6 +53,8 @@ class EngineArgs:
     Of SGLang alone: the policy `lpm` takes those with the longest known prefix first; `schedule_conservativeness` scales what is
     kept free for answers; `max_prefill_tokens` are those of a step that takes several prompts. Its other arguments stand here
     under vLLM's names: max_num_batched_tokens is chunked_prefill_size, max_num_seqs max_running_requests, block_size page_size.
+    Of TensorRT-LLM alone: `capacity_scheduler_policy`, None for guaranteed_no_evict; max_num_batched_tokens is max_num_tokens
+    and max_num_seqs max_batch_size there.
     """
 
     tensor_parallel_size: Count = 1
@@ -86,6 +88,7 @@ class EngineArgs:
     scheduling_policy: Literal["fcfs", "priority", "static", "lpm"] = "fcfs"
     schedule_conservativeness: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)] = 1.0
     max_prefill_tokens: Count | None = None
+    capacity_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None
     cudagraph_mode: CudaGraphMode | None = None

@@ -167,7 +167,8 @@ def _all_reduces(r: GpuShare, costs: Costs) -> Array:
         latency = np.where(r.tokens > 0, r.overheads.all_reduce * first_byte * US, 0.0)
         total = total + halves * _all_reduce(r, r.tp, message) + tiny * latency
     if r.dp > 1:
-        total = total + sum(n for cost, n in costs if cost.experts.any()) * _exchange(r, r.dp * message)
+        exchanges = r.overheads.exchange * sum(n for cost, n in costs if cost.experts.any())
+        total = total + exchanges * _exchange(r, r.dp * message)
     return total
 
 
@@ -231,7 +232,7 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
 def _prompt_launches(r: GpuShare, on_gpu: Array, counted: Array) -> Array:
     """What a step takes longer by that computes prompts, where no graph covers these; `counted` of it stands elsewhere."""
     o, layers = r.overheads, r.model.layers
-    launching = o.prompt_layer_us * len(layers)
+    launching = (o.prompt_layer_us + math.log2(r.tp) * o.prompt_rank_us) * len(layers)
     launching += o.prompt_experts_us * sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
     launching += o.prompt_recurrent_us * sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in layers)
     slower = o.prompt_on.get(r.gpu.architecture, 1.0) * on_gpu

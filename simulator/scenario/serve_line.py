@@ -85,11 +85,37 @@ def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]
             ours += ["--enable-expert-parallel"] if value not in (None, "1") else []
         elif name == "disable_radix_cache":
             ours.append("--no-enable-prefix-caching")
+        elif name == "disable_overlap":
+            ours.append("--no-async-scheduling")
+        elif name in _POLICIES:
+            ours += _policy(written, name, str(value), family)
+        elif name == written and name in set(names.values()) - set(names):
+            theirs = next(each for each, meant in names.items() if meant == name)
+            raise SimulatorError(
+                f"--{written.replace('_', '-')} is an argument of vLLM; {family} has --{theirs.replace('_', '-')}"
+            )
         elif name == "tensor_parallel_size" and inside:
             ours.append(f"--{name}={max(1, int(value or 1) // ranks)}")
         else:
             ours.append(f"--{name}" if value is None else f"--{name}={value}")
     return ours
+
+
+_POLICIES: dict[str, dict[str, str]] = {
+    "scheduling_policy": {"fcfs": "fcfs", "lpm": "lpm"},
+    "capacity_scheduler_policy": {"guaranteed_no_evict": "guaranteed_no_evict", "max_utilization": "max_utilization"},
+    "context_chunking_policy": {"first_come_first_served": ""},
+}
+
+
+def _policy(written: str, name: str, value: str, family: str) -> list[str]:
+    """A policy of another engine's scheduler under our name. Raises NotModelled for one that is not modelled."""
+    known = _POLICIES[name]
+    if value.lower() not in known:
+        ways = ", ".join(known)
+        raise NotModelled(f"--{written.replace('_', '-')} {value} of {family}: not modelled; modelled are {ways}")
+    ours = known[value.lower()]
+    return [f"--{name.replace('_', '-')}={ours}"] if ours else []
 
 
 _RELEASE = r"\d+(?:\.\d+){2,3}(?:\.?(?:post|rc|dev)\d+)*"
