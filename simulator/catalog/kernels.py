@@ -144,12 +144,13 @@ class Overheads:
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
-    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation. Engines that run prompts without graphs or
-    compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of such a step, `prompt_rank_us` more for every
-    doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes
-    `prompt_on` times as long as kernels alone would.
-    `experts_on` and `gemm_on` multiply the seconds of experts and of linear layers, by the architecture and the kernel that runs
-    them ("blackwell bf16").
+    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation, and `eager_quantize_us` more where kernels of their
+    own quantize the activations of its matmuls.
+    Engines that run prompts without graphs or compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of
+    such a step, `prompt_rank_us` more for every doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts
+    and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes `prompt_on` times as
+    long as kernels alone would. `experts_on` and `gemm_on` multiply the seconds of experts and of linear layers, by the
+    architecture and the kernel that runs them ("blackwell bf16").
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -176,6 +177,7 @@ class Overheads:
     prompt_on: dict[str, Positive] = Field(default_factory=dict)
     experts_on: dict[str, Positive] = Field(default_factory=dict)
     gemm_on: dict[str, Positive] = Field(default_factory=dict)
+    eager_quantize_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str

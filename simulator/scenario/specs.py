@@ -21,6 +21,7 @@ from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
 from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
+from simulator.latency.sampling import Sampling
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
 from simulator.workload.workload import Workload
@@ -175,12 +176,23 @@ class Owned:
 
 @spec
 class Prices:
-    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog."""
+    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog.
+
+    `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
+    million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
+    """
 
     provider: str | None = None
     commitment: Commitment = "on-demand"
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
     owned: Owned | None = None
+    usd_per_kwh: NonNegative | None = None
+
+    def electricity(self) -> float | None:
+        """Dollars of a kWh at the GPUs, None where it is not stated."""
+        if self.usd_per_kwh is None and self.owned is not None:
+            return self.owned.usd_per_kwh * self.owned.pue
+        return self.usd_per_kwh
 
 
 @spec
@@ -197,6 +209,7 @@ class Scenario:
     calibration: Path | None = None
     measured_at: Literal["client", "engine"] = "client"
     frontend: FrontEnd = Field(default_factory=FrontEnd)
+    sampling: Sampling = Field(default_factory=Sampling)
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0

@@ -88,9 +88,8 @@ def _pool(
 def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:
     if config.sglang is not None or config.guaranteed_no_evict:
         if config.state_blocks or not plain or config.scheduling_policy != "fcfs":
-            raise NotModelled(
-                "the schedulers of SGLang and TensorRT-LLM with several KV groups, blocks for states, priorities or static batches"
-            )
+            ways = "several KV groups, blocks for states, priorities or static batches"
+            raise NotModelled(f"the schedulers of SGLang and TensorRT-LLM with {ways}")
         return
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:

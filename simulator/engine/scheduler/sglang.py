@@ -75,9 +75,10 @@ class SglangScheduler:
     """Serves in steps of prompts and steps of decodes.
 
     `prefilling` has the one whose prompt was cut, if any. `full`: nobody is let in. `joiners`: those whose prompts the last step
-    of prompts completed; `prefilled`: it is the step before, `after_prompts`: it was, when this one was composed. `shrunk`: not all of it go on. `unlanded`: the same for each step
-    whose results are not known yet. `fading` have their last token from such a step, and so decode once more; `stale` ones have
-    finished, but no decode step has taken note of it. `paused`: those that decode missed the step before.
+    of prompts completed; `prefilled`: it is the step before, `after_prompts`: it was, when this one was composed. `shrunk`: not
+    all of it go on. `unlanded`: the same as joiners for each step whose results are not known yet. `fading` have their last
+    token from such a step, and so decode once more; `stale` ones have finished, but no decode step has taken note of it.
+    `paused`: those that decode missed the step before.
     """
 
     __slots__ = (

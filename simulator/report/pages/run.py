@@ -92,7 +92,7 @@ def _verdict(run: RunResult, d: DeploymentResult) -> dict[str, Any]:
         "sureness": words.sentence(words.sureness(d)),
         "capacity": words.sentence(_capacity(d)),
         "binds": words.sentence(d.binding.sentence) if d.binding and d.binding.gain is not None else "",
-        "remedy": words.remedy_line(d, run.workload.rate_per_s),
+        "remedy": words.remedy_line(d, run.workload.busiest_per_s),
         "chosen": d.name == run.recommendation.deployment,
     }
 
@@ -139,7 +139,7 @@ def _undrawn(figures: Iterable[Any]) -> list[str]:
     """Each reason why a figure is missing, with the figures it explains."""
     reasons: dict[str, list[str]] = {}
     for figure in figures:
-        if not figure.panels:
+        if not figure.panels and not figure.needless:
             reasons.setdefault(figure.caption, []).append(figure.title)
     return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
 
