@@ -270,9 +270,10 @@ def _of_another_engine(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
     )
     if plan.engine.family == "tensorrt-llm":
         return replace(common, guaranteed_no_evict=True)
+    prompts = args.max_prefill_tokens or SglangRules().max_prefill_tokens
     rules = SglangRules(
         chunked_prefill_size=args.max_num_batched_tokens if args.enable_chunked_prefill else None,
-        max_prefill_tokens=args.max_prefill_tokens or SglangRules().max_prefill_tokens,
+        max_prefill_tokens=prompts if args.enable_chunked_prefill else min(prompts, args.max_num_batched_tokens),
         schedule_policy="lpm" if args.scheduling_policy == "lpm" else "fcfs",
         schedule_conservativeness=args.schedule_conservativeness,
         caches_answers="caches_answers" in plan.engine.scheduler_rules,

@@ -78,6 +78,11 @@ class SchedulerConfig:
         if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
             active, seqs = self.max_num_active_seqs, self.max_num_seqs
             raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
+        chunk = self.sglang.chunked_prefill_size if self.sglang is not None else None
+        if chunk is not None and chunk > self.max_num_batched_tokens:
+            raise ValueError(
+                f"chunked_prefill_size ({chunk}) must not exceed max_num_batched_tokens ({self.max_num_batched_tokens})"
+            )
         if any(self.size_of(group) % self.block_size for group in self.kv_groups):
             raise ValueError(f"block sizes of layer groups must be multiples of block_size ({self.block_size})")
 
