@@ -12,7 +12,7 @@ from simulator.engine.scheduler.decoding import DecodeBatch
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class TreeHold:
     """What a request holds: the nodes down to `node`, which have its first `known` blocks, and what it computed behind them.
 
     `filled`: the tokens that it had when its prompt was complete.
@@ -70,7 +70,7 @@ class RadixPool:
     def hold(self, request: Request, node: Node) -> None:
         """Let a request use what was found."""
         self._lock(node)
-        request.kv = Held(node, node.end)
+        request.kv = TreeHold(node, node.end)
 
     def _lock(self, node: Node) -> None:
         before = self.tree.evictable
@@ -104,7 +104,7 @@ class RadixPool:
         """Enter the full blocks of the first `tokens` of a running request into the tree."""
         if not self.finds:
             return
-        held: Held = request.kv
+        held: TreeHold = request.kv
         end = tokens // self.block_size
         self._enter(request, held.known, end)
         node = self.tree.match(request.path, end)
@@ -119,7 +119,7 @@ class RadixPool:
 
     def release(self, request: Request, cached: int) -> None:
         """Take all blocks from a request, and enter those of its first `cached` tokens into the tree; 0 for none."""
-        held: Held = request.kv
+        held: TreeHold = request.kv
         blocks = -(-request.computed // self.block_size)
         end = held.known
         if self.finds and cached:

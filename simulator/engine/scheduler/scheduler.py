@@ -49,7 +49,7 @@ EVEN, IDLE, AGAIN = Step(even=True), Step(), Step()
 """An even step, none, and none either, but it may be different when asked again."""
 
 
-class Pool(Protocol):
+class Blocks(Protocol):
     """KV blocks: `total`, of which `free` hold nothing that a request uses."""
 
     total: int
@@ -72,7 +72,7 @@ class Scheduler(Protocol):
         """Those who wait."""
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> Blocks:
         """The KV blocks."""
 
     def schedule(self) -> Step:
