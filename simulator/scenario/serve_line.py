@@ -329,8 +329,8 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
          "data_parallel_external_lb"), _switch,
     ),
     **dict.fromkeys(
-        ("scheduling_policy", "capacity_scheduler_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mm_encoder_tp_mode",
-         "spec_method", "spec_model"), _word,
+        ("scheduling_policy", "capacity_scheduler_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode",
+         "mm_encoder_tp_mode", "spec_method", "spec_model"), _word,
     ),
     "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
