@@ -26,6 +26,7 @@ from simulator.engine.record import REFUSED, RunRecord
 from simulator.engine.scheduler.build import check_speculation
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
+from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.engine.serve import serve, serve_pools
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency import calibration as calibrated
@@ -391,7 +392,41 @@ def _queue_limits(args: ResolvedArgs) -> QueueLimits:
     )
 
 
+def _of_another_engine(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
+    """The limits of SGLang's or TensorRT-LLM's own scheduler: one pool of blocks, whatever kinds of layers there are."""
+    common = SchedulerConfig(
+        kv_blocks=max(1, plan.scheduler_blocks - 1),
+        block_size=args.block_size,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        max_model_len=args.max_model_len,
+        enable_chunked_prefill=args.enable_chunked_prefill,
+        enable_prefix_caching=args.enable_prefix_caching,
+        async_scheduling=args.async_scheduling,
+    )
+    if plan.engine.family == "tensorrt-llm":
+        return replace(common, guaranteed_no_evict=True)
+    prompts = args.max_prefill_tokens or SglangRules().max_prefill_tokens
+    rules = SglangRules(
+        chunked_prefill_size=args.max_num_batched_tokens if args.enable_chunked_prefill else None,
+        max_prefill_tokens=prompts if args.enable_chunked_prefill else min(prompts, args.max_num_batched_tokens),
+        schedule_policy="lpm" if args.scheduling_policy == "lpm" else "fcfs",
+        schedule_conservativeness=args.schedule_conservativeness,
+        caches_answers="caches_answers" in plan.engine.scheduler_rules,
+    )
+    return replace(common, enable_chunked_prefill=True, sglang=rules)
+
+
+def _has_own_scheduler(args: ResolvedArgs, engine: Engine) -> bool:
+    """Whether a scheduler of its own is modelled; MAX_UTILIZATION does as vLLM's, and static batches are the same for all."""
+    if engine.family == "vllm" or args.scheduling_policy == "static":
+        return False
+    return engine.family == "sglang" or args.capacity_scheduler_policy != "max_utilization"
+
+
 def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
+    if _has_own_scheduler(args, plan.engine):
+        return _of_another_engine(args, plan)
     blocks, groups, states = kv_pool(plan)
     return SchedulerConfig(
         kv_blocks=blocks,
@@ -403,7 +438,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_model_len=args.max_model_len,
         long_prefill_token_threshold=args.long_prefill_token_threshold,
         max_num_partial_prefills=args.max_num_partial_prefills,
-        scheduling_policy=args.scheduling_policy,
+        scheduling_policy="fcfs" if args.scheduling_policy == "lpm" else args.scheduling_policy,
         enable_chunked_prefill=args.enable_chunked_prefill,
         prefill_first=plan.engine.generation == "v0" and not args.enable_chunked_prefill,
         enable_prefix_caching=args.enable_prefix_caching,
@@ -414,7 +449,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_num_active_seqs=args.max_num_active_seqs,
         long_prefill_token_threshold_adaptive=args.long_prefill_token_threshold_adaptive,
         prefill_schedule_interval=args.prefill_schedule_interval if _paces_prompts(plan) else 1,
-        rules=SchedulerRules.of(plan.engine.scheduler_rules),
+        rules=SchedulerRules.of(plan.engine.scheduler_rules) if plan.engine.family == "vllm" else SchedulerRules(),
         speculation=_speculation(args),
     )
 

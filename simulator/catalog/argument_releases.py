@@ -13,7 +13,7 @@ from typing import NamedTuple
 from simulator.catalog import stanzas
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.releases import at_least
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 
 
 class Span(NamedTuple):
@@ -44,16 +44,57 @@ def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> N
     if isinstance(args, ResolvedArgs):
         return
     defaults = {f.name: f.default for f in dataclasses.fields(EngineArgs)}
+    _check_family(args, name, family)
     for argument, (since, until) in spans().items():
         if argument not in defaults or getattr(args, argument) == defaults[argument]:
             continue
         if family != "vllm":
-            raise SimulatorError(f"{name} has no {argument}: it is an argument of vLLM; leave it out", field=argument)
+            if argument in _OF_ALL:
+                continue
+            other = _COUNTERPARTS.get((family, argument), "leave it out")
+            raise SimulatorError(f"{name} has no {argument}: it is an argument of vLLM; {other}", field=argument)
         if since and not at_least(version, since):
             way_out = f"leave it out, or choose a release from {since} on"
             raise SimulatorError(f"{name} has no {argument}: vLLM {since} introduced it; {way_out}", field=argument)
         if until and at_least(version, until):
             raise SimulatorError(f"{name} has no {argument}: vLLM {until} removed it; leave it out", field=argument)
+
+
+# The overlap schedule of SGLang and TensorRT-LLM, too.
+_OF_ALL = ("async_scheduling",)
+_COUNTERPARTS = {
+    ("sglang", "watermark"): "there schedule_conservativeness keeps room for answers",
+    ("sglang", "max_num_active_seqs"): "there max_num_seqs is max_running_requests",
+    ("tensorrt-llm", "watermark"): "there capacity_scheduler_policy keeps room for answers",
+}
+_OF_SGLANG = {
+    "schedule_conservativeness": "watermark keeps blocks free",
+    "max_prefill_tokens": "max_num_batched_tokens limits a step",
+}
+
+
+def _check_family(args: EngineArgs, name: str, family: str) -> None:
+    """Raise for an argument or a policy of SGLang given to another engine, or for one of another that SGLang has not."""
+    if family != "tensorrt-llm" and args.capacity_scheduler_policy is not None:
+        other = "schedule_conservativeness" if family == "sglang" else "scheduler_reserve_full_isl and watermark"
+        raise SimulatorError(
+            f"{name} has no capacity_scheduler_policy: it is an argument of TensorRT-LLM; here {other} decide who is let in; "
+            "leave it out",
+            field="capacity_scheduler_policy",
+        )
+    if family == "sglang":
+        if args.scheduling_policy == "priority":
+            raise NotModelled(f"{name} with scheduling_policy priority (--enable-priority-scheduling)", field="scheduling_policy")
+        return
+    for argument, counterpart in _OF_SGLANG.items():
+        if getattr(args, argument) != getattr(EngineArgs(), argument):
+            raise SimulatorError(
+                f"{name} has no {argument}: it is an argument of SGLang; in vLLM {counterpart}; leave it out", field=argument
+            )
+    if args.scheduling_policy == "lpm":
+        raise SimulatorError(
+            f"{name} has no scheduling_policy lpm: it is a policy of SGLang; choose fcfs", field="scheduling_policy"
+        )
 
 
 def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> None:

@@ -53,6 +53,11 @@ class EngineArgs:
     are computed in one step of so many while others decode. `long_prefill_token_threshold_adaptive` raises the threshold to a
     fair share of the step. The API server answers 503 to a request that would be one more than `max_num_queued_reqs` without
     their last token, or comes while prompts of `max_num_queued_tokens` tokens or more wait for their first.
+    Of SGLang alone: the policy `lpm` takes those with the longest known prefix first; `schedule_conservativeness` scales what is
+    kept free for answers; `max_prefill_tokens` are those of a step that takes several prompts. Its other arguments stand here
+    under vLLM's names: max_num_batched_tokens is chunked_prefill_size, max_num_seqs max_running_requests, block_size page_size.
+    Of TensorRT-LLM alone: `capacity_scheduler_policy`, None for guaranteed_no_evict; max_num_batched_tokens is max_num_tokens
+    and max_num_seqs max_batch_size there.
     """
 
     tensor_parallel_size: Count = 1
@@ -83,7 +88,10 @@ class EngineArgs:
     max_num_queued_tokens: Natural | None = None
     prefill_schedule_interval: Count = 1
     watermark: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, strict=True)] = 0.0
-    scheduling_policy: Literal["fcfs", "priority", "static"] = "fcfs"
+    scheduling_policy: Literal["fcfs", "priority", "static", "lpm"] = "fcfs"
+    schedule_conservativeness: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)] = 1.0
+    max_prefill_tokens: Count | None = None
+    capacity_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None
     cudagraph_mode: CudaGraphMode | None = None

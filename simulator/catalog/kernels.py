@@ -138,13 +138,19 @@ class Kernels:
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
-    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other.
+    `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other; `exchange` what the
+    exchange of data-parallel ranks in front of and behind experts takes.
     `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
     `launch_layer_us` to launch a layer, `eager_layer_us` without compilation, and `eager_quantize_us` more where kernels of their
     own quantize the activations of its matmuls.
+    Engines that run prompts without graphs or compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of
+    such a step, `prompt_rank_us` more for every doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts
+    and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes `prompt_on` times as
+    long as kernels alone would. `experts_on` and `gemm_on` multiply the seconds of experts and of linear layers, by the
+    architecture and the kernel that runs them ("blackwell bf16").
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -152,6 +158,7 @@ class Overheads:
     gemm: Positive = 1.0
     experts: Positive = 1.0
     all_reduce: Positive = 1.0
+    exchange: Positive = 1.0
     attention: Positive = 1.0
     quantize: NonNegative = 1.0
     expert_skew: NonNegative = 0.0
@@ -163,6 +170,13 @@ class Overheads:
     sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0
     eager_layer_us: NonNegative = 0.0
+    prompt_layer_us: NonNegative = 0.0
+    prompt_rank_us: NonNegative = 0.0
+    prompt_experts_us: NonNegative = 0.0
+    prompt_recurrent_us: NonNegative = 0.0
+    prompt_on: dict[str, Positive] = Field(default_factory=dict)
+    experts_on: dict[str, Positive] = Field(default_factory=dict)
+    gemm_on: dict[str, Positive] = Field(default_factory=dict)
     eager_quantize_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
     source: str

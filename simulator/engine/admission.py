@@ -13,6 +13,9 @@ from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.errors import SimulatorError
 from simulator.workload.requests import Bools, Requests
 
+# SGLang takes no request that would fill its KV cache to the last two tokens: managers/scheduler.py `init_req_max_new_tokens`.
+SGLANG_SPARES = 2
+
 
 def check_requests(requests: Requests, load: Load) -> None:
     """Raise SimulatorError for columns that no run can be made of."""
@@ -53,6 +56,10 @@ def _check_arrivals(requests: Requests) -> None:
 def most_tokens(config: SchedulerConfig) -> int:
     """The most prompt and output tokens of a request that an instance can serve: what fits in its KV blocks, alone."""
     most = config.max_model_len or sys.maxsize
+    if config.sglang is not None:
+        return min(most, config.kv_blocks * config.block_size - SGLANG_SPARES)
+    if config.guaranteed_no_evict:
+        most = min(most, config.kv_blocks * config.block_size)
     if not config.enable_chunked_prefill and config.longest_prefill > config.token_budget:
         most = min(most, config.token_budget + 1)
     unbounded = config.blocks_for(sys.maxsize) <= config.kv_blocks
@@ -84,6 +91,10 @@ def why_never(request: Request, config: SchedulerConfig) -> str:
     total = request.prompt + request.output
     if config.max_model_len is not None and total > config.max_model_len:
         return f"{request.prompt} prompt and {request.output} output tokens exceed max_model_len={config.max_model_len}"
+    if config.sglang is not None:
+        return f"{total} tokens exceed {most_tokens(config)}: the KV cache without the {SGLANG_SPARES} that SGLang spares"
+    if config.guaranteed_no_evict and total > config.kv_blocks * config.block_size:
+        return f"{total} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
     if config.blocks_for(total - 1) > config.kv_blocks:
         return f"{total - 1} tokens exceed the {config.kv_blocks} KV blocks of {config.block_size} tokens"
     return f"{total - 1} tokens exceed {config.budget_argument}={config.token_budget} without chunked prefill"

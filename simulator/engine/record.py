@@ -209,6 +209,10 @@ class Recorder:
             self.gaps.append(now - request.token_at)
             request.token_at = None
 
+    def gaps_of(self, seconds: float, requests: int) -> None:
+        """Write a time between two tokens that so many requests had."""
+        self.gaps.extend([seconds] * requests)
+
     def has_left(self, request: Request) -> bool:
         """Whether a request finished or failed."""
         return bool(self.failed[request.index]) or not math.isnan(self.finish[request.index])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulator.catalog.kernels import AllReduce
+from simulator.catalog.models import GatedDeltaNet, Mamba1, Mamba2, MoeMlp
 from simulator.catalog.quantizations import runs_as
 from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
@@ -176,7 +177,8 @@ def _all_reduces(r: GpuShare, costs: Costs) -> Array:
         latency = np.where(r.tokens > 0, r.overheads.all_reduce * first_byte * US, 0.0)
         total = total + halves * _all_reduce(r, r.tp, message) + tiny * latency
     if r.dp > 1:
-        total = total + sum(n for cost, n in costs if cost.experts.any()) * _exchange(r, r.dp * message)
+        exchanges = r.overheads.exchange * sum(n for cost, n in costs if cost.experts.any())
+        total = total + exchanges * _exchange(r, r.dp * message)
     return total
 
 
@@ -246,8 +248,21 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
         gaps = np.maximum(launching - on_gpu - float(whole.sampled[min(1, len(whole.sampled) - 1)]), 0.0)
     covered = np.where(r.tokens > r.largest_graph, 0.0, gaps)
     found = step(r, tokens=gaps - covered, per_sequence=r.overheads.sync_sequence_us * US if behind else 0.0)
+    if r.overheads.prompt_layer_us or r.overheads.prompt_on:
+        return replace(found, prompt=_prompt_launches(r, on_gpu, gaps - covered))
     if r.engine.generation != "v0":
         return found
     longer = float(covered[min(1, len(covered) - 1)]) if r.longest_graph else 0.0
     windows = (Window(r.longest_graph, 0.0, 0.0, longer),) if longer else ()
     return replace(found, prompt=covered, windows=windows)
+
+
+def _prompt_launches(r: GpuShare, on_gpu: Array, counted: Array) -> Array:
+    """What a step takes longer by that computes prompts, where no graph covers these; `counted` of it stands elsewhere."""
+    o, layers = r.overheads, r.model.layers
+    launching = (o.prompt_layer_us + math.log2(r.tp) * o.prompt_rank_us) * len(layers)
+    launching += o.prompt_experts_us * sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
+    launching += o.prompt_recurrent_us * sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in layers)
+    slower = o.prompt_on.get(r.gpu.architecture, 1.0) * on_gpu
+    waits = np.maximum(launching * US, slower) - on_gpu
+    return np.where(r.tokens > 0, np.maximum(waits - counted, 0.0), 0.0)

@@ -46,7 +46,10 @@ def _experts(r: GpuShare, m: MoeMlp, index: int) -> Array:
     skew, picked = r.overheads.expert_skew, m.experts_per_token
     touched = physics.touched_experts(gathered, m.experts, picked, skew)
     touched, routed = physics.busiest_rank(touched, gathered * picked, m.experts, picked, ranks, skew)
-    return physics.expert_matmul(r.tokens, touched, routed, weights, width, r.expert_rates(r.format("experts", index)))
+    form = r.format("experts", index)
+    seconds = physics.expert_matmul(r.tokens, touched, routed, weights, width, r.expert_rates(form))
+    factor = r.overheads.experts_on.get(f"{r.gpu.architecture} {running_kernel(form, r.gpu)}", 1.0)
+    return seconds if factor == 1 else factor * seconds
 
 
 def _feed_forward(r: GpuShare, group: TensorGroup, index: int, width: float, gated: bool) -> Array:

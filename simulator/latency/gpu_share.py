@@ -117,6 +117,10 @@ class GpuShare:
         return physics.gemm(self.tokens, n, k, self.gemm_rates(None))
 
     def _matmul(self, tokens: Array, n: float, k: float, form: WeightFormat | None) -> Array:
+        factor = self.overheads.gemm_on.get(f"{self.gpu.architecture} {running_kernel(form, self.gpu)}", 1.0)
+        return self._unscaled_matmul(tokens, n, k, form) * factor
+
+    def _unscaled_matmul(self, tokens: Array, n: float, k: float, form: WeightFormat | None) -> Array:
         reached = self._gemm_kernel(form)
         rates = self.gemm_rates(form)
         if self.silicon is not None and tokens is self.tokens:

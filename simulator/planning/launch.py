@@ -49,6 +49,9 @@ _SGLANG = {
     "cudagraph_capture_sizes": "cuda-graph-bs",
     "enforce_eager": "disable-cuda-graph",
     "kv_cache_dtype": "kv-cache-dtype",
+    "scheduling_policy": "schedule-policy",
+    "schedule_conservativeness": "schedule-conservativeness",
+    "max_prefill_tokens": "max-prefill-tokens",
 }
 _TRTLLM = {
     "tensor_parallel_size": "tp_size",
@@ -211,6 +214,8 @@ def _sglang(pool: Pool, plan: MemoryPlan) -> str:
         words += _spread_experts(pool, given)
     if given.pop("enable_prefix_caching", None) is False:
         words.append("--disable-radix-cache")
+    if given.pop("async_scheduling", None) is False:
+        words.append("--disable-overlap-schedule")
     names = {**_SGLANG, "dtype": "dtype", "quantization": "quantization"}
     return _renamed(words, {**_forms(pool, plan.model), **given}, names)
 

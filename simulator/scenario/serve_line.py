@@ -67,12 +67,12 @@ def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]
     """
     names = stanzas.load_entry("serve_arguments", family)["names"]
     pairs = list(_pairs(words, names))
-    inside = any(name == "enable_dp_attention" for name, _ in pairs)
+    inside = any(_SPECIAL.get(name) == "enable_dp_attention" for name, _ in pairs)
     sizes = {names.get(name, name): value for name, value in pairs}
     ranks = int(sizes.get("data_parallel_size") or 1)
     ours: list[str] = []
     for written, value in pairs:
-        name = names.get(written, written)
+        name = _SPECIAL.get(written, names.get(written, written))
         if name == "not-modelled":
             raise NotModelled(f"--{written.replace('_', '-')} of {family}: not modelled; leave it out to plan without")
         if name == "harmless":
@@ -85,11 +85,45 @@ def _translated(words: list[str], family: str, harmless: list[str]) -> list[str]
             ours += ["--enable-expert-parallel"] if value not in (None, "1") else []
         elif name == "disable_radix_cache":
             ours.append("--no-enable-prefix-caching")
+        elif name == "disable_overlap":
+            ours.append("--no-async-scheduling")
+        elif name in _POLICIES:
+            ours += _policy(written, name, str(value), family)
+        elif name == written and name in set(names.values()) - set(names):
+            theirs = next(each for each, meant in names.items() if meant == name)
+            raise SimulatorError(
+                f"--{written.replace('_', '-')} is an argument of vLLM; {family} has --{theirs.replace('_', '-')}"
+            )
         elif name == "tensor_parallel_size" and inside:
             ours.append(f"--{name}={max(1, int(value or 1) // ranks)}")
         else:
             ours.append(f"--{name}" if value is None else f"--{name}={value}")
     return ours
+
+
+_SPECIAL = {
+    "disable_radix_cache": "disable_radix_cache",
+    "disable_overlap_schedule": "disable_overlap",
+    "disable_overlap_scheduler": "disable_overlap",
+    "enable_dp_attention": "enable_dp_attention",
+    "enable_attention_dp": "enable_dp_attention",
+    "context_chunking_policy": "context_chunking_policy",
+}
+_POLICIES: dict[str, dict[str, str]] = {
+    "scheduling_policy": {"fcfs": "fcfs", "lpm": "lpm"},
+    "capacity_scheduler_policy": {"guaranteed_no_evict": "guaranteed_no_evict", "max_utilization": "max_utilization"},
+    "context_chunking_policy": {"first_come_first_served": ""},
+}
+
+
+def _policy(written: str, name: str, value: str, family: str) -> list[str]:
+    """A policy of another engine's scheduler under our name. Raises NotModelled for one that is not modelled."""
+    known = _POLICIES[name]
+    if value.lower() not in known:
+        ways = ", ".join(known)
+        raise NotModelled(f"--{written.replace('_', '-')} {value} of {family}: not modelled; modelled are {ways}")
+    ours = known[value.lower()]
+    return [f"--{name.replace('_', '-')}={ours}"] if ours else []
 
 
 _RELEASE = r"\d+(?:\.\d+){2,3}(?:\.?(?:post|rc|dev)\d+)*"
@@ -188,9 +222,21 @@ def _take(name: str, value: str | None, found: dict[str, Any], harmless: list[st
         harmless.append(outer)
     elif reason := stanzas.load_entry("serve_arguments", "not-modelled")["names"].get(outer):
         raise NotModelled(f"--{outer.replace('_', '-')}: {reason}: not modelled; leave it out to plan without")
+    elif theirs := _of_other_engines(outer):
+        family, ours = theirs
+        raise SimulatorError(f"--{outer.replace('_', '-')} is an argument of {family}; vLLM has --{ours.replace('_', '-')}")
     else:
         near = did_you_mean([f"--{each.replace('_', '-')}" for each in nearest_names(outer, _known())])
         raise SimulatorError(f"vllm serve: unknown argument --{outer.replace('_', '-')}{near}")
+
+
+def _of_other_engines(name: str) -> tuple[str, str] | None:
+    """The engine that has an argument of this name, and what vLLM calls it."""
+    for family in _OTHERS:
+        ours = stanzas.load_entry("serve_arguments", family)["names"].get(name)
+        if ours is not None and ours in _EXACT:
+            return family, ours
+    return None
 
 
 def _harmless() -> list[str]:
@@ -283,14 +329,16 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
          "data_parallel_external_lb"), _switch,
     ),
     **dict.fromkeys(
-        ("scheduling_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mm_encoder_tp_mode",
-         "spec_method", "spec_model"), _word,
+        ("scheduling_policy", "capacity_scheduler_policy", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode",
+         "mm_encoder_tp_mode", "spec_method", "spec_model"), _word,
     ),
     "moe_backend": lambda name, value: {name: (value or "").replace("-", "_")},
     "gpu_memory_utilization": _share,
     "watermark": _share,
     "spec_acceptance_length": _share,
     "spec_acceptance_rates": lambda name, value: {name: tuple(_share(name, each)[name] for each in (value or "").split(","))},
+    "schedule_conservativeness": _share,
+    "max_prefill_tokens": _whole,
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,
     "cudagraph_capture_sizes": _sizes,

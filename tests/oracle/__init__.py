@@ -16,6 +16,8 @@ import numpy as np
 from oracle.parallel import ALONE, FrontLane, Ranks, Reports
 from oracle.rules import Arguments, Group, Rules, rules_of
 from oracle.server import Item, Server
+from oracle.sglang import SglangServer
+from oracle.trtllm import NoEvictServer
 from simulator.engine.fleet.router import (
     LeastKvUse,
     LeastOutstanding,
@@ -31,6 +33,12 @@ from simulator.workload.requests import Requests
 __all__ = ["ALONE", "Arguments", "Group", "Oracle", "Rules", "rules_of"]
 
 FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = range(5)
+
+
+def kind_of(limits) -> type[Server]:
+    if limits.sglang is not None:
+        return SglangServer
+    return NoEvictServer if limits.guaranteed_no_evict else Server
 
 
 class Oracle:
@@ -56,7 +64,7 @@ class Oracle:
         self.rules = rules or Rules()
         self.arguments = arguments or Arguments()
         how = self.rules, self.arguments
-        self.servers = [Server(i, t, limits, self.log, *how) for i, (t, limits) in enumerate(replicas)]
+        self.servers = [kind_of(limits)(i, t, limits, self.log, *how) for i, (t, limits) in enumerate(replicas)]
         self.steps: list[dict[str, float]] = []
         self.gaps: list[float] = []
         self.events: list[tuple] = []
@@ -226,7 +234,12 @@ class Oracle:
 
     def never_fits(self, item: Item, server: Server) -> bool:
         limits, longest = server.limits, item.prompt + item.output - 1
+        if isinstance(server, SglangServer):
+            most = min(limits.max_model_len or math.inf, limits.kv_blocks * limits.block_size - 2)
+            return item.prompt + item.output > most
+        longest += isinstance(server, NoEvictServer)  # it reserves a place for the last token too
         most = sum(min(g.need(longest + limits.beyond), g.most) for g in server.layers)
+        longest -= isinstance(server, NoEvictServer)
         too_long = limits.max_model_len is not None and longest + 1 > limits.max_model_len
         at_once = longest if self.rules.lone_prefill_uncut else min(longest, limits.prefill_cap)
         whole = not limits.enable_chunked_prefill and at_once > server._budget()

@@ -21,8 +21,10 @@ from support.engine_cases import (
     cases,
     fronted_cases,
     hybrid_cases,
+    no_evict_cases,
     parallel_cases,
     prefill_first_cases,
+    sglang_cases,
 )
 
 from simulator.engine.record import FINISHED
@@ -69,6 +71,27 @@ def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
 @given(prefill_first_cases())
 def test_prompts_before_decodes_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
+
+
+@drawn(40)
+@given(sglang_cases(shared=False))
+def test_sglang_equals_its_naive_simulator(case: Case) -> None:
+    check(case)
+
+
+@drawn(40)
+@given(sglang_cases(shared=True))
+def test_sglang_with_its_radix_tree_equals_its_naive_simulator(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@drawn(25)
+@given(st.data())
+def test_reserving_to_the_end_equals_its_naive_simulator(shared: bool, data: st.DataObject) -> None:
+    case = data.draw(no_evict_cases(shared=shared))
+    check(case)
+    assert not case.trace().requests["preemptions"].any()
 
 
 @drawn(20)

@@ -35,6 +35,7 @@ from simulator.engine.record import (
 )
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
+from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.engine.serve import serve
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime, Window
@@ -201,6 +202,37 @@ def prefill_first_cases(draw: st.DrawFn, **fixed: Any) -> Case:
     return draw(
         cases(enable_chunked_prefill=False, async_scheduling=False, long_prefill_token_threshold=0, prefill_first=True, **fixed)
     )
+
+
+@st.composite
+def sglang_cases(draw: st.DrawFn, *, shared: bool, **fixed: Any) -> Case:
+    """Any case of SGLang, with a radix tree where `shared`."""
+    size = draw(st.sampled_from([1, 1, 2, 4]))
+    chunk = draw(st.one_of(st.none(), st.integers(1, 6).map(lambda pages: pages * size)))
+    rules = SglangRules(
+        chunked_prefill_size=chunk,
+        max_prefill_tokens=draw(st.integers(1, 60)),
+        schedule_policy=draw(st.sampled_from(["fcfs", "lpm"])),
+        schedule_conservativeness=draw(st.sampled_from([0.01, 0.01, 1.0, 2.0])),
+        caches_answers=draw(st.booleans()),
+    )
+    usual = {"scheduling_policy": "fcfs", "state_blocks": 0, "max_num_batched_tokens": 128, "enable_chunked_prefill": True}
+    usual |= {"block_size": size, "enable_prefix_caching": shared, "sglang": rules}
+    case = draw(cases(**(usual | fixed)))
+    if not shared or draw(st.booleans()):
+        return case
+    return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size))))
+
+
+@st.composite
+def no_evict_cases(draw: st.DrawFn, *, shared: bool, **fixed: Any) -> Case:
+    """Any case of TensorRT-LLM that reserves blocks to the end, with prefixes where `shared`."""
+    size = draw(st.sampled_from([1, 2, 4]))
+    usual = {"scheduling_policy": "fcfs", "state_blocks": 0, "block_size": size, "enable_prefix_caching": shared}
+    usual |= {"long_prefill_token_threshold": 0, "watermark_blocks": 0, "guaranteed_no_evict": True}
+    usual |= {"reserve_full_prompt": False}
+    case = draw(cases(**(usual | fixed)))
+    return replace(case, requests=replace(case.requests, hashes=draw(hashes(case.requests, size)))) if shared else case
 
 
 @st.composite

@@ -102,7 +102,7 @@ class StepTimer:
     def uneven(self, step: Step) -> tuple[float, int, int]:
         """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
         durations, batch = self.durations, self.batch
-        decoding, context = batch.count, batch.context
+        decoding, context = (0, 0) if step.pausing else (batch.count, batch.context)
         if step.stalled:
             decoding -= len(step.stalled)
             context -= sum(batch.step + request.offset for request in step.stalled)
@@ -137,8 +137,8 @@ class StepTimer:
         seconds = 0.0
         for sums, per_context, per_half_pair, beyond in self.windows:
             stalled = [self._inside(request, sums.size) for request in step.stalled]
-            inside = sums.inside - sum(stalled)
-            if beyond and sums.below + stalled.count(sums.size) < self.batch.count:
+            inside = 0 if step.pausing else sums.inside - sum(stalled)
+            if beyond and not step.pausing and sums.below + stalled.count(sums.size) < self.batch.count:
                 seconds += beyond
             half_pairs = sum(min(n * (2 * r.computed + n), 2 * n * sums.size) for r, n, _ in step.chunks)
             seconds += per_context * inside + per_half_pair * half_pairs

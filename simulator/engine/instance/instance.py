@@ -7,10 +7,11 @@ from typing import Protocol, cast
 
 from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
 from simulator.engine.instance.durations import StepTimer
+from simulator.engine.instance.pauses import Pauses
 from simulator.engine.instance.stretch import Stretch
 from simulator.engine.record import Log, Recorder, pack_ended, pack_planned
-from simulator.engine.request import Request
-from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Receiver, Scheduler, Step
+from simulator.engine.request import Request, Status
+from simulator.engine.scheduler.scheduler import AGAIN, IDLE, NOBODY, Receiver, Scheduler, Step
 
 Finished = Callable[[Sequence[Request], float, int], None]
 
@@ -35,7 +36,7 @@ class Instance:
 
     `finished` is told of requests that have all their tokens, with the time and the instance's turn at it. `abandoned` are those
     whose clients gave up in the stretch in hand, `preempted` those preempted since the last one was written down. `door`: who
-    counts those without a first token, where that limits what is let in.
+    counts those without a first token, where that limits what is let in. `pauses`: those who decode, but not in the last steps.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Instance:
         "number",
         "others",
         "outstanding",
+        "pauses",
         "preempted",
         "recorder",
         "scheduler",
@@ -94,6 +96,7 @@ class Instance:
         self.leaving: Sequence[Request] = NOBODY
         self.abandoned: list[Request] = []
         self.door: FirstTokenListener | None = None
+        self.pauses = Pauses()
 
     # What comes from outside
 
@@ -271,6 +274,8 @@ class Instance:
                 recorder.first_token[request.index] = end
         for request in step.resumed:
             recorder.gap(request, end)
+        if self.pauses.count and not step.pausing:
+            self.pauses.end(end, recorder.gaps_of)
         if self.door is not None:
             self.door.first_tokens(step.completed, end, self.turn)
         return done
@@ -278,6 +283,8 @@ class Instance:
     def _drop_abandoned(self, finished: Sequence[Request]) -> Sequence[Request]:
         """Let go who was given up; gives those of `finished` who were not."""
         for request in self.abandoned:
+            if request.status is Status.DECODING:
+                self.pauses.leave(request)
             self.scheduler.drop(request)
         self.leaving = [request for request in self.leaving if request not in self.abandoned]
         finished = [request for request in finished if request not in self.abandoned]
@@ -301,7 +308,7 @@ class Instance:
         if not step.even:
             if step.preempted:
                 self._note_preempted(step)
-            if step.chunks or scheduler.batch.count > len(step.stalled):
+            if step.chunks or step.padding or scheduler.batch.count > len(step.stalled):
                 self._plan_one_step(step, now)
                 return True
             return self._find_nothing(step, now, in_flight)
@@ -322,8 +329,8 @@ class Instance:
         return True
 
     def _find_nothing(self, step: Step, now: float, in_flight: bool) -> bool:
-        """Nothing is computed in the composed step: try again if that is because all who ran were preempted."""
-        if step.preempted and not in_flight:
+        """Nothing is computed in the composed step: try again if that is because all who ran were preempted, or so it says."""
+        if (step.preempted or step is AGAIN) and not in_flight:
             return self.compose(self.stretch.start, now, in_flight)
         self.stretch.steps = 0
         return False
@@ -331,8 +338,9 @@ class Instance:
     def _note_preempted(self, step: Step) -> None:
         """Count the preempted requests; those that have tokens had their last when this step begins."""
         for request in step.preempted:
+            since = self.pauses.leave(request)
             if request.generated and request.token_at is None:
-                request.token_at = self.stretch.start
+                request.token_at = self.stretch.start if since is None else since
         self.preempted += len(step.preempted)
 
     def _plan_one_step(self, step: Step, now: float) -> None:
@@ -352,7 +360,11 @@ class Instance:
         stretch.steps = 1
         self.end = start + base
         decoding = scheduler.batch.count - len(step.stalled)
+        if step.pausing:
+            self.pauses.add(start, decoding, step.chunks[0][0].order)
+            decoding = 0
         sequences = decoding + len(step.chunks) + step.padding
-        even, waiting = decoding - len(step.resumed), len(scheduler.waiting)
+        even = 0 if step.pausing else decoding - len(step.resumed) - self.pauses.count
+        waiting = len(scheduler.waiting)
         self.log.planned += pack_planned(start, base, 0, sequences, even, prompt_tokens, sampled, waiting, self.preempted)
         self.preempted = 0

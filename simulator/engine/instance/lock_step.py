@@ -76,7 +76,7 @@ class Rank(Instance):
     def tokens(self) -> int:
         """Tokens of the composed step."""
         step = self.step
-        decoding = self.scheduler.batch.count - len(step.stalled)
+        decoding = 0 if step.pausing else self.scheduler.batch.count - len(step.stalled)
         return decoding * self.timer.durations.verified + step.padding + sum(n for _, n, _ in step.chunks)
 
     def keep_step(self, stretch: Stretch) -> None:

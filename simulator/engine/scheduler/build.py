@@ -9,6 +9,7 @@ from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
 from simulator.engine.kv.grouped import GroupedPool
 from simulator.engine.kv.own_blocks import OwnBlocksPool
+from simulator.engine.kv.radix_pool import RadixPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
@@ -17,8 +18,10 @@ from simulator.engine.scheduler.pools import DecodePoolScheduler, PrefillPoolSch
 from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
+from simulator.engine.scheduler.sglang import SglangScheduler
 from simulator.engine.scheduler.speculative import SpeculativeBatch, SpeculativeScheduler
 from simulator.engine.scheduler.static import StaticScheduler
+from simulator.engine.scheduler.trtllm import NoEvictScheduler
 from simulator.engine.scheduler.vllm import VllmScheduler
 from simulator.engine.scheduler.windows import InWindow, WindowSums
 from simulator.errors import NotModelled
@@ -48,11 +51,14 @@ def build_scheduler(
     timed = {window: found or WindowSums(window, config.block_size) for window, found in in_steps.items()}
     running: dict[int, Request] = {}
     if config.speculation:
-        if role:
-            check_role(config, role)
         return _speculative(config, running, windows, caching=caching, prefixes=prefixes)
     batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
+    if config.sglang is not None and not role:
+        return SglangScheduler(config, config.sglang, running, batch, RadixPool(config, batch)), timed
+    if config.guaranteed_no_evict and not role:
+        finds = caching and prefixes
+        return NoEvictScheduler(config, running, batch, (CachedPool if finds else BlockPool)(config, batch)), timed
     if config.scheduling_policy == "static" and not role:
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
@@ -113,6 +119,11 @@ def _pool(
 
 
 def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool) -> None:
+    if config.sglang is not None or config.guaranteed_no_evict:
+        if config.state_blocks or not plain or config.scheduling_policy != "fcfs":
+            ways = "several KV groups, blocks for states, priorities or static batches"
+            raise NotModelled(f"the schedulers of SGLang and TensorRT-LLM with {ways}")
+        return
     unlike = config.async_scheduling or caching or windows or config.state_blocks or not plain
     if config.scheduling_policy == "static" and unlike:
         raise NotModelled("static batching with async scheduling, a prefix cache, sliding windows, states or several KV groups")

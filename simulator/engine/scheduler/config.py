@@ -7,6 +7,7 @@ from math import lcm
 from typing import Literal
 
 from simulator.engine.scheduler.rules import SchedulerRules
+from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.spec import Count, Natural, spec
 
 
@@ -59,6 +60,8 @@ class SchedulerConfig:
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
     `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
     `speculation`: tokens are drafted, and a decoding sequence takes one token of the budget more for each.
+    `guaranteed_no_evict`: the scheduler is TensorRT-LLM's, which lets in who has blocks to its end.
+    `sglang`: the scheduler is SGLang's, with these numbers; of the others those hold that it has too.
     """
 
     kv_blocks: Count
@@ -84,6 +87,8 @@ class SchedulerConfig:
     prefill_schedule_interval: Count = 1
     rules: SchedulerRules = SchedulerRules()
     speculation: Speculation | None = None
+    guaranteed_no_evict: bool = False
+    sglang: SglangRules | None = None
 
     def __post_init__(self) -> None:
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -92,6 +97,11 @@ class SchedulerConfig:
         if self.max_num_active_seqs is not None and self.max_num_active_seqs > self.max_num_seqs:
             active, seqs = self.max_num_active_seqs, self.max_num_seqs
             raise ValueError(f"max_num_active_seqs ({active}) must not exceed max_num_seqs ({seqs})")
+        chunk = self.sglang.chunked_prefill_size if self.sglang is not None else None
+        if chunk is not None and chunk > self.max_num_batched_tokens:
+            raise ValueError(
+                f"chunked_prefill_size ({chunk}) must not exceed max_num_batched_tokens ({self.max_num_batched_tokens})"
+            )
         if any(self.size_of(group) % self.block_size for group in self.kv_groups):
             raise ValueError(f"block sizes of layer groups must be multiples of block_size ({self.block_size})")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from simulator.engine.kv.blocks import BlockPool, Chunk
+from simulator.engine.kv.blocks import Chunk
 from simulator.engine.request import Request
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import Queue
@@ -20,7 +20,7 @@ class Step:
     `started` are scheduled for the first time; `resumed` were stalled in the step before; `preempted` lost their blocks when it
     was composed; `completed` have all their known tokens computed once it is carried out, and sampled one more. `padding`
     sequences, with `padded_context` tokens together, are computed for nothing. `even`: all decode in it, as they did before and
-    will again.
+    will again. `pausing`: nobody decodes in it, only prompts are computed.
     """
 
     __slots__ = (
@@ -29,6 +29,7 @@ class Step:
         "even",
         "padded_context",
         "padding",
+        "pausing",
         "preempted",
         "resumed",
         "stalled",
@@ -37,13 +38,22 @@ class Step:
 
     def __init__(self, even: bool = False) -> None:
         self.even = even
+        self.pausing = False
         self.chunks: list[Chunk] = []
         self.started: list[Request] = []
         self.stalled = self.resumed = self.preempted = self.completed = NOBODY
         self.padding = self.padded_context = 0
 
 
-EVEN, IDLE = Step(even=True), Step()
+EVEN, IDLE, AGAIN = Step(even=True), Step(), Step()
+"""An even step, none, and none either, but it may be different when asked again."""
+
+
+class Blocks(Protocol):
+    """KV blocks: `total`, of which `free` hold nothing that a request uses."""
+
+    total: int
+    free: int
 
 
 class Scheduler(Protocol):
@@ -53,11 +63,17 @@ class Scheduler(Protocol):
     step is carried out before the next is composed.
     """
 
-    waiting: Queue
     running: dict[int, Request]
     prefilling: list[Request]
     batch: DecodeBatch
-    pool: BlockPool
+
+    @property
+    def waiting(self) -> Queue:
+        """Those who wait."""
+
+    @property
+    def pool(self) -> Blocks:
+        """The KV blocks."""
 
     def schedule(self) -> Step:
         """Compose the next step."""

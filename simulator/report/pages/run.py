@@ -198,7 +198,7 @@ def _trust(run: RunResult) -> dict[str, Any]:
 
     named = [(d.name, d) for d in run.deployments]
     return {
-        "method": _METHOD.format(engine=run.engine),
+        "method": _METHOD.format(engine=run.engine, how=_how(run.engine)),
         "bands": each(f"{name}: {words.band(metric, band)}, from {band.basis}"
                       for name, d in named for metric, band in d.error_bands.items()),
         "extrapolations": each(f"{name}: {line}" for name, d in named for line in d.extrapolations),
@@ -208,10 +208,27 @@ def _trust(run: RunResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_VLLM_S_WAY = (
+    "chunked prefill, a budget of tokens and of sequences a step, KV cache in blocks, preemption with recomputation, "
+    "first come first served"
+)
+_WAYS = {
+    "sglang": "prompts in steps of their own, meanwhile nobody decodes; room kept free for a share of "
+    "the running answers; the shortest answers retracted where tokens run out; prompts and answers "
+    "found again in a radix tree",
+    "tensorrt-llm": "decodes first, prompts cut to what tokens are left in a step, and nobody let in "
+    "whose whole prompt and answer have no blocks (GUARANTEED_NO_EVICT)",
+}
+
+
+def _how(engine: str) -> str:
+    """How an engine batches, in words."""
+    return next((way for family, way in _WAYS.items() if engine.startswith(family)), _VLLM_S_WAY)
+
+
 _METHOD = (
-    "Every request is simulated through continuous batching as {engine} does it: chunked prefill,"
-    " a budget of tokens and of sequences a step, KV cache in blocks, preemption with "
-    "recomputation, first come first served. A step lasts as long as a roofline of the GPU says, "
+    "Every request is simulated through continuous batching as {engine} does it: {how}. "
+    "A step lasts as long as a roofline of the GPU says, "
     "with efficiencies fitted to published measurements. Latencies are those of the requests that"
     " arrived after warm-up. Beside a figure stands where a real server's lies in four of five "
     "cases, by published figures of the same class; near the queueing point also by what steps "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simulator.document import parse_yaml
 from simulator.errors import MeasurementError, ScenarioError
 from simulator.files import DATA_BYTES, parse_json, read_text
-from simulator.validation.measured_run import MeasuredRun
+from simulator.validation.measured_run import MeasuredRun, at, number_at
 from simulator.validation.readers.bench_aiperf import is_aiperf, read_aiperf
 from simulator.validation.readers.bench_guidellm import is_guidellm, read_guidellm
 from simulator.validation.readers.bench_inference_perf import is_inference_perf, read_inference_perf
@@ -54,7 +54,7 @@ def read_bench_file(path: Path, unsaid: Unsaid | None = None) -> list[MeasuredRu
 
 def _runs(source: str, data: Any, row: int, unsaid: Unsaid) -> list[MeasuredRun]:
     readers: tuple[tuple[Callable[[Any], bool], Callable[[], list[MeasuredRun]]], ...] = (
-        (is_vllm_serve, lambda: [read_vllm_serve(source, _sglang(data), row)]),
+        (is_vllm_serve, lambda: [_with_lengths_noted(read_vllm_serve(source, _sglang(data), row), data)]),
         (is_guidellm, lambda: read_guidellm(source, data)),
         (is_llmd_report, lambda: [read_llmd_report(source, data)]),
         (is_inference_perf, lambda: [read_inference_perf(source, data)]),
@@ -77,6 +77,22 @@ def _sglang(data: dict[str, Any]) -> dict[str, Any]:
     renamed = {name.replace("e2e_latency", "e2el"): value for name, value in data.items()}
     rate = data.get("request_rate", "inf")
     return {**renamed, "request_rate": "inf" if rate in ("trace", None) else rate}
+
+
+def _with_lengths_noted(run: MeasuredRun, data: dict[str, Any]) -> MeasuredRun:
+    """A run of SGLang's random lengths, which range from 1 unless it is told otherwise, with a note that says so.
+
+    Source: sglang bench_serving.py (0.5), --random-range-ratio, 0 by default.
+    """
+    longest, ratio = number_at(data, "random_input_len"), number_at(data, "random_range_ratio")
+    if at(data, "dataset_name") != "random" or longest is None or ratio is None or ratio >= 1 or run.each:
+        return run
+    span = f"{max(1, round(ratio * longest))} and {round(longest)} (--random-range-ratio {ratio:g})"
+    note = (
+        f"SGLang drew lengths evenly between {span}; "
+        "all are taken at their mean here. For each request's own, write the file with --output-details"
+    )
+    return replace(run, notes=(*run.notes, note))
 
 
 def _documents(path: Path) -> list[Any]:

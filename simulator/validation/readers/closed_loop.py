@@ -56,8 +56,9 @@ PROMPTS_EACH = 10
 PROMPTS_AT_A_RATE = 1000
 _MOST_USERS = MOST_REQUESTS // PROMPTS_EACH
 _LAB = "AIConfigurator"
-# vLLM release assumed where a row names neither a release nor a date.
+# Releases assumed where a row names neither a release nor, of vLLM, a date; of other engines the middle of the rows' time.
 ASSUMED_VERSION = "0.11.0"
+_ASSUMED_OF_OTHERS = {"sglang": "0.5.8", "trtllm": "1.1.0", "tensorrt-llm": "1.1.0"}
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
 _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
 # Decode steps that InferenceX's client sees of a first token beyond what others see, fitted to its own runs of vLLM 0.11-0.18 on
@@ -198,20 +199,47 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
 def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), card_of(row)
-    release, stated = engine_of(row, ASSUMED_VERSION)
-    ranks, tensor = whole_in(row, "attention_dp_size") or 1, whole_in(row, "tensor_parallel_size") or 1
-    parallelism = {
-        "tensor_parallel_size": tensor,
-        "data_parallel_size": ranks,
-        "enable_expert_parallel": (number_in(row, "moe_ep_size") or 1) > 1,
-    }
-    ran = script_of(row)
-    told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
-    told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
+    release, stated = engine_of(row, _ASSUMED_OF_OTHERS.get(text(row, "engine").lower(), ASSUMED_VERSION))
+    if release.family == "vllm":
+        ran = script_of(row)
+        told = {**(_parallelism(row) if ran is None else ran.args), **engine_arguments(row)}
+        told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
+    else:
+        told = {**_of_another_engine(row), **engine_arguments(row)}
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
     form, sampling = quantization_of(row, base), sampling_of(row)
     server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
+
+
+def _parallelism(row: Row) -> dict[str, Any]:
+    return {
+        "tensor_parallel_size": whole_in(row, "tensor_parallel_size") or 1,
+        "data_parallel_size": whole_in(row, "attention_dp_size") or 1,
+        "enable_expert_parallel": (number_in(row, "moe_ep_size") or 1) > 1,
+    }
+
+
+def _of_another_engine(row: Row) -> dict[str, Any]:
+    """The parallelism of SGLang or TensorRT-LLM, whose ranks of attention and of experts are the same GPUs.
+
+    Labels of InferenceX multiply the two: `tp 64` beside `moe tp 8, ep 8` is one server of 8 GPUs (its scripts of 2025 and
+    2026 pass one number for both). They switch prefix caching off.
+    """
+    told = _parallelism(row)
+    if not _is_inferencex(row):
+        return told
+    experts, split = whole_in(row, "moe_ep_size") or 1, whole_in(row, "moe_tp_size") or 1
+    gpus = told["tensor_parallel_size"] * told["data_parallel_size"]
+    if experts > 1 and gpus == experts * split:
+        gpus = experts
+    together = told["data_parallel_size"] > 1
+    return {
+        "tensor_parallel_size": 1 if together else gpus,
+        "data_parallel_size": gpus if together else 1,
+        "enable_expert_parallel": experts > 1 or together,
+        "enable_prefix_caching": False,
+    }
 
 
 def _is_inferencex(row: Row) -> bool:

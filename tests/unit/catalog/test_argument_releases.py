@@ -11,7 +11,7 @@ from simulator.catalog.engine_args import ResolvedArgs
 from simulator.catalog.engines import EngineArgs, engine
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.scenario.serve_line import parse
 from simulator.spec import first_mistake
 
@@ -88,8 +88,29 @@ def test_a_release_after_an_argument_names_the_one_that_removed_it() -> None:
 
 @pytest.mark.parametrize("family", ["sglang", "tensorrt-llm"])
 def test_other_engines_have_no_argument_of_vllms_alone(family: str) -> None:
-    with pytest.raises(SimulatorError, match=rf"{family}-.* has no watermark: it is an argument of vLLM; leave it out"):
-        resolved(family, watermark=0.01)
+    with pytest.raises(SimulatorError, match=rf"{family}-.* has no max_num_queued_reqs: it is an argument of vLLM; leave it out"):
+        resolved(family, max_num_queued_reqs=1)
+
+
+def test_an_argument_of_one_engine_given_to_another_is_named_with_what_that_has() -> None:
+    with pytest.raises(SimulatorError, match=r"no watermark: it is an argument of vLLM; there schedule_conservativeness"):
+        resolved("sglang", watermark=0.01)
+    with pytest.raises(SimulatorError, match=r"no watermark: it is an argument of vLLM; there capacity_scheduler_policy"):
+        resolved("tensorrt-llm", watermark=0.01)
+    with pytest.raises(SimulatorError, match=r"no schedule_conservativeness: it is an argument of SGLang; in vLLM watermark"):
+        resolved("vllm", schedule_conservativeness=0.5)
+    with pytest.raises(SimulatorError, match=r"no capacity_scheduler_policy: it is an argument of TensorRT-LLM"):
+        resolved("sglang", capacity_scheduler_policy="max_utilization")
+    with pytest.raises(SimulatorError, match="lpm: it is a policy of SGLang; choose fcfs"):
+        resolved("vllm", scheduling_policy="lpm")
+    with pytest.raises(NotModelled, match="--enable-priority-scheduling"):
+        resolved("sglang", scheduling_policy="priority")
+
+
+def test_all_engines_compose_a_step_while_the_one_before_runs_unless_told_not_to() -> None:
+    for family in ("sglang", "tensorrt-llm"):
+        assert resolved(family).async_scheduling
+        assert not resolved(family, async_scheduling=False).async_scheduling
 
 
 def test_builds_have_the_arguments_of_the_release_they_are_taken_for() -> None:

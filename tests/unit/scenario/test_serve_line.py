@@ -195,6 +195,30 @@ def test_servers_of_other_engines_have_their_own_names() -> None:
         parse("python -m sglang.launch_server --model-path m --max-total-tokens 5")
 
 
+def test_policies_of_other_schedulers_are_taken_or_refused_by_name() -> None:
+    line = "python -m sglang.launch_server --model-path m --schedule-policy"
+    assert parse(f"{line} lpm --disable-overlap-schedule --schedule-conservativeness 0.3").arguments == {
+        "scheduling_policy": "lpm", "async_scheduling": False, "schedule_conservativeness": 0.3,
+    }  # fmt: skip
+    with pytest.raises(NotModelled, match="--schedule-policy dfs-weight of sglang: not modelled; modelled are fcfs, lpm"):
+        parse(f"{line} dfs-weight")
+    with pytest.raises(NotModelled, match="--enable-mixed-chunk of sglang"):
+        parse(f"{line} fcfs --enable-mixed-chunk")
+    line = "trtllm-serve m --capacity_scheduler_policy MAX_UTILIZATION --context_chunking_policy"
+    assert parse(f"{line} FIRST_COME_FIRST_SERVED").arguments == {"capacity_scheduler_policy": "max_utilization"}
+    with pytest.raises(NotModelled, match="--context-chunking-policy EQUAL_PROGRESS of tensorrt-llm"):
+        parse(f"{line} EQUAL_PROGRESS")
+
+
+def test_an_argument_of_vllm_in_another_engines_line_is_named_with_its_counterpart() -> None:
+    with pytest.raises(SimulatorError, match="--gpu-memory-utilization is an argument of vLLM; sglang has --mem-fraction-static"):
+        parse("python -m sglang.launch_server --model-path m --gpu-memory-utilization 0.9")
+    with pytest.raises(SimulatorError, match="--max-num-seqs is an argument of vLLM; tensorrt-llm has --max-batch-size"):
+        parse("trtllm-serve m --max_num_seqs 4")
+    with pytest.raises(SimulatorError, match="--mem-fraction-static is an argument of sglang; vLLM has --gpu-memory-utilization"):
+        parse("vllm serve m --mem-fraction-static 0.9")
+
+
 @pytest.mark.parametrize("family", ["sglang", "tensorrt-llm"])
 def test_what_other_servers_arguments_are_called_here_is_known_here(family: str) -> None:
     known = {*_EXACT, *_NESTED, "model", "harmless", "not-modelled", "expert_parallel_size"}
