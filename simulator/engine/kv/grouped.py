@@ -135,16 +135,20 @@ class GroupedPool(WindowedPool):
         if not falls:
             self._free_counted(self.counted[at])
             return
+        counted = 0
         for order in sorted([*falls, *unnamed]):
             request = falls.get(order)
             if request is None:
-                self._free_counted(unnamed[order])
+                counted += unnamed[order]
                 continue
+            self._free_counted(counted)
+            counted = 0
             decoding = request.status is Status.DECODING
             place = self._place(request) if order in late else step + request.offset
             self.free += self.cache.leave_windows(request, place - self.lag, step, self._known(request, step))
             if decoding and place == step + request.offset and self.cache.unnamed_from_now_on(request):
                 self._only_count(request)
+        self._free_counted(counted)
 
     def _known(self, request: Request, step: int) -> int:
         """Of the tokens that a request has computed before a step, those whose values are known."""

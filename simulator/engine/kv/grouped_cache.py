@@ -371,12 +371,12 @@ class GroupedCache(PrefixCache):
         The values in those before `named` are known: they are not the first to be used again.
         """
         start = self._registered_end(held, group)
-        idle = self._leave(held, group, end)
+        idle = self._leave(held, group, end) if held.rows[group] else []
         if start < end:
             last = max(named, start) if self.first_again[group] else end
-            unfound = BlockRun(_NOBODYS, start, last, 0, None, group, 0, self.copies[group])
-            nameless = BlockRun(None, last, end, 0, None, group, 0, self.copies[group])
-            idle = [run for run in (nameless, unfound) if run.first < run.end] + idle
+            for branch, first, upto in ((_NOBODYS, start, last), (None, last, end)):
+                if first < upto:
+                    idle.insert(0, BlockRun(branch, first, upto, 0, None, group, 0, self.copies[group]))
         freed = sum(run.blocks for run in idle)
         for run in self._copy_after_copy(idle) if len(idle) > 1 and self.copies[group] > 1 else idle:
             self._free(run)
