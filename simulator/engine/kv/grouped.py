@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from simulator.engine.kv.block_runs import BlockRun
 from simulator.engine.kv.blocks import Chunk
-from simulator.engine.kv.grouped_cache import GroupedCache
+from simulator.engine.kv.grouped_cache import GroupedCache, OwnBlocksNeeded
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
@@ -29,16 +29,20 @@ class GroupedPool(WindowedPool):
     steps: they are counted, not looked at. `watching`: the first waiting request may be found to lack less before the next
     finish.
 
+    `in_doubt`: among so many free blocks there may be one without a name that a preempted request would find. Who takes more
+    takes that too, if free blocks are used in the order in which they were given back; else OwnBlocksNeeded is raised.
+
     `one_by_one`: blocks may leave a window before they have a name, and are then used again first; so the order counts in every
     step. That takes windows of fewer tokens than a block of another group has.
     """
 
-    __slots__ = ("cache", "counted", "distances", "every", "falls", "one_by_one", "unnamed", "watching")
+    __slots__ = ("cache", "counted", "distances", "every", "falls", "in_doubt", "one_by_one", "unnamed", "watching")
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch, sums)
         self.finds = True
         self.watching = False
+        self.in_doubt = 0
         self.cache = GroupedCache(config)
         self.every = every = batch.block_size
         windows = [group.window for group in config.kv_groups if group.window is not None]
@@ -135,16 +139,20 @@ class GroupedPool(WindowedPool):
         if not falls:
             self._free_counted(self.counted[at])
             return
+        counted = 0
         for order in sorted([*falls, *unnamed]):
             request = falls.get(order)
             if request is None:
-                self._free_counted(unnamed[order])
+                counted += unnamed[order]
                 continue
+            self._free_counted(counted)
+            counted = 0
             decoding = request.status is Status.DECODING
             place = self._place(request) if order in late else step + request.offset
             self.free += self.cache.leave_windows(request, place - self.lag, step, self._known(request, step))
             if decoding and place == step + request.offset and self.cache.unnamed_from_now_on(request):
                 self._only_count(request)
+        self._free_counted(counted)
 
     def _known(self, request: Request, step: int) -> int:
         """Of the tokens that a request has computed before a step, those whose values are known."""
@@ -173,11 +181,15 @@ class GroupedPool(WindowedPool):
     def grant(self, request: Request, tokens: int, blocks: int) -> None:
         """Give a running request the blocks it lacks to compute `tokens` more."""
         self._take_free(blocks)
+        if blocks > self.in_doubt and not any(self.cache.first_again):
+            self.in_doubt = 0
         if request.status is Status.PREFILLING:
             self.cache.register(request, request.computed + tokens, self.batch.step)
 
     def walked(self, running: Iterable[Request]) -> None:
         """All running requests have been given what they get in this step, one by one."""
+        if self.in_doubt:
+            raise OwnBlocksNeeded
         self.fresh = [r for r in running if r.status is Status.STALLED or self._unsteady(r)]
         self._watch_contested()
 
@@ -214,6 +226,8 @@ class GroupedPool(WindowedPool):
 
     def release(self, request: Request, known: int, finished: bool = False) -> None:
         """Take all blocks from a request; it finds those again that nobody takes, unless it is `finished`."""
+        if not finished and self.cache.might_miss(request, known):
+            self.in_doubt = max(self.in_doubt, self.free)
         self.free += self.cache.release(request, request.computed, known, finished=finished)
 
     # Many steps at once

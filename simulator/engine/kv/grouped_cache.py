@@ -66,8 +66,7 @@ class GroupedCache(PrefixCache):
     `of_group` has the runs of each group, `found_in` what was found in it, by the first copy that it was found in, and `hits` how
     many blocks that makes, `shared` how many runs of groups with a window are in the hands of several requests. A request holds
     `rows`, an entry a group; `holders` are all that do. `first_again`: blocks of a group that nothing can be found in are used
-    again before all others. `names_own`: a request's own blocks are named when they leave a window. Without, OwnBlocksNeeded is
-    raised where one that is preempted might find the last of them.
+    again before all others. `names_own`: a request's own blocks are named when they leave a window.
     """
 
     __slots__ = (
@@ -371,12 +370,12 @@ class GroupedCache(PrefixCache):
         The values in those before `named` are known: they are not the first to be used again.
         """
         start = self._registered_end(held, group)
-        idle = self._leave(held, group, end)
+        idle = self._leave(held, group, end) if held.rows[group] else []
         if start < end:
             last = max(named, start) if self.first_again[group] else end
-            unfound = BlockRun(_NOBODYS, start, last, 0, None, group, 0, self.copies[group])
-            nameless = BlockRun(None, last, end, 0, None, group, 0, self.copies[group])
-            idle = [run for run in (nameless, unfound) if run.first < run.end] + idle
+            for branch, first, upto in ((_NOBODYS, start, last), (None, last, end)):
+                if first < upto:
+                    idle.insert(0, BlockRun(branch, first, upto, 0, None, group, 0, self.copies[group]))
         freed = sum(run.blocks for run in idle)
         for run in self._copy_after_copy(idle) if len(idle) > 1 and self.copies[group] > 1 else idle:
             self._free(run)
@@ -448,8 +447,6 @@ class GroupedCache(PrefixCache):
         freed = 0
         held = request.kv
         full = tokens // self.lot_tokens * self.lot
-        if not (finished or self.names_own) and self._has_let_go_of(request, full):
-            raise OwnBlocksNeeded
         for group, size in enumerate(self.sizes):
             named = full // self.units[group]
             if not finished or self.gaps[group]:
@@ -459,9 +456,12 @@ class GroupedCache(PrefixCache):
         request.kv = None
         return freed
 
-    def _has_let_go_of(self, request: Request, full: int) -> bool:
-        """Whether the longest prefix that a look-up might find, of `full` blocks, needs own blocks that left a window."""
-        tokens = min(request.known - 1, full * self.block_size)
+    def might_miss(self, request: Request, tokens: int) -> bool:
+        """Whether the longest prefix that might be found of a request's `tokens` needs own blocks of it that left a window, and
+        those have no names."""
+        if self.names_own:
+            return False
+        tokens = min(request.known - 1, tokens // self.lot_tokens * self.lot_tokens)
         tokens -= tokens % self.alignment
         lows, sizes, own = request.kv.lows, self.sizes, request.kv.named
         return any(
