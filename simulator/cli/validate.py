@@ -61,7 +61,8 @@ def validate_command(
 
     A row of a run names model, gpu, input_len, output_len, and concurrency or request_rate (inf: all at once), with any of
     output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
-    num_prompts, tensor_parallel_size and other arguments of the engine under vLLM's names.
+    num_prompts, tensor_parallel_size and other arguments of the engine under vLLM's names, and how answers were sampled
+    (temperature, top_k, top_p). Rows that cannot be are compared, listed with the reason, and not counted as fully stated.
     """
     from simulator.latency.calibration import load_calibration
     from simulator.validation.compare import report
