@@ -229,7 +229,10 @@ def on_card(release: Engine, card: Gpu) -> Engine:
     """
     old_card = card.compute_capability is not None and card.compute_capability < _V1_CAPABILITY
     had_v0 = release.family == "vllm" and release.generation == "v1" and not release.at_least(_V0_GONE)
-    return engine(f"{release.name} V0") if old_card and had_v0 else release
+    if not old_card or not had_v0:
+        return release
+    said = f"{release.name} serves {card.name}, whose compute capability is below 8, with its V0 engine"
+    return dataclasses.replace(engine(f"{release.name} V0"), taken_for=said)
 
 
 _V1_CAPABILITY, _V0_GONE = 8.0, "0.11.0"

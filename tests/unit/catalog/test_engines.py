@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from pydantic import ValidationError
 
-from simulator.catalog.engines import EngineArgs, engine
+from simulator.catalog.engines import EngineArgs, engine, on_card
 from simulator.catalog.gpus import gpu
 from simulator.catalog.models import DenseMlp, GatedDeltaNet, GroupedQueryAttention, Layer, Model, model
 from simulator.errors import SimulatorError
@@ -199,3 +199,16 @@ def test_longrope_models_start_at_their_original_length_from_0_12_on(release: st
     resolved = engine(release).resolve(EngineArgs(), gpu("h100"), model("phi-4-mini"))
     assert resolved.max_model_len == length
     assert engine(release).resolve(EngineArgs(max_model_len=65_536), gpu("h100"), model("phi-4-mini")).max_model_len == 65_536
+
+
+def test_releases_with_both_engines_serve_cards_below_capability_8_with_the_old_one() -> None:
+    """vLLM 0.10.0, vllm/engine/arg_utils.py: V1 needs compute capability 8; 0.11 has no V0."""
+    old, new = gpu("t4"), gpu("a100")
+    assert [on_card(engine(f"vllm-{v}"), old).generation for v in ("0.7.3", "0.8.5", "0.10.0", "0.11.0")] == [
+        "v0",
+        "v0",
+        "v0",
+        "v1",
+    ]
+    assert on_card(engine("vllm-0.8.5"), new) == engine("vllm-0.8.5")
+    assert "t4, whose compute capability is below 8, with its V0 engine" in on_card(engine("vllm-0.8.5"), old).taken_for

@@ -8,11 +8,12 @@ from support.latency_cases import case
 
 from simulator.catalog.engines import engine
 from simulator.catalog.samplers import samplers
-from simulator.errors import NotModelled, ScenarioError
+from simulator.errors import MeasurementError, NotModelled, ScenarioError
 from simulator.latency.sampling import Sampling
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.scenario import load
 from simulator.units import US
+from simulator.validation.readers.rows import sampling_of
 
 CHAT = Sampling(temperature=0.6, top_k=20, top_p=0.95)
 
@@ -68,3 +69,10 @@ def test_a_scenario_says_how_its_answers_are_sampled(tmp_path: Path) -> None:
     file.write_text("\n".join([*lines, "sampling: {temperature: 0.6, top_k: 20, top_p: 0.95}"]))
     scenario = load(file)
     assert plan_fleet(scenario, scenario.deployments[0]).server.target.sampling == CHAT
+
+
+def test_a_measured_row_may_say_how_its_answers_were_sampled() -> None:
+    assert sampling_of({"temperature": "0.6", "top_k": "20", "top_p": "0.95"}) == CHAT
+    assert sampling_of({"temperature": ""}) == Sampling()
+    with pytest.raises(MeasurementError, match=r"column top_p: 1\.5 cannot be"):
+        sampling_of({"temperature": "1", "top_p": "1.5"})
