@@ -60,7 +60,9 @@ def _recording(table: TraceTable, trace: TraceFile) -> Recording:
     order, unsorted = _in_order(trace, rows.arrival[kept], rows.frame[LINE].to_numpy()[kept])
     requests = _requests(rows, kept[order], table.layout, trace)
     has_times, failures = "arrival" in rows.frame.columns, int(rows.failed.sum())
-    return Recording(requests, table.layout.format, has_times, lines, count, examples, failures, unsorted)
+    images = np.nan_to_num(as_numbers(rows.frame["images"])[kept]) if "images" in rows.frame.columns else np.zeros(0)
+    seen = int(images.sum()), int((images > 0).sum())
+    return Recording(requests, table.layout.format, has_times, lines, count, examples, failures, unsorted, *seen)
 
 
 def _judged(table: TraceTable, trace: TraceFile) -> _Rows:

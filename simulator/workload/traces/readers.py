@@ -278,6 +278,7 @@ def _roles(layout: Layout) -> dict[str, str]:
         "output": layout.output,
         HASHES: layout.hashes,
         "label": layout.label,
+        "images": layout.images,
     }
     return {column: name for column, name in named.items() if name is not None}
 
