@@ -20,6 +20,7 @@ from simulator.workload.traces.columns import Layout, layout_of
 from simulator.workload.traces.readers import HASHES, LINE, TraceTable, read_trace_table
 from simulator.workload.traces.recording import Recording
 from simulator.workload.traces.times import as_numbers, seconds_since_first
+from simulator.workload.traces.tokenizer import token_counter
 from simulator.workload.traces.trace_file import TraceFile
 
 _TOLERATED = 0.01
@@ -33,7 +34,8 @@ def record(trace: TraceFile) -> Recording:
     Raises MeasurementError for a file that is missing, empty, cut short, in no known layout, or broken in more than 1 % of
     its lines.
     """
-    return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace)), trace)
+    count = token_counter(Path(trace.tokenizer)) if trace.tokenizer is not None else None
+    return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace), count), trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
