@@ -24,6 +24,7 @@ from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
+from simulator.planning.pool_summaries import with_pools
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
@@ -51,10 +52,11 @@ def examine(
     """
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
-        return _described(scenario, deployment, fleet, requests)
+        return with_pools(scenario, deployment, _described(scenario, deployment, fleet, requests))
     result = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, result, run, requests)
+    result = with_pools(scenario, deployment, result, fleet, run)
     if fleet.operation is not None:
         result = _over_time(scenario, deployment, fleet.operation, result, run, requests)
     elif curve and run.metrics["finished"]:
@@ -99,11 +101,16 @@ def _limited(
 ) -> DeploymentResult:
     """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.pools import pools_binding
     from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
         limited = with_limits(scenario, fleet, result, run, requests)
+        if fleet.link is not None and limited.queueing_point is not None:
+            turn = limited.queueing_point.value
+            binds = pools_binding(scenario, fleet, requests, turn)
+            return dataclasses.replace(limited, binding=binds)
         seconds = resource_seconds(
             run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s
         )
