@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simulator.cli.options import Json, Seed
-from simulator.text import number
+from simulator.text import number, visible
 
 if TYPE_CHECKING:
     from simulator.planning.compare import Compared, Difference
@@ -25,8 +25,8 @@ def compare_command(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Compare finished runs, scenarios, or what a benchmark tool measured (JSON of vllm bench, guidellm, aiperf, SGLang, ...),
-    with the first of them."""
+    """Compare finished runs, scenarios, or what a benchmark tool measured (JSON of vllm bench, guidellm, aiperf, SGLang, ...) or
+    a vLLM server's /metrics as text, with the first of them."""
     from simulator.planning.compare import compare as find
 
     columns = _columns(runs, seed)
@@ -49,6 +49,7 @@ def _columns(paths: list[Path], seed: int | None) -> list[tuple[str, Compared]]:
     from simulator.errors import SimulatorError
     from simulator.planning.compare_measured import measured_beside
     from simulator.validation.readers.bench_files import read_bench_file
+    from simulator.validation.readers.metrics_text import read_metrics_text
 
     simulated = {path: _read(path, seed) for path in paths if not _is_measured(path)}
     if not simulated:
@@ -59,15 +60,23 @@ def _columns(paths: list[Path], seed: int | None) -> list[tuple[str, Compared]]:
         if path in simulated:
             columns.append((name, simulated[path]))
             continue
-        measured = read_bench_file(path)
+        measured = [read_metrics_text(path)] if _is_metrics(path) else read_bench_file(path)
         for i, run in enumerate(measured, start=1):
+            for note in run.notes:
+                typer.echo(visible(f"{run.source}: {note}"), err=True)
             columns.append((f"{name}, run {i}" if len(measured) > 1 else name, measured_beside(run, names)))
     return columns
 
 
 def _is_measured(path: Path) -> bool:
-    """Whether a path is a benchmark tool's file: JSON, which no scenario is."""
-    return path.suffix.lower() in (".json", ".jsonl", ".ndjson") and not path.is_dir()
+    """Whether a path is a benchmark tool's file or a server's /metrics: JSON or text, which no scenario is."""
+    return not path.is_dir() and (_is_metrics(path) or path.suffix.lower() in (".json", ".jsonl", ".ndjson"))
+
+
+def _is_metrics(path: Path) -> bool:
+    from simulator.validation.readers.metrics_text import METRICS_KINDS
+
+    return path.suffix.lower() in METRICS_KINDS
 
 
 def _read(path: Path, seed: int | None) -> RunResult:

@@ -30,6 +30,9 @@ def trace_command(
     time_unit: Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us or ns.")] = None,
     block_size: Annotated[int | None, typer.Option(min=1, help="Tokens that one hash id stands for.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken lines however many there are.")] = False,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The model's tokenizer.json, where a file has text (ShareGPT). Extra [tokenizer].")
+    ] = None,
     page: Annotated[Path | None, typer.Option("--report", metavar="PAGE", help="Draw it as a page in this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +45,7 @@ def trace_command(
     if command is not None or (file is not None and file.suffix in (".yaml", ".yml")):
         _print_benchmark(file, command, as_json=as_json)
     elif file is not None:
-        _print_trace(file, _trace_file(file, column, time_unit, block_size, skip_bad), page, as_json=as_json)
+        _print_trace(file, _trace_file(file, column, time_unit, block_size, skip_bad, tokenizer), page, as_json=as_json)
 
 
 def _print_trace(file: Path, spec: TraceFile, page: Path | None, *, as_json: bool) -> None:
@@ -88,7 +91,9 @@ def _print_benchmark(file: Path | None, command: str | None, *, as_json: bool) -
     print(json.dumps({"yaml": block}) if as_json else block)
 
 
-def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_size: int | None, skip_bad: bool) -> TraceFile:
+def _trace_file(
+    file: Path, columns: list[str], time_unit: str | None, block_size: int | None, skip_bad: bool, tokenizer: Path | None
+) -> TraceFile:
     """The options as a TraceFile. Raises MeasurementError that tells which is wrong."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -103,6 +108,7 @@ def _trace_file(file: Path, columns: list[str], time_unit: str | None, block_siz
             raise MeasurementError(f"--column {pair}: expected ROLE=NAME, such as --column prompt=tokens_in")
         roles[role.strip()] = name.strip()
     given = {"time_unit": time_unit, "block_size": block_size, "columns": roles or None}
+    given |= {"tokenizer": str(tokenizer) if tokenizer else None}
     try:
         return TypeAdapter(TraceFile).validate_python({"path": str(file), "skip_bad": skip_bad, **given})
     except ValidationError as problem:

@@ -61,6 +61,11 @@ def _notes(figures: Portrait) -> list[str]:
         notes.append(f"{figures.failures:,} failed requests (no answer) left out")
     if figures.unsorted:
         notes.append(f"{figures.unsorted:,} requests earlier than the line above them; sorted")
+    if figures.images:
+        notes.append(
+            f"{figures.with_images:,} requests bring {figures.images:,} images: their tokens are in the prompts, and the "
+            "time of the encoder that makes them is not simulated"
+        )
     return notes
 
 

@@ -72,7 +72,7 @@ def _too_long(scenario: Scenario, requests: Requests) -> Iterator[str]:
             lengths.setdefault(length, []).append(deployment)
     for length, where in lengths.items():
         over = int((tokens > length).sum())
-        named = ", ".join(d.name or d.pool.gpu.name for d in where)
+        named = ", ".join(d.name or d.pools[-1].gpu.name for d in where)
         of = "" if len(where) == len(scenario.deployments) else f" of {named}"
         yield (
             f"{over:,} of {plural(len(tokens), 'request')} ({share(over / len(tokens))}) need more "
@@ -83,10 +83,10 @@ def _too_long(scenario: Scenario, requests: Requests) -> Iterator[str]:
 
 def _max_model_len(scenario: Scenario, deployment: Deployment) -> int | None:
     """The longest request that a deployment takes, None where it does not resolve or the memory decides it."""
-    args = deployment.pool.engine_args()
-    if args.fit_max_model_len:
-        return None
     try:
+        args = deployment.pool.engine_args()
+        if args.fit_max_model_len:
+            return None
         return scenario.engine.resolve(args, deployment.pool.gpu, scenario.model_of(deployment)).max_model_len
     except SimulatorError:
         return None

@@ -78,7 +78,7 @@ def _with_short_names(definition: Node, names: dict[str, str]) -> None:
 
 
 def _loosen(node: Any, name: str = "") -> None:
-    """A bare rate, length or router instead of a mapping with its kind, and a path instead of a trace."""
+    """A bare rate, length or router instead of a mapping with its kind, a path instead of a trace, the name of a link."""
     if isinstance(node, list):
         for item in node:
             _loosen(item, name)
@@ -96,7 +96,7 @@ def _loosen(node: Any, name: str = "") -> None:
         union = {"oneOf": node.pop("oneOf")}
         node.pop("discriminator")
         node["anyOf"] = [union, _TEXT, {"type": "number"}]
-    if node.get("$ref", "").endswith("/TraceFile"):
+    if node.get("$ref", "").endswith(("/TraceFile", "/LinkSpec")):
         reference = node.pop("$ref")
         node["anyOf"] = [{"$ref": reference}, _TEXT]
 

@@ -120,7 +120,7 @@ def _with_line(deployment: Any, location: Location, document: Document) -> tuple
         raise document.error((*location, "serve"), f"{location[0]}[{location[1]}].serve: {problem}") from None
 
 
-_FILES = ("path", "trace", "calibration")
+_FILES = ("path", "trace", "calibration", "tokenizer")
 FILE_FIELDS = frozenset({"model", *_FILES})
 
 

@@ -71,3 +71,39 @@ def test_one_run_alone_or_a_folder_without_a_run_is_one_line_and_exit_code_2(
     empty = sim(capsys, monkeypatch, "compare", str(tmp_path / "empty"), str(tmp_path / "empty"))
     assert empty.code == 2
     assert empty.err.count("\n") == 1
+
+
+METRICS_TEXT = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+vllm:num_requests_running{engine="0",model_name="m"} 7.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+vllm:num_preemptions_total{engine="0",model_name="m"} 3.0
+vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 90.0
+vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 10.0
+vllm:prompt_tokens_total{engine="0",model_name="m"} 51200.0
+vllm:generation_tokens_total{engine="0",model_name="m"} 12800.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.02",model_name="m"} 0.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.06",model_name="m"} 80.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.1",model_name="m"} 100.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="m"} 100.0
+vllm:time_to_first_token_seconds_sum{engine="0",model_name="m"} 5.0
+vllm:time_to_first_token_seconds_count{engine="0",model_name="m"} 100.0
+"""
+
+
+def test_what_a_server_counted_stands_beside_a_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scraped = tmp_path / "metrics.prom"
+    scraped.write_text(METRICS_TEXT)
+    left = sim(capsys, monkeypatch, "compare", str(scraped), str(small(tmp_path)), "--json")
+    assert left.code == 0, left.err
+    assert "metrics.prom: 7 running when it was read, 2 waiting when it was read, 3 preemptions since the start" in left.err
+    found = {d["metric"]: d["runs"][0]["value"] for d in json.loads(left.out) if d["deployment"] == "H100"}
+    assert found["ttft_mean_s"] == pytest.approx(0.05)
+    assert found["ttft_p50_s"] == pytest.approx(0.02 + 0.04 * 50 / 80)
+    assert found["ttft_p99_s"] == pytest.approx(0.06 + 0.04 * 19 / 20)
+    scraped.write_text("vllm:num_requests_running 0.0\n")
+    empty = sim(capsys, monkeypatch, "compare", str(scraped), str(small(tmp_path)))
+    assert empty.code == 2
+    assert "no histogram of vLLM" in empty.err

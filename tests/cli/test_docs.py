@@ -57,6 +57,14 @@ def test_every_link_leads_somewhere_and_every_page_is_in_the_navigation() -> Non
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_the_ways_through_the_code_name_what_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py): (\w+)`", (DOCS / "explanation" / "code.md").read_text("utf-8"))
+    assert len(named) > 20
+    for path, name in named:
+        code = (ROOT / "simulator" / path).read_text("utf-8")
+        assert re.search(rf"^(def|class) {name}\b", code, re.MULTILINE), f"{path} has no {name}"
+
+
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenarios").symlink_to(shipped_folder())

@@ -52,6 +52,15 @@ def test_broken_lines_are_told_and_skipped_on_demand(log):
     assert "3 of 42 lines left out: line 41: arrival 'nonsense' cannot be read" in run(log, "--skip-bad")
 
 
+def test_images_of_requests_are_counted_and_what_they_cost_is_said(tmp_path):
+    rows = [f"2025-01-01 00:00:{i:02d}.0,{i % 3},{300 + i},{20 + i}" for i in range(60)]
+    path = write_lines(tmp_path / "azure.csv", ["TIMESTAMP,NumImages,ContextTokens,GeneratedTokens", *rows])
+    data = json.loads(run(path, "--json"))
+    assert (data["images"], data["with_images"], data["format"]) == (60, 40, "azure")
+    told = " ".join(run(path).split())
+    assert "40 requests bring 60 images: their tokens are in the prompts" in told
+
+
 def test_columns_units_and_block_sizes_can_be_said(tmp_path):
     path = write_json_lines(
         tmp_path / "t.jsonl", [{"when": 1000 * i, "n": 64 + i, "m": 5, "hash_ids": [0, 1]} for i in range(50)]

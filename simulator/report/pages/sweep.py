@@ -63,7 +63,7 @@ def sweep_page(name: str, frame: pl.DataFrame, paths: Sequence[str]) -> str:
     over = ", ".join(paths) or "the deployments"
     return plain_page(
         f"{name}: a sweep over {over}",
-        f"{plural(frame.height, 'point')}: {plural(len(served), 'one')} that served, {frame.height - len(served)} that did not.",
+        f"{plural(frame.height, 'point')}: {len(served):,} that served, {frame.height - len(served)} that did not.",
         [d for d in drawings if d is not None],
         [points, *([failed] if failed else [])],
         lines=("How to read it", _notes(judged=judged)),

@@ -56,6 +56,8 @@ class Portrait:
     examples: tuple[str, ...]
     failures: int
     unsorted: int
+    images: int
+    with_images: int
     requests: int
     duration_s: float
     rate: RateStatistics | None
@@ -77,6 +79,8 @@ def portrait(recording: Recording) -> Portrait:
         examples=recording.examples,
         failures=recording.failures,
         unsorted=recording.unsorted,
+        images=recording.images,
+        with_images=recording.with_images,
         requests=len(requests),
         duration_s=float(requests.arrival_s[-1]),
         rate=rate_figures(requests.arrival_s) if recording.has_times and requests.arrival_s[-1] > 0 else None,

@@ -20,6 +20,7 @@ from simulator.workload.traces.columns import Layout, layout_of
 from simulator.workload.traces.readers import HASHES, LINE, TraceTable, read_trace_table
 from simulator.workload.traces.recording import Recording
 from simulator.workload.traces.times import as_numbers, seconds_since_first
+from simulator.workload.traces.tokenizer import token_counter
 from simulator.workload.traces.trace_file import TraceFile
 
 _TOLERATED = 0.01
@@ -33,7 +34,8 @@ def record(trace: TraceFile) -> Recording:
     Raises MeasurementError for a file that is missing, empty, cut short, in no known layout, or broken in more than 1 % of
     its lines.
     """
-    return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace)), trace)
+    count = token_counter(Path(trace.tokenizer)) if trace.tokenizer is not None else None
+    return _recording(read_trace_table(Path(trace.path), lambda found: layout_of(found, trace), count), trace)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,9 @@ def _recording(table: TraceTable, trace: TraceFile) -> Recording:
     order, unsorted = _in_order(trace, rows.arrival[kept], rows.frame[LINE].to_numpy()[kept])
     requests = _requests(rows, kept[order], table.layout, trace)
     has_times, failures = "arrival" in rows.frame.columns, int(rows.failed.sum())
-    return Recording(requests, table.layout.format, has_times, lines, count, examples, failures, unsorted)
+    images = np.nan_to_num(as_numbers(rows.frame["images"])[kept]) if "images" in rows.frame.columns else np.zeros(0)
+    seen = int(images.sum()), int((images > 0).sum())
+    return Recording(requests, table.layout.format, has_times, lines, count, examples, failures, unsorted, *seen)
 
 
 def _judged(table: TraceTable, trace: TraceFile) -> _Rows:

@@ -25,6 +25,7 @@ OUTPUT = (
     "metrics.output_sequence_length.value", "usage.completion_tokens", "usage.output_tokens",
 )  # fmt: skip
 HASHES = ("hash_ids", "block_hashes")
+IMAGES = ("numimages", "num_images")
 
 _SIGNS: dict[Format, set[str]] = {
     "azure": {"contexttokens", "generatedtokens"},
@@ -55,13 +56,14 @@ class Layout:
     output: str
     hashes: str | None = None
     label: str | None = None
+    images: str | None = None
     unit: TimeUnit | None = None
     block_size: int | None = None
     drops_failures: bool = False
 
     def columns(self) -> list[str]:
         """The columns to read."""
-        named = (self.arrival, self.prompt, self.output, self.hashes, self.label)
+        named = (self.arrival, self.prompt, self.output, self.hashes, self.label, self.images)
         return [name for name in named if name is not None]
 
 
@@ -82,7 +84,8 @@ def layout_of(found: Sequence[str], trace: TraceFile) -> Layout:
     arrival = _pick("arrival", given.arrival, ARRIVAL, found, trace)
     hashes = _pick("hashes", given.hashes, HASHES, found, trace)
     label = _pick("label", given.label, (), found, trace)
-    return _known(found, trace, Layout("columns", arrival, prompt, output, hashes, label))
+    images = _pick("images", None, IMAGES, found, trace)
+    return _known(found, trace, Layout("columns", arrival, prompt, output, hashes, label, images))
 
 
 def _pick(what: str, given: str | None, known: Sequence[str], found: Sequence[str], trace: TraceFile) -> str | None:

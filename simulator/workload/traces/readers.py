@@ -23,6 +23,7 @@ from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content
 from simulator.numbers import MOST_REQUESTS
 from simulator.workload.traces.agentic import flattened
 from simulator.workload.traces.columns import Layout
+from simulator.workload.traces.tokenizer import Count
 
 Choose = Callable[[list[str]], Layout]
 _HEAD_BYTES = 1_000_000
@@ -31,6 +32,7 @@ LINE = "line"
 HASHES = "hashes"
 _KINDS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", "")
 _SEPARATORS = (",", ";", "\t", "|")
+_TEXTS = ("value", "content", "text")
 _TOKEN_COUNTS = ("tokens", "num_tokens", "token_count", "n_tokens", "length")
 
 
@@ -43,8 +45,9 @@ class TraceTable:
     broken: dict[int, str]
 
 
-def read_trace_table(path: Path, choose: Choose) -> TraceTable:
-    """The columns that `choose` picks among those of a CSV, JSON lines, JSON or Parquet file, by its extension.
+def read_trace_table(path: Path, choose: Choose, count: Count | None = None) -> TraceTable:
+    """The columns that `choose` picks among those of a CSV, JSON lines, JSON or Parquet file, by its extension. `count` gives
+    the tokens of a text, where a JSON list has conversations.
 
     Raises MeasurementError for a file that is missing, empty, cut short, or of none of these kinds.
     """
@@ -54,7 +57,7 @@ def read_trace_table(path: Path, choose: Choose) -> TraceTable:
     content = _content(path)
     start = content[:64].lstrip()[:1]
     if kind == ".json" and start in (b"[", b"{"):
-        return _json(path, content, choose)
+        return _json(path, content, choose, count)
     if kind in (".jsonl", ".ndjson", ".json") or start == b"{":
         return _json_lines(path, content, choose)
     return _csv(path, content, choose)
@@ -194,7 +197,7 @@ def _line_by_line(path: Path, content: bytes, choose: Choose) -> TraceTable:
     return _from_rows(rows, broken, choose)
 
 
-def _json(path: Path, content: bytes, choose: Choose) -> TraceTable:
+def _json(path: Path, content: bytes, choose: Choose, count: Count | None) -> TraceTable:
     """A JSON list of requests, or an object that holds one, or one of equally long lists: what benchmarks save."""
     try:
         data = parse_json(content, str(path))
@@ -212,7 +215,7 @@ def _json(path: Path, content: bytes, choose: Choose) -> TraceTable:
             f"{path}: no list of requests in it; a JSON trace is a list of objects, or an object of equally long lists"
         )
     if "conversations" in rows[0][1]:
-        rows = [(number, _first_exchange(path, row)) for number, row in rows]
+        rows = [(number, _first_exchange(path, row, count)) for number, row in rows]
     return _from_rows(rows, {}, choose)
 
 
@@ -222,16 +225,20 @@ def _transposed(lists: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
 
 
-def _first_exchange(path: Path, row: dict[str, Any]) -> dict[str, Any]:
+def _first_exchange(path: Path, row: dict[str, Any], count: Count | None) -> dict[str, Any]:
     """ShareGPT: the first question and the first answer of a conversation, as vLLM's benchmark takes them, by their token
     counts."""
     counts: list[Any] = []
     turns = row.get("conversations")
     for turn in turns[:2] if isinstance(turns, list) else []:
         known = [turn[name] for name in _TOKEN_COUNTS if name in turn] if isinstance(turn, dict) else []
+        text = next((turn[name] for name in _TEXTS if isinstance(turn.get(name), str)), None) if isinstance(turn, dict) else None
+        if not known and count is not None and text is not None:
+            known = [count(text)]
         if not known:
             raise MeasurementError(
-                f"{path}: text is not tokenized here; give every turn of a conversation one of {', '.join(_TOKEN_COUNTS)}"
+                f"{path}: a turn of a conversation has text and no count of tokens: name the model's tokenizer.json "
+                f"(--tokenizer; tokenizer: in a scenario's trace), or give every turn one of {', '.join(_TOKEN_COUNTS)}"
             )
         counts.append(known[0])
     prompt, output = [*counts, None, None][:2]
@@ -278,6 +285,7 @@ def _roles(layout: Layout) -> dict[str, str]:
         "output": layout.output,
         HASHES: layout.hashes,
         "label": layout.label,
+        "images": layout.images,
     }
     return {column: name for column, name in named.items() if name is not None}
 

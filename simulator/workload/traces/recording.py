@@ -15,6 +15,8 @@ class Recording:
 
     `lines` counts the rows of the file, `broken` those left out, `examples` the first of them with their lines and reasons,
     `failures` the failed requests left out, `unsorted` the requests that were earlier than the line above them.
+    `images`: how many the requests bring, where the file counts them, and `with_images` the requests that bring any: their tokens
+    are in the prompts (Azure's ContextTokens has text and image).
     """
 
     requests: Requests
@@ -25,6 +27,8 @@ class Recording:
     examples: tuple[str, ...] = ()
     failures: int = 0
     unsorted: int = 0
+    images: int = 0
+    with_images: int = 0
 
     def rate(self) -> float:
         """Requests per second from the first to the last; infinite when they all come at once."""

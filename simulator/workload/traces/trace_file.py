@@ -43,7 +43,7 @@ class TraceFile:
     Of its requests those from `start` to `end` (after the first one, on the file's own clock), each kept with chance
     `sample`; then played `scale` times as fast, `repeat` times over, with lengths clipped to `max_prompt` and `max_output`.
     `block_size` is the number of tokens that one of the file's hash ids stands for. More than 1 % unreadable lines refuse the
-    file unless `skip_bad`.
+    file unless `skip_bad`. `tokenizer`: the tokenizer.json that counts the text of conversations (ShareGPT), or its folder.
     """
 
     path: str
@@ -64,6 +64,7 @@ class TraceFile:
     max_prompt: Count | None = None
     max_output: Count | None = None
     skip_bad: bool = False
+    tokenizer: str | None = None
 
     @model_validator(mode="after")
     def _slice_is_not_empty(self) -> TraceFile:
@@ -73,7 +74,8 @@ class TraceFile:
 
     def located(self, folder: Path) -> TraceFile:
         """This trace with its path, where it is relative, taken from `folder`."""
-        return replace(self, path=str(folder / self.path))
+        beside = None if self.tokenizer is None else str(folder / self.tokenizer)
+        return replace(self, path=str(folder / self.path), tokenizer=beside)
 
 
 def _shorthand(value: Any) -> Any:

@@ -223,7 +223,7 @@ def test_conversations_without_token_counts_are_refused_with_what_they_need(tmp_
     path.write_text(
         json.dumps([{"id": "a", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}])
     )
-    assert "text is not tokenized here; give every turn of a conversation one of tokens" in refusal(path)
+    assert "or give every turn one of tokens" in refusal(path)
 
 
 def test_json_without_a_list_of_requests_is_refused(tmp_path):
