@@ -24,6 +24,7 @@ from simulator.planning.capacity.probes import (
     WHOLE,
     Start,
     answered_by,
+    enough_talks,
     flows,
     full_server,
     requests_at_rate,
@@ -242,8 +243,10 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
 def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
     """Enough to fill the batch several times, and of conversations, whose later turns are long in
     coming, more."""
-    fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
-    return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
+    filled = max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
+    if requests.previous is None:
+        return filled
+    return max(filled, min(_CURVE_TALKS, enough_talks(requests, full)) * many.part.instances)
 
 
 def _queueing(
