@@ -53,8 +53,9 @@ golden: $(STAMP)  ## rewrite the golden summaries; review the diff
 bench: $(STAMP)  ## measure speed, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-accuracy: $(STAMP)  ## closed loops in sample and with a combination left out, public reports by class of card
+accuracy: $(STAMP)  ## closed loops in sample and with a combination left out by a refit, public reports, cards by class
 	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
+	$(BIN)/python -m benchmarks.public_reports $(FIGURES)
 	$(BIN)/python -m benchmarks.cards
 
 bands: $(STAMP)  ## the error bands of the catalog, anew from the published figures of FIGURES

@@ -27,6 +27,7 @@ from simulator.latency.calibration import Calibration
 from simulator.latency.client import ApiServer, FrontEnd
 from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
+from simulator.latency.sampling import Sampling
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
@@ -72,14 +73,15 @@ def plan_server(
     calibration: Calibration | None = None,
     link_bytes_per_s: float | None = None,
     host: Host | None = None,
+    sampling: Sampling | None = None,
     kv_tokens: int | None = None,
 ) -> Server | DoesNotStart:
     """One engine as it runs with these arguments, or why it does not start.
 
     `quantization` None is the checkpoint's own, `latency` None the roofline. `link_bytes_per_s` is what the server gives from one
     GPU to another in one direction, in place of the datasheet's; `host` its processor, None a
-    usual one. `kv_tokens` is the KV cache that the engine printed at its start: the plan then has
-    the blocks that print so.
+    usual one; `sampling` how answers are sampled, None greedy. `kv_tokens` is the KV cache that
+    the engine printed at its start: the plan then has the blocks that print so.
 
     Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
     """
@@ -87,7 +89,8 @@ def plan_server(
     if kv_tokens is not None:
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
-    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, link_bytes_per_s, host or Host())
+    told = link_bytes_per_s, host or Host(), sampling or Sampling()
+    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, *told)
     if not plan.starts:
         return DoesNotStart(plan, target)
     require_rates(gpu)

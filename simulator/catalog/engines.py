@@ -201,6 +201,23 @@ def engine(name: str | Engine = "vllm") -> Engine:
     return name if isinstance(name, Engine) else _resolve(name)
 
 
+def on_card(release: Engine, card: Gpu) -> Engine:
+    """The engine that a release starts on a card: vLLM 0.8 to 0.10 fell back to V0 where compute capability is below 8.
+
+    Source: vLLM 0.10.0, vllm/engine/arg_utils.py `_is_v1_supported_oracle`; 0.11 has no V0.
+
+    >>> from simulator.catalog.gpus import gpu
+    >>> on_card(engine("vllm-0.8.4"), gpu("t4")).name, on_card(engine("vllm-0.8.4"), gpu("a100")).name
+    ('vllm-0.8.4 V0', 'vllm-0.8.4')
+    """
+    old_card = card.compute_capability is not None and card.compute_capability < _V1_CAPABILITY
+    had_v0 = release.family == "vllm" and release.generation == "v1" and not release.at_least(_V0_GONE)
+    return engine(f"{release.name} V0") if old_card and had_v0 else release
+
+
+_V1_CAPABILITY, _V0_GONE = 8.0, "0.11.0"
+
+
 def engines() -> tuple[Engine, ...]:
     """One engine for every change of defaults, in file order; each holds until the next of its family."""
     return tuple(_build(name) for name in stanzas.stanzas("engines"))

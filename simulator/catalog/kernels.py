@@ -143,7 +143,8 @@ class Overheads:
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
-    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation.
+    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation, and `eager_quantize_us` more where kernels of their
+    own quantize the activations of its matmuls.
     `expert_skew` is the Zipf exponent of how unevenly tokens choose experts.
     """
 
@@ -162,6 +163,7 @@ class Overheads:
     sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0
     eager_layer_us: NonNegative = 0.0
+    eager_quantize_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
     source: str
     checked: str

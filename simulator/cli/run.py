@@ -175,9 +175,10 @@ def _ask(scenarios: list[Scenario]) -> None:
 
     from simulator.scenario.doubts import doubts
     from simulator.text import visible
+    from simulator.workload.sample import sample
 
     for scenario in scenarios:
-        for doubt in doubts(scenario):
+        for doubt in doubts(scenario, sample(scenario.workload, scenario.seed)):
             print(f"is it meant? {scenario.name}: {visible(doubt)}", file=sys.stderr)
 
 

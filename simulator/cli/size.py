@@ -27,6 +27,7 @@ from simulator.cli.progress import counted
 
 if TYPE_CHECKING:
     from simulator.planning.size import Candidate, Sizing
+    from simulator.results.model import DeploymentResult
     from simulator.scenario import Deployment
 
 
@@ -87,7 +88,8 @@ def size_command(
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
         machine = machine_of(workers, cluster)
         sizing = find(scenario, deployments=deployments, ask=ask, seed=seed, machine=machine, progress=progress)
-        answers = answered(sizing, machine) if report else []
+        if report:
+            sizing = answered(sizing, machine)
     if as_json:
         import json
 
@@ -97,7 +99,7 @@ def size_command(
     if report is not None:
         from simulator.report.pages.size import size_page
 
-        save_file(report, size_page(sizing, answers, months), "--report")
+        save_file(report, size_page(sizing, months), "--report")
     checks = sizing_checks(sizing, max_cost)
     write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
     if not all(check.passed for check in checks):
@@ -135,19 +137,25 @@ def _names(text: str) -> list[str]:
 
 
 def _data(sizing: Sizing) -> dict[str, Any]:
-    """The sizing as plain data."""
+    """The sizing as plain data; `best` is what is surely enough at the least cost, or where nothing is, what should be."""
+    from simulator.planning.sure import chosen
+
+    choice = chosen(sizing)
     return {
         "scenario": sizing.scenario.name,
         "rate_per_s": sizing.scenario.workload.mean_rate(),
         "spare": sizing.ask.spare,
         "growth": sizing.ask.growth,
-        "best": sizing.best.deployment.name if sizing.best else None,
+        "best": choice.candidate.deployment.name if choice else None,
+        "best_replicas": choice.replicas if choice else None,
+        "best_usd_per_hour": _finite(choice.usd_per_hour) if choice else None,
+        "best_by_prediction": sizing.best.deployment.name if sizing.best else None,
         "best_grown": sizing.best_grown.deployment.name if sizing.best_grown else None,
-        "candidates": [_candidate_data(c) for c in sizing.candidates],
+        "candidates": [_candidate_data(c, sizing.answer_of(c)) for c in sizing.candidates],
     }
 
 
-def _candidate_data(c: Candidate) -> dict[str, Any]:
+def _candidate_data(c: Candidate, answer: DeploymentResult | None) -> dict[str, Any]:
     return {
         "name": c.deployment.name,
         "wording": c.wording,
@@ -156,6 +164,8 @@ def _candidate_data(c: Candidate) -> dict[str, Any]:
         "usd_per_hour": _finite(c.usd_per_hour),
         "usd_per_month": _finite(c.usd_per_month),
         "price": c.price,
+        "standing": answer.standing if answer else None,
+        "chance": answer.assurance.chance if answer and answer.assurance else None,
         "headroom": c.headroom,
         "capacity_per_s": c.capacity.value if c.capacity else None,
         "recovers_below_per_s": c.recovers_below,
@@ -172,12 +182,14 @@ def _finite(value: float) -> float | None:
 
 def _print(sizing: Sizing, months: float) -> None:
     from simulator.cli.console import console
+    from simulator.planning.sure import chosen
     from simulator.report.sizing import sentences
 
-    out = console()
+    out, choice = console(), chosen(sizing)
+    taken = choice.candidate if choice else None
     if sizing.fitting:
         out.print(_table(sizing))
-    lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c is not sizing.best]
+    lost = [f"not {c.deployment.name}: {c.why}" for c in sizing.candidates if c not in (sizing.best, taken)]
     for line in [*sentences(sizing, months), *lost]:
         out.print(line, soft_wrap=True)
 
@@ -185,15 +197,16 @@ def _print(sizing: Sizing, months: float) -> None:
 def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
-    from simulator.report.sizing import grown, money, to_carry
+    from simulator.report.sizing import grown, money, standing, to_carry
 
     table = Table(title=f"{sizing.scenario.name}: what carries {to_carry(sizing)}", title_justify="left", header_style="bold")
     growth = sizing.ask.growth
     later = [f"at x{growth:g}"] if growth > 1 else []
-    for name in ("configuration", "how many", "$/hour", "$/month", "headroom", *later):
+    for name in ("configuration", "how many", "how sure", "$/hour", "$/month", "headroom", *later):
         table.add_column(name, justify="right" if name.startswith(("$", "headroom")) else "left", overflow="fold")
     for c in sizing.fitting:
         room = "" if c.headroom is None else f"{c.headroom:+.0%}"
         at_growth = [grown(c)] if later else []
-        table.add_row(c.deployment.name, c.wording, money(c.usd_per_hour), money(c.usd_per_month, 0), room, *at_growth)
+        bill = (money(c.usd_per_hour), money(c.usd_per_month, 0))
+        table.add_row(c.deployment.name, c.wording, standing(sizing.answer_of(c)), *bill, room, *at_growth)
     return table

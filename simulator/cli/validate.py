@@ -26,7 +26,7 @@ from simulator.cli.options import Json, save_file
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simulator.validation.measurements import Findings
+    from simulator.validation.measurements import Findings, Skipped
 
 
 def validate_command(
@@ -87,7 +87,7 @@ def validate_command(
     if page is not None:
         from simulator.report.pages.accuracy import accuracy_page
 
-        save_file(page, accuracy_page(findings, path.name, _skipped(findings)), "--report")
+        save_file(page, accuracy_page(findings, path.name, _lines("skipped", findings.skipped), _doubts(findings)), "--report")
     if as_json:
         import json
 
@@ -101,21 +101,25 @@ def validate_command(
         out.print(_coverage(told["coverage"]))
     if worst:
         out.print(_worst(findings, worst))
-    for line in _skipped(findings):
+    for line in (*_lines("skipped", findings.skipped), *_doubts(findings)):
         out.print(line)
     for note in findings.notes:
         out.print(note)
 
 
-def _skipped(findings: Findings) -> list[str]:
-    """What was skipped and why, rows of one file with the same reason in one line."""
+def _doubts(findings: Findings) -> list[str]:
+    return _lines("suspect (compared, not counted as fully stated)", findings.suspect)
+
+
+def _lines(what: str, rows_and_reasons: list[Skipped]) -> list[str]:
+    """What was skipped or is suspect and why, rows of one file with the same reason in one line."""
     rows: dict[tuple[str, str], list[str]] = {}
-    for skip in findings.skipped:
+    for skip in rows_and_reasons:
         rows.setdefault((skip.source, skip.reason), []).extend([str(skip.row)] if skip.row else [])
     lines = []
     for (source, reason), numbers in rows.items():
         which = f" row {numbers[0]}" if len(numbers) == 1 else f" {len(numbers)} rows from {numbers[0]} on" if numbers else ""
-        lines.append(f"skipped {source}{which}: {reason}")
+        lines.append(f"{what} {source}{which}: {reason}")
     return lines
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from simulator.catalog.kernels import AllReduce
+from simulator.catalog.quantizations import runs_as
 from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
 from simulator.latency.feed_forward import mlp_cost
@@ -21,6 +23,8 @@ from simulator.units import US
 Costs = list[tuple[LayerCost, int]]
 # What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
 _PEER_LINK, _PEER_US = 0.7, 20.0
+# Bytes a logit is read and written with where the largest is taken.
+_GREEDY_BYTES = 16.0
 # Of what an all-reduce of two cards reaches over PCIe, what gathers of uneven lengths do: Qwen3-30B-A3B on two RTX PRO 6000, data
 # parallel with experts, beside Qwen3-32B with tensor parallelism on the same two (LLMServingSim, MIT).
 _UNEVEN_OVER_PCIE = 0.5
@@ -172,21 +176,30 @@ def _all_reduces(r: GpuShare, costs: Costs) -> Array:
 
 def _all_reduce(r: GpuShare, ranks: int, message: Array) -> Array:
     """Seconds of an all-reduce by NCCL, or by the one-shot kernel where there is one that is faster."""
-    c, waits = reached(r.gpu, ranks, r.link_bytes_per_s), r.overheads.all_reduce * US
-    nccl = physics.all_reduce(message, ranks, c.nccl_us * waits, r.link(c.nccl_link))
+    c = reached(r.gpu, ranks, r.link_bytes_per_s)
+    nccl = physics.all_reduce(message, ranks, _nccl_us(r, c) * US, r.link(c.nccl_link))
     if c.custom_us is None or c.custom_link is None:
         return nccl
-    return np.minimum(nccl, physics.all_reduce(message, ranks, c.custom_us * waits, r.link(c.custom_link)))
+    custom_us = c.custom_us * r.overheads.all_reduce
+    return np.minimum(nccl, physics.all_reduce(message, ranks, custom_us * US, r.link(c.custom_link)))
+
+
+def _nccl_us(r: GpuShare, c: AllReduce) -> float:
+    """Microseconds before NCCL's first byte: its own, and what ranks wait for each other, as in the one-shot kernel."""
+    first_byte = c.nccl_us if c.custom_us is None else c.custom_us
+    return c.nccl_us + (r.overheads.all_reduce - 1) * first_byte
 
 
 def _exchange(r: GpuShare, message: Array) -> Array:
     """Seconds of an all-gather of every rank's tokens and a reduce-scatter of their sums: two calls of NCCL.
 
-    Lengths differ from rank to rank, so the one-shot kernel never runs, and over PCIe NCCL reaches less of the link.
+    Lengths differ from rank to rank, so the one-shot kernel never runs, and over PCIe NCCL reaches less of the link. Its constant
+    over NVLink is that of a large all-reduce, both halves of it.
     """
-    c, waits = reached(r.gpu, r.dp, r.link_bytes_per_s), r.overheads.all_reduce * US
-    share = c.nccl_link * (_UNEVEN_OVER_PCIE if r.gpu.link == "pcie" else 1.0)
-    return physics.all_reduce(message, r.dp, 2 * c.nccl_us * waits, r.link(share))
+    c = reached(r.gpu, r.dp, r.link_bytes_per_s)
+    pcie = r.gpu.link == "pcie"
+    share, calls = (c.nccl_link * _UNEVEN_OVER_PCIE, 2) if pcie else (c.nccl_link, 1)
+    return physics.all_reduce(message, r.dp, calls * _nccl_us(r, c) * US, r.link(share))
 
 
 def _pipeline(r: GpuShare) -> StepTime:
@@ -198,9 +211,16 @@ def _pipeline(r: GpuShare) -> StepTime:
 def _head(r: GpuShare) -> Array:
     """LM head over this rank's share of the vocabulary, and sampling over all of it."""
     vocabulary = r.model.vocabulary
-    return r.head(vocabulary / r.tp, r.model.hidden) + r.sequences * vocabulary * 16.0 / (
-        r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s
-    )
+    reached = r.kernels.sampling_bandwidth * r.gpu.memory_bytes_per_s
+    largest = r.sequences * vocabulary * _GREEDY_BYTES / reached
+    return r.head(vocabulary / r.tp, r.model.hidden) + largest + r.sampling.seconds(r.sequences, vocabulary, r.engine, reached)
+
+
+def _eager_layer_us(r: GpuShare) -> float:
+    """Microseconds to launch a layer that was not compiled, with what quantizes its inputs where that runs apart."""
+    form = r.format("mlp")
+    apart = form is not None and not runs_as(form, r.gpu).weight_only
+    return r.overheads.eager_layer_us + (r.overheads.eager_quantize_us if apart else 0.0)
 
 
 def _launches(r: GpuShare, whole: StepTime) -> StepTime:
@@ -209,7 +229,7 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     Those are steps larger than any graph; in V0 also every step with a prompt, and decodes of which one has more context than
     its graphs were captured for.
     """
-    per_layer = r.overheads.launch_layer_us if r.compiled else r.overheads.eager_layer_us
+    per_layer = r.overheads.launch_layer_us if r.compiled else _eager_layer_us(r)
     launching = per_layer * len(r.model.layers) * US
     on_gpu = whole.tokens + whole.constant
     if r.engine.generation == "v0":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.aiconfigurator import Tables
 from simulator.latency.physics import Array, Rates
+from simulator.latency.sampling import Sampling
 from simulator.latency.target import Target
 from simulator.units import BYTES_OF, US
 
@@ -35,8 +36,8 @@ class GpuShare:
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
     tokens, in V0 decodes of up to `longest_graph` tokens of context, 0 where none gets longer.
     `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one
-    before runs; `moe_backend`: the kernels of experts. `tf32`: matmuls of 32 bits run on tensor
-    cores. `silicon`: measured kernels to take for matmuls and experts.
+    before runs; `sampling`: what is done to logits; `moe_backend`: the kernels of experts. `tf32`:
+    matmuls of 32 bits run on tensor cores. `silicon`: measured kernels to take for matmuls and experts.
     """
 
     model: Model
@@ -57,6 +58,7 @@ class GpuShare:
     longest_graph: int
     compiled: bool
     asynchronous: bool
+    sampling: Sampling = field(default_factory=Sampling)
     moe_backend: MoeBackend = "auto"
     tf32: bool = False
     silicon: Tables | None = None
@@ -205,6 +207,7 @@ def gpu_share(target: Target) -> GpuShare:
         longest_graph=engine.max_seq_len_to_capture if args.max_model_len > engine.max_seq_len_to_capture else 0,
         asynchronous=args.async_scheduling,
         compiled=engine.generation == "v1" and not args.enforce_eager,
+        sampling=target.sampling,
         moe_backend=args.moe_backend,
         tf32=args.float32_matmul_precision == "high",
     )

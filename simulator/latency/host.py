@@ -36,7 +36,7 @@ class Host:
         if self.sequence_us is not None:
             scaled |= {"sequence_us": self.sequence_us, "sync_sequence_us": 0.0}
         if self.layer_us is not None:
-            scaled |= {"launch_layer_us": self.layer_us, "eager_layer_us": self.layer_us}
+            scaled |= {"launch_layer_us": self.layer_us, "eager_layer_us": self.layer_us, "eager_quantize_us": 0.0}
         return replace(usual, **scaled)
 
 
@@ -48,4 +48,5 @@ _OF_THE_PROCESSOR = (
     "sync_sequence_us",
     "launch_layer_us",
     "eager_layer_us",
+    "eager_quantize_us",
 )

@@ -10,6 +10,7 @@ from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.latency.host import Host
+from simulator.latency.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Target:
     """One replica of a model on a GPU, with resolved engine arguments.
 
     `link_bytes_per_s`: what the user's server gives from one GPU to another in one direction, in place of the datasheet's.
-    `host`: its processor.
+    `host`: its processor. `sampling`: how answers are sampled.
     """
 
     model: Model
@@ -27,3 +28,4 @@ class Target:
     engine: Engine
     link_bytes_per_s: float | None = None
     host: Host = field(default_factory=Host)
+    sampling: Sampling = field(default_factory=Sampling)

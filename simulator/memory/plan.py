@@ -8,7 +8,7 @@ from math import ceil
 
 from simulator.catalog.checkpoints import suited
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
-from simulator.catalog.engines import Engine
+from simulator.catalog.engines import Engine, on_card
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.memory_overheads import Mxfp4Kernel, mxfp4_kernel
 from simulator.catalog.models import Model
@@ -125,6 +125,7 @@ def plan_without_remedies(
     model: Model, quantization: Quantization | None, gpu: Gpu, args: EngineArgs, engine: Engine, weigh: Weigh = weight_bytes
 ) -> MemoryPlan:
     """The same plan without what would help; `weigh` counts the weights."""
+    engine = on_card(engine, gpu)
     model = without_encoder(model, args)
     asked = quantization or model.quantization
     quantization = None if asked is None else suited(asked, model)

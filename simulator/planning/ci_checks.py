@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from simulator.errors import SimulatorError
 from simulator.files import write_file
+from simulator.planning.sure import chosen
 from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
 from simulator.results.slo import SloCheck
@@ -61,16 +62,16 @@ def _term_check(name: str, term: SloCheck) -> Check:
 
 def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tuple[Check, ...]:
     """Whether some configuration carries the demand, and within the budget."""
-    best = sizing.best
+    choice = chosen(sizing)
     name = f"{sizing.scenario.name}: some configuration carries the demand within the SLO"
-    if best is None:
+    if choice is None:
         whys = "; ".join(f"{c.deployment.name}: {c.why}" for c in sizing.candidates)
         return (Check(name, False, whys),)
-    checks = [Check(name, True, f"{best.deployment.name}, {best.wording}")]
+    checks = [Check(name, True, f"{choice.candidate.deployment.name}, {choice.wording}")]
     if max_usd_per_hour is not None:
-        cost = f"${best.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
+        cost = f"${choice.usd_per_hour:.2f} an hour against ${max_usd_per_hour:.2f}"
         checks.append(
-            Check(f"{sizing.scenario.name}: cost", best.usd_per_hour <= max_usd_per_hour, cost)
+            Check(f"{sizing.scenario.name}: cost", choice.usd_per_hour <= max_usd_per_hour, cost)
         )
     return tuple(checks)
 

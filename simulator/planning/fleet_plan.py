@@ -26,6 +26,7 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
         else calibration.load_calibration(scenario.calibration),
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
+        sampling=scenario.sampling,
     )
     if isinstance(planned, DoesNotStart):
         return planned

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
-from simulator.planning.size import Candidate, Sizing
 from simulator.results.model import DeploymentResult
+
+if TYPE_CHECKING:
+    from simulator.planning.size import Candidate, Sizing
 
 _SAME = 1e-9
 

@@ -134,5 +134,5 @@ def _result(
         command=command,
         not_modelled=NOT_MODELLED,
         defaults=defaults(scenario, resolved),
-        doubts=doubts(scenario),
+        doubts=doubts(scenario, requests),
     )

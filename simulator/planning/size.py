@@ -19,13 +19,15 @@ from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import Machine, Processes, each
 from simulator.planning.run import named
 from simulator.planning.serve_command import wording
+from simulator.planning.sure import settled
 from simulator.results.model import DeploymentResult, Estimate
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart
 from simulator.units import HOURS_PER_MONTH
 from simulator.workload.sample import sample
 
-_WAVE = 8
+_WAVE, _PAIR = 8, 2
+MOST_ANSWERED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,21 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The candidates: those that will do from the cheapest up, then the others."""
+    """The candidates: those that should do from the cheapest up, then the others.
+
+    `answers`: runs of the first of them, which say how sure it is that they do; `sure.chosen`
+    picks by them.
+    """
 
     scenario: Scenario
     ask: Ask
     candidates: tuple[Candidate, ...]
+    answers: tuple[DeploymentResult, ...] = ()
+
+    def answer_of(self, candidate: Candidate) -> DeploymentResult | None:
+        """What a run of a candidate says, None where it was not run."""
+        ran = zip(self.fitting, self.answers, strict=False)
+        return next((answer for other, answer in ran if other is candidate), None)
 
     @property
     def fitting(self) -> tuple[Candidate, ...]:
@@ -86,7 +98,7 @@ class Sizing:
 
     @property
     def best(self) -> Candidate | None:
-        """The cheapest that will do."""
+        """The cheapest that should do by the prediction itself; `sure.chosen` is what to take."""
         return self.fitting[0] if self.fitting else None
 
     @property
@@ -126,7 +138,8 @@ def size(
         done.append(candidate)
         if progress:
             progress(len(done), len(every))
-    return Sizing(scenario, ask, _ranked(scenario, done, machine or Processes(at_most=2)))
+    machine = machine or Processes(at_most=_PAIR)
+    return _with_room(_until_sure(Sizing(scenario, ask, _ranked(done)), machine), machine)
 
 
 def _tried(
@@ -167,25 +180,31 @@ def _will_not_do(why: str) -> Fitting:
     return Fitting(None, None, why, math.inf)
 
 
-def answered(
-    sizing: Sizing, machine: Machine | None = None, most: int = 6
-) -> list[DeploymentResult]:
-    """The cheapest that will do, at most so many, as a run of each answers it, with bands and how
-    sure it is.
+def answered(sizing: Sizing, machine: Machine | None = None, most: int = MOST_ANSWERED) -> Sizing:
+    """The sizing with runs of its cheapest candidates, at most so many, that say how sure each is.
 
     Without their spare replicas, for those may be lost.
     """
-    scenario, ask = sizing.scenario, sizing.ask
-    left = [
-        c.deployment.with_pool(replicas=(c.replicas or 1) - ask.spare)
-        for c in sizing.fitting[:most]
+    left = sizing.fitting[len(sizing.answers) : most]
+    tasks = [
+        (sizing.scenario, c.deployment.with_pool(replicas=(c.replicas or 1) - sizing.ask.spare))
+        for c in left
     ]
-    tasks = [(scenario, deployment) for deployment in left]
-    found = {
-        index: outcome.value()
-        for index, outcome in each(_answer, tasks, machine or Processes(at_most=len(left) or 1))
-    }
-    return [found[index] for index in range(len(left))]
+    machine = machine or Processes(at_most=len(left) or 1)
+    found = {index: outcome.value() for index, outcome in each(_answer, tasks, machine)}
+    answers = tuple(found[index] for index in range(len(left)))
+    return dataclasses.replace(sizing, answers=(*sizing.answers, *answers))
+
+
+def _until_sure(sizing: Sizing, machine: Machine) -> Sizing:
+    """The sizing with runs of two of its candidates, and of more as long as one of them could be
+    the cheapest that is sure."""
+    while len(sizing.answers) < min(len(sizing.fitting), MOST_ANSWERED):
+        done = len(sizing.answers)
+        if done and settled(sizing, sizing.fitting[done]):
+            break
+        sizing = answered(sizing, machine, done + _PAIR)
+    return sizing
 
 
 def _answer(task: tuple[Scenario, Deployment]) -> DeploymentResult:
@@ -270,9 +289,7 @@ def _second_price(done: Sequence[Candidate]) -> float:
     return prices[1] if len(prices) > 1 else math.inf
 
 
-def _ranked(
-    scenario: Scenario, done: Sequence[Candidate], machine: Machine
-) -> tuple[Candidate, ...]:
+def _ranked(done: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """By dollars, then GPUs; each but the first told what it costs more. Then those that will not
     do, by name."""
     able = sorted(
@@ -280,18 +297,33 @@ def _ranked(
         key=lambda c: (c.usd_per_hour, c.deployment.gpus),
     )
     others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
-    able = _examined(scenario, able, machine)
     lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]
     return (*able[:1], *lost, *others)
 
 
-def _examined(scenario: Scenario, able: Sequence[Candidate], machine: Machine) -> list[Candidate]:
-    """The same, the first two with their capacity and headroom."""
-    tasks, rate = [(scenario, c.deployment) for c in able[:2]], scenario.workload.mean_rate()
-    found = list(able)
-    for place, outcome in each(_capacity, tasks, machine):
-        found[place] = _with_headroom(able[place], rate, *outcome.value())
-    return found
+def _with_room(sizing: Sizing, machine: Machine) -> Sizing:
+    """The same, its first two candidates with their capacity and headroom."""
+    rate, first = sizing.scenario.workload.mean_rate(), sizing.fitting[:_PAIR]
+    found = list(sizing.candidates)
+    for place, carried in enumerate(_carried(sizing, first, machine)):
+        found[place] = _with_headroom(found[place], rate, *carried)
+    return dataclasses.replace(sizing, candidates=tuple(found))
+
+
+def _carried(
+    sizing: Sizing, candidates: Sequence[Candidate], machine: Machine
+) -> list[tuple[Estimate | None, float | None]]:
+    """What each carries, as `_capacity` gives it: by the run that answers it, or by a search of its
+    own where that run was without the spare replicas."""
+    if sizing.ask.spare:
+        tasks = [(sizing.scenario, c.deployment) for c in candidates]
+        found = {place: outcome.value() for place, outcome in each(_capacity, tasks, machine)}
+        return [found[place] for place in range(len(tasks))]
+    within = bool(sizing.scenario.promises)
+    return [
+        (a.slo_capacity if within else a.queueing_point, a.recovers_below_per_s)
+        for a in sizing.answers[: len(candidates)]
+    ]
 
 
 def _with_headroom(

@@ -20,6 +20,7 @@ from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
 from simulator.planning.size import size
 from simulator.planning.space import space
+from simulator.planning.sure import chosen
 from simulator.results.notebook import deployments_frame
 from simulator.scenario import Scenario, scenario_of
 from simulator.scenario.reference import example, reference
@@ -88,8 +89,11 @@ def size_tool(scenario_yaml: str, gpus: list[str] | None = None) -> dict[str, An
     """
     scenario = _scenario(scenario_yaml)
     found = size(scenario, deployments=space(gpus) if gpus else None, machine=InProcess())
+    choice = chosen(found)
     return {
-        "best": found.best.deployment.name if found.best else None,
+        "best": choice.candidate.deployment.name if choice else None,
+        "replicas": choice.replicas if choice else None,
+        "usd_per_hour": _finite(choice.usd_per_hour) if choice else None,
         "candidates": [
             {
                 "name": c.deployment.name,

@@ -13,6 +13,7 @@ from simulator.catalog import stanzas
 from simulator.catalog.engines import EngineArgs
 from simulator.document import Document, Location
 from simulator.errors import ScenarioError, did_you_mean, nearest_names
+from simulator.latency.sampling import SAMPLING_NOT_MODELLED
 from simulator.scenario.specs import Scenario
 
 UNKNOWN_FIELD = {"unexpected_keyword_argument", "extra_forbidden"}
@@ -74,6 +75,8 @@ def _say(error: Any, location: Location) -> str:
     if kind in UNKNOWN_FIELD:
         if location[0] in ("engine", "deployments") and (known := _known_elsewhere(str(location[-1]))):
             return known
+        if location[0] == "sampling" and location[-1] in SAMPLING_NOT_MODELLED:
+            return "not modelled; leave it out, and expect steps to take longer than predicted"
         return f"unknown field{_offer(str(location[-1]), _fields_at(location[:-1], variant=error['loc'][-2:-1]))}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")

@@ -21,6 +21,7 @@ from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
 from simulator.latency.host import Host
 from simulator.latency.models import LatencySpec, Roofline
+from simulator.latency.sampling import Sampling
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
 from simulator.workload.workload import Workload
@@ -197,6 +198,7 @@ class Scenario:
     calibration: Path | None = None
     measured_at: Literal["client", "engine"] = "client"
     frontend: FrontEnd = Field(default_factory=FrontEnd)
+    sampling: Sampling = Field(default_factory=Sampling)
     prices: Prices = Field(default_factory=Prices)
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     seed: Natural = 0

@@ -86,8 +86,8 @@ def _summary(group: str, metric: str, found: list[Comparison]) -> dict[str, Any]
 
 
 def report(findings: Findings) -> dict[str, Any]:
-    """The findings as plain data for JSON: `groups`, `coverage` of the bands, `rows` and `skipped`,
-    and `notes` on the files."""
+    """The findings as plain data for JSON: `groups`, `coverage` of the bands, `rows`, `skipped`,
+    `suspect` rows, and `notes` on the files."""
     rows = [
         {
             "source": c.source,
@@ -101,12 +101,15 @@ def report(findings: Findings) -> dict[str, Any]:
         }
         for c in findings.comparisons
     ]
-    skipped = [{"source": s.source, "row": s.row, "reason": s.reason} for s in findings.skipped]
+    skipped, suspect = (
+        [{"source": s.source, "row": s.row, "reason": s.reason} for s in left] for left in (findings.skipped, findings.suspect)
+    )
     return {
         "groups": groups(findings),
         "coverage": covered(findings),
         "rows": rows,
         "skipped": skipped,
+        "suspect": suspect,
         "notes": findings.notes,
     }
 

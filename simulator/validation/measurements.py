@@ -59,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row we could not predict, and why; row 0 is the whole file."""
+    """A row that was left out or is in doubt, and why; row 0 is the whole file."""
 
     source: str
     row: int
@@ -68,16 +68,21 @@ class Skipped:
 
 @dataclass(slots=True)
 class Findings:
-    """What reading files came to. `notes` are one-liners about a file: columns that were not understood."""
+    """What reading files came to. `suspect`: rows that were compared, but whose figures cannot be what the rows say.
+
+    `notes` are one-liners about a file: columns that were not understood.
+    """
 
     comparisons: list[Comparison] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    suspect: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
         """Take in what another file came to."""
         self.comparisons += other.comparisons
         self.skipped += other.skipped
+        self.suspect += other.suspect
         self.notes += other.notes
 
 

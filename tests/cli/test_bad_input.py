@@ -113,6 +113,14 @@ DOUBTS = [
     (("ttft_s: 1.0", "ttft_s: 3000"), "slo.ttft_s 3,000 is 50 minutes; as milliseconds it would be 3"),
     (("{kind: poisson, rate: 4/s}", "{kind: users, users: 2, each: 12}"), "was 12/h meant? A rate without a unit is per second"),
     (("{kind: poisson, rate: 4/s}", "{kind: closed_loop, concurrency: 4}"), "every output has 20 tokens, so that the users"),
+    (
+        ("prompt: 200", "prompt: {kind: lognormal, mean: 3000, p95: 9000, max: 20000}"),
+        "than max_model_len 4,096 and get no answer",
+    ),
+    (
+        ("{kind: poisson, rate: 4/s}", "{kind: diurnal, peak: 9/s, trough: 1/s}"),
+        "the peak of 9/s comes after 12 h of a period of 24 h",
+    ),
 ]
 
 

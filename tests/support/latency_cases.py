@@ -34,7 +34,7 @@ class Case:
         sizes = f"tp{a.tensor_parallel_size}-pp{a.pipeline_parallel_size}-dp{a.data_parallel_size}"
         return f"{self.model.name}-{form}-{self.gpu.name}-{sizes}-{self.engine.version}"
 
-    def bind(self, latency: object | None = None, **more: float) -> StepTime:
+    def bind(self, latency: object | None = None, **more: object) -> StepTime:
         return (latency or Roofline()).bind(replace(self.target, **more))
 
     def parts(self) -> dict[str, StepTime]:

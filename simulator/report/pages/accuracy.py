@@ -21,8 +21,9 @@ _ERRORS = (
 )
 
 
-def accuracy_page(findings: Findings, source: str, skipped: Sequence[str]) -> str:
-    """The page of what `sim validate` found in `source`; `skipped` says which rows were left out, and why."""
+def accuracy_page(findings: Findings, source: str, skipped: Sequence[str], suspect: Sequence[str] = ()) -> str:
+    """The page of what `sim validate` found in `source`; `skipped` says which rows were left out and why, `suspect` which are
+    compared but in doubt."""
     points = Drawing(
         "Every figure",
         "On the line the prediction is exact; the thin lines are 20% off. Both axes are logarithmic.",
@@ -37,7 +38,7 @@ def accuracy_page(findings: Findings, source: str, skipped: Sequence[str]) -> st
                 "Errors", ("rows", "metric", "n", *(name for name, _ in _ERRORS)), [_row(g) for g in report(findings)["groups"]]
             )
         ],
-        lines=("Skipped", skipped),
+        lines=("Skipped and suspect" if suspect else "Skipped", [*skipped, *suspect]),
     )
 
 

@@ -3,74 +3,65 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from simulator.planning.costs import price_of
 from simulator.planning.growth import carried_by_each, replica_steps, replicas_at, surely_by_each, surely_needed
 from simulator.planning.size import Candidate, Sizing
+from simulator.planning.sure import chosen
 from simulator.report import sizing as said
 from simulator.report import words
 from simulator.report.charts import theme as theme
 from simulator.report.pages.simple import Drawing, PageAnswer, PageTable, plain_page
 from simulator.results.model import DeploymentResult
-from simulator.text import number, plural, sure
+from simulator.text import number, plural
+from simulator.units import HOURS_PER_MONTH
 
 _TIMES = (1.0, 1.25, 1.5, 2.0, 3.0)
 _SHOWN_TIMES = 2.2
-Answers = Mapping[str, DeploymentResult]
 
 
-def size_page(sizing: Sizing, answers: Sequence[DeploymentResult] = (), months: float = 12.0) -> str:
-    """The page; `answers` are the cheapest candidates as `planning.size.answered` answers them."""
-    by_name = {answer.name: answer for answer in answers}
+def size_page(sizing: Sizing, months: float = 12.0) -> str:
+    """The page."""
     return plain_page(
         f"{sizing.scenario.name}: what to rent",
         f"What carries {said.to_carry(sizing)}, of {plural(len(sizing.candidates), 'configuration')}.",
-        _drawings(sizing, by_name),
-        _growth(sizing, by_name),
+        _drawings(sizing),
+        _growth(sizing),
         lines=("How this was found", _method(sizing)),
-        answer=_answer(sizing, by_name, months),
-        first=[_candidates(sizing, by_name)],
+        answer=_answer(sizing, months),
+        first=[_candidates(sizing)],
     )
 
 
-def _answer(sizing: Sizing, answers: Answers, months: float) -> PageAnswer:
-    chosen = sizing.best
-    if chosen is None:
+def _answer(sizing: Sizing, months: float) -> PageAnswer:
+    choice = chosen(sizing)
+    if choice is None:
         first, *others = said.sentences(sizing, months)
         return PageAnswer("No configuration will do", first, others, good=False)
-    answer = answers.get(chosen.deployment.name)
-    month = f", ${said.money(chosen.usd_per_month, 0)} a month" if math.isfinite(chosen.usd_per_hour) else ""
-    certain = words.slo_phrase(answer) if answer else ""
-    sentence = f"{chosen.deployment.name}: {chosen.wording}{_dollars(chosen, chosen.replicas or 1)}{month}{certain}."
+    one, answer = choice.candidate, choice.answer
+    usd = choice.usd_per_hour
+    month = f", ${said.money(usd * HOURS_PER_MONTH, 0)} a month" if math.isfinite(usd) else ""
+    how = f" ({said.how_sure(choice)})" if answer else ""
+    sentence = f"{one.deployment.name}: {choice.wording}{_dollars(one, choice.replicas)}{month}{how}."
+    ran = answer if choice.simulated else None
     lines = [
-        _price(sizing, chosen),
-        words.sentence(words.judged_line(answer)) if answer else "",
-        words.sentence(words.sureness(answer)) if answer else "",
-        _sure(sizing, answers) if answer and answer.standing != "meets" else "",
-        _room(sizing, chosen, answers),
-        words.sentence(chosen.why),
+        _price(sizing, one),
+        words.sentence(words.judged_line(ran)) if ran else "",
+        words.sentence(words.sureness(ran)) if ran else "",
+        *said.beside(sizing, choice),
+        _room(sizing, one) if choice.simulated else "",
+        words.sentence(one.why) if one is sizing.best and choice.simulated else "",
         *said.remarks(sizing, months),
     ]
-    heading = "Rent" if answer is None or answer.standing == "meets" else "The cheapest that may do, and not surely"
+    certain = answer is None or not choice.simulated or answer.standing == "meets"
+    heading = "Rent" if certain else "The cheapest that may do, and not surely"
     return PageAnswer(heading, sentence, [line for line in lines if line])
 
 
-def _sure(sizing: Sizing, answers: Answers) -> str:
-    """The cheapest that is 90 % sure, with as many replicas as that takes."""
-    rate = sizing.scenario.workload.mean_rate()
-    if rate is None:
-        return ""
-    needed = [(c, n) for c, answer in _known(sizing, answers) if (n := surely_needed(sizing, c, answer, rate)) is not None]
-    if not needed:
-        return "No number of replicas of these is 90% sure."
-    best, replicas = min(needed, key=lambda one: (_bill(*one, dollars=True), _bill(*one, dollars=False)))
-    return f"To be 90% sure, rent {plural(replicas, 'replica')} of {best.deployment.name}{_dollars(best, replicas)}."
-
-
-def _known(sizing: Sizing, answers: Answers) -> list[tuple[Candidate, DeploymentResult]]:
-    return [(c, answers[c.deployment.name]) for c in sizing.fitting if c.deployment.name in answers]
+def _known(sizing: Sizing) -> list[tuple[Candidate, DeploymentResult]]:
+    return list(zip(sizing.fitting, sizing.answers, strict=False))
 
 
 def _dollars(candidate: Candidate, replicas: int) -> str:
@@ -84,8 +75,8 @@ def _bill(candidate: Candidate, replicas: int, *, dollars: bool) -> float:
     return of / (candidate.replicas or 1) * replicas
 
 
-def _room(sizing: Sizing, candidate: Candidate, answers: Answers) -> str:
-    carried = _carried(sizing, candidate, answers)
+def _room(sizing: Sizing, candidate: Candidate) -> str:
+    carried = _carried(sizing, candidate)
     demand = sizing.scenario.workload.mean_rate()
     if carried is None or not demand:
         return ""
@@ -93,9 +84,9 @@ def _room(sizing: Sizing, candidate: Candidate, answers: Answers) -> str:
     return f"Carries {words.rate(carried)}: {f'room for {room:.0%} more' if room > 0 else 'no room for more'}."
 
 
-def _carried(sizing: Sizing, candidate: Candidate, answers: Answers) -> float | None:
+def _carried(sizing: Sizing, candidate: Candidate) -> float | None:
     """Requests/s that all its replicas carry."""
-    each = carried_by_each(sizing, candidate, answers.get(candidate.deployment.name))
+    each = carried_by_each(sizing, candidate, sizing.answer_of(candidate))
     return None if each is None or candidate.replicas is None else each * candidate.replicas
 
 
@@ -109,7 +100,7 @@ def _price(sizing: Sizing, candidate: Candidate) -> str:
     return f"${usd:.2f} per GPU-hour, {source.split(': ')[0]}{f', {date}' if date else ''}."
 
 
-def _candidates(sizing: Sizing, answers: Answers) -> PageTable:
+def _candidates(sizing: Sizing) -> PageTable:
     later = [f"At x{sizing.ask.growth:g}"] if sizing.ask.growth > 1 else []
     header = ("Configuration", "How many", "$ an hour", "$ a month", "How sure", "Why", "Carries", *later, "Price")
     rows = [
@@ -118,9 +109,9 @@ def _candidates(sizing: Sizing, answers: Answers) -> PageTable:
             c.wording or words.NONE,
             said.money(c.usd_per_hour),
             said.money(c.usd_per_month, 0),
-            _how_sure(answers.get(c.deployment.name)),
-            words.sentence("the cheapest that will do" if c is sizing.best else c.why),
-            words.rate(_carried(sizing, c, answers)),
+            said.standing(sizing.answer_of(c)),
+            words.sentence(_why(sizing, c)),
+            words.rate(_carried(sizing, c)),
             *([said.grown(c)] if later else []),
             _price(sizing, c),
         ]
@@ -131,15 +122,22 @@ def _candidates(sizing: Sizing, answers: Answers) -> PageTable:
     return PageTable("Every configuration, and why it lost", header, rows, note)
 
 
-def _how_sure(answer: DeploymentResult | None) -> str:
-    if answer is None or answer.assurance is None:
-        return words.NONE
-    return f"{answer.standing}, {sure(answer.assurance.chance)}"
+def _why(sizing: Sizing, candidate: Candidate) -> str:
+    """Why it was taken, or lost."""
+    choice = chosen(sizing)
+    if choice is not None and candidate is choice.candidate:
+        if choice.simulated:
+            surely = choice.answer is not None and choice.answer.standing == "meets"
+            return f"the cheapest that {'surely does' if surely else 'should do'}"
+        return f"the cheapest that is sure, with {plural(choice.replicas, 'replica')}"
+    if candidate is sizing.best:
+        return "the cheapest that should do, and is not sure to"
+    return candidate.why
 
 
-def _drawings(sizing: Sizing, answers: Answers) -> list[Drawing]:
+def _drawings(sizing: Sizing) -> list[Drawing]:
     demand = sizing.scenario.workload.mean_rate()
-    known = [(c, each) for c in sizing.fitting if (each := carried_by_each(sizing, c, answers.get(c.deployment.name)))]
+    known = [(c, each) for c in sizing.fitting if (each := carried_by_each(sizing, c, sizing.answer_of(c)))]
     if demand is None or not known:
         return []
     priced = [(c, each) for c, each in known if math.isfinite(c.usd_per_hour)]
@@ -189,10 +187,10 @@ def _steps(points: Sequence[dict[str, Any]], names: Sequence[str], demand: float
     return drawn
 
 
-def _growth(sizing: Sizing, answers: Answers) -> list[PageTable]:
+def _growth(sizing: Sizing) -> list[PageTable]:
     """Replicas at multiples of the demand: by the prediction itself, and with its error."""
     demand = sizing.scenario.workload.mean_rate()
-    known = [(c, each) for c in sizing.fitting if (each := carried_by_each(sizing, c, answers.get(c.deployment.name)))]
+    known = [(c, each) for c in sizing.fitting if (each := carried_by_each(sizing, c, sizing.answer_of(c)))]
     if demand is None or not known:
         return []
     times = sorted({*_TIMES, sizing.ask.growth})
@@ -203,7 +201,7 @@ def _growth(sizing: Sizing, answers: Answers) -> list[PageTable]:
     simulated = "x1 is simulated" if sizing.ask.growth == 1 else f"x1 and x{sizing.ask.growth:g} are simulated"
     note = f"{simulated}; the others are read off what a replica carries, and are at most so many."
     header = ("Traffic", *(c.deployment.name for c, _ in known))
-    return [PageTable("Replicas that more traffic needs", header, rows, note), *_surely(sizing, _known(sizing, answers), times)]
+    return [PageTable("Replicas that more traffic needs", header, rows, note), *_surely(sizing, _known(sizing), times)]
 
 
 def _surely(sizing: Sizing, known: Sequence[tuple[Candidate, DeploymentResult]], times: Sequence[float]) -> list[PageTable]:

@@ -12,8 +12,9 @@ from simulator.validation.measured_run import point_of, with_stated
 from simulator.validation.measurements import Row, Skipped, read_measurement_table
 from simulator.validation.protocols import MeasuredServer
 from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
-from simulator.validation.readers.closed_loop import MANY, closed_loop_server, is_capped, load_of
+from simulator.validation.readers.closed_loop import MANY, closed_loop_server, load_of, what_ran
 from simulator.validation.readers.rows import values_in
+from simulator.validation.suspects import cannot_be, contradicted
 from simulator.workload.requests import Requests
 
 _CSV = {"tpot": ("tpot_ms_mean", 1.0), "ttft": ("ttft_ms_mean", 1.0)}
@@ -44,28 +45,28 @@ def _points(path: Path, server: MeasuredServer | None, unsaid: Unsaid | None) ->
     table = read_measurement_table(path)
     if missing := MANY.missing(table):
         raise MeasurementError(f"{path.name}: columns missing: {', '.join(name.replace('|', ' or ') for name in missing)}")
-    points, skipped = [], []
+    points, skipped, doubts = [], [], contradicted(table.rows, what_ran)
     for index, row in enumerate(table.rows, start=1):
         try:
-            points.append(_from_row(path.name, index, row))
+            points.append(_from_row(path.name, index, row, doubts.get(index - 1)))
         except SimulatorError as problem:
             skipped.append(Skipped(path.name, index, str(problem)))
     return points, skipped
 
 
-def _from_row(source: str, index: int, row: Row) -> MeasuredPoint:
+def _from_row(source: str, index: int, row: Row, suspect: str | None) -> MeasuredPoint:
     measured = {name: values_in(row, {f"{name}_ms": column}).get(f"{name}_ms") for name, column in _CSV.items()}
-    requests, load = load_of(row)
+    (requests, load), server = load_of(row), closed_loop_server(row)[0]
+    if suspect := suspect or cannot_be(row, server, len(requests)):
+        raise MeasurementError(suspect)
     if isinstance(load, ClosedLoop):
         users: float = load.concurrency
-        if is_capped(row, load.concurrency):
-            raise MeasurementError("its requests waited for a limit that the row does not state")
     else:
         users = _mean_users(requests, measured["ttft"] or 0.0, measured["tpot"] or 0.0)
     return MeasuredPoint(
         source=source,
         row=index,
-        server=closed_loop_server(row)[0],
+        server=server,
         requests=requests,
         load=load,
         concurrency=users,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from simulator.catalog.models import Model, MoeMlp, model
 from simulator.catalog.quantizations import runs_as
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import inter_token_latencies
-from simulator.errors import MeasurementError
+from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
@@ -26,13 +26,13 @@ from simulator.validation.protocols import (
     Bench,
     MeasuredServer,
     finished,
-    nominal_lengths,
     output_tokens_per_s,
     requests_of,
+    staggered_lengths,
     uniform_lengths,
     weighted_median,
 )
-from simulator.validation.readers.inferencex import Run, Script, script
+from simulator.validation.readers.inferencex import HARNESS_LENGTHS, HARNESS_MODELS, HARNESS_RATIO, Run, Script, script
 from simulator.validation.readers.rows import (
     Prediction,
     compare_rows,
@@ -42,8 +42,10 @@ from simulator.validation.readers.rows import (
     engine_of,
     measured_args,
     measured_quantization,
+    sampling_of,
     values_in,
 )
+from simulator.validation.suspects import cannot_be, contradicted
 from simulator.workload.requests import BlockHashes, Ints, Requests
 
 # Prompts sent for each concurrent user where a file does not say: InferenceX benchmarks/benchmark_lib.sh, 2025-2026.
@@ -51,6 +53,7 @@ PROMPTS_EACH = 10
 # Prompts sent at a request rate where a file does not say: vLLM vllm/benchmarks/datasets.py, --num-prompts.
 PROMPTS_AT_A_RATE = 1000
 _MOST_USERS = MOST_REQUESTS // PROMPTS_EACH
+_LAB = "AIConfigurator"
 # vLLM release assumed where a row names neither a release nor a date.
 ASSUMED_VERSION = "0.11.0"
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
@@ -58,8 +61,6 @@ _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", 
 # Decode steps that InferenceX's client sees of a first token beyond what others see, fitted to its own runs of vLLM 0.11-0.18 on
 # H100, H200 and B200; AIConfigurator's runs, to which it was not, agree.
 BENCHMARK_CLIENT = FrontEnd(decode_steps=1.6)
-# Runs in which requests waited for a sequence or KV limit that the row does not state.
-_CAPPED_TTFT_MS, _CAPPED_CONCURRENCY = 15_000.0, (256, 5_000.0)
 
 _MANY = {
     "ttft_ms": ("ttft_ms_mean", 1.0),
@@ -82,7 +83,10 @@ _ONE = {
 
 def compare_many(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
-    return compare_rows(table, predict_many, lambda row: values_in(row, _MANY), calibration)
+    doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
+    return compare_rows(
+        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, _MANY), calibration
+    )
 
 
 def compare_one(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
@@ -93,11 +97,13 @@ def compare_one(table: MeasurementTable, calibration: Calibration | None = None)
     )
 
 
-def predict_many(row: Row, bench: Bench) -> Prediction:
-    """Latencies at the client and throughput of a run at a fixed concurrency or a request rate."""
+def predict_many(row: Row, bench: Bench, suspect: str | None = None) -> Prediction:
+    """Latencies at the client and throughput of a run at a fixed concurrency or a request rate.
+
+    `suspect`: why other rows say that this one cannot be; what the row itself says is looked at here.
+    """
     server, stated = closed_loop_server(row)
     requests, load = load_of(row)
-    users = load.concurrency if isinstance(load, ClosedLoop) else None
     trace = bench.run(server, requests, load)
     seen = finished(trace)
     found = {"output_tok_s": output_tokens_per_s(trace)}
@@ -105,7 +111,7 @@ def predict_many(row: Row, bench: Bench) -> Prediction:
         values = 1e3 * seen[f"{name}_s"]
         found[f"{name}_ms"] = float(np.nanmean(values))
         found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
-    return Prediction(found, server, load_regime(trace), stated and not (users and is_capped(row, users)))
+    return Prediction(found, server, load_regime(trace), stated, suspect or cannot_be(row, server, len(requests)))
 
 
 def load_of(row: Row) -> tuple[Requests, Load]:
@@ -126,9 +132,19 @@ def load_of(row: Row) -> tuple[Requests, Load]:
     return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), sent
 
 
+def what_ran(row: Row) -> Hashable | None:
+    """What a row has in common with others of the same server and lengths, whatever their users; None where it cannot be told."""
+    try:
+        server = closed_loop_server(row)[0]
+    except SimulatorError:
+        return None
+    any_users = replace(server, args=replace(server.args, max_num_seqs=None))
+    return any_users.key, *(text(row, name) for name in ("source", "input_len", "output_len", "length_range_ratio"))
+
+
 def client_of(row: Row) -> FrontEnd:
     """What the client of a row sees besides the engine: column `endpoint` may say that it is `chat`."""
-    client = BENCHMARK_CLIENT if _is_lab(row) or _is_inferencex(row) else FrontEnd()
+    client = BENCHMARK_CLIENT if text(row, "source").startswith(("InferenceX", _LAB)) else FrontEnd()
     endpoint = text(row, "endpoint") or client.endpoint
     if endpoint not in ENDPOINTS:
         raise MeasurementError(f"column endpoint: {endpoint!r} is not one of {', '.join(ENDPOINTS)}")
@@ -160,15 +176,16 @@ def script_of(row: Row) -> Script | None:
 def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
     ratio = 1.0 if (written := number_in(row, "length_range_ratio")) is None else written
+    ratio = HARNESS_RATIO if _is_copied(row) else ratio
     ratio = finite_number(ratio, "column length_range_ratio", least=0.0, most=1.0)
     total, longest = (
         count(row, "num_prompts", most=MOST_REQUESTS) if text(row, "num_prompts") else usual,
         count(row, "output_len", most=LONGEST),
     )
     prompt = uniform_lengths(total, count(row, "input_len", most=LONGEST), ratio, rng)
-    return requests_of(
-        prompt, nominal_lengths(total, longest, rng) if _is_lab(row) else uniform_lengths(total, longest, ratio, rng)
-    )
+    if _is_lab(row) and (users := whole_in(row, "concurrency", most=_MOST_USERS)):
+        return requests_of(prompt, staggered_lengths(total, longest, users, rng))
+    return requests_of(prompt, uniform_lengths(total, longest, ratio, rng))
 
 
 def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
@@ -185,7 +202,8 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
-    server = MeasuredServer(base, _quantization(row, base), card, release, args, client=client_of(row))
+    form, sampling = _quantization(row, base), sampling_of(row)
+    server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
 
 
@@ -195,7 +213,15 @@ def _is_inferencex(row: Row) -> bool:
 
 def _is_lab(row: Row) -> bool:
     """Whether the row is of AIConfigurator's lab: its users do not stay in step, as those of truly equal requests would."""
-    return text(row, "source").startswith("AIConfigurator")
+    return text(row, "source").startswith(_LAB) and not _is_copied(row)
+
+
+def _is_copied(row: Row) -> bool:
+    """Whether a row of AIConfigurator's table is a run of InferenceX: its 15 of Kimi-K2.5 are those to the last digit."""
+    lengths = whole_in(row, "input_len", most=LONGEST), whole_in(row, "output_len", most=LONGEST)
+    return (
+        text(row, "source").startswith(_LAB) and lengths in HARNESS_LENGTHS and model(text(row, "model")).name in HARNESS_MODELS
+    )
 
 
 def _quantization(row: Row, base: Model) -> Any:
@@ -208,12 +234,6 @@ def _only_whole(base: Model, tensor: int) -> bool:
     forms = base.quantization.formats if base.quantization else {}
     blocked = "experts" in forms and forms["experts"].kernel == "fp8_block"
     return blocked and any(isinstance(m := layer.mlp, MoeMlp) and m.width // tensor % 128 for layer in base.layers)
-
-
-def is_capped(row: Row, users: int) -> bool:
-    """Whether requests waited for a sequence or KV limit that the row does not state."""
-    ttft = number_in(row, "ttft_ms_mean") or 0.0
-    return ttft > _CAPPED_TTFT_MS or (users >= _CAPPED_CONCURRENCY[0] and ttft > _CAPPED_CONCURRENCY[1])
 
 
 def _prompts_of_the_run_before(table: MeasurementTable) -> dict[int, int]:

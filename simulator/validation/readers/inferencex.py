@@ -162,3 +162,7 @@ _OF_A_MODEL = {
     "llama-3.1-70b": _llama_70b,
     "llama-3.3-70b": _llama_70b,
 }
+HARNESS_MODELS = frozenset(_OF_A_MODEL)
+HARNESS_LENGTHS = {(1024, 1024), (1024, 8192), (8192, 1024)}
+HARNESS_RATIO = 0.8
+"""Models and lengths of the harness's runs, and how far down lengths go: --random-range-ratio."""

@@ -25,8 +25,6 @@ from simulator.validation.protocols import Bench, MeasuredServer, finished, outp
 from simulator.validation.readers.rows import Prediction, beside, measured_args
 from simulator.workload.requests import BlockHashes, Floats, Requests
 
-# Bytes/s from one PCIe card to another where a log does not say: a guess for cards without peer-to-peer access.
-GUESSED_LINK = 20e9
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 _PERCENTILES = (50, 90, 99)
 _LONGEST_S = 1e10  # 300 years, or seconds since 1970
@@ -46,7 +44,7 @@ def compare_replay(table: MeasurementTable, calibration: Calibration | None = No
     source = f"{table.path.parent.name}/{table.source}"
     length = float(log["last_token_s"].max() - log["arrival_s"].min())
     rate = {"output_tok_s": float(log["output_len"].sum()) / length}
-    stated, load = server.link_bytes_per_s is None, load_regime(trace)
+    stated, load = _says_all(server), load_regime(trace)
     found = beside(source, 0, rate, Prediction({"output_tok_s": output_tokens_per_s(trace)}, server, load, stated))
     found += beside(source, 0, _summary(theirs), Prediction(_summary(ours), server, load, stated))
     return Findings(comparisons=found + _each(source, theirs, ours, server, load))
@@ -61,7 +59,7 @@ def _each(
         measured = {f"{name}_each": 1e3 * float(theirs[key][index]) for name, key in _NAMES.items()}
         predicted = {f"{name}_each": 1e3 * float(ours[key][index]) for name, key in _NAMES.items()}
         known = {name: value for name, value in measured.items() if np.isfinite(value) and value > 0}
-        found += beside(source, index + 1, known, Prediction(predicted, server, load, server.link_bytes_per_s is None))
+        found += beside(source, index + 1, known, Prediction(predicted, server, load, _says_all(server)))
     return found
 
 
@@ -128,8 +126,6 @@ def server_beside(path: Path) -> MeasuredServer:
             raise MeasurementError(f"engine.json: {name} is {told.get(name)!r:.40}; it must be text")
     base, args = model(told["model"]), _arguments(told)
     card = gpu(str(hardware.get("device_name") or _card(path.parent.name)))
-    ranks = args.data_parallel_size if args.enable_expert_parallel and base.is_moe else 1
-    unstated = args.tensor_parallel_size * ranks > 1 and card.link == "pcie"
     return MeasuredServer(
         base,
         base.quantization,
@@ -137,8 +133,14 @@ def server_beside(path: Path) -> MeasuredServer:
         engine(f"vllm {told['vllm_version']}"),
         args,
         kv_tokens=None if args.num_gpu_blocks_override else _kv_tokens(cache),
-        link_bytes_per_s=GUESSED_LINK if unstated else None,
     )
+
+
+def _says_all(server: MeasuredServer) -> bool:
+    """Whether a log says all that times rest on: between PCIe cards it does not say what their slots give."""
+    args = server.args
+    ranks = args.data_parallel_size if args.enable_expert_parallel and server.model.is_moe else 1
+    return args.tensor_parallel_size * ranks == 1 or server.gpu.link != "pcie"
 
 
 def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:

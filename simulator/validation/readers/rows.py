@@ -17,9 +17,10 @@ from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
 from simulator.latency.calibration import Calibration, format_name
 from simulator.latency.error_bands import LoadRegime
+from simulator.latency.sampling import Sampling
 from simulator.numbers import MOST, integer
 from simulator.spec import first_mistake
-from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text
+from simulator.validation.measurements import Comparison, Findings, MeasurementTable, Row, Skipped, number_in, text, whole_in
 from simulator.validation.protocols import Bench, MeasuredServer
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
@@ -32,12 +33,13 @@ _LEAST_MS = 0.05
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Predicted metrics of one row by name, the server they are of and how loaded it was, and
-    whether the row states all they rest on."""
+    whether the row states all they rest on. `suspect`: why its figures cannot be what it says."""
 
     values: Mapping[str, float]
     server: MeasuredServer
     load: LoadRegime
     stated: bool = True
+    suspect: str | None = None
 
 
 def compare_rows(
@@ -46,13 +48,18 @@ def compare_rows(
     measured: Callable[[Row], Mapping[str, float]],
     calibration: Calibration | None = None,
 ) -> Findings:
-    """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason."""
+    """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason.
+
+    Suspect rows are compared, listed with the reason, and do not count among those that state everything.
+    """
     findings, bench = Findings(), Bench(calibration=calibration)
     for index, row in enumerate(table.rows, start=1):
         try:
             if not (values := measured(row)):
                 raise MeasurementError("the row has no measured value")
-            findings.comparisons += beside(table.source, index, values, predict(row, bench))
+            ours = predict(row, bench)
+            findings.comparisons += beside(table.source, index, values, ours)
+            findings.suspect += [Skipped(table.source, index, ours.suspect)] if ours.suspect else []
         except SimulatorError as problem:
             findings.skipped.append(Skipped(table.source, index, str(problem)))
     return findings
@@ -63,7 +70,7 @@ def beside(source: str, row: int, values: Mapping[str, float], ours: Prediction)
     labels, setting = labels_of(ours.server), ours.server.setting
     both = ((name, value, ours.values[name]) for name, value in values.items() if name in ours.values)
     return [
-        Comparison(source, row, name, value, predicted, ours.stated, labels, setting, ours.load)
+        Comparison(source, row, name, value, predicted, ours.stated and not ours.suspect, labels, setting, ours.load)
         for name, value, predicted in both
     ]
 
@@ -105,6 +112,20 @@ def engine_arguments(row: Row) -> dict[str, Any]:
     if text(row, "kv_cache_dtype"):
         found["kv_cache_dtype"] = text(row, "kv_cache_dtype")
     return found
+
+
+def sampling_of(row: Row) -> Sampling:
+    """How the answers of a row were sampled: columns temperature, top_k and top_p; greedy where they are blank.
+
+    Raises MeasurementError for a value they cannot have.
+    """
+    given: dict[str, Any] = {name: number_in(row, name) for name in ("temperature", "top_p") if text(row, name)}
+    given |= {"top_k": whole_in(row, "top_k", least=0)} if text(row, "top_k") else {}
+    try:
+        return Sampling(**given)
+    except ValidationError as problem:
+        name = str((mistake := first_mistake(problem)).location[0])
+        raise MeasurementError(f"column {name}: {given.get(name)!r:.40} cannot be: {mistake.said}") from None
 
 
 def measured_args(**given: Any) -> EngineArgs:

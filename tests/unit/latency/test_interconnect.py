@@ -37,6 +37,16 @@ def test_a_number_of_ranks_that_nothing_is_known_of_is_refused() -> None:
         reached(gpu("h100"), 3, None)
 
 
+def test_nccl_waits_for_other_ranks_as_long_as_the_one_shot_kernel() -> None:
+    """Llama-3.1-70B, 2,048 tokens on eight H100: NCCL's own constant, a share of the link, and what ranks wait for each other."""
+    c = case("llama-3.1-70b", "h100", form="fp8", tensor_parallel_size=8)
+    known, overheads = kernels(c.gpu).all_reduce[8], c.rank().overheads
+    seconds = c.parts()["all-reduce"].tokens[2048] / (2 * len(c.model.layers))
+    message = 2048 * c.model.hidden * 2 * 2 * 7 / 8
+    waits = (overheads.all_reduce - 1) * (known.custom_us or 0.0)
+    assert seconds == pytest.approx((known.nccl_us + waits) * 1e-6 + message / (known.nccl_link * c.gpu.link_bytes_per_s))
+
+
 def test_data_parallel_experts_exchange_by_nccl_alone() -> None:
     """One all-gather and one reduce-scatter: two latencies, the traffic of an all-reduce, half of what that reaches over PCIe."""
     c = case("qwen3-30b-a3b", "l40s", data_parallel_size=2, enable_expert_parallel=True)
@@ -44,7 +54,8 @@ def test_data_parallel_experts_exchange_by_nccl_alone() -> None:
     seconds = c.parts()["all-reduce"].tokens[tokens]
     known = kernels(c.gpu).all_reduce[2]
     message = 2 * tokens * c.model.hidden * 2
-    latency = 2 * known.nccl_us * 1e-6 * c.rank().overheads.all_reduce
+    waits = (c.rank().overheads.all_reduce - 1) * (known.custom_us or 0.0)
+    latency = 2 * (known.nccl_us + waits) * 1e-6
     assert seconds == pytest.approx(layers * (latency + message / (0.5 * known.nccl_link * c.gpu.link_bytes_per_s)))
 
 

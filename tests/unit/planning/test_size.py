@@ -121,7 +121,7 @@ def test_what_costs_more_even_at_its_ceiling_is_not_simulated(tmp_path: Path, mo
 
     monkeypatch.setattr(sizing_room, "fit_replicas", watched)
     monkeypatch.setattr(sizing_room, "_WAVE", 2)
-    monkeypatch.setattr(sizing_room, "_examined", lambda scenario, able, machine: able)
+    monkeypatch.setattr(sizing_room, "_until_sure", lambda sizing, machine: sizing)
     scenario = _scenario(tmp_path, ("prices.usd_per_gpu_hour", "{h100-sxm: 3.0, l40s: 1.0, a100-80gb-sxm: 1.1, h200-sxm: 9}"))
     found = size(scenario, deployments=space(["l40s", "h100-sxm", "a100-80gb-sxm", "h200-sxm"]), machine=HERE)
     assert fitted == ["l40s", "a100-80gb-sxm"]
@@ -132,7 +132,7 @@ def test_what_costs_more_even_at_its_ceiling_is_not_simulated(tmp_path: Path, mo
 
 
 def test_a_gpu_without_a_price_will_do_but_is_never_the_cheapest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizing_room, "_examined", lambda scenario, able, machine: able)
+    monkeypatch.setattr(sizing_room, "_until_sure", lambda sizing, machine: sizing)
     scenario = _scenario(tmp_path)
     mine = dataclasses.replace(scenario.deployments[0].pool.gpu, name="of-my-own")
     unpriced = dataclasses.replace(scenario.deployments[0].with_pool(gpu=mine), name="mine")

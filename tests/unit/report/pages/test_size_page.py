@@ -19,7 +19,7 @@ def sizing(tmp_path_factory: pytest.TempPathFactory) -> Sizing:
 
 
 def test_the_answer_stands_before_the_table_and_every_candidate_has_its_reason(sizing: Sizing) -> None:
-    page = size_page(sizing, answered(sizing, Processes(1), most=1))
+    page = size_page(answered(sizing, Processes(1)))
     answer, table = page.index("L40S: 1 GPU = 1 replica x 1 GPU, $1.00 an hour, $730 a month"), page.index("why it lost")
     assert answer < table < page.index("What more traffic costs") < page.index("Replicas that more traffic needs")
     assert "Costs $2.00 an hour more (200%)." in page
