@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,27 +36,25 @@ def parts_of(
     requests: Requests,
     full: Ceiling,
     edges: Sequence[Floats],
-    usual: Requests | None = None,
+    mean: Floats,
 ) -> Parts | None:
     """A run of one replica in parts, between the edges (seconds) of one run or several in it; None
     where nothing was completed or no time passed.
 
-    `usual`: requests of the mean size, where those that begin a run are shorter. What is refused
-    at the door counts as a share of the arrivals.
+    `mean`: the work and the context of a request of the traffic that gets an answer. What is
+    refused at the door counts as a share of the arrivals.
     """
     finished = np.isfinite(trace.requests["finish_s"])
     if not finished.any() or any(e[-1] <= e[0] for e in edges):
         return None
-    share, everything = float(finished.mean()), np.ones(len(usual or requests), bool)
-    typical = finished if usual is None else everything
-    mean = _amounts(usual or requests, full)[:, typical].mean(axis=1) * share
-    seconds = np.array([e[1] - e[0] for e in edges])[None, :, None] * mean[:, None, None]
+    seconds = np.array([e[1] - e[0] for e in edges])[None, :, None]
+    units = seconds * (mean * float(finished.mean()))[:, None, None]
     arrivals = trace.requests["arrival_s"][finished]
-    each = _amounts(requests, full)[:, finished]
+    each = amounts(requests, full)[:, finished]
     came = [[_between(arrivals, amount, e) for e in edges] for amount in each]
     work = _work_done(trace, requests, full, finished, edges)
     context = [_context_done(trace, requests, finished, e) for e in edges]
-    return Parts(np.array(came) / seconds, np.array([work, context]) / seconds)
+    return Parts(np.array(came) / units, np.array([work, context]) / units)
 
 
 def pooled(parts: Sequence[Parts | None]) -> Flow:
@@ -70,6 +69,13 @@ def pooled(parts: Sequence[Parts | None]) -> Flow:
     offered = came[0] + share * (came[1] - came[0])
     mean, half = float(rates.mean()), half_of(rates)
     return Flow(float(offered.mean()), mean, max(0.0, mean - half), mean + half)
+
+
+def widened(flow: Flow, error: float) -> Flow:
+    """The flow, where the mean request is known to a relative standard error."""
+    half = math.hypot(flow.high_per_s - flow.completed_per_s, 2 * error * flow.completed_per_s)
+    low, high = max(0.0, flow.completed_per_s - half), flow.completed_per_s + half
+    return Flow(flow.offered_per_s, flow.completed_per_s, low, high)
 
 
 def _calmest(done: Floats) -> float:
@@ -102,8 +108,8 @@ def half_of(rates: Floats) -> float:
     return float((noise**2 + student_t(0.95, runs - 1) ** 2 * apart * (1 + 1 / runs)) ** 0.5)
 
 
-def _amounts(requests: Requests, full: Ceiling) -> Floats:
-    """Work and context of each request, shape (2, n)."""
+def amounts(requests: Requests, full: Ceiling) -> Floats:
+    """Work, seconds of the full server, and context, tokens, of each request, shape (2, n)."""
     output = requests.output_tokens.astype(np.float64)
     return np.stack([full.work_s(requests), _context(requests, output)])
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from simulator.engine.admission import never_answered
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup
 from simulator.errors import SimulatorError
-from simulator.planning.capacity.completions import Parts, parts_of, pooled
+from simulator.planning.capacity.completions import Parts, amounts, parts_of, pooled, widened
 from simulator.planning.capacity.full_batch import Ceiling, ceiling, running_context
 from simulator.planning.capacity.prefix_hits import prefix_hits
 from simulator.planning.capacity.search import TOLERANCE, Flow, NoQueueingPoint
@@ -37,7 +38,7 @@ _STRATUM = 100
 _OF_FULL, _OF_EMPTY = (1_000, 16.0), (2_000, 32.0)
 _STAYS, _FEWEST_OF_TALKS = 5, 2_000
 _RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 10, 4
-_APART = 20.0
+_APART, _MORE = 20.0, 4
 _PRECISE = 0.02
 
 
@@ -94,6 +95,7 @@ def answered_by(server: Server, requests: Requests) -> Requests:
     return replace(picked, previous=np.where(picked.previous >= 0, rows[picked.previous], -1))
 
 
+_Runs = Callable[[float], list[Parts | None]]
 Start = Literal["burst", "mixed", "empty"]
 """How a server begins a run of a search: full of requests that came at once, full of requests that
 are each some way through, or empty."""
@@ -128,31 +130,65 @@ def flows(
     earlier ones are answered. Raises NoQueueingPoint for a trace of few requests that share
     prefixes: the same again would find them all in the cache.
     """
-    one, most = fleet.with_instances(1), round(WHOLE * share)
     drawn = _drawn(workload, seed)
+    traffic = _Traffic(fleet.with_instances(1), drawn, full, seed, workload.trace is None)
+    most = round(WHOLE * share)
     if drawn.previous is not None:
-        return _talks(one, drawn, full)
+        return traffic.flow(_talks(traffic))
     if drawn.hashes is not None and len(drawn) < _FEWEST:
         few = f"{len(drawn):,} requests that share prefixes"
         raise NoQueueingPoint(f"{few} are too few to overload it for long")
     if start == "empty":
-        wanted = _enough(full, _OF_EMPTY, most)
-        return _from_empty(one, _chosen(drawn, wanted, full, seed), full, seed)
+        return traffic.flow(_from_empty(traffic, _enough(full, _OF_EMPTY, most)))
     if start == "burst":
-        wanted = _enough(full, _OF_FULL, most)
-        return _from_burst(one, _chosen(drawn, wanted, full, seed), full)
+        return traffic.flow(_from_burst(traffic, _enough(full, _OF_FULL, most)))
     if drawn.hashes is not None:
-        return _one_after_another(one, drawn, full, most, seed)
-    return _begun_anew(one, drawn, full, most, seed)
+        return traffic.flow(_one_after_another(traffic, most))
+    return traffic.flow(_begun_anew(traffic, most))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traffic:
+    """The requests that a search chooses from, and the replica that gets them."""
+
+    one: FleetPlan
+    drawn: Requests
+    full: Ceiling
+    seed: int
+    by_chance: bool
+
+    def flow(self, parts: Callable[[float], list[Parts | None]]) -> Callable[[float], Flow]:
+        """A flow from the parts of the runs at a rate, whose requests were drawn by chance."""
+        work = self.full.work_s(self.drawn)
+        error = float(work.std() / work.mean()) / len(work) ** 0.5 if self.by_chance else 0.0
+        return lambda rate: widened(pooled(parts(rate)), error)
+
+    def mean(self) -> Floats:
+        """Work and context of the mean request that gets an answer, shape (2,)."""
+        each = amounts(answered_by(self.one.server, self.drawn), self.full)
+        return np.array([amount.mean() for amount in each])
+
+    def chosen(self, wanted: int) -> Requests:
+        """So many of the requests, well mixed; the first ones where they share prefixes."""
+        if self.drawn.hashes is None:
+            return _picked(self.drawn, _mixed(self.drawn, wanted, self.full, self.seed))
+        return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
 
 
 @functools.lru_cache(maxsize=2)
 def _drawn(workload: Workload, seed: int) -> Requests:
-    """The requests that a search chooses from."""
+    """The requests that a search chooses from: of requests that share nothing many, for their mean
+    is that of all."""
     drawn = requests_at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
     if workload.trace is None and len(drawn) < WHOLE:
         return sample(workload.at_rate(1.0).evened(WHOLE), seed)
+    if drawn.hashes is None and drawn.previous is None and _is_stationary(workload):
+        return requests_at_rate(workload, workload.mean_rate() or 1.0, _MORE * WHOLE, seed)
     return drawn
+
+
+def _is_stationary(workload: Workload) -> bool:
+    return workload.arrivals is not None and workload.arrivals.kind in STATIONARY
 
 
 def _enough(full: Ceiling, wanted: tuple[int, float], most: int) -> int:
@@ -171,54 +207,52 @@ def enough_talks(requests: Requests, full: Ceiling) -> int:
     return max(_FEWEST_OF_TALKS, round(_STAYS * full.requests_per_s * stay_s))
 
 
-def _talks(one: FleetPlan, drawn: Requests, full: Ceiling) -> Callable[[float], Flow]:
-    wanted = min(WHOLE // 2, enough_talks(drawn, full))
-    talks = _picked(drawn, np.arange(min(wanted, len(drawn))))
-    starts = _even_starts(talks)
-    return lambda rate: _flow(one, replace(talks, arrival_s=starts / rate), full)
+def _talks(traffic: _Traffic) -> _Runs:
+    wanted = min(WHOLE // 2, enough_talks(traffic.drawn, traffic.full), len(traffic.drawn))
+    talks = _picked(traffic.drawn, np.arange(wanted))
+    return partial(_run, traffic, talks, _even_starts(talks), traffic.mean())
 
 
-def _chosen(drawn: Requests, wanted: int, full: Ceiling, seed: int) -> Requests:
-    """So many of the requests, well mixed; the first ones where they share prefixes."""
-    if drawn.hashes is None:
-        return _picked(drawn, _mixed(drawn, wanted, full, seed))
-    return _picked(drawn, np.arange(min(wanted, len(drawn))))
+def _from_empty(traffic: _Traffic, wanted: int) -> _Runs:
+    many = traffic.chosen(wanted)
+    return partial(_run, traffic, many, _nearly_poisson(len(many), traffic.seed), traffic.mean())
 
 
-def _from_empty(
-    one: FleetPlan, many: Requests, full: Ceiling, seed: int
-) -> Callable[[float], Flow]:
-    places = _nearly_poisson(len(many), seed)
-    return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
+def _from_burst(traffic: _Traffic, wanted: int) -> _Runs:
+    many = traffic.chosen(wanted)
+    places = _places(len(many), min(round(traffic.full.sequences), len(many) // 10))
+    return partial(_run, traffic, many, places, traffic.mean())
 
 
-def _from_burst(one: FleetPlan, many: Requests, full: Ceiling) -> Callable[[float], Flow]:
-    places = _places(len(many), min(round(full.sequences), len(many) // 10))
-    return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
+def _run(
+    traffic: _Traffic, many: Requests, places: Floats, mean: Floats, rate: float
+) -> list[Parts | None]:
+    """One run at a rate, in equal parts."""
+    requests = replace(many, arrival_s=places / rate)
+    trace = traffic.one.serve(requests)
+    return [parts_of(trace, requests, traffic.full, [_edges(trace, requests)], mean)]
 
 
-def _begun_anew(
-    one: FleetPlan, drawn: Requests, full: Ceiling, most: int, seed: int
-) -> Callable[[float], Flow]:
+def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
     """Runs of requests that share nothing, one after another until the rate is known."""
-    rng = np.random.default_rng(seed)
-    rows = _dealt(drawn, full, most, rng)
-    at_once = min(round(full.sequences), rows.shape[1] // 3)
-    begun = [_begun(_picked(drawn, row), at_once, rng) for row in rows]
-    places, usual = _places(rows.shape[1], at_once), _picked(drawn, rows.ravel())
+    rng = np.random.default_rng(traffic.seed)
+    rows = _dealt(traffic.drawn, traffic.full, most, rng)
+    at_once = min(round(traffic.full.sequences), rows.shape[1] // 3)
+    begun = [_begun(_picked(traffic.drawn, row), at_once, rng) for row in rows]
+    places, mean = _places(rows.shape[1], at_once), traffic.mean()
 
-    def flow(rate: float) -> Flow:
-        parts: list[Parts | None] = []
-        for requests in begun:
-            at_rate = replace(requests, arrival_s=places / rate)
-            trace = one.serve(at_rate)
+    def parts(rate: float) -> list[Parts | None]:
+        seen: list[Parts | None] = []
+        for many in begun:
+            requests = replace(many, arrival_s=places / rate)
+            trace = traffic.one.serve(requests)
             edges = _begun_edges(trace, at_once, BATCHES if len(begun) == 1 else _RUN_PARTS)
-            parts.append(parts_of(trace, at_rate, full, [edges], usual))
-            if len(parts) >= _LEAST_RUNS and _is_known(pooled(parts)):
+            seen.append(parts_of(trace, requests, traffic.full, [edges], mean))
+            if len(seen) >= _LEAST_RUNS and _is_known(pooled(seen)):
                 break
-        return pooled(parts)
+        return seen
 
-    return flow
+    return parts
 
 
 def _is_known(flow: Flow) -> bool:
@@ -264,24 +298,22 @@ def _begun_edges(trace: RunRecord, at_once: int, parts: int) -> Floats:
     return np.linspace(start, end, parts + 1, dtype=np.float64)
 
 
-def _one_after_another(
-    one: FleetPlan, drawn: Requests, full: Ceiling, most: int, seed: int
-) -> Callable[[float], Flow]:
+def _one_after_another(traffic: _Traffic, most: int) -> _Runs:
     """Runs of requests that share prefixes: in one simulation, whose cache lives on."""
+    full = traffic.full
     held = replace(full, sequences=max(full.sequences, full.kv_sequences))
-    length = _enough(held, _OF_FULL, most // _RUNS)
-    many = _picked(drawn, np.arange(min(_RUNS * length, len(drawn))))
+    many = traffic.chosen(_RUNS * _enough(held, _OF_FULL, most // _RUNS))
     runs = _RUNS if len(many) >= _RUNS * _LEAST_FILLINGS * full.sequences else 1
-    edges = np.linspace(0, len(many), runs + 1).astype(np.int64)
-    places, started = _from_full(edges, round(full.sequences))
-    begun = _under_way(many, started, seed)
+    rows = np.linspace(0, len(many), runs + 1).astype(np.int64)
+    places, started = _from_full(rows, round(full.sequences))
+    begun, mean = _under_way(many, started, traffic.seed), traffic.mean()
 
-    def flow(rate: float) -> Flow:
-        at_rate = replace(begun, arrival_s=places / rate)
-        trace = one.serve(at_rate)
-        return pooled([parts_of(trace, at_rate, full, _windows(trace, edges), many)])
+    def parts(rate: float) -> list[Parts | None]:
+        requests = replace(begun, arrival_s=places / rate)
+        trace = traffic.one.serve(requests)
+        return [parts_of(trace, requests, full, _windows(trace, rows), mean)]
 
-    return flow
+    return parts
 
 
 def _places(requests: int, at_once: int) -> Floats:
@@ -347,12 +379,6 @@ def _picked(requests: Requests, rows: Ints) -> Requests:
         **picked,
         hashes=None if requests.hashes is None else gathered(requests.hashes, rows),
     )
-
-
-def _flow(one: FleetPlan, requests: Requests, full: Ceiling) -> Flow:
-    """Arrivals and completions of one run, with the interval that equal parts of it give."""
-    trace = one.serve(requests)
-    return pooled([parts_of(trace, requests, full, [_edges(trace, requests)])])
 
 
 def _edges(trace: RunRecord, requests: Requests) -> Floats:

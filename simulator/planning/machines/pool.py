@@ -84,6 +84,7 @@ class Cluster:
 
 
 Machine = InProcess | Processes | Cluster
+IN_PROCESS = InProcess()
 
 
 def each(
