@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,14 +69,15 @@ def pooled(parts: Sequence[Parts | None]) -> Flow:
     rates = done[0] + share * (done[1] - done[0])
     offered = came[0] + share * (came[1] - came[0])
     mean, half = float(rates.mean()), half_of(rates)
-    return Flow(float(offered.mean()), mean, max(0.0, mean - half), mean + half)
+    growth = half_of(offered - rates)
+    return Flow(float(offered.mean()), mean, max(0.0, mean - half), mean + half, growth)
 
 
 def widened(flow: Flow, error: float) -> Flow:
     """The flow, where the mean request is known to a relative standard error."""
     half = math.hypot(flow.high_per_s - flow.completed_per_s, 2 * error * flow.completed_per_s)
     low, high = max(0.0, flow.completed_per_s - half), flow.completed_per_s + half
-    return Flow(flow.offered_per_s, flow.completed_per_s, low, high)
+    return dataclasses.replace(flow, low_per_s=low, high_per_s=high)
 
 
 def _calmest(done: Floats) -> float:
