@@ -197,7 +197,7 @@ def _print(sizing: Sizing, months: float) -> None:
 def _table(sizing: Sizing) -> Any:
     from rich.table import Table
 
-    from simulator.report.sizing import grown, money, standing, to_carry
+    from simulator.report.sizing import grown, money, standing_words, to_carry
 
     table = Table(title=f"{sizing.scenario.name}: what carries {to_carry(sizing)}", title_justify="left", header_style="bold")
     growth = sizing.ask.growth
@@ -208,5 +208,5 @@ def _table(sizing: Sizing) -> Any:
         room = "" if c.headroom is None else f"{c.headroom:+.0%}"
         at_growth = [grown(c)] if later else []
         bill = (money(c.usd_per_hour), money(c.usd_per_month, 0))
-        table.add_row(c.deployment.name, c.wording, standing(sizing.answer_of(c)), *bill, room, *at_growth)
+        table.add_row(c.deployment.name, c.wording, standing_words(sizing.answer_of(c)), *bill, room, *at_growth)
     return table

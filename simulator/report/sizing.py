@@ -38,7 +38,7 @@ def sentences(sizing: Sizing, months: float) -> list[str]:
         nearest = sizing.nearest
         near = [f"Nearest is {nearest.deployment.name}: {nearest.why}."] if nearest else []
         return ["Nothing here will do.", *near]
-    return [taken(sizing, choice), *beside(sizing, choice), *remarks(sizing, months)]
+    return [taken(sizing, choice), *other_candidates(sizing, choice), *remarks(sizing, months)]
 
 
 def taken(sizing: Sizing, choice: Choice) -> str:
@@ -57,14 +57,14 @@ def how_sure(choice: Choice) -> str:
     return sure(assurance.chance) if assurance else ""
 
 
-def standing(answer: DeploymentResult | None) -> str:
+def standing_words(answer: DeploymentResult | None) -> str:
     """`meets, 95% sure`; a dash for what was not run."""
     if answer is None or answer.assurance is None:
         return "–"
     return f"{answer.standing}, {sure(answer.assurance.chance)}"
 
 
-def beside(sizing: Sizing, choice: Choice) -> list[str]:
+def other_candidates(sizing: Sizing, choice: Choice) -> list[str]:
     """What is cheaper and less than sure; or that nothing is sure, and what would make it so."""
     best, answer = sizing.best, choice.answer
     if answer is None or best is None:

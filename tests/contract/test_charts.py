@@ -6,10 +6,11 @@ import pytest
 from support.report_fixtures import HARD_CASES
 
 from simulator.report.charts.all import CHARTS
-from simulator.report.charts.panels import specification
+from simulator.report.charts.panels import MOST_LINES, specification
 
 SOME = {
-    name: HARD_CASES[name] for name in ("chatbot", "nothing-fits", "zero-completed", "overloaded", "one-request", "awkward-names")
+    name: HARD_CASES[name]
+    for name in ("chatbot", "nothing-fits", "zero-completed", "overloaded", "one-request", "twenty", "awkward-names")
 }
 
 
@@ -27,6 +28,22 @@ def test_a_chart_is_valid_and_described(chart, case):
         assert "$schema" not in spec
         assert "http" not in text
         assert {"rate", "focus"} <= {p["name"] for p in spec["params"]}
+
+
+@pytest.mark.parametrize("key", ["throughput", "latency", "distributions", "timeline", "tradeoffs"])
+def test_more_deployments_than_lines_can_be_told_apart_have_small_panels_of_their_own(key):
+    run = HARD_CASES["twenty"]()
+    figure = next(f for f in (chart(run) for chart in CHARTS) if f.key == key)
+    assert not figure.names
+    for panel in figure.panels:
+        spec = specification(run, panel, figure.caption)
+        assert spec["facet"]["field"] == "d"
+        shown = {line.split(",")[0] for line in spec["data"]["values"].splitlines()[1:]}
+        assert len(shown) > MOST_LINES
+        assert all(d.name in spec["facet"]["header"]["labelExpr"] for d in run.deployments)
+    ordinary = HARD_CASES["chatbot"]()
+    few = next(f for f in (chart(ordinary) for chart in CHARTS) if f.key == key)
+    assert not any("facet" in specification(ordinary, panel, few.caption) for panel in few.panels)
 
 
 def test_the_ordinary_run_draws_every_chart():

@@ -20,14 +20,18 @@ from simulator.report import words
 from simulator.report.charts import theme as theme
 from simulator.report.charts.data import as_csv
 from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.slo import PromisedLatency
 
 Rows = Iterable[Mapping[str, Any]]
 Panel = Any  # an Altair chart or layers of them; half of Altair's methods return Any
 SECONDS = "datum.value < 1 ? format(datum.value * 1000, '.3~r') + ' ms' : format(datum.value, '.3~r') + ' s'"
 _FAR_APART = 5
+_SMALL = 200
 NOTHING_RAN = "No deployment started, so nothing ran."
 NO_STEP = "No step was taken, because no request was let in."
 FOCUS = "focus < 0 || datum.d == focus"
+MOST_LINES = 5
+"""More lines than these in one panel are a thicket: then each deployment has a small panel of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,59 @@ def rows(run: RunResult, data: Rows, fields: Sequence[str], text: Sequence[str] 
     return chart.transform_calculate(deployment=f"{names}[datum.d]") if "d" in fields else chart
 
 
+def crowded(data: Rows) -> bool:
+    """Whether rows are of more deployments than one panel shows apart."""
+    return len({row["d"] for row in data}) > MOST_LINES
+
+
+def has_panel(each: PromisedLatency, places: Sequence[PromisedLatency]) -> bool:
+    """Whether a latency is one that decides: those with a limit, or where none has one, TTFT and TPOT."""
+    if any(place.limit is not None for place in places):
+        return each.limit is not None
+    return each.latency != "e2e"
+
+
+def small_panels(
+    run: RunResult,
+    data: Rows,
+    fields: Sequence[str],
+    layers: Sequence[Panel],
+    title: str,
+    behind: Sequence[Panel | None] = (),
+    height: int = 96,
+) -> Panel:
+    """A small panel a deployment, named and on the same axes, so that they compare without a legend.
+
+    `layers` are drawn of the deployment's own rows and have no data themselves; those `behind` have and are the same in each. The
+    page sets how many stand in a row.
+    """
+    called = json.dumps([d.name for d in run.deployments], ensure_ascii=False)
+    source = rows(run, data, fields).data
+    header = alt.Header(
+        title=None,
+        labelExpr=f"{called}[datum.value]",
+        labelAnchor="start",
+        labelFontWeight=600,
+        labelLimit=_SMALL,
+        labelPadding=4,
+    )
+    drawn = alt.layer(*(layer for layer in behind if layer is not None), *layers, data=source)
+    small = drawn.properties(width=_SMALL, height=height)
+    panels = small.facet(facet=alt.Facet("d:N", header=header), columns=2, spacing=14)
+    return panels.resolve_axis(x="independent", y="independent").properties(title=alt.TitleParams(title, offset=8))
+
+
+def shadows(data: Rows, x: alt.X, y: alt.Y) -> Panel:
+    """The lines of all deployments, faint, to put behind those of one."""
+    names = dict.fromkeys(str(channel.shorthand).split(":")[0] for channel in (x, y))
+    fields = ("other", *dict.fromkeys(("rate", *names)))
+    plain = [{"other": row["d"], **row} for row in data]
+    parse: dict[str, Any] = dict.fromkeys(fields, "number")
+    source = alt.InlineData(values=as_csv(plain, fields), format=alt.CsvDataFormat(type="csv", parse=parse))
+    lines = alt.Chart(source).mark_line(strokeWidth=1, opacity=0.16, color="currentColor", clip=True)
+    return lines.encode(x=x, y=y, detail=alt.Detail("other:N"), order=alt.Order("rate:Q"))
+
+
 def by_deployment(run: RunResult) -> alt.Color:
     """Color by deployment. The legend stands on the page beside the panels, once."""
     count = len(run.deployments)
@@ -129,6 +186,12 @@ def fixed_y(place: float) -> alt.YValue:
     return alt.YValue(place)  # type: ignore[no-untyped-call]
 
 
+def limit_rule(value: float) -> Panel:
+    """An upright dashed line at an SLO limit, without its name."""
+    base = alt.Chart(alt.InlineData(values=[{"limit": value}]))
+    return base.mark_rule(color=theme.LIMIT, strokeDash=[5, 3], strokeWidth=1.5).encode(x=alt.X("limit:Q"))
+
+
 def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5, raised: int = 0) -> Panel:
     """A dashed line at an SLO limit, named: at its left end, or above it, where `place` is its share of the panel's width.
 
@@ -144,13 +207,15 @@ def limit_line(value: float, text: str, *, horizontal: bool, place: float = 0.5,
     return rule.encode(x=alt.X("limit:Q")) + label.encode(x=alt.X("limit:Q"), y=fixed_y(-raised))
 
 
-def demand_line(run: RunResult) -> Panel | None:
-    """A vertical line at the rate that was asked for, named."""
+def demand_line(run: RunResult, *, named: bool = True) -> Panel | None:
+    """A vertical line at the rate that was asked for."""
     demand = run.workload.rate_per_s
     if not demand:
         return None
     base = alt.Chart(alt.InlineData(values=[{"demand": demand}])).encode(x=alt.X("demand:Q"))
     rule = base.mark_rule(strokeDash=[2, 3], opacity=0.8)
+    if not named:
+        return rule
     return rule + base.mark_text(text=f"demand {words.rate(demand)}", align="left", dx=4, baseline="top", fontSize=11).encode(
         y=fixed_y(0)
     )

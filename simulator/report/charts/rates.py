@@ -16,17 +16,21 @@ from simulator.report.charts.panels import (
     Panel,
     at_rate,
     by_deployment,
+    crowded,
     dashed,
     demand_line,
     faded,
     fixed_x,
+    has_panel,
     layered,
     limit_line,
     log_scale,
     names,
     rate_scale,
     rows,
+    shadows,
     shaped,
+    small_panels,
     what_if_line,
 )
 from simulator.results.model import RunResult
@@ -34,7 +38,6 @@ from simulator.results.slo import PromisedLatency
 
 _ONE_RATE = "Only one rate was simulated, so there is nothing to draw against the rate."
 _NOT_STEADY = "No rate was steady, so there is no latency to draw."
-_BANDS_UP_TO = 6
 
 
 def throughput(run: RunResult) -> Figure:
@@ -63,8 +66,31 @@ def throughput(run: RunResult) -> Figure:
             alt.Tooltip("output_tokens_per_s:Q", format=",.0f"),
         ],
     )
+    if crowded(data):
+        panel = _small_throughput(run, data, x, y)
+        return Figure(key, title, _throughput_words(run), (panel,), names=False)
     layers = [_keeping_up(data), drawn, *_points(run), demand_line(run), what_if_line()]
     return Figure(key, title, _throughput_words(run), (layered(layers, "Completed, requests/s", 300),))
+
+
+def _small_throughput(run: RunResult, data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> Panel:
+    """The same, a small panel a deployment."""
+    ends = [
+        {"d": i, "at": estimate.value, "kind": kind}
+        for i, d in enumerate(run.deployments)
+        for kind, estimate in enumerate((d.queueing_point, d.slo_capacity))
+        if estimate
+    ]
+    own, fields = alt.Chart(), ("d", "rate", "requests_per_s", "at", "kind")
+    line = own.mark_line(strokeWidth=2.4, clip=True).encode(x=x, y=y, color=by_deployment(run), opacity=faded())
+    marks = [
+        own.transform_filter(f"isValid(datum.at) && datum.kind == {kind}")
+        .mark_point(shape=shape, size=80, filled=shape == "diamond", strokeWidth=2)
+        .encode(x=alt.X("at:Q"), y=alt.Y("at:Q"), color=by_deployment(run), opacity=faded())
+        for kind, shape in enumerate(("diamond", "circle"))
+    ]
+    behind = [_keeping_up(data), demand_line(run, named=False), what_if_line()]
+    return small_panels(run, [*data, *ends], fields, [line, *marks], "Completed, requests/s", behind)
 
 
 def _no_curve(run: RunResult) -> str:
@@ -116,37 +142,42 @@ def latency(run: RunResult) -> Figure:
     data = [row for row in frames.curve_rows(run.deployments) if any(row.get(f"value{i}") for i in range(len(places)))]
     if not data:
         return Figure(key, title, _no_curve(run))
-    panels = tuple(_latency_panel(run, data, i, each) for i, each in enumerate(places))
+    many = crowded(data)
+    shown = [(i, each) for i, each in enumerate(places) if not many or has_panel(each, places)]
+    panels = tuple(_latency_panel(run, data, i, each, apart=many) for i, each in shown)
     percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
     text = f"Thick: {percentiles}, as promised. Thin: median"
-    if len(run.deployments) <= _BANDS_UP_TO and any(row.get(f"low{i}") for row in data for i in range(len(places))):
+    if any(row.get(f"low{i}") for row in data for i in range(len(places))):
         text += ". Shaded: where that percentile of a real server lies in four of five cases"
     return Figure(
         key,
         title,
         f"{text}. Lines end where the queue starts to grow: beyond it there is no latency to speak of.",
         panels,
-        "grid",
+        "stack" if many else "grid",
+        names=not many,
     )
 
 
-def _latency_panel(run: RunResult, rows_: Sequence[dict[str, Any]], place: int, each: PromisedLatency) -> Panel:
+def _latency_panel(run: RunResult, rows_: Sequence[dict[str, Any]], place: int, each: PromisedLatency, *, apart: bool) -> Panel:
     names = {name: f"{name}{place}" for name in ("median", "value", "low", "high")}
     data = [{"d": r["d"], "rate": r["rate"], **{n: r.get(column) for n, column in names.items()}} for r in rows_]
     known = [row for row in data if row["value"]]
     x = alt.X("rate:Q", **rate_scale(run, [row["rate"] for row in rows_], "offered, requests/s"))
     limits = [each.limit] if each.limit is not None else []
     log = log_scale([*(row[n] for row in known for n in ("median", "value")), *limits], SECONDS)
-    base = rows(run, _with_ends(known, log["scale"]["domain"]), ("d", "rate", *names))
+    fields, ended = ("d", "rate", *names), _with_ends(known, log["scale"]["domain"])
+    base = alt.Chart() if apart else rows(run, ended, fields)
     tip = [
-        alt.Tooltip("deployment:N"),
+        *([] if apart else [alt.Tooltip("deployment:N")]),
         alt.Tooltip("rate:Q", format=".3~r"),
         alt.Tooltip("median:Q", format=".3~r"),
         alt.Tooltip("value:Q", title=f"p{each.percentile:g}", format=".3~r"),
         alt.Tooltip("low:Q", title="from", format=".3~r"),
         alt.Tooltip("high:Q", title="to", format=".3~r"),
     ]
-    look = {"color": by_deployment(run), "strokeDash": dashed(run), "tooltip": tip}
+    look: dict[str, Any] = {"color": by_deployment(run), "tooltip": tip}
+    look |= {} if apart else {"strokeDash": dashed(run)}
     value = base.mark_line(strokeWidth=2.4, point=alt.OverlayMarkDef(size=14), clip=True).encode(
         x=x, y=alt.Y("value:Q", **log), opacity=faded(), **look
     )
@@ -157,8 +188,10 @@ def _latency_panel(run: RunResult, rows_: Sequence[dict[str, Any]], place: int, 
         .encode(x=x, y=alt.Y("low:Q", **log), y2=alt.Y2("high:Q"), color=by_deployment(run), opacity=faded(0.14))
     )
     lines = [limit_line(limit, words.limit_words(each), horizontal=True) for limit in limits]
-    bands = band if len(run.deployments) <= _BANDS_UP_TO else None
-    return layered([bands, median, value, *lines, what_if_line()], each.name, 240)
+    if apart:
+        behind = [shadows(known, x, alt.Y("value:Q", **log)), what_if_line(), *lines]
+        return small_panels(run, ended, fields, [band, median, value], each.name, behind)
+    return layered([band, median, value, *lines, what_if_line()], each.name, 240)
 
 
 def _with_ends(data: Sequence[dict[str, Any]], domain: Sequence[float]) -> list[dict[str, Any]]:
@@ -197,10 +230,13 @@ def tradeoffs(run: RunResult) -> Figure:
         )
     text = "Each line follows one deployment from little to much traffic; the large point is the what-if rate. "
     text += "Better is up and right, and on the second down and left." if len(panels) > 1 else "Better is up and right."
-    return Figure(key, title, text, tuple(panels), "pairs")
+    many = crowded(data)
+    return Figure(key, title, text, tuple(panels), "stack" if many else "pairs", names=not many)
 
 
 def _path(run: RunResult, data: Sequence[dict[str, float]], x: tuple[str, alt.X], y: tuple[str, alt.Y], title: str) -> Panel:
+    if crowded(data):
+        return _small_paths(run, data, x, y, title)
     base = rows(run, data, ("d", "rate", x[0], y[0]))
     tip = [
         alt.Tooltip("deployment:N"),
@@ -219,6 +255,19 @@ def _path(run: RunResult, data: Sequence[dict[str, float]], x: tuple[str, alt.X]
     return layered(
         [line, dots, here.encode(x=x[1], y=y[1], color=by_deployment(run), shape=shaped(run), opacity=faded())], title, 280
     )
+
+
+def _small_paths(
+    run: RunResult, data: Sequence[dict[str, float]], x: tuple[str, alt.X], y: tuple[str, alt.Y], title: str
+) -> Panel:
+    """The same, a small panel a deployment."""
+    own, along = alt.Chart(), alt.Order("rate:Q")
+    look: dict[str, Any] = {"x": x[1], "y": y[1], "color": by_deployment(run), "opacity": faded()}
+    line = own.mark_line(strokeWidth=2.4).encode(order=along, **look)
+    away = own.transform_calculate(away="abs(datum.rate - rate)").transform_joinaggregate(nearest="min(away)", groupby=["d"])
+    here = away.transform_filter("datum.away == datum.nearest").mark_point(size=110, filled=True).encode(**look)
+    behind = [shadows(data, x[1], y[1])]
+    return small_panels(run, data, ("d", "rate", x[0], y[0]), [line, here], title, behind)
 
 
 def what_if(run: RunResult) -> Figure:

@@ -13,6 +13,7 @@ from simulator.report import words
 from simulator.report.charts import data as frames
 from simulator.report.charts import theme as theme
 from simulator.report.charts.panels import (
+    MOST_LINES,
     NO_STEP,
     NOTHING_RAN,
     SECONDS,
@@ -22,11 +23,15 @@ from simulator.report.charts.panels import (
     by_deployment,
     dashed,
     faded,
+    has_panel,
     layered,
     limit_line,
+    limit_rule,
     log_scale,
     names,
     rows,
+    shadows,
+    small_panels,
 )
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.slo import PromisedLatency
@@ -46,15 +51,18 @@ def distributions(run: RunResult) -> Figure:
     shown = [(i, d, columns) for i, d, columns in shown if np.isfinite(columns["e2e_s"]).any()]
     if not shown:
         return Figure(key, title, _no_latency(run))
-    places = frames.promised_columns(run.deployments)
-    panels = tuple(_ecdf_panel(run, shown, i, each) for i, each in enumerate(places))
+    places, many = frames.promised_columns(run.deployments), len(shown) > MOST_LINES
+    panels = tuple(
+        _ecdf_panel(run, shown, i, each, apart=many) for i, each in enumerate(places) if not many or has_panel(each, places)
+    )
     unsteady = [d for d in run.deployments if d.verdict == "overloaded"]
     percentiles = " and ".join(dict.fromkeys(f"p{each.percentile:g}" for each in places))
     text = "Share of the requests that took at most this long, from arrival. The dashed red line is the SLO. "
-    text += f"Circles: median and {percentiles} at the what-if rate. " if any(d.curve for d in run.deployments) else ""
+    if not many and any(d.curve for d in run.deployments):
+        text += f"Circles: median and {percentiles} at the what-if rate. "
     if unsteady:
         text += f"Not shown: {names(unsteady)}, where a longer run would only show longer times. "
-    return Figure(key, title, text, panels, "grid")
+    return Figure(key, title, text, panels, "stack" if many else "grid", names=not many)
 
 
 def _no_latency(run: RunResult) -> str:
@@ -68,13 +76,19 @@ def _no_latency(run: RunResult) -> str:
 
 
 def _ecdf_panel(
-    run: RunResult, shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]], place: int, each: PromisedLatency
+    run: RunResult,
+    shown: list[tuple[int, DeploymentResult, dict[str, frames.Floats]]],
+    place: int,
+    each: PromisedLatency,
+    *,
+    apart: bool,
 ) -> Panel:
     data = []
     for i, d, columns in shown:
         measured = columns[f"{each.latency}_s"][_asked(run, d, each.label)]
         data += [{"d": i, "at": at, "share": share} for at, share in zip(*frames.ecdf(measured), strict=True)]
-    base = rows(run, data, ("d", "at", "share")).transform_filter("datum.at > 0")
+    fields = ("d", "at", "share")
+    base = (alt.Chart() if apart else rows(run, data, fields)).transform_filter("datum.at > 0")
     limits = [each.limit] if each.limit is not None else []
     seen = sorted(row["at"] for row in data if row["at"] > 0)
     log = log_scale([*seen, *limits], SECONDS, grid=False)
@@ -84,20 +98,24 @@ def _ecdf_panel(
         x=x,
         y=y,
         color=by_deployment(run),
-        strokeDash=dashed(run),
         opacity=faded(),
         tooltip=[
-            alt.Tooltip("deployment:N"),
+            *([] if apart else [alt.Tooltip("deployment:N")]),
             alt.Tooltip("at:Q", title="s", format=".3~r"),
             alt.Tooltip("share:Q", format=".1%"),
         ],
     )
+    title = f"{each.label}: {each.latency.upper()}" if each.label else each.latency.upper()
+    if apart:
+        within = [limit_rule(limit) for limit in limits] if seen else []
+        behind = [shadows([row for row in data[::4] if row["at"] > 0], x, y), *within]
+        return small_panels(run, data, fields, [lines], title, behind)
+    lines = lines.encode(strokeDash=dashed(run))
     low, high = log["scale"]["domain"]
     promised = [_upright(limit, words.limit_words(each), (low, high)) for limit in limits] if seen else []
     on_axis = f"{low} <= datum.value && datum.value <= {high}"
     levels = (("median", 0.5), ("value", each.percentile / 100))
     circles = [_circles(run, f"{name}{place}", share, on_axis, x, y) for name, share in levels]
-    title = f"{each.label}: {each.latency.upper()}" if each.label else each.latency.upper()
     return layered([lines, *promised, *circles], title, 220, headroom=20)
 
 
@@ -140,16 +158,16 @@ def over_time(run: RunResult) -> Figure:
     panels.append(_time_panel(run, shown, "kv_blocks", "KV blocks in use, share", end))
     preempted = [d for _, d in shown if d.trace and d.trace.stretches["preempted"].any()]
     text = "The peaks are kept where points were left out. " + ("" if waited else "No request had to wait for a place. ")
-    text += "Dashed: the mean at the what-if rate. " if any(d.curve for d in run.deployments) else ""
+    many = len(shown) > MOST_LINES
+    text += "Dashed: the mean at the what-if rate. " if any(d.curve for d in run.deployments) and not many else ""
     if preempted:
         panels.append(_preemption_panel(run, shown, end))
         text += f"Requests were preempted on {names(preempted)}. "
     else:
         text += "No request was preempted. "
     growing = [d for d in run.deployments if d.verdict == "overloaded"]
-    return Figure(
-        key, title, text + (f"The queue of {names(growing)} grows as long as requests arrive." if growing else ""), tuple(panels)
-    )
+    text += f"The queue of {names(growing)} grows as long as requests arrive." if growing else ""
+    return Figure(key, title, text, tuple(panels), names=not many or bool(preempted))
 
 
 def _shown_until(traces: Sequence[RunRecord]) -> float:
@@ -180,15 +198,14 @@ def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], colum
         data += [{"d": i, "time": time, "value": value} for time, value in zip(*frames.thin(times, values, most), strict=True)]
     axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="%" if column == "kv_blocks" else "~s")
     scale = alt.Scale(domainMin=0, zero=True)
-    lines = rows(run, data, ("d", "time", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
-    drawn = lines.encode(
-        x=_time_axes(end),
-        y=alt.Y("value:Q", axis=axis, scale=scale),
-        color=by_deployment(run),
-        strokeDash=dashed(run),
-        opacity=faded(0.9),
+    fields, apart = ("d", "time", "value"), len(shown) > MOST_LINES
+    base = alt.Chart() if apart else rows(run, data, fields)
+    drawn = base.mark_line(interpolate="step-after", strokeWidth=1.4, clip=True).encode(
+        x=_time_axes(end), y=alt.Y("value:Q", axis=axis, scale=scale), color=by_deployment(run), opacity=faded(0.9)
     )
-    return layered([drawn, _mean_lines(run, column)], word, 130)
+    if apart:
+        return small_panels(run, data, fields, [drawn], word, height=70)
+    return layered([drawn.encode(strokeDash=dashed(run)), _mean_lines(run, column)], word, 130)
 
 
 def _mean_lines(run: RunResult, column: str) -> Panel | None:

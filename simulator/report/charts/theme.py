@@ -60,6 +60,7 @@ def config(ink: str = "currentColor", background: str | None = None) -> dict[str
         "view": {"stroke": None},
         "axis": axis,
         "legend": legend,
+        "header": {"labelColor": ink, "labelFont": FONT, "labelFontSize": 12},
         "title": {"color": ink, "anchor": "start", "fontSize": 13, "fontWeight": 600, "offset": 8},
         "text": {"color": ink, "fontSize": 12},
         "rule": {"color": ink},

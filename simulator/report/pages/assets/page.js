@@ -6,9 +6,19 @@
   const config = text("config") ? JSON.parse(text("config").textContent) : {};
   const options = { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, config, tooltip: { theme: "custom", disableDefaultStyle: true } };
 
+  // Small panels, one a deployment: as many in a row as have room, each as wide as that leaves.
+  const inRows = (spec, width) => {
+    const beside = Math.max(1, Math.floor(width / 230)), columns = Math.min(beside, 6);
+    const each = Math.floor((width - 8) / columns) - 52;
+    const facet = { ...spec.facet, header: { ...spec.facet.header, labelLimit: each } };
+    return { ...spec, columns, facet, spec: { ...spec.spec, width: each } };
+  };
+  const sized = (spec, panel) => spec.facet ? inRows(spec, panel.clientWidth)
+    : { ...spec, width: "container", autosize: { type: "fit-x", contains: "padding" } };
+
   const draw = async () => {
     for (const panel of document.querySelectorAll("[data-panel]")) {
-      const spec = { ...specs[Number(panel.dataset.panel)], width: "container", autosize: { type: "fit-x", contains: "padding" } };
+      const spec = sized(specs[Number(panel.dataset.panel)], panel);
       views.push((await vegaEmbed(panel, spec, options)).view);
       panel.querySelector("svg").setAttribute("aria-hidden", "true"); // the panel itself is the labeled image
       await new Promise((next) => setTimeout(next));
