@@ -20,7 +20,7 @@ EVERY_S = 10.0
 """Seconds between two lines where stderr is no terminal."""
 
 
-class Stages(NamedTuple):
+class Listeners(NamedTuple):
     """Who is told of what is done; None where nobody is: the name of a deployment that is answered,
     and before that its result without limits."""
 
@@ -29,19 +29,19 @@ class Stages(NamedTuple):
 
 
 @contextmanager
-def staged(title: str, total: int, *, first: bool, quiet: bool) -> Iterator[Stages]:
+def verdicts_first(title: str, total: int, *, first: bool, quiet: bool) -> Iterator[Listeners]:
     """Progress that advances with each deployment that is done; with `first` it says what is known
     of each before its limits are searched."""
     with _shown(title, total, quiet=quiet) as shown:
         if shown is None:
-            yield Stages(None, None)
+            yield Listeners(None, None)
             return
         update, say = shown
 
         def done(name: str) -> None:
             update(advance=1, description=visible(f"{title}: {name}"))
 
-        yield Stages(done, (lambda d: say(_first_verdict(d))) if first else None)
+        yield Listeners(done, (lambda d: say(_first_verdict(d))) if first else None)
 
 
 def _first_verdict(d: DeploymentResult) -> str:

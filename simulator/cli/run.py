@@ -69,7 +69,7 @@ def run_command(
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
-    from simulator.cli.progress import staged
+    from simulator.cli.progress import verdicts_first
     from simulator.planning.ci_checks import check_outputs, run_checks, write_checks
     from simulator.planning.run import review
 
@@ -78,7 +78,7 @@ def run_command(
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []
     for file, scenario in scenarios:
-        with staged(scenario.name, len(scenario.deployments), first=limits, quiet=quiet) as told:
+        with verdicts_first(scenario.name, len(scenario.deployments), first=limits, quiet=quiet) as told:
             results.append(
                 review(
                     scenario,

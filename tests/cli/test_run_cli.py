@@ -39,7 +39,7 @@ def refused(found: Finished) -> str:
 
 def test_a_run_leaves_a_whole_folder_and_says_where(run, tmp_path):
     found = run(written(tmp_path))
-    assert found.code == 0 and found.err == ""
+    assert found.code == 0 and found.err.startswith("one: ") and found.err.count("\n") == 1
     assert "RTX" not in found.out and "one" in found.out and "KV" in found.out
     assert "reports/case/index.html" in found.out
     assert {path.name for path in (tmp_path / "reports" / "case").iterdir()} == COMPLETE
