@@ -92,8 +92,8 @@ def _limits(
     found: dict[int, AtDemand | DeploymentResult], machine: Machine | None, told: _Told
 ) -> dict[int, DeploymentResult]:
     """The results with limits, by place; what an interrupt leaves out says so."""
-    searched = {index: at for index, at in found.items() if isinstance(at, AtDemand)}
-    results = {index: r for index, r in found.items() if isinstance(r, DeploymentResult)}
+    searched = {i: at for i, at in found.items() if isinstance(at, AtDemand) and at.has_limits}
+    results = {index: _answer(at) for index, at in found.items() if index not in searched}
     for result in results.values():
         told.done(result.name)
     where = machine or Processes(at_most=len(searched))

@@ -49,6 +49,7 @@ _CURVE_REQUESTS, _CURVE_TALKS = 2_000, 10_000
 _CURVE_FILLINGS = 8
 _LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
 _KV_FULL = 0.98
+_WORTH_PROCESSES = 50_000
 
 
 @dataclass(slots=True)
@@ -67,10 +68,11 @@ class _Rates:
         return self.seen[rate]
 
     def simulate(self, rates: Sequence[float], machine: Machine) -> None:
-        """Simulate several rates beside each other."""
+        """Simulate several rates, beside each other where that is worth starting processes."""
         missing = [rate for rate in dict.fromkeys(rates) if rate not in self.seen]
+        many = len(missing) * self.requests >= _WORTH_PROCESSES
         tasks = [(self.scenario, self.fleet, self.requests, rate) for rate in missing]
-        for place, outcome in each(_at_rate, tasks, machine):
+        for place, outcome in each(_at_rate, tasks, machine if many else IN_PROCESS):
             self.seen[missing[place]] = outcome.value()
 
     def standing(self, rate: float) -> Standing:

@@ -143,7 +143,7 @@ def test_each_verdict_is_told_before_any_limit_is_searched(tmp_path: Path) -> No
 
 
 def test_an_interrupt_of_the_search_leaves_the_verdicts_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(curve, "queueing_point", interrupted)
