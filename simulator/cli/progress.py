@@ -41,7 +41,22 @@ def verdicts_first(title: str, total: int, *, first: bool, quiet: bool) -> Itera
         def done(name: str) -> None:
             update(advance=1, description=visible(f"{title}: {name}"))
 
-        yield Listeners(done, (lambda d: say(_first_verdict(d))) if first else None)
+        yield Listeners(done, _sayer(say) if first else None)
+
+
+def _sayer(say: Callable[[str], None]) -> Callable[[DeploymentResult], None]:
+    """What says the verdicts from the first on that has limits to wait for."""
+    held: list[str] = []
+    begun = False
+
+    def verdict(d: DeploymentResult) -> None:
+        nonlocal begun
+        held.append(_first_verdict(d))
+        begun = begun or bool(d.metrics and d.metrics["finished"])
+        while begun and held:
+            say(held.pop(0))
+
+    return verdict
 
 
 def _first_verdict(d: DeploymentResult) -> str:

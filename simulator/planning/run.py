@@ -132,10 +132,9 @@ def _answer(found: AtDemand | DeploymentResult) -> DeploymentResult:
 
 
 def _examine(task: tuple[Scenario, Deployment, Requests]) -> AtDemand | DeploymentResult:
-    scenario, deployment, requests = task
-    if len(scenario.deployments) > 1 and (problem := impossible(scenario, deployment)):
-        return _refused(scenario, deployment, problem)
-    return at_demand(scenario, deployment, requests)
+    scenario, deployment, _ = task
+    problem = impossible(scenario, deployment) if len(scenario.deployments) > 1 else None
+    return _refused(scenario, deployment, problem) if problem else at_demand(*task)
 
 
 def _refused(

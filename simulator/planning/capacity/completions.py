@@ -63,14 +63,19 @@ def pooled(parts: Sequence[Parts | None]) -> Flow:
     runs = [each for each in parts if each is not None]
     if len(runs) < len(parts) or not runs:
         return Flow(0.0, 0.0, 0.0, 0.0)
-    came = np.concatenate([each.came for each in runs], axis=1)
     done = np.concatenate([each.done for each in runs], axis=1)
     share = _calmest(done)
-    rates = done[0] + share * (done[1] - done[0])
-    offered = came[0] + share * (came[1] - came[0])
-    mean, half = float(rates.mean()), half_of(rates)
-    growth = half_of(offered - rates)
-    return Flow(float(offered.mean()), mean, max(0.0, mean - half), mean + half, growth)
+    left = _weighed(done, share)
+    came = _weighed(np.concatenate([each.came for each in runs], axis=1), share)
+    mean, half = float(left.mean()), half_of(left)
+    growth = half_of(came - left)
+    return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half, growth)
+
+
+def _weighed(counts: Floats, share: float) -> Floats:
+    """One count of the two, in which the second has a share."""
+    one: Floats = counts[0] + share * (counts[1] - counts[0])
+    return one
 
 
 def widened(flow: Flow, error: float) -> Flow:

@@ -4,7 +4,7 @@ and where KV memory ends."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -314,18 +314,18 @@ def _with_rates(
     if point is None:
         return None
     share = {rate: float((m.trace.requests["preemptions"] > 0).mean()) for rate, m in seen.items()}
+    peak = {rate: m.metrics["kv_use_peak"] or 0.0 for rate, m in seen.items()}
     return dataclasses.replace(
         point,
-        full_at_per_s=min(
-            (rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL),
-            default=None,
-        ),
-        preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
-        preempts_most_at_per_s=min(
-            (rate for rate, each in share.items() if each > 0.5), default=None
-        ),
+        full_at_per_s=_lowest(rate for rate, use in peak.items() if use >= _KV_FULL),
+        preempts_at_per_s=_lowest(rate for rate, each in share.items() if each > 0),
+        preempts_most_at_per_s=_lowest(rate for rate, each in share.items() if each > 0.5),
         next_limit=_next_limit(plan, point),
     )
+
+
+def _lowest(rates: Iterable[float]) -> float | None:
+    return min(rates, default=None)
 
 
 def _next_limit(plan: FleetPlan, point: OomPoint) -> str:

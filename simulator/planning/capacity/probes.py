@@ -239,20 +239,27 @@ def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
     rows = _dealt(traffic.drawn, traffic.full, most, rng)
     at_once = min(round(traffic.full.sequences), rows.shape[1] // 3)
     begun = [_begun(_picked(traffic.drawn, row), at_once, rng) for row in rows]
-    places, mean = _places(rows.shape[1], at_once), traffic.mean()
+    measured = partial(_measured, traffic, at_once, traffic.mean(), len(begun))
 
     def parts(rate: float) -> list[Parts | None]:
         seen: list[Parts | None] = []
-        for many in begun:
-            requests = replace(many, arrival_s=places / rate)
-            trace = traffic.one.serve(requests)
-            edges = _begun_edges(trace, at_once, BATCHES if len(begun) == 1 else _RUN_PARTS)
-            seen.append(parts_of(trace, requests, traffic.full, [edges], mean))
+        for requests in begun:
+            seen.append(measured(requests, rate))
             if len(seen) >= _LEAST_RUNS and _is_known(pooled(seen)):
                 break
         return seen
 
     return parts
+
+
+def _measured(
+    traffic: _Traffic, at_once: int, mean: Floats, runs: int, begun: Requests, rate: float
+) -> Parts | None:
+    """One of so many runs that begin full, at a rate."""
+    requests = replace(begun, arrival_s=_places(len(begun), at_once) / rate)
+    trace = traffic.one.serve(requests)
+    edges = _begun_edges(trace, at_once, BATCHES if runs == 1 else _RUN_PARTS)
+    return parts_of(trace, requests, traffic.full, [edges], mean)
 
 
 def _is_known(flow: Flow) -> bool:
@@ -365,8 +372,7 @@ def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
     work in them, so that a share has the mean work of all."""
     by_work = np.argsort(full.work_s(requests), kind="stable")
     chosen = by_work[np.arange(wanted) * len(requests) // wanted]
-    np.random.default_rng(seed).shuffle(chosen)
-    return chosen
+    return np.random.default_rng(seed).permutation(chosen)
 
 
 def _picked(requests: Requests, rows: Ints) -> Requests:
