@@ -48,6 +48,7 @@ def cost(
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
         watts=None if busy is None else watts(pool.gpu, busy) * pool.gpus,
+        usd_per_kwh=prices.electricity(),
     )
 
 

@@ -19,6 +19,7 @@ from simulator.results.recommend import recommend
 from simulator.scenario import Deployment, Scenario, dump, dumped, load
 from simulator.scenario.doubts import doubts
 from simulator.scenario.refusals import impossible
+from simulator.workload.rates import known_rates
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
@@ -185,6 +186,15 @@ def _result(
 
     resolved = {r.name: r.memory.args for r in results if r.memory}
     loop = scenario.workload.closed_loop
+    asked = WorkloadSummary(
+        sentence=demand(scenario, requests),
+        requests=len(requests),
+        rate_per_s=scenario.workload.mean_rate(),
+        prompt_tokens_mean=float(requests.prompt_tokens.mean()),
+        output_tokens_mean=float(requests.output_tokens.mean()),
+        concurrency=loop.concurrency if loop else None,
+        rates=known_rates(scenario.workload),
+    )
     return RunResult(
         name=scenario.name,
         description=scenario.description,
@@ -193,17 +203,10 @@ def _result(
         seed=scenario.seed,
         engine=scenario.engine.name,
         taken_for=scenario.engine.taken_for,
-        workload=WorkloadSummary(
-            sentence=demand(scenario, requests),
-            requests=len(requests),
-            rate_per_s=scenario.workload.mean_rate(),
-            prompt_tokens_mean=float(requests.prompt_tokens.mean()),
-            output_tokens_mean=float(requests.output_tokens.mean()),
-            concurrency=loop.concurrency if loop else None,
-        ),
+        workload=asked,
         slo=scenario.promises,
         deployments=tuple(results),
-        recommendation=recommend(results, scenario.workload.mean_rate()),
+        recommendation=recommend(results, asked.rate_per_s, asked.peak_per_s),
         scenario_yaml=dump(scenario, resolved, Path.cwd()),
         scenario=dumped(scenario, Path.cwd()).plain(),
         command=command,

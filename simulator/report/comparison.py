@@ -88,6 +88,32 @@ def _cost() -> Iterator[Row]:
         ("Per million tokens in and out", lambda cost: cost.usd_per_million_total_tokens),
     ):
         yield _number("Cost", label, partial(_dollars, of), "$", "lower")
+    yield _number("Cost", "Power of all GPUs, estimated", _watts, "W", say=partial(_counted, _watts, "W"))
+    energy = "Energy per million output tokens, estimated"
+    yield _number("Cost", energy, _kwh, "kWh", "lower", say=_say_kwh)
+    electricity = "Its electricity"
+    yield _number("Cost", electricity, _electricity, "$", "lower")
+
+
+def _watts(d: DeploymentResult) -> float | None:
+    return d.cost.watts if d.cost else None
+
+
+def _kwh(d: DeploymentResult) -> float | None:
+    """Kilowatt-hours of a million output tokens at this run's throughput."""
+    watts, tokens = _watts(d), _of_metrics("output_tokens_per_s", d)
+    return watts / tokens * 1e6 / 3.6e6 if watts and tokens else None
+
+
+def _say_kwh(d: DeploymentResult) -> str:
+    kwh = _kwh(d)
+    return NONE if kwh is None else f"{words.number_or_dash(kwh, 2)} kWh"
+
+
+def _electricity(d: DeploymentResult) -> float | None:
+    """Dollars of that energy, where the price of a kWh is stated."""
+    kwh, usd = _kwh(d), d.cost.usd_per_kwh if d.cost else None
+    return None if kwh is None or usd is None else kwh * usd
 
 
 def _capacity(run: RunResult) -> Iterator[Row]:
@@ -99,8 +125,10 @@ def _capacity(run: RunResult) -> Iterator[Row]:
     if any(d.assurance for d in run.deployments):
         word = "meet the SLO" if run.slo else "keep up"
         yield number(f"90% sure to {word} up to", _sure_rate, "requests/s", "higher")
-    room = partial(_headroom, run.workload.rate_per_s)
-    yield number("Headroom over demand", room, "share", say=lambda d: _signed(room(d)))
+    room = partial(_headroom, run.workload.busiest_per_s)
+    yield number(
+        f"Headroom over {'the peak' if run.workload.peak_per_s else 'demand'}", room, "share", say=lambda d: _signed(room(d))
+    )
     yield _words("Capacity", "What binds", _binds)
 
 

@@ -33,7 +33,7 @@ def markdown(run: RunResult) -> str:
     lines += [f"> Is it meant? {as_markdown(words.sentence(doubt))}\n" for doubt in run.doubts]
     lines += [f"**{as_markdown(run.recommendation.sentence)}**", ""]
     lines += [f"- {as_markdown(line)}" for line in run.recommendation.lines]
-    lines += ["", *(_verdict_line(d, run.workload.rate_per_s) for d in words.ranked(run)), ""]
+    lines += ["", *(_verdict_line(d, run.workload.busiest_per_s) for d in words.ranked(run)), ""]
     lines += ["| | " + " | ".join(as_markdown(d.name) for d in run.deployments) + " |", "|---|" + "---|" * len(run.deployments)]
     lines += [
         f"| {as_markdown(row.label)} | " + " | ".join(as_markdown(text) for text in texts) + " |"
@@ -145,7 +145,7 @@ class _Printer:
         for said in (words.judged_line(d), words.sureness(d)):
             if said:
                 yield Padding(self.text(words.sentence(said)), (0, 0, 0, 2))
-        if remedy := words.remedy_line(d, self.run.workload.rate_per_s):
+        if remedy := words.remedy_line(d, self.run.workload.busiest_per_s):
             yield Padding(self.text(f"Would help: {remedy}"), (0, 0, 0, 2))
 
     def table(self, deployments: Sequence[DeploymentResult]) -> Table:

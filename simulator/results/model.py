@@ -103,7 +103,8 @@ class CurvePoint:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Dollars. `usd_per_hour` is the whole deployment's; per-token figures are at this run's own throughput, `_at_slo` at the SLO
-    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work.
+    capacity. `watts`: an estimate of the power of all GPUs, from TDP and the share of time they work; `usd_per_kwh`: what
+    electricity costs there, where that is stated.
     """
 
     usd_per_hour: float
@@ -117,6 +118,7 @@ class Cost:
     usd_per_million_output_tokens_at_slo: float | None = None
     usd_per_million_total_tokens_at_slo: float | None = None
     watts: float | None = None
+    usd_per_kwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,10 @@ class DeploymentResult:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSummary:
-    """What was asked. `rate_per_s` is the demand, None for a closed loop, which has a `concurrency` instead."""
+    """What was asked. `rate_per_s` is the demand, None for a closed loop, which has a `concurrency` instead.
+
+    `rates`: seconds and requests/s over a period of traffic whose rate varies as is known, else None.
+    """
 
     sentence: str
     requests: int
@@ -223,6 +228,17 @@ class WorkloadSummary:
     prompt_tokens_mean: float
     output_tokens_mean: float
     concurrency: int | None = None
+    rates: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def peak_per_s(self) -> float | None:
+        """The highest rate of traffic that varies as is known, requests/s; None of other traffic."""
+        return max(rate for _, rate in self.rates) if self.rates else None
+
+    @property
+    def busiest_per_s(self) -> float | None:
+        """The rate that room for more is counted from: the peak, or the demand."""
+        return self.peak_per_s or self.rate_per_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ _CALIBRATE = "two measured runs of it would tell (sim calibrate)"
 _MOST_REPLICAS = 100
 
 
-def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> Recommendation:
+def recommend(
+    deployments: Sequence[DeploymentResult], rate_per_s: float | None, peak_per_s: float | None = None
+) -> Recommendation:
     """The cheapest deployment that is sure to be stable, answer the requests and meet the SLO; else
     that is likely to.
 
@@ -24,7 +26,10 @@ def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None)
     most headroom. One that would not work a backlog off at the demand is recommended only where no
     other will do. What is less than likely is never recommended by itself: then the replicas of it
     that are likely to do are named.
+
+    `peak_per_s`, the highest rate of traffic that varies, is what room and growth are counted from.
     """
+    busiest = peak_per_s or rate_per_s
     serving = [d for d in deployments if _served(d)]
     able = [d for d in serving if d.standing == "meets"]
     if not able:
@@ -32,21 +37,21 @@ def recommend(deployments: Sequence[DeploymentResult], rate_per_s: float | None)
     stable = [d for d in able if d.verdict == "stable"] or able
     stable = [d for d in stable if recovers(d, rate_per_s)] or stable
     if not stable:
-        return Recommendation(None, _none_will_do(deployments, rate_per_s), lines=tuple(_ways_out(serving, rate_per_s)))
+        return Recommendation(None, _none_will_do(deployments, rate_per_s), lines=tuple(_ways_out(serving, busiest)))
     priced = all(d.cost for d in stable)
 
     def order(d: DeploymentResult) -> tuple[float, int, float]:
-        return (d.cost.usd_per_hour if priced and d.cost else float(d.gpus), d.gpus, -(headroom(d, rate_per_s) or 0.0))
+        return (d.cost.usd_per_hour if priced and d.cost else float(d.gpus), d.gpus, -(headroom(d, busiest) or 0.0))
 
     best = min(stable, key=order)
-    room = headroom(best, rate_per_s)
+    room = headroom(best, busiest)
     return Recommendation(
         best.name,
-        _sentence(best, len(stable), priced, room, rate_per_s),
+        _sentence(best, len(stable), priced, room, rate_per_s, busiest),
         best.cost.usd_per_hour if best.cost else None,
         room,
         best.assurance.chance if best.assurance else None,
-        tuple(_beside(best, deployments, rate_per_s)),
+        tuple(_beside(best, deployments, busiest, peak_per_s)),
     )
 
 
@@ -80,7 +85,14 @@ def _served(deployment: DeploymentResult) -> bool:
     return bool(deployment.metrics and deployment.metrics.get("finished"))
 
 
-def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | None, demand: float | None) -> str:
+def _sentence(
+    best: DeploymentResult,
+    choices: int,
+    priced: bool,
+    room: float | None,
+    demand: float | None,
+    busiest: float | None,
+) -> str:
     rank = "the only one" if choices == 1 else f"the {'cheapest' if priced else 'smallest'} of {choices}"
     one, certain = "s" if choices == 1 else "", best.standing == "meets"
     does = f"meet{one} the SLO" if best.slo else f"keep{one} up with the traffic"
@@ -91,8 +103,8 @@ def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | 
     parts = [f"{called(best)}: {rank} that {does}{how}"]
     if best.cost:
         parts.append(f"at ${best.cost.usd_per_hour:.2f} an hour")
-    if certain and best.assurance and best.assurance.sure_per_s and demand:
-        room = best.assurance.sure_per_s / demand - 1
+    if certain and best.assurance and best.assurance.sure_per_s and busiest:
+        room = best.assurance.sure_per_s / busiest - 1
     if room is not None:
         parts.append(f"with room for {room:.0%} more traffic" if room > 0 else "with no room for more traffic")
     if not recovers(best, demand) and best.recovers_below_per_s is not None:
@@ -100,11 +112,16 @@ def _sentence(best: DeploymentResult, choices: int, priced: bool, room: float | 
     return ", ".join(parts) + "."
 
 
-def _beside(best: DeploymentResult, deployments: Sequence[DeploymentResult], demand: float | None) -> Iterator[str]:
+def _beside(
+    best: DeploymentResult,
+    deployments: Sequence[DeploymentResult],
+    demand: float | None,
+    peak: float | None,
+) -> Iterator[str]:
     """What else decides about a recommended deployment."""
     if best.cost:
         yield f"{plural(best.gpus, 'GPU')}: {_price(best.cost)}."
-    if demand and (growth := _growth(best, demand)):
+    if demand and (growth := _growth(best, demand, peak)):
         yield growth
     certain = best.standing == "meets"
     if not certain:
@@ -120,7 +137,7 @@ def _price(cost: Cost) -> str:
     return f"${cost.usd_per_hour:,.2f} an hour{month} ({cost.price_source.split(': ')[0]}{dated})"
 
 
-def _growth(d: DeploymentResult, demand: float) -> str:
+def _growth(d: DeploymentResult, demand: float, peak: float | None) -> str:
     """What it takes when the traffic grows, by the rate up to which it is as sure as now."""
     each = _sure_each(d)
     if not each:
@@ -131,7 +148,8 @@ def _growth(d: DeploymentResult, demand: float) -> str:
         f"{said} it still will do" if n <= d.replicas else f"{said} it takes {plural(n, 'replica')}{_dollars(d, n)}"
         for _, said, n in wanted
     ]
-    return f"{word} up to {number(each * d.replicas)} requests/s; {', '.join(steps)}."
+    even = f" of even traffic, against a peak of {number(peak)}/s" if peak else ""
+    return f"{word} up to {number(each * d.replicas)} requests/s{even}; {', '.join(steps)}."
 
 
 def _sure_each(d: DeploymentResult) -> float | None:

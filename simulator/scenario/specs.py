@@ -176,12 +176,23 @@ class Owned:
 
 @spec
 class Prices:
-    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog."""
+    """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog.
+
+    `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
+    million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
+    """
 
     provider: str | None = None
     commitment: Commitment = "on-demand"
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
     owned: Owned | None = None
+    usd_per_kwh: NonNegative | None = None
+
+    def electricity(self) -> float | None:
+        """Dollars of a kWh at the GPUs, None where it is not stated."""
+        if self.usd_per_kwh is None and self.owned is not None:
+            return self.owned.usd_per_kwh * self.owned.pue
+        return self.usd_per_kwh
 
 
 @spec

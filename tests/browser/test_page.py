@@ -169,6 +169,22 @@ def test_print_fits_the_paper_and_leaves_the_controls_out(opened):
     assert len(page.pdf(path=SCREENSHOTS / "chatbot.pdf", format="A4")) > 20_000
 
 
+def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_screen(opened):
+    page = opened("chatbot").page
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    answer = page.locator("#answer")
+    assert answer.evaluate("e => getComputedStyle(e).breakAfter") == "page"
+    assert answer.bounding_box()["y"] + answer.bounding_box()["height"] < 1000
+    assert page.locator(".caveats").is_visible()
+    assert not page.locator("#answer .more").first.is_visible()
+    taller = (
+        "[...document.querySelectorAll('.panel')].filter(p => p.clientHeight > p.querySelector('svg').clientHeight + 24).length"
+    )
+    assert page.evaluate(taller) == 0
+    assert "slider" not in page.inner_text("main").lower()
+
+
 def test_six_deployments_weigh_less_than_3_mb_and_load_in_2_seconds(browser, pages):
     path = pages("chatbot")
     assert path.stat().st_size < 3_000_000

@@ -283,6 +283,14 @@ def one_request() -> RunResult:
 
 
 @cache
+def a_day() -> RunResult:
+    """The ordinary deployments under traffic that goes from 1 to 17 requests/s and back in a day."""
+    ordinary = chatbot()
+    rates = tuple((900.0 * i, 9.0 - 8.0 * float(np.cos(2 * np.pi * (i + 0.5) / 96))) for i in range(96))
+    return dataclasses.replace(ordinary, name="a-day", workload=dataclasses.replace(ordinary.workload, rates=rates))
+
+
+@cache
 def twenty() -> RunResult:
     """Twenty deployments."""
     names = list(CARDS)
@@ -319,6 +327,7 @@ HARD_CASES = {
     "zero-completed": zero_completed,
     "overloaded": overloaded,
     "one-request": one_request,
+    "a-day": a_day,
     "twenty": twenty,
     "awkward-names": awkward_names,
 }

@@ -11,9 +11,11 @@ from simulator.engine.kv.prefix_tree import Branch
 class BlockRun:
     """Blocks that hold what lies from `first` to `end` on a branch, in the hands of `users` requests; without one, just blocks.
 
-    Where several layer groups have blocks, these are of one `group`. Where a later request shares only the front of it, the run
-    is split, and `rear` is the part that was split off: whoever held the whole finds the rest there. `before` and `after` are its
-    neighbors in the free queue, while nobody holds it.
+    Where several layer groups have blocks, these are of one `group`, or of some of several that are alike: of the `copies` of it
+    from `first_copy` on. Where a later request shares only the front of it, the run is split, and `rear` is the part that was
+    split off: whoever held the whole finds the rest there. Where windows move along it, each user holds it from a block of its
+    own on: `lows` counts them by that block, None where all hold it from `first` on. `before` and `after` are its neighbors in
+    the free queue, while nobody holds it: its blocks are used again copy after copy.
     """
 
     branch: Branch | None
@@ -22,6 +24,9 @@ class BlockRun:
     users: int = 0
     rear: BlockRun | None = None
     group: int = 0
+    first_copy: int = 0
+    copies: int = 1
+    lows: dict[int, int] | None = None
     before: BlockRun = field(init=False, repr=False)
     after: BlockRun = field(init=False, repr=False)
 
@@ -33,6 +38,59 @@ class BlockRun:
             assert rear is not None
             parts.append(rear)
         return parts
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks it has in all."""
+        return (self.end - self.first) * self.copies
+
+    def hold(self, low: int) -> None:
+        """Let one more hold it, from block `low` on."""
+        if low != self.first and self.lows is None:
+            self.lows = {self.first: self.users}
+        self.users += 1
+        if self.lows is not None:
+            self.lows[low] = self.lows.get(low, 0) + 1
+
+    def move_on(self, low: int, upto: int) -> int:
+        """Let one who holds it from `low` on do so from `upto` on, or no longer; gives the first block that is still held."""
+        gone = upto >= self.end
+        if self.users == 1:
+            self.lows = None
+            self.users -= gone
+            return min(upto, self.end)
+        lows = self.lows
+        if lows is None:
+            self.lows = lows = {self.first: self.users}
+        lows[low] -= 1
+        if not lows[low]:
+            del lows[low]
+        if gone:
+            self.users -= 1
+        else:
+            lows[upto] = lows.get(upto, 0) + 1
+        return self.first if self.first in lows else min(lows)
+
+    def reach_back(self, first: int) -> None:
+        """Let it begin with block `first`, held by one of those who held all of it."""
+        self.hold(first)
+        self.move_on(self.first, self.end)
+        self.first = first
+
+    def share_lows(self, rear: BlockRun) -> None:
+        """Tell this run and what was split off it apart who holds which: `rear` has users of both so far."""
+        assert self.lows is not None
+        rear.lows = {rear.first: 0}
+        for low, users in self.lows.items():
+            rear.lows[max(low, rear.first)] = rear.lows.get(max(low, rear.first), 0) + users
+        self.lows = {low: users for low, users in self.lows.items() if low < rear.first}
+        self.users = sum(self.lows.values())
+
+    def users_of(self, block: int) -> int:
+        """How many hold one of its blocks."""
+        if self.lows is None:
+            return self.users
+        return sum(users for low, users in self.lows.items() if low <= block)
 
 
 class FreeQueue:

@@ -20,18 +20,16 @@ next look (`taken`). Only where two are about to fill the same content (`contest
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulator.engine.kv.block_runs import BlockRun, FreeQueue
+from simulator.engine.kv.known import Found, known_run
 from simulator.engine.kv.prefix_tree import Branch, Path, branch_at, pieces, shared_end, with_own
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 
-Found = list[tuple[BlockRun, int, int]]
 Row = list[tuple[BlockRun, int]]
-
-_NONE: Sequence[BlockRun] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -274,10 +272,12 @@ class PrefixCache:
             blocks -= unnamed
         while blocks:
             run = queue.next
-            left = max(run.end - blocks, run.first)
-            blocks -= run.end - left
-            run.end = left
-            if left == run.first:
+            if run.copies > 1:
+                run = self._first_copies(run, max(blocks // (run.end - run.first), 1))
+            used = min(blocks // run.copies, run.end - run.first)
+            blocks -= used * run.copies
+            run.end -= used
+            if run.end == run.first:
                 queue.remove(run)
                 if run.branch is not None:
                     self._remove(run, run.branch)
@@ -294,9 +294,13 @@ class PrefixCache:
         if not runs:
             del self.runs[branch]
 
+    def _first_copies(self, run: BlockRun, copies: int) -> BlockRun:
+        """Of a free run that several layer groups have: that of so many of them, which is used first."""
+        raise NotImplementedError
+
     def _split(self, run: BlockRun, at: int) -> BlockRun:
         """Cut a run in two; gives the rear part, which is used again first if it is free."""
-        rear = BlockRun(run.branch, at, run.end, run.users, run.rear, run.group)
+        rear = BlockRun(run.branch, at, run.end, run.users, run.rear, run.group, run.first_copy, run.copies)
         if not run.users:
             self.queue.insert(rear, run)
         runs = self._siblings(run)
@@ -305,40 +309,19 @@ class PrefixCache:
         return rear
 
 
-def known_run(known: Mapping[Branch, Sequence[BlockRun]], path: Path, start: int, most: int) -> Found:
-    """Which runs have the blocks of a path from `start` on, up to the first unknown one or `most`: (run, first, end)."""
-    found: Found = []
-    at = start
-    for branch, upto in path:
-        runs, upto = known.get(branch, _NONE), min(upto, most)
-        while at < upto:
-            end = upto
-            for run in runs:
-                if run.first <= at < run.end:
-                    break
-                if at < run.first < end:
-                    end = run.first
-            else:
-                return found
-            end = min(end, run.end)
-            found.append((run, at, end))
-            at = end
-    return found
-
-
-def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: int, group: int = 0) -> None:
+def append_to(held: Row, runs: list[BlockRun], branch: Branch, first: int, end: int) -> None:
     """Let a request that holds `held` hold these blocks too, as a run of their own or the last one continued."""
     last = held[-1][0] if held else None
-    if last is not None and last.branch is branch and last.end == first and _only_one_up_to(end, last, runs):
+    if last is not None and last.branch is branch and last.end == first and only_one_up_to(end, last, runs):
         last.end = end
         held[-1] = (last, end)
     else:
-        run = BlockRun(branch, first, end, 1, None, group)
+        run = BlockRun(branch, first, end, 1)
         runs.append(run)
         held.append((run, end))
 
 
-def _only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
+def only_one_up_to(end: int, last: BlockRun, runs: Sequence[BlockRun]) -> bool:
     """Whether one request alone holds `last`, and none of these runs has what follows it, up to block `end`."""
     return last.users == 1 and all(other.end <= last.end or end <= other.first for other in runs)
 

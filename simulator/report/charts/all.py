@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from simulator.report.charts.day import day
 from simulator.report.charts.memory_and_steps import memory, steps
 from simulator.report.charts.panels import Figure
 from simulator.report.charts.rates import latency, throughput, tradeoffs, what_if
@@ -14,6 +15,7 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     memory,
     throughput,
     latency,
+    day,
     distributions,
     over_time,
     steps,

@@ -39,7 +39,8 @@ class Figure:
     """One drawing of the page. `caption` says what is seen, in a sentence or two; it is also what a screen reader reads.
 
     `panels` stand beside each other where there is room (`grid`, `pairs`) or under each other on one axis (`stack`). Without
-    panels the caption says why there is nothing to draw. `names`: whether the deployments' colors need explaining.
+    panels the caption says why there is nothing to draw. `names`: whether the deployments' colors need explaining. `needless`:
+    whether nobody misses it where it is not drawn.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Figure:
     panels: tuple[Panel, ...] = ()
     layout: Literal["grid", "pairs", "stack"] = "stack"
     names: bool = True
+    needless: bool = False
 
 
 def notebook_chart(run: RunResult, figure: Figure) -> Any:

@@ -286,7 +286,7 @@ def what_if(run: RunResult) -> Figure:
     ]
     shown_panels = (_WHAT_IF[0], *judged, _WHAT_IF[1])
     panels = [_bars(run, data, len(shown), name, write, word) for name, write, word in shown_panels]
-    text = "Move the slider: the numbers are read off between the rates that were simulated. "
+    text = "At the what-if rate, read off between the rates that were simulated. "
     return Figure(
         key,
         title,

@@ -17,6 +17,8 @@ from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.summary import as_stored
 from simulator.text import visible
 
+_MOST_GUESSES = 3
+
 
 def run_page(run: RunResult) -> str:
     """The page. Altair and Vega are loaded here and only here."""
@@ -36,6 +38,8 @@ def run_page(run: RunResult) -> str:
         undrawn=_undrawn(figures),
         slider=_slider(run),
         doubts=[words.sentence(doubt) for doubt in run.doubts],
+        numbers=_numbers(run),
+        caveats=_caveats(run),
         metrics=METRICS,
         commands=_labelled(run, lambda d: d.serve_command),
         benchmarks=_labelled(run, lambda d: d.bench_command if d.runs else ""),
@@ -92,9 +96,37 @@ def _verdict(run: RunResult, d: DeploymentResult) -> dict[str, Any]:
         "sureness": words.sentence(words.sureness(d)),
         "capacity": words.sentence(_capacity(d)),
         "binds": words.sentence(d.binding.sentence) if d.binding and d.binding.gain is not None else "",
-        "remedy": words.remedy_line(d, run.workload.rate_per_s),
+        "remedy": words.remedy_line(d, run.workload.busiest_per_s),
         "chosen": d.name == run.recommendation.deployment,
     }
+
+
+def _numbers(run: RunResult) -> list[tuple[str, str]]:
+    """The three numbers that decide about what is recommended: dollars, the least sure latency, the rate it surely takes."""
+    chosen = next((d for d in run.deployments if d.name == run.recommendation.deployment), None)
+    if chosen is None:
+        return []
+    numbers = []
+    if chosen.cost and chosen.cost.usd_per_month is not None:
+        numbers.append((f"${chosen.cost.usd_per_month:,.0f}", f"a month, {chosen.title}"))
+    if judged := words.judged_line(chosen, most=1).split("; ")[0]:
+        numbers.append((judged, "where a real server's lies in four of five cases" if "(" in judged else ""))
+    if chosen.assurance and chosen.assurance.sure_per_s:
+        demand = run.workload.rate_per_s
+        asked = f", of a demand of {words.rate(demand)}" if demand else ""
+        numbers.append((words.rate(chosen.assurance.sure_per_s), f"90% sure up to there{asked}"))
+    return numbers
+
+
+def _caveats(run: RunResult) -> list[str]:
+    """What stands under the answer on paper: what is guessed, and what is not modelled."""
+    guessed = dict.fromkeys(line for d in run.deployments for line in d.extrapolations)
+    lines = [words.sentence(line) for line in list(guessed)[:_MOST_GUESSES]]
+    if len(guessed) > _MOST_GUESSES:
+        lines.append(f"{len(guessed) - _MOST_GUESSES} more guesses are under “Outside what was measured”.")
+    if run.not_modelled:
+        lines.append(f"Not modelled: {'; '.join(run.not_modelled)}.")
+    return ["A simulation, not a measurement.", *lines]
 
 
 def _capacity(d: DeploymentResult) -> str:
@@ -139,7 +171,7 @@ def _undrawn(figures: Iterable[Any]) -> list[str]:
     """Each reason why a figure is missing, with the figures it explains."""
     reasons: dict[str, list[str]] = {}
     for figure in figures:
-        if not figure.panels:
+        if not figure.panels and not figure.needless:
             reasons.setdefault(figure.caption, []).append(figure.title)
     return [f"{reason} Not drawn: {', '.join(f'“{title}”' for title in titles)}." for reason, titles in reasons.items()]
 

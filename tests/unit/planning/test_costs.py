@@ -57,3 +57,13 @@ def test_what_never_comes_has_no_price() -> None:
 def test_power_is_tdp_while_busy_and_a_share_of_it_otherwise() -> None:
     assert watts(H100, 1.0) == H100.tdp_watts
     assert watts(H100, 0.0) == pytest.approx(H100.tdp_watts * IDLE_SHARE)
+
+
+def test_electricity_is_what_is_stated_or_the_owner_s_with_its_room() -> None:
+    owned = Owned(usd_per_gpu=1000, years=4, usd_per_kwh=0.2, pue=1.5)
+    assert Prices().electricity() is None
+    assert Prices(owned=owned).electricity() == pytest.approx(0.3)
+    assert Prices(owned=owned, usd_per_kwh=0.1).electricity() == 0.1
+    found = cost(EIGHT, Prices(provider="aws", usd_per_kwh=0.1), busy=1.0)
+    assert found is not None
+    assert (found.watts, found.usd_per_kwh) == (8 * H100.tdp_watts, 0.1)

@@ -59,3 +59,18 @@ def test_a_class_may_be_called_like_a_row(label):
     run = dataclasses.replace(chatbot(), deployments=tuple(twice))
     row = next(row for row in comparison(run) if row.label == f"{label}: p99 E2E, at most 1 s")
     assert (row.better, row.unit, [row.value(d) for d in twice]) == ("neither", "s", [0.5, 0.5])
+
+
+def test_energy_is_told_of_a_million_tokens_and_its_dollars_where_a_kwh_has_a_price():
+    d = served("h100", count=50)
+    d = dataclasses.replace(
+        d,
+        metrics={**d.metrics, "output_tokens_per_s": 1000.0},
+        cost=Cost(3.0, 3.0, "list", "", watts=720.0, usd_per_kwh=0.25),
+    )
+    said = {row.label: row.say(d) for row in comparison(dataclasses.replace(chatbot(), deployments=(d,)))}
+    assert said["Energy per million output tokens, estimated"] == "0.2 kWh"
+    assert said["Its electricity"] == "$0.05"
+    unpriced = dataclasses.replace(d, cost=dataclasses.replace(d.cost, usd_per_kwh=None))
+    said = {row.label: row.say(unpriced) for row in comparison(dataclasses.replace(chatbot(), deployments=(unpriced,)))}
+    assert said["Its electricity"] == "–"

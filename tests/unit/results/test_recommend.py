@@ -134,3 +134,15 @@ def test_headroom_is_capacity_within_the_slo_over_demand_less_one():
     assert headroom(dataclasses.replace(d, slo_capacity=None, slo=()), 4.0) == pytest.approx(1.25)
     assert headroom(dataclasses.replace(d, slo_capacity=None), 4.0) is None
     assert headroom(d, None) is None
+
+
+def test_room_and_growth_of_traffic_that_varies_are_counted_from_its_peak() -> None:
+    d = priced("cheap", 2.0, slo_capacity=Estimate(14.0, 13.0, 15.0), queueing_point=Estimate(20.0, 19.0, 21.0))
+    d = dataclasses.replace(d, assurance=Assurance("meets", 0.95, sure_per_s=12.0))
+    even, varying = recommend([d], 6.0), recommend([d], 6.0, 10.0)
+    assert "with room for 100% more traffic" in even.sentence
+    assert "with room for 20% more traffic" in varying.sentence
+    assert varying.headroom == pytest.approx(0.4)
+    (growth,) = [line for line in varying.lines if "even traffic" in line]
+    assert growth.startswith("Sure up to 12 requests/s of even traffic, against a peak of 10/s; at +50 % it takes 2 replicas")
+    assert "at +50 % it still will do" in " ".join(even.lines)

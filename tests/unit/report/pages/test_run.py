@@ -11,6 +11,7 @@ from support.report_fixtures import HARD_CASES, chatbot, overloaded, twenty
 from simulator.report.pages import offline as offline
 from simulator.report.pages import run as page
 from simulator.report.pages.run import run_page
+from simulator.results.assurance import Assurance
 from simulator.results.files import read_run, write_run
 from simulator.results.metrics import METRICS
 
@@ -114,3 +115,20 @@ def test_a_page_of_six_deployments_stays_under_3_mb_and_of_twenty_too(text):
 
 def test_a_run_read_from_its_folder_gives_the_same_page(text, tmp_path):
     assert run_page(read_run(write_run(chatbot(), tmp_path / "run", {}))) == text
+
+
+def test_three_numbers_that_decide_stand_in_the_recommendation() -> None:
+    run = chatbot()
+    chosen = next(d for d in run.deployments if d.name == run.recommendation.deployment)
+    sure = replace(
+        chosen,
+        cost=replace(chosen.cost, usd_per_month=1234.5),
+        assurance=Assurance("meets", 0.95, sure_per_s=11.0),
+    )
+    others = tuple(sure if d is chosen else d for d in run.deployments)
+    page = run_page(replace(run, deployments=others))
+    numbers = page.split('<ul class="numbers">')[1].split("</ul>")[0]
+    assert "<strong>$1,234</strong> a month" in numbers
+    assert "<strong>TTFT p99 " in numbers
+    assert "<strong>11/s</strong> 90% sure up to there, of a demand of 9/s" in numbers
+    assert '<ul class="numbers">' not in run_page(HARD_CASES["nothing-fits"]())
