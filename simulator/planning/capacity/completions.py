@@ -26,10 +26,12 @@ class Parts:
     Counted twice. By work: the seconds of a full server that a request takes. By context: the
     tokens that all its output tokens attend to. How many requests finish in a part varies with
     every long one; what a server gets done hardly does. A long run gives the same rate by either.
+    `offered`: what comes in the long run, shape (2, runs).
     """
 
     came: Floats
     done: Floats
+    offered: Floats
 
 
 def parts_of(
@@ -38,24 +40,36 @@ def parts_of(
     full: Ceiling,
     edges: Sequence[Floats],
     mean: Floats,
+    under_way: int = 0,
 ) -> Parts | None:
     """A run of one replica in parts, between the edges (seconds) of one run or several in it; None
     where nothing was completed or no time passed.
 
     `mean`: the work and the context of a request of the traffic that gets an answer. What is
-    refused at the door counts as a share of the arrivals.
+    refused at the door counts as a share of the arrivals. `under_way`: how many of the first
+    requests are so at the start.
     """
     finished = np.isfinite(trace.requests["finish_s"])
     if not finished.any() or any(e[-1] <= e[0] for e in edges):
         return None
     seconds = np.array([e[1] - e[0] for e in edges])[None, :, None]
     units = seconds * (mean * float(finished.mean()))[:, None, None]
-    arrivals = trace.requests["arrival_s"][finished]
+    arrivals = trace.requests["arrival_s"]
     each = amounts(requests, full)[:, finished]
-    came = [[_between(arrivals, amount, e) for e in edges] for amount in each]
+    came = np.array([[_between(arrivals[finished], amount, e) for e in edges] for amount in each])
     work = _work_done(trace, requests, full, finished, edges)
     context = [_context_done(trace, requests, finished, e) for e in edges]
-    return Parts(np.array(came) / units, np.array([work, context]) / units)
+    if requests.previous is None:
+        usual = amounts(requests, full)[:, under_way:][:, finished[under_way:]].mean(axis=1) / mean
+        offered = np.outer(usual, [_arrivals_per_s(arrivals, e) for e in edges])
+    else:  # later turns come when earlier ones are answered
+        offered = (came / units).mean(axis=2)
+    return Parts(came / units, np.array([work, context]) / units, offered)
+
+
+def _arrivals_per_s(arrivals: Floats, edges: Floats) -> float:
+    inside = (arrivals > edges[0]) & (arrivals <= edges[-1])
+    return float(np.count_nonzero(inside) / (edges[-1] - edges[0]))
 
 
 def pooled(parts: Sequence[Parts | None]) -> Flow:
@@ -67,9 +81,20 @@ def pooled(parts: Sequence[Parts | None]) -> Flow:
     share = _calmest(done)
     left = _weighed(done, share)
     came = _weighed(np.concatenate([each.came for each in runs], axis=1), share)
-    mean, half = float(left.mean()), half_of(left)
-    growth = half_of(came - left)
-    return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half, growth)
+    offered = float(_weighed(np.concatenate([each.offered for each in runs], axis=1), share).mean())
+    rates = left - _followed(left, came) * (came - offered)
+    mean, half = float(rates.mean()), half_of(rates)
+    return Flow(offered, mean, max(0.0, mean - half), mean + half)
+
+
+def _followed(left: Floats, came: Floats) -> float:
+    """How far what leaves follows what comes, part by part: not at all where a server is always
+    full, in all where it keeps up. Chance in what comes is known, and left out so far."""
+    apart = came - came.mean()
+    spread = float((apart**2).mean())
+    if spread <= (_SAME * float(came.mean())) ** 2:
+        return 0.0
+    return min(1.0, max(0.0, float((apart * (left - left.mean())).mean()) / spread))
 
 
 def _weighed(counts: Floats, share: float) -> Floats:

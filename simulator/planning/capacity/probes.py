@@ -237,8 +237,8 @@ def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
     """Runs of requests that share nothing, one after another until the rate is known."""
     rng = np.random.default_rng(traffic.seed)
     rows = _dealt(traffic.drawn, traffic.full, most, rng)
-    at_once = min(round(traffic.full.sequences), rows.shape[1] // 3)
-    begun = [_begun(_picked(traffic.drawn, row), at_once, rng) for row in rows]
+    at_once = min(round(traffic.full.sequences), rows.shape[1])
+    begun = [_begun(traffic.drawn, row, at_once, rng) for row in rows]
     measured = partial(_measured, traffic, at_once, traffic.mean(), len(begun))
 
     def parts(rate: float) -> list[Parts | None]:
@@ -259,7 +259,7 @@ def _measured(
     requests = replace(begun, arrival_s=_places(len(begun), at_once) / rate)
     trace = traffic.one.serve(requests)
     edges = _begun_edges(trace, at_once, BATCHES if runs == 1 else _RUN_PARTS)
-    return parts_of(trace, requests, traffic.full, [edges], mean)
+    return parts_of(trace, requests, traffic.full, [edges], mean, at_once)
 
 
 def _is_known(flow: Flow) -> bool:
@@ -283,17 +283,17 @@ def _dealt(drawn: Requests, full: Ceiling, most: int, rng: np.random.Generator) 
     return rng.permuted(dealt, axis=1)
 
 
-def _begun(requests: Requests, at_once: int, rng: np.random.Generator) -> Requests:
-    """The requests, first those that a full server would have under way: a long one more often than
-    a short one, each with a part of its output written, which is now its context."""
-    output = requests.output_tokens
-    under_way = rng.choice(len(output), at_once, replace=False, p=output / output.sum())
-    later = np.delete(np.arange(len(output)), under_way)
-    ordered = _picked(requests, np.concatenate([under_way, later]))
-    written = np.zeros(len(output), np.int64)
-    written[:at_once] = ordered.output_tokens[:at_once] * rng.random(at_once)
-    prompt, left = ordered.prompt_tokens + written, ordered.output_tokens - written
-    return replace(ordered, prompt_tokens=prompt, output_tokens=left)
+def _begun(drawn: Requests, rows: Ints, at_once: int, rng: np.random.Generator) -> Requests:
+    """The requests of some rows, and before them those that a full server would have under way: a
+    long one more often than a short one, each with a part of its output written, which is now its
+    context."""
+    upto = np.cumsum(drawn.output_tokens)
+    under_way = np.searchsorted(upto, rng.random(at_once) * upto[-1], side="right")
+    begun = _picked(drawn, np.concatenate([under_way, rows]))
+    written = np.zeros(len(begun), np.int64)
+    written[:at_once] = begun.output_tokens[:at_once] * rng.random(at_once)
+    prompt, left = begun.prompt_tokens + written, begun.output_tokens - written
+    return replace(begun, prompt_tokens=prompt, output_tokens=left)
 
 
 def _begun_edges(trace: RunRecord, at_once: int, parts: int) -> Floats:

@@ -25,28 +25,21 @@ SLOWER = 0.05
 @dataclass(frozen=True, slots=True)
 class Flow:
     """What came of one rate: requests/s that arrived and that were completed, with the interval
-    from the batches of the run, and half of that of their difference where it is known."""
+    from the batches of the run."""
 
     offered_per_s: float
     completed_per_s: float
     low_per_s: float
     high_per_s: float
-    growth_half_per_s: float | None = None
 
     @property
     def grows(self) -> bool:
         """Whether the backlog surely grows: fewer requests leave than come, beyond the noise."""
-        return self.completed_per_s + self._noise < self.offered_per_s
+        return self.high_per_s < self.offered_per_s
 
     def keeps_up(self, tolerance: float) -> bool:
         """Whether growth by more than `tolerance` of the rate can be excluded."""
-        return self.completed_per_s - self._noise > self.offered_per_s * (1 - tolerance)
-
-    @property
-    def _noise(self) -> float:
-        """Half of the interval of what comes less what leaves, which varies with what came."""
-        completed = self.high_per_s - self.completed_per_s
-        return completed if self.growth_half_per_s is None else self.growth_half_per_s
+        return self.low_per_s > self.offered_per_s * (1 - tolerance)
 
 
 @dataclass(frozen=True, slots=True)
