@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench accuracy bands report reference docs clean
+.PHONY: help setup run check quick test fuzz chromium golden bench accuracy coverage bands report reference docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 FIGURES ?= ../shared/validation
@@ -34,13 +34,13 @@ check: $(STAMP)  ## formatting, lint, types and the direction of imports
 	$(BIN)/lint-imports
 
 quick: $(STAMP)  ## the tests that take seconds
-	$(BIN)/pytest -n auto $(QUICK) --doctest-modules simulator
+	$(BIN)/pytest -n auto --dist worksteal $(QUICK) --doctest-modules simulator
 
 test: check chromium  ## everything that must pass
-	$(BIN)/pytest -n auto --durations=10 --doctest-modules tests simulator
+	$(BIN)/pytest -n auto --dist worksteal --durations=10 --doctest-modules tests simulator
 
 fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before: 30,000 of the engine, 2,000 bad files
-	ENGINE_CASES=100 FUZZ_CASES=2000 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
+	ENGINE_CASES=200 FUZZ_CASES=2000 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
 
 chromium:
 	@command -v chromium >/dev/null || { \
@@ -57,6 +57,9 @@ accuracy: $(STAMP)  ## closed loops in sample and with a combination left out by
 	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
 	$(BIN)/python -m benchmarks.public_reports $(FIGURES)
 	$(BIN)/python -m benchmarks.cards
+
+coverage: $(STAMP)  ## does the interval of a queueing point hold what runs ten times longer show, in 50 drawn workloads
+	$(BIN)/python -m benchmarks.coverage
 
 bands: $(STAMP)  ## the error bands of the catalog, anew from the published figures of FIGURES
 	$(BIN)/python -m benchmarks.bands $(FIGURES) --write

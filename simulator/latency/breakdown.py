@@ -227,17 +227,19 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     """What the GPU waits for the CPU's launches in steps that no CUDA graph covers.
 
     Those are steps larger than any graph; in V0 also every step with a prompt, and decodes of which one has more context than
-    its graphs were captured for.
+    its graphs were captured for. Where V1 launches every layer by itself its one thread also prepares the batch, and nothing
+    hides that: what an engine without asynchronous scheduling does between steps comes to the launches.
     """
     per_layer = r.overheads.launch_layer_us if r.compiled else _eager_layer_us(r)
-    launching = per_layer * len(r.model.layers) * US
+    behind = r.asynchronous and r.engine.generation == "v1" and not r.compiled
+    launching = (per_layer * len(r.model.layers) + (r.overheads.sync_step_us if behind else 0.0)) * US
     on_gpu = whole.tokens + whole.constant
     if r.engine.generation == "v0":
         gaps = np.asarray(physics.overlap(_LAUNCHING, on_gpu, launching)) - on_gpu
     else:
-        gaps = np.maximum(launching - on_gpu, 0.0)
+        gaps = np.maximum(launching - on_gpu - float(whole.sampled[min(1, len(whole.sampled) - 1)]), 0.0)
     covered = np.where(r.tokens > r.largest_graph, 0.0, gaps)
-    found = step(r, tokens=gaps - covered)
+    found = step(r, tokens=gaps - covered, per_sequence=r.overheads.sync_sequence_us * US if behind else 0.0)
     if r.engine.generation != "v0":
         return found
     longer = float(covered[min(1, len(covered) - 1)]) if r.longest_graph else 0.0

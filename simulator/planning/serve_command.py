@@ -10,6 +10,7 @@ from typing import Any
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.frontends import frontend_costs
 from simulator.latency.client import FrontEnd
+from simulator.latency.sampling import Sampling
 from simulator.scenario import Deployment, Scenario
 from simulator.text import number, plural
 from simulator.workload.requests import Requests
@@ -70,7 +71,7 @@ def _pattern(workload: Workload) -> str:
 
 def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """What defaults filled in: the engine's, `max_num_seqs = 256 (vllm-0.19.0)`, by deployment
-    where they differ; the client's.
+    where they differ; how answers are sampled; the client's.
 
     `resolved`: the arguments each deployment runs with, by its name.
     """
@@ -84,6 +85,8 @@ def defaults(scenario: Scenario, resolved: Mapping[str, Mapping[str, Any]]) -> t
             shown = _by_value(filled, len(resolved))
             lines.append(f"{f.name} = {shown} ({scenario.engine.name})")
     at_client = scenario.measured_at == "client"
+    if scenario.sampling == Sampling():
+        lines.append("sampling: greedy (temperature 0)")
     return (*lines, *(_client_defaults(scenario) if at_client else ()))
 
 

@@ -40,10 +40,10 @@ def test_the_mean_number_is_the_rate_times_the_mean_time():
     rate = 9.0
 
     def one(rng):
-        trace = run(ask(rng, rate, 3_000, **lengths(rng, 3_000)), server(330))
+        trace = run(ask(rng, rate, 1_500, **lengths(rng, 1_500)), server(330))
         rows = settled(trace)
         assert rows["preemptions"].sum() > 0
-        seen = timeline(trace, np.linspace(*window(trace), 20_000))
+        seen = timeline(trace, np.linspace(*window(trace), 5_000))
         inside = seen["running"] + seen["waiting"]
         return inside.mean() / little(rate, rows["sojourn_s"].mean())
 
@@ -66,7 +66,7 @@ def test_users_of_a_closed_loop_are_its_rate_times_response_and_think_time(kv_bl
 
 def test_users_who_think_ask_as_often_as_in_m_m_1_n():
     """1 % for three figures together: one at a time with exponential service, or shared, where any service time will do."""
-    users, think_s, n = 5, 4.0, 2_000
+    users, think_s, n = 5, 4.0, 1_000
 
     def rate(law, on):
         def one(rng):

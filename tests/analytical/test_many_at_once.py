@@ -61,7 +61,7 @@ def test_steps_in_proportion_to_the_batch_share_the_processor_whatever_the_lengt
 
     def sojourns(law, lengths=()):
         def one(rng):
-            rows = settled(run(ask(rng, 0.5, 2_000, outputs=tokens(law, rng, 2_000)), replica(512, sequence_s=STEP_S)))
+            rows = settled(run(ask(rng, 0.5, 1_600, outputs=tokens(law, rng, 1_600)), replica(512, sequence_s=STEP_S)))
             stay, own = rows["sojourn_s"], rows["output_tokens"]
             return [stay[own == length].mean() for length in lengths] or stay.mean()
 
@@ -82,7 +82,7 @@ def test_a_batch_whose_steps_grow_with_it_is_a_birth_death_chain():
         on = replica(seqs, step_s=0.4 * STEP_S, sequence_s=0.1 * STEP_S)
 
         def one(rng):
-            return settled(run(ask(rng, rate, 2_500, outputs=tokens(law, rng, 2_500)), on))["sojourn_s"].mean()
+            return settled(run(ask(rng, rate, 1_400, outputs=tokens(law, rng, 1_400)), on))["sojourn_s"].mean()
 
         return runs(one)[:, 0], birth_death_mean(rate, [n / (0.4 + 0.1 * n) for n in range(1, seqs + 1)]) / rate
 

@@ -16,7 +16,7 @@ def test_steps_of_one_length_wait_as_in_m_d_1():
     """1 % for both loads together."""
 
     def wait(load):
-        return runs(lambda rng: settled(run(ask(rng, load, 6_000), replica(1, step_s=1.0)))["wait_s"].mean())
+        return runs(lambda rng: settled(run(ask(rng, load, 4_000), replica(1, step_s=1.0)))["wait_s"].mean())
 
     assert_law({f"load {load}": (wait(load), md1_wait(load, 1.0)) for load in (0.5, 0.8)}, within=0.1)
 
@@ -40,7 +40,7 @@ def test_requests_wait_for_the_api_server_as_in_m_d_1():
 
     def wait(load):
         def one(rng):
-            requests = ask(rng, load, 6_000)
+            requests = ask(rng, load, 4_000)
             trace = serve(requests, [replica(1_000, step_s=1e-6)], front_end=ApiServer(request_s=1.0))
             waits = trace.requests["taken_s"] - trace.requests["arrival_s"]
             return waits[len(waits) // 10 :].mean()
@@ -89,9 +89,9 @@ def test_urgent_requests_wait_as_cobham_says():
     classes = [(0.3, 0.5, 0.0), (0.15, 3.0, 0.0)]
 
     def one(rng):
-        urgent = rng.random(5_000) < 0.3 / 0.45
+        urgent = rng.random(3_000) < 0.3 / 0.45
         prompts = np.where(urgent, 5_000, 30_000)
-        asked = ask(rng, 0.45, 5_000, prompts=prompts, priority=1 - urgent)
+        asked = ask(rng, 0.45, 3_000, prompts=prompts, priority=1 - urgent)
         rows = settled(run(asked, replica(1, token_s=STEP_S, policy="priority")))
         return [rows["wait_s"][rows["prompt_tokens"] == length].mean() for length in (5_000, 30_000)]
 

@@ -61,19 +61,43 @@ class Opened:
         self.page.goto(path.as_uri())
         self.page.wait_for_function("document.documentElement.dataset.drawn !== undefined", timeout=60_000)
 
+    def show(self, width: int, scheme: str) -> None:
+        """As it stands after it was opened, at another width or in another light; its charts are drawn anew."""
+        self.page.emulate_media(media="screen", color_scheme=scheme)
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+        for undo in ("document.querySelector('#rate-reset')?.click()", CHOOSE_ALL):
+            self.page.evaluate(undo)
+        self.page.wait_for_timeout(300)
 
-@pytest.fixture
-def opened(browser: Any, pages: Any) -> Iterator[Any]:
-    """Open a case at a width; offline, light unless said."""
-    contexts = []
+
+CHOOSE_ALL = """{
+  const focus = document.querySelector("#focus");
+  if (focus) { focus.selectedIndex = 0; focus.dispatchEvent(new Event("change")); }
+}"""
+
+
+@pytest.fixture(scope="session")
+def open_page(browser: Any, pages: Any) -> Any:
+    """Open a case's page offline, at a width and in a light."""
 
     def open_(case: str, width: int = 1280, scheme: str = "light") -> Opened:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-        contexts.append(context)
         shown = Opened(context.new_page())
         shown.load(pages(case))
         return shown
 
-    yield open_
-    for context in contexts:
-        context.close()
+    return open_
+
+
+@pytest.fixture(scope="session")
+def opened(open_page: Any) -> Any:
+    """A case's page at a width, light unless said: opened once, as it takes seconds, and set back for each test."""
+    kept = cache(open_page)
+
+    def shown(case: str, width: int = 1280, scheme: str = "light") -> Opened:
+        page: Opened = kept(case)
+        page.show(width, scheme)
+        return page
+
+    return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import cache
 
+import numpy as np
 import pytest
 from altair.utils import schemapi
 from support.report_fixtures import HARD_CASES
@@ -41,14 +42,11 @@ TEXTS = """() => {
 
 def overlaps(texts: list[dict[str, float]], slack: float = 2.5) -> list[tuple[object, object]]:
     """Pairs of texts that cover each other by more than `slack` pixels both ways."""
-    found = []
-    for i, a in enumerate(texts):
-        for b in texts[i + 1 :]:
-            across = min(a["x"] + a["w"], b["x"] + b["w"]) - max(a["x"], b["x"])
-            down = min(a["y"] + a["h"], b["y"] + b["h"]) - max(a["y"], b["y"])
-            if across > slack and down > slack:
-                found.append((a["text"], b["text"]))
-    return found
+    left, top, wide, high = (np.array([text[side] for text in texts]) for side in "xywh")
+    across = np.minimum.outer(left + wide, left + wide) - np.maximum.outer(left, left)
+    down = np.minimum.outer(top + high, top + high) - np.maximum.outer(top, top)
+    first, second = np.nonzero(np.triu((across > slack) & (down > slack), 1))
+    return [(texts[i]["text"], texts[j]["text"]) for i, j in zip(first, second, strict=True)]
 
 
 @cache
@@ -59,10 +57,17 @@ def expected(case: str) -> tuple[int, int]:
     return sum(count > 0 for count in panels), sum(panels)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", HARD_CASES)
-def test_a_page_draws_every_chart_offline_and_nothing_is_cut_or_covered(opened, case, width):
-    shown = opened(case, width)
+def test_a_page_draws_every_chart_offline_and_nothing_is_cut_or_covered(opened, case):
+    for width in WIDTHS:
+        _whole(opened(case, width), case, width)
+
+
+def test_a_page_that_is_opened_on_a_telephone_is_whole_too(open_page):
+    _whole(open_page("overloaded", 390), "overloaded", 390)
+
+
+def _whole(shown, case, width):
     page = shown.page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{case}-{width}.png", full_page=True)
@@ -157,8 +162,8 @@ def test_dark_mode_turns_the_page_and_the_charts(opened):
     assert sum(map(int, ink[4:-1].split(","))) > 500
 
 
-def test_print_fits_the_paper_and_leaves_the_controls_out(opened):
-    page = opened("chatbot").page
+def test_print_fits_the_paper_and_leaves_the_controls_out(open_page):
+    page = open_page("chatbot").page
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})
     page.wait_for_timeout(300)
@@ -169,8 +174,8 @@ def test_print_fits_the_paper_and_leaves_the_controls_out(opened):
     assert len(page.pdf(path=SCREENSHOTS / "chatbot.pdf", format="A4")) > 20_000
 
 
-def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_screen(opened):
-    page = opened("chatbot").page
+def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_screen(open_page):
+    page = open_page("chatbot").page
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})
     answer = page.locator("#answer")
@@ -185,14 +190,16 @@ def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_
     assert "slider" not in page.inner_text("main").lower()
 
 
+def loaded_within(seconds, browser, path) -> bool:
+    page = browser.new_page()
+    start = time.perf_counter()
+    page.goto(path.as_uri(), wait_until="load")
+    taken = time.perf_counter() - start
+    page.close()
+    return taken < seconds
+
+
 def test_six_deployments_weigh_less_than_3_mb_and_load_in_2_seconds(browser, pages):
     path = pages("chatbot")
     assert path.stat().st_size < 3_000_000
-    seconds = []
-    for _ in range(3):
-        page = browser.new_page()
-        start = time.perf_counter()
-        page.goto(path.as_uri(), wait_until="load")
-        seconds.append(time.perf_counter() - start)
-        page.close()
-    assert min(seconds) < 2
+    assert any(loaded_within(2, browser, path) for _ in range(3))

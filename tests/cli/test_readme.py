@@ -2,9 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+
+from simulator.cli import application
+from simulator.planning import run
+from simulator.results.model import RunResult
+from simulator.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -17,19 +23,27 @@ def block(language: str) -> str:
     return found[1]
 
 
-def test_the_python_lines_run_and_recommend_what_the_shown_output_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Scenario]:
+    """The scenarios that were reviewed; the same one is answered once."""
+    asked: list[Scenario] = []
+    answers: list[RunResult] = []
+    review = run.review
+
+    def answered(scenario: Scenario, **how: Any) -> RunResult:
+        asked.append(scenario)
+        if asked[0] != scenario or len(asked) == 1:
+            answers.append(review(scenario, **how))
+        return answers[-1]
+
+    monkeypatch.setattr(run, "review", answered)
+    return asked
+
+
+def test_the_output_and_the_python_lines_that_are_shown_do_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: list[Scenario]
 ) -> None:
-    monkeypatch.chdir(ROOT)
-    exec(block("python"), {})
-    recommended = capsys.readouterr().out.split(":")[0]
-    assert f"{recommended}: the " in block("text")
-
-
-def test_the_output_that_is_shown_is_what_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the word; figures within 5 %, for processors differ in the last bit of a logarithm."""
-    from simulator.cli import application
-
     monkeypatch.chdir(ROOT)
     arguments = ["run", "scenarios/chatbot.yaml", "--no-report", "--out", str(tmp_path)]
     printed = CliRunner().invoke(application(), arguments, env={"COLUMNS": "200"}).stdout
@@ -40,12 +54,14 @@ def test_the_output_that_is_shown_is_what_comes(tmp_path: Path, monkeypatch: pyt
     assert [NUMBER.sub("#", line) for line in came] == [NUMBER.sub("#", line) for line in shown]
     figures = [[float(figure.replace(",", "")) for line in lines for figure in NUMBER.findall(line)] for lines in (came, shown)]
     assert figures[0] == pytest.approx(figures[1], rel=0.05)
+    exec(block("python"), {})
+    recommended = capsys.readouterr().out.split(":")[0]
+    assert f"{recommended}: the " in block("text")
+    assert asked[0] == asked[1]
 
 
 def test_every_verb_that_is_shown_exists() -> None:
     from typer.main import get_command
-
-    from simulator.cli import application
 
     shown = {line.split()[1] for line in README.splitlines() if line.startswith("sim ")}
     assert len(shown) >= 8

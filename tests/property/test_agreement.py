@@ -45,7 +45,7 @@ def deployments(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(chosen=deployments(), arrivals=st.sampled_from(ARRIVALS), load_=st.sampled_from([0.5, 0.9, 0.97, 1.0, 1.03, 1.1, 1.5]))
-@settings(max_examples=4 + TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=max(3, TIMES // 2), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_page_never_contradicts_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any], arrivals: str, load_: float
 ) -> None:

@@ -1,6 +1,6 @@
 """Does the engine do, in jumps, exactly what a naive simulator does step by step? And does what must always hold, hold?
 
-ENGINE_CASES=10 draws ten times as many cases.
+ENGINE_CASES=20 draws twenty times as many cases.
 """
 
 from __future__ import annotations
@@ -41,55 +41,55 @@ def check(case: Case) -> None:
         assert_invariants(case, trace)
 
 
-@drawn(100)
+@drawn(50)
 @given(cases())
 def test_every_time_count_and_step_equals_the_naive_simulator(case: Case) -> None:
     check(case)
 
 
-@drawn(100)
+@drawn(50)
 @given(cached_cases())
 def test_with_a_prefix_cache_it_equals_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(50)
+@drawn(25)
 @given(hybrid_cases())
 def test_with_sliding_windows_and_layer_groups_it_equals_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(40)
+@drawn(20)
 @given(cases(scheduling_policy="static", async_scheduling=False))
 def test_static_batches_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(40)
+@drawn(20)
 @given(prefill_first_cases())
 def test_prompts_before_decodes_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(40)
+@drawn(20)
 @given(cached_hybrid_cases())
 def test_prefixes_are_found_in_all_layer_groups_as_the_naive_simulator_finds_them(case: Case) -> None:
     check(case)
 
 
-@drawn(60)
+@drawn(30)
 @given(parallel_cases(lock_step=False))
 def test_ranks_behind_their_front_end_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(100)
+@drawn(50)
 @given(parallel_cases(lock_step=True))
 def test_ranks_in_lock_step_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
 
 
-@drawn(100)
+@drawn(50)
 @given(fronted_cases())
 def test_behind_a_front_end_with_a_queue_it_equals_the_naive_simulator_too(case: Case) -> None:
     trace, oracle = case.trace(), case.oracle()
@@ -99,14 +99,14 @@ def test_behind_a_front_end_with_a_queue_it_equals_the_naive_simulator_too(case:
 
 
 @pytest.mark.parametrize("family", ENGINE_KNOWS)
-@drawn(20)
+@drawn(10)
 @given(st.data())
 def test_rules_of_releases_equal_the_naive_simulator_too(family: str, data: st.DataObject) -> None:
     check(data.draw(NEW_FAMILIES[family]))
 
 
 @pytest.mark.parametrize("family", NEW_FAMILIES)
-@drawn(5)
+@drawn(3)
 @given(st.data())
 def test_the_naive_simulator_loses_nobody_and_no_block(family: str, data: st.DataObject) -> None:
     """Every request finishes, or is turned away or given up for; then every block is free again.

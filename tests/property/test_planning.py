@@ -109,7 +109,7 @@ def demands(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=2 + TIMES, deadline=None)
+@settings(max_examples=max(2, TIMES // 4), deadline=None)
 @given(demands())
 def test_a_size_is_what_trying_one_replica_after_another_finds(scenario: Scenario) -> None:
     """Each number judged as a run of it is; never one more than were seen to do, and none fewer."""

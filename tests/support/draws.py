@@ -3,4 +3,4 @@
 import os
 
 TIMES = int(os.environ.get("ENGINE_CASES", "1"))
-"""1 in the tests, 100 in `make fuzz`."""
+"""1 in the tests, 200 in `make fuzz`."""

@@ -29,6 +29,7 @@ from simulator.planning.capacity.probes import (
     flows,
     full_server,
     requests_at_rate,
+    work_error,
 )
 from simulator.planning.capacity.replicas import worst_miss
 from simulator.planning.capacity.scaled_down import ScaledDown, fleet
@@ -285,6 +286,9 @@ def _queueing(
     flow = asked(share, "mixed")
     check = asked(CHECK, "burst") if share > CHECK else flow
     turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
+    if scenario.workload.trace is None:  # a trace is what it is; other requests are drawn
+        drawn = WHOLE if requests.hashes is None else round(WHOLE * share)
+        turn = turn.widened(work_error(full, requests, drawn))
     return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
 
 

@@ -81,6 +81,20 @@ def full_server(server: Server, requests: Requests, *, at_best: bool = False) ->
     return replace(full, requests_per_s=full.requests_per_s / share)
 
 
+def work_error(full: Ceiling, requests: Requests, drawn: int) -> float:
+    """Half of the 95 % interval of the mean work of requests, as a share of it, of which so many
+    are drawn as these were.
+
+    Of conversations, whose turns belong together, whole ones are drawn.
+    """
+    work = np.asarray(full.work_s(requests), dtype=np.float64)
+    off = work - work.mean()
+    if requests.previous is not None:
+        off = np.add.reduceat(off, np.flatnonzero(requests.previous < 0))
+    variance = float((off**2).sum()) / len(work)
+    return float(1.96 * (variance / drawn) ** 0.5 / work.mean())
+
+
 def answered_by(server: Server, requests: Requests) -> Requests:
     """The requests that get an answer from a deployment that starts. Raises SimulatorError where
     none does."""

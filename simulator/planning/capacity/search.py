@@ -88,6 +88,13 @@ class Turn:
         )
         return Turn(value, min(self.low, most), high if math.isfinite(high) else None, recovers)
 
+    def widened(self, share: float) -> Turn:
+        """The turn where the work of a request is itself only known to within a share of it."""
+        more = share * self.value
+        low = self.value - math.hypot(self.value - self.low, more)
+        high = None if self.high is None else self.value + math.hypot(self.high - self.value, more)
+        return dataclasses.replace(self, low=max(0.0, low), high=high)
+
     @property
     def estimate(self) -> Estimate:
         """The rate and its interval."""

@@ -133,10 +133,15 @@ def load_of(row: Row) -> tuple[Requests, Load]:
 
 
 def what_ran(row: Row) -> Hashable | None:
-    """What a row has in common with others of the same server and lengths, whatever their users; None where it cannot be told."""
+    """What a row has in common with others of the same server and lengths, whatever their users; None where it cannot be told.
+
+    That is so for engines other than vLLM, whose published rows have runs with speculative decoding and without under one label.
+    """
     try:
         server = closed_loop_server(row)[0]
     except SimulatorError:
+        return None
+    if server.engine.family != "vllm":
         return None
     any_users = replace(server, args=replace(server.args, max_num_seqs=None))
     return any_users.key, *(text(row, name) for name in ("source", "input_len", "output_len", "length_range_ratio"))

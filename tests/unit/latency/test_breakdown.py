@@ -130,6 +130,24 @@ def test_data_parallel_ranks_read_more_experts_together_than_alone() -> None:
     assert together["all-reduce"].seconds(DECODES) > 0, "tokens are exchanged"
 
 
+def test_eager_layers_with_quantized_inputs_are_launched_longer_than_with_quantized_weights_alone() -> None:
+    """One sequence of 0.5B, whose kernels are over before they are launched: the launches, whatever the GPU does."""
+    inputs, weights = (case("qwen2.5-0.5b", form=form, enforce_eager=True) for form in ("int8-w8a8", "int8-weight-only"))
+    o, layers = inputs.rank().overheads, len(inputs.model.layers)
+    launched = [c.parts()["launches"].tokens[1] + _on_gpu(c) for c in (inputs, weights)]
+    assert launched[0] == pytest.approx((o.sync_step_us + layers * (o.eager_layer_us + o.eager_quantize_us)) * US)
+    assert launched[1] == pytest.approx((o.sync_step_us + layers * o.eager_layer_us) * US)
+    behind = case("qwen2.5-0.5b", enforce_eager=True, async_scheduling=False).parts()
+    assert inputs.parts()["launches"].per_sequence == pytest.approx(o.sync_sequence_us * US)
+    assert behind["launches"].per_sequence == 0, "there it is the engine's"
+
+
+def _on_gpu(c: Case) -> float:
+    """Seconds of a step of one token without its launches, its context and its sequence."""
+    parts = {name: part for name, part in c.parts().items() if name != "launches"}
+    return sum(part.tokens[1] + part.constant + part.sampled[1] for part in parts.values())
+
+
 def test_eager_steps_wait_for_launches_where_the_gpu_is_quick() -> None:
     graphs, eager = case("qwen2.5-0.5b"), case("qwen2.5-0.5b", enforce_eager=True)
     assert graphs.parts()["launches"].seconds(DECODES) == 0

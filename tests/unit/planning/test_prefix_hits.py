@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.planning_fixtures import small
 
+from simulator.planning.capacity import probes
 from simulator.planning.capacity.prefix_hits import prefix_hits
 from simulator.planning.capacity.probes import CHECK, answered_by, flows, full_server
 from simulator.planning.capacity.replicas import OPTIMISM
@@ -61,9 +62,12 @@ TALKS = "sessions: {kind: conversation, turns: 5, think: 10}"
 @pytest.mark.parametrize(
     ("shared", "near"), [(SHARED, 0.25), (DOCUMENTS, 0.25), (f"{SHARED}\n  {TALKS}", 0.5)], ids=["groups", "documents", "talks"]
 )
-def test_the_ceiling_is_near_the_queueing_point(tmp_path: Path, shared: str, near: float) -> None:
+def test_the_ceiling_is_near_the_queueing_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str, near: float
+) -> None:
     """Without hits it would be a third to an eighth of it. Talks come and go more unevenly than is assumed."""
     changes = (("arrivals:", f"{shared}\n  arrivals:"), ("token_us: 1}", "token_us: 50}"), ("requests: 400", "requests: 3000"))
+    monkeypatch.setattr(probes, "WHOLE", 10_000)
     scenario = load(small(tmp_path, *changes))
     fleet = plan_fleet(scenario, scenario.deployments[1])
     requests = sample(scenario.workload, scenario.seed)

@@ -1,5 +1,6 @@
 """The traffic at other rates: what is kept of its pattern, and what a search for the queueing point is asked with."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,11 +10,16 @@ from support.planning_fixtures import small
 from support.workloads import workload, write_lines
 
 from simulator.planning.capacity import probes
-from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate
+from simulator.planning.capacity.curve import capacity
+from simulator.planning.capacity.full_batch import Ceiling
+from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate, work_error
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
+from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
+from simulator.results.model import DeploymentResult
 from simulator.scenario import load
+from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
 
@@ -29,6 +35,13 @@ def _classes(every: str):
 
 def _trace(folder: Path, rows: Iterable[str]) -> Path:
     return write_lines(folder / "trace.csv", ["arrived_at,num_prefill_tokens,num_decode_tokens", *rows])
+
+
+def _first(path: Path) -> DeploymentResult:
+    """What becomes of the first deployment of a scenario."""
+    scenario = load(path)
+    one = dataclasses.replace(scenario, deployments=scenario.deployments[:1])
+    return review(one, machine=InProcess()).deployments[0]
 
 
 def test_classes_with_patterns_of_their_own_keep_them() -> None:
@@ -79,15 +92,16 @@ def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path)
     assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
 
 
-def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path) -> None:
+def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their later turns wait for the earlier ones, so at any rate as many leave as come once the last conversation has begun."""
+    monkeypatch.setattr(probes, "WHOLE", 10_000)
     talks = "sessions: {kind: conversation, turns: 4, think: 2}"
     scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
     fleet = plan_fleet(scenario, scenario.deployments[0])
     full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
     flow = flows(fleet, scenario.workload, full, scenario.seed, CHECK)
     assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
-    assert flow(0.5 * full.requests_per_s).keeps_up(0.02)
+    assert flow(0.5 * full.requests_per_s).keeps_up(0.05)
     found = queueing_point(flow, full.requests_per_s)
     assert 0.7 * full.requests_per_s < found.value < 3 * full.requests_per_s
 
@@ -100,16 +114,48 @@ def test_a_handful_of_requests_that_share_prefixes_has_no_queueing_point_and_the
     path.write_text(
         f"{text[: text.index('workload:')]}workload: {{trace: {{path: few.jsonl}}}}\n{text[text.index('slo:') :]}", "utf-8"
     )
-    found = review(load(path)).deployments[0]
+    found = _first(path)
     assert found.queueing_point is None
     assert found.verdict == "stable"
     assert "no queueing point and no curve: 9 requests that share prefixes are too few to overload it for long" in found.notes
 
 
-def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(tmp_path: Path) -> None:
+def test_a_single_request_of_a_pattern_with_shared_prefixes_is_searched_as_more_of_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "WHOLE", 10_000)
     text = small(tmp_path, ("requests: 400", "requests: 1\n  prefix: {kind: shared_prefix, system_prompt_len: 64}")).read_text(
         "utf-8"
     )
     path = tmp_path / "one.yaml"
     path.write_text(text.replace("{kind: poisson, rate: 20/s}", "{kind: stages, rates: [10/s, 30/s], every: 60 s}"), "utf-8")
-    assert review(load(path)).deployments[0].queueing_point is not None
+    assert _first(path).queueing_point is not None
+
+
+def test_the_mean_work_of_drawn_requests_is_known_to_within_their_spread() -> None:
+    """Half of the requests are three times the work of the others: half of the mean is their deviation."""
+    full = Ceiling(1.0, 1.0, prompt_token_s=0.0, output_token_s=1.0, kv_sequences=1.0)
+    asked = Requests(np.zeros(100), np.ones(100, np.int64), np.tile([1, 3], 50))
+    assert work_error(full, asked, 10_000) == pytest.approx(1.96 * 0.5 / 100)
+
+
+def test_turns_of_a_conversation_are_drawn_together() -> None:
+    """Conversations of four equal turns: four times the variance of as many requests by themselves."""
+    full = Ceiling(1.0, 1.0, prompt_token_s=0.0, output_token_s=1.0, kv_sequences=1.0)
+    asked = Requests(
+        np.zeros(400), np.ones(400, np.int64), np.tile(np.repeat([1, 3], 4), 50),
+        previous=np.where(np.arange(400) % 4, np.arange(400) - 1, -1), think_s=np.zeros(400),
+    )  # fmt: skip
+    assert work_error(full, asked, 10_000) == pytest.approx(2 * 1.96 * 0.5 / 100)
+
+
+def test_the_interval_of_a_queueing_point_is_no_narrower_than_the_draw_of_its_requests(tmp_path: Path) -> None:
+    """One in ten is 54 times the work, so their number in the draw moves the point by 1.5 %, one standard deviation."""
+    classes = "classes: [{name: a, share: 9, prompt: 50, output: 5}, {name: b, prompt: 3000, output: 200}]"
+    changes = (("prompt: 100\n  output: 20", classes), ("token_us: 1}", "token_us: 50}"))
+    scenario = load(small(tmp_path, *changes, ("requests: 400", "requests: 2000")))
+    plan, requests = plan_fleet(scenario, scenario.deployments[0]), sample(scenario.workload, 7)
+    point = capacity(scenario, plan, requests).queueing
+    assert point.high is not None
+    assert 1 - point.low / point.value > 1.96 * 0.014
+    assert point.high / point.value - 1 > 1.96 * 0.014
