@@ -46,8 +46,8 @@ from simulator.workload.sample import sample
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS, _CURVE_TALKS = 2_000, 10_000
-_CURVE_FILLINGS = 8
+_CURVE_REQUESTS, _CURVE_TALKS = 1_500, 10_000
+_CURVE_FILLINGS = 5
 _LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
 _KV_FULL = 0.98
 _WORTH_PROCESSES = 50_000
