@@ -18,6 +18,7 @@ from simulator.errors import MeasurementError, SimulatorError, did_you_mean, nea
 TEXT_BYTES, DATA_BYTES = 16 * 2**20, 2**30
 DEEPEST, MOST_VALUES = 100, 20_000_000
 _LONGEST_INT = 18
+_DRAFT, OLD = ".draft", ".old"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 Kind = type[SimulatorError]
@@ -167,24 +168,30 @@ def make_folder(folder: Path) -> None:
 
 def draft_of(target: Path) -> Path:
     """The hidden path beside a file or folder that this process writes first."""
-    return target.with_name(f".{target.name[:200]}.{os.getpid()}.draft")
+    return target.with_name(f".{target.name[:200]}.{os.getpid()}{_DRAFT}")
 
 
 def clear_drafts(target: Path) -> None:
-    """Remove drafts beside a file or folder that were left by processes of this machine that are no more."""
+    """Remove drafts beside a file or folder that were left by processes of this machine that are no more.
+
+    What such a process had put aside to replace it comes back where nothing stands in its place.
+    """
     import shutil
 
     with suppress(OSError):
-        for left in target.parent.glob(f".{_escaped(target.name[:200])}.*.draft"):
-            number = left.name.removesuffix(".draft").rsplit(".", 1)[-1]
-            if number.isdecimal() and not _is_alive(int(number)):
+        for left in _left_beside(target):
+            if left.suffix == OLD and not target.exists():
+                left.rename(target)
+            else:
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
+def _left_beside(target: Path) -> list[Path]:
+    """Drafts of a file or folder, and what was put aside for one, by processes that are no more."""
+    before = f".{target.name[:200]}."
+    found = [path for path in target.parent.iterdir() if path.name.startswith(before) and path.suffix in (_DRAFT, OLD)]
+    owners = [path.name[len(before) : -len(path.suffix)] for path in found]
+    return [path for path, owner in zip(found, owners, strict=True) if owner.isdecimal() and not _is_alive(int(owner))]
 
 
 def _is_alive(process: int) -> bool:

@@ -14,6 +14,7 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.admission import most_tokens
 from simulator.engine.fleet.data_parallel import Balance, DataParallel
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
@@ -120,10 +121,12 @@ class FleetPlan:
     """The pools that requests go through, all of which start.
 
     `client` is what sees them: its API servers stand before the engines. None where the engine itself measures.
+    `operation`: how replicas come and go; None where they all serve from start to end.
     """
 
     pools: tuple[PoolPlan, ...]
     client: FrontEnd | None = None
+    operation: Operation | None = None
 
     @property
     def pool(self) -> PoolPlan:
@@ -145,6 +148,11 @@ class FleetPlan:
     def instances(self) -> int:
         """Engines of all pools."""
         return sum(pool.instances for pool in self.pools)
+
+    @property
+    def replicas(self) -> int:
+        """Servers of its only pool, whatever ranks each has."""
+        return self.pool.instances // self.server.data_parallel.ranks
 
     @property
     def gpus(self) -> int:
@@ -176,14 +184,16 @@ class FleetPlan:
         """Serve the requests, by default at their own times, and give the trace of it as the client sees it, or the engine."""
         pool, api_server = self.pool, self.api_server
         parallel, door = self._ranks_together()
+        life_rules = None if self.operation is None else self.operation.rules(self.replicas, requests, seed)
         trace = serve(
             requests,
-            [(pool.server.step_time, pool.server.limits)] * pool.instances,
+            [(pool.server.step_time, pool.server.limits)] * (pool.instances if life_rules is None else parallel.ranks),
             router=pool.router,
             load=source or OpenLoop(),
             data_parallel=parallel,
             front_end=api_server,
             queue_limits=door,
+            life_rules=life_rules,
             seed=seed,
         )
         return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)

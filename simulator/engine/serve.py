@@ -8,6 +8,7 @@ from dataclasses import replace
 from simulator.engine.admission import check_requests
 from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
+from simulator.engine.fleet.lives import LifeRules
 from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.kv.grouped_cache import OwnBlocksNeeded
@@ -31,6 +32,7 @@ def serve(
     data_parallel: DataParallel = EACH_ALONE,
     front_end: ApiServer | None = None,
     queue_limits: QueueLimits = NO_LIMITS,
+    life_rules: LifeRules | None = None,
     seed: int = 0,
     tick_s: float | None = None,
 ) -> RunRecord:
@@ -38,7 +40,8 @@ def serve(
 
     With `data_parallel` they are the ranks of servers, so many next to each other a server, and the
     router chooses among servers. With a `front_end` requests and tokens pass through one.
-    `queue_limits`: what each server lets in, of what could be served.
+    `queue_limits`: what each server lets in, of what could be served. With `life_rules` servers
+    come and go, and `replicas` are the ranks of each one of them.
 
     Times are seconds. With `tick_s` every time that goes in is rounded to whole ticks of that many
     seconds and the simulation counts ticks in integers, so equal means equal. `seed` is for routers
@@ -51,7 +54,9 @@ def serve(
         raise SimulatorError("serve: at least one replica is needed")
     if len(replicas) % data_parallel.ranks:
         raise SimulatorError(f"serve: {len(replicas)} instances are no whole servers of {data_parallel.ranks} ranks")
-    more = router, load, seed, tick_s, data_parallel, front_end, queue_limits
+    if life_rules is not None and data_parallel.balance == "router" and data_parallel.ranks > 1:
+        raise SimulatorError("serve: ranks that the router knows cannot come and go one by one")
+    more = router, load, seed, tick_s, data_parallel, front_end, queue_limits, life_rules
     try:
         return Fleet(requests, replicas, *more).run()
     except OwnBlocksNeeded:  # seldom, so it is cheaper to begin again than always to follow them

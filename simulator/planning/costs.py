@@ -25,6 +25,7 @@ def cost(
     total_tokens_per_s: float | None = None,
     good_per_s: float | None = None,
     busy: float | None = None,
+    gpus: float | None = None,
 ) -> Cost | None:
     """Dollars for a deployment, and for a token or a good request at this throughput; None without
     a price.
@@ -37,7 +38,7 @@ def cost(
     if found is None:
         return None
     usd_per_gpu_hour, source, date = found
-    per_hour = usd_per_gpu_hour * pool.gpus
+    per_hour = usd_per_gpu_hour * (pool.gpus if gpus is None else gpus)
     return Cost(
         usd_per_hour=per_hour,
         usd_per_gpu_hour=usd_per_gpu_hour,
@@ -47,7 +48,9 @@ def cost(
         usd_per_million_total_tokens=usd_per(1e6, per_hour, total_tokens_per_s),
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
-        watts=None if busy is None else watts(pool.gpu, busy) * pool.gpus,
+        watts=None
+        if busy is None
+        else watts(pool.gpu, busy) * (pool.gpus if gpus is None else gpus),
         usd_per_kwh=prices.electricity(),
     )
 

@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from simulator.engine.admission import most_tokens, never_answered
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
@@ -18,7 +19,7 @@ from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
-from simulator.planning.capacity.deployment_run import DeploymentRun, measured
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured, promised
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
@@ -28,13 +29,16 @@ from simulator.planning.machines.pool import IN_PROCESS, Machine
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Binding, Cost, DeploymentResult, OomPoint, Verdict, plain_memory
+from simulator.results.over_time import fleet_over_time
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan, Server
 from simulator.text import number
+from simulator.units import HOUR
 from simulator.workload.requests import Requests
 
+NO_LIMITS = "no queueing point and no curve: its replicas come and go"
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
 
@@ -55,8 +59,11 @@ class AtDemand:
 
     @property
     def has_limits(self) -> bool:
-        """Whether there are limits to search: it runs, and finished something."""
-        return self.run is not None and bool(self.run.metrics["finished"])
+        """Whether there are limits to search: it runs, always with the same replicas, and finished
+        something."""
+        if self.fleet is None or self.run is None or self.fleet.operation is not None:
+            return False
+        return bool(self.run.metrics["finished"])
 
     def answered(self, *, note: str = "") -> DeploymentResult:
         """The result without limits, with how sure it is, and a note on why it has none."""
@@ -97,11 +104,38 @@ def at_demand(scenario: Scenario, deployment: Deployment, requests: Requests) ->
     described = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, described, run, requests)
+    if fleet.operation is not None:
+        result = _over_time(scenario, deployment, fleet.operation, result, run, requests)
     return AtDemand(scenario, deployment, requests, result, fleet, run)
 
 
 def _noted(result: DeploymentResult, note: str) -> DeploymentResult:
     return dataclasses.replace(result, notes=(*result.notes, note))
+
+
+def _over_time(
+    scenario: Scenario,
+    deployment: Deployment,
+    operation: Operation,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
+) -> DeploymentResult:
+    """The result of replicas that come and go: what became of them, and their mean cost."""
+    pool, price = deployment.pool, cost(deployment, scenario.prices)
+    each = price.usd_per_gpu_hour * pool.gpus_per_replica if price else None
+    told = fleet_over_time(run.trace, promised(scenario, requests), operation.cold_start, each)
+    mean = told.replica_hours * HOUR / told.horizon_s if told.horizon_s else float(pool.replicas)
+    costs = _run_cost(scenario, deployment, run, gpus=mean * pool.gpus_per_replica)
+    swings = told.swings_s
+    notes = [NO_LIMITS]
+    if swings:
+        notes.append(
+            f"the autoscaler adds and takes away replicas in turn, every {number(swings)} s"
+        )
+    reason = f"{result.reason}; {told.worst}" if told.worst else result.reason
+    result = dataclasses.replace(result, reason=reason)
+    return dataclasses.replace(result, over_time=told, cost=costs, notes=(*result.notes, *notes))
 
 
 def _limited(
@@ -323,7 +357,9 @@ def _reason(run: DeploymentRun) -> str:
     return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"
 
 
-def _run_cost(scenario: Scenario, deployment: Deployment, run: DeploymentRun) -> Cost | None:
+def _run_cost(
+    scenario: Scenario, deployment: Deployment, run: DeploymentRun, gpus: float | None = None
+) -> Cost | None:
     s, m = run.sample, run.metrics
     busy = float(s.overlap_s.sum()) / (s.seconds * s.replicas) if s.seconds > 0 else None
     return cost(
@@ -333,4 +369,5 @@ def _run_cost(scenario: Scenario, deployment: Deployment, run: DeploymentRun) ->
         total_tokens_per_s=m["total_tokens_per_s"],
         good_per_s=m.get("goodput_per_s"),
         busy=busy,
+        gpus=gpus,
     )

@@ -103,18 +103,28 @@ def _tables(run: RunResult, form: str, folder: Path) -> list[Path]:
 
 
 def _table(frame: pl.DataFrame, path: Path) -> Path:
-    write = frame.write_csv if path.suffix == ".csv" else frame.write_parquet
-    write(path)
-    return path
+    content = io.BytesIO()
+    if path.suffix == ".csv":
+        _without_formulas(frame).write_csv(content)
+    else:
+        frame.write_parquet(content)
+    return _written(path, content.getvalue())
+
+
+def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """Text that a spreadsheet would compute stands behind an apostrophe, as text."""
+    import polars as pl
+
+    return frame.with_columns(pl.col(pl.String).str.replace(r"^([=+\-@\t\r\n])", "'$1"))
 
 
 def _file_name(run: RunResult, d: DeploymentResult) -> str:
     return re.sub(r"[^\w.-]+", "-", f"{run.name}-{d.name}").strip("-.").lower()
 
 
-def _written(path: Path, text: str) -> Path:
+def _written(path: Path, content: str | bytes) -> Path:
     try:
-        return write_file(path, text)
+        return write_file(path, content)
     except OSError as problem:
         raise SimulatorError(
             f"cannot write {path}: {problem.strerror or problem}; choose another place with --out"

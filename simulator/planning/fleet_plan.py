@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
+from simulator.errors import NotModelled
 from simulator.latency import calibration
-from simulator.scenario import Deployment, Scenario
-from simulator.server import DoesNotStart, FleetPlan, PoolPlan, plan_server
+from simulator.scenario import Deployment, Pool, Scenario
+from simulator.server import DoesNotStart, FleetPlan, PoolPlan, Server, plan_server
 from simulator.units import GB
 from simulator.workload.workload import Workload
 
@@ -31,7 +33,22 @@ def plan_fleet(scenario: Scenario, deployment: Deployment) -> FleetPlan | DoesNo
     if isinstance(planned, DoesNotStart):
         return planned
     client = scenario.frontend if scenario.measured_at == "client" else None
-    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),), client)
+    operation = _operation(pool, planned) if pool.changes else None
+    return FleetPlan((PoolPlan(planned, pool.instances, pool.router),), client, operation)
+
+
+def _operation(pool: Pool, server: Server) -> Operation:
+    """How the replicas of a pool come and go. Raises NotModelled where the router knows ranks."""
+    if pool.data_parallel_external_lb:
+        raise NotModelled("autoscaler and faults are not modelled with data_parallel_external_lb")
+    weights = server.plan.weights_bytes * pool.gpus_per_replica
+    return Operation(
+        cold_start=pool.cold_start.causes(weights),
+        autoscaler=pool.autoscaler,
+        faults=pool.faults,
+        retries=pool.retries,
+        drain_s=pool.drain_s,
+    )
 
 
 def source_of(workload: Workload) -> Load:

@@ -26,7 +26,7 @@ NOT_MODELLED = (
     "V0",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
     "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
-    "start-up, failures and autoscaling of replicas",
+    "the start of replicas that all serve from the first request to the last",
     "other programs on the same GPUs, and clocks lowered by heat or power limits",
 )
 

@@ -12,6 +12,7 @@ from simulator.report import words
 from simulator.report.words import NONE, NOT_STEADY
 from simulator.results.metrics import METRICS
 from simulator.results.model import Cost, DeploymentResult, RunResult
+from simulator.results.over_time import OverTime
 from simulator.results.recommend import headroom
 from simulator.results.slo import PromisedLatency, SloCheck
 
@@ -56,7 +57,17 @@ def best_of(row: Row, deployments: Sequence[DeploymentResult]) -> list[Deploymen
 
 def comparison(run: RunResult) -> tuple[Row, ...]:
     """The rows of the comparison table, in order."""
-    return (*_answer(run), *_slo_terms(run), *_cost(), *_capacity(run), *_throughput(), *_latency(run), *_queue(), *_memory())
+    return (
+        *_answer(run),
+        *_slo_terms(run),
+        *_cost(),
+        *_fleet(run),
+        *_capacity(run),
+        *_throughput(),
+        *_latency(run),
+        *_queue(),
+        *_memory(),
+    )
 
 
 def _answer(run: RunResult) -> Iterator[Row]:
@@ -114,6 +125,33 @@ def _electricity(d: DeploymentResult) -> float | None:
     """Dollars of that energy, where the price of a kWh is stated."""
     kwh, usd = _kwh(d), d.cost.usd_per_kwh if d.cost else None
     return None if kwh is None or usd is None else kwh * usd
+
+
+def _fleet(run: RunResult) -> Iterator[Row]:
+    """What became of replicas that come and go."""
+    if not any(d.over_time for d in run.deployments):
+        return
+    counted = partial(_number, "Fleet over time")
+    kept = "Answered within the SLO" if run.slo else "Answered"
+    yield counted(kept, partial(_of_fleet, lambda o: o.kept), "share", "higher")
+    yield _words("Fleet over time", "Replicas ready", _ready)
+    yield counted("Replica-hours", partial(_of_fleet, lambda o: o.replica_hours), better="lower")
+    yield counted("Cost of the run", partial(_of_fleet, lambda o: o.usd), "$", "lower")
+    yield counted("Time without a ready replica", partial(_of_fleet, lambda o: o.none_ready), "share", "lower")
+    yield counted("Requests lost with a replica", partial(_of_fleet, lambda o: o.lost), better="lower")
+    yield counted("Requests sent again", partial(_of_fleet, lambda o: o.sent_again))
+    yield counted("A start takes", partial(_of_fleet, lambda o: sum(o.cold_start.values())), "s")
+
+
+def _of_fleet(of: Callable[[OverTime], float | None], d: DeploymentResult) -> float | None:
+    return None if d.over_time is None else of(d.over_time)
+
+
+def _ready(d: DeploymentResult) -> str:
+    told = d.over_time
+    if told is None:
+        return NONE
+    return f"{told.least_ready} to {told.most_ready}, {told.starts} started, {told.deaths} died"
 
 
 def _capacity(run: RunResult) -> Iterator[Row]:
@@ -295,7 +333,7 @@ def _unanswered_share(d: DeploymentResult) -> float | None:
 def _unanswered(d: DeploymentResult) -> str:
     if d.metrics is None:
         return NONE
-    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
+    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned", "lost"))
     return f"{count:,.0f} ({amounts.share(_unanswered_share(d) or 0.0)})" if count else "none"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
-from simulator.files import DATA_BYTES, clear_drafts, draft_of, read_json_object
+from simulator.files import DATA_BYTES, OLD, clear_drafts, draft_of, read_json_object
 from simulator.numbers import finite_number
 from simulator.results.model import RunResult
 from simulator.results.summary import from_summary, to_summary
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SUMMARY, REQUESTS, STEPS, SCENARIO = "summary.json", "requests.parquet", "steps.parquet", "scenario.yaml"
+_TRIES = 20
 
 
 def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *, force: bool = False) -> Path:
@@ -29,12 +32,12 @@ def write_run(run: RunResult, folder: Path, pages: Mapping[str, str | bytes], *,
     All or nothing: files are written to a hidden folder beside it, which is renamed at the end. Raises SimulatorError when the
     folder cannot be written, or holds something that is not a run and `force` is not given.
     """
-    _check_replaceable(folder, force)
     target = folder.resolve()  # of a folder that is a link, what it leads to is replaced
+    clear_drafts(target)
+    _check_replaceable(folder, force)
     draft = draft_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        clear_drafts(target)
         draft.mkdir()
         _write_tables(run, draft)
         (draft / SCENARIO).write_text(run.scenario_yaml, "utf-8")
@@ -66,6 +69,8 @@ def unwritable(folder: Path) -> str:
 
 def read_run(folder: Path) -> RunResult:
     """A run with its traces, as `write_run` left it. Raises SimulatorError saying what is missing and how to make it again."""
+    if not folder.exists():
+        clear_drafts(folder.resolve())
     missing = [name for name in (SUMMARY, REQUESTS, STEPS) if not (folder / name).is_file()]
     if missing:
         what = "no such folder" if not folder.is_dir() else f"{' and '.join(missing)} missing"
@@ -107,10 +112,16 @@ def _check_numbers(node: Any, where: str) -> None:
 def _check_replaceable(folder: Path, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SimulatorError(f"cannot write {folder}: it is a file; choose another place with --out")
-    if not force and folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
+    if not force and _holds_something(folder) and not (folder / SUMMARY).is_file() and folder.exists():
         raise SimulatorError(
             f"{folder} holds something that is not a run; choose another place with --out, or --force to replace it"
         )
+
+
+def _holds_something(folder: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return folder.is_dir() and any(folder.iterdir())
+    return False  # another run is about to put its own there
 
 
 def _write_tables(run: RunResult, folder: Path) -> None:
@@ -152,14 +163,23 @@ def _with_trace(deployment: Any, requests: pl.DataFrame, steps: pl.DataFrame) ->
 
 
 def _swap(draft: Path, folder: Path) -> None:
-    """Put the draft in the folder's place; the earlier one goes only after."""
-    old = draft.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        draft.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    """Put the draft in the folder's place; the earlier one goes only after.
+
+    A process that is killed between the two leaves the earlier one beside: `clear_drafts` of the next brings it back.
+    """
+    old = draft.with_suffix(OLD)
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            folder.rename(old)
+        try:
+            draft.rename(folder)
+        except BaseException as problem:
+            if isinstance(problem, OSError) and problem.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                shutil.rmtree(old, ignore_errors=True)  # another run has just put its own there
+                continue
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    raise OSError(errno.EBUSY, f"other runs write there all the time, seen {_TRIES} times")

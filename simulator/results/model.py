@@ -16,6 +16,7 @@ from simulator.latency.error_bands import ErrorBand
 from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.assurance import Assurance, Standing
+from simulator.results.over_time import OverTime
 from simulator.results.slo import PromisedLatency, SloCheck
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class DeploymentResult:
     than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
     where real figures lie beside these. `promised`: the latencies at the promised percentiles.
+    `over_time`: what became of replicas that come and go.
     `assurance`: how sure it is that it does what is asked. `serve_command` starts one replica;
     `bench_command` sends it the same load, to test the prediction.
     """
@@ -176,6 +178,7 @@ class DeploymentResult:
     assurance: Assurance | None = None
     serve_command: str = ""
     bench_command: str = ""
+    over_time: OverTime | None = None
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
     warmup_s: float = 0.0

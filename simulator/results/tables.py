@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 LABEL = "label"
 """The column of a trace that holds the class of each request, by its place in the scenario."""
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
-STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
+STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled", "lost")
 
 
 def with_labels(trace: RunRecord, label: NDArray[Any] | None) -> RunRecord:

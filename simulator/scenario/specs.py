@@ -16,6 +16,8 @@ from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.models import Model, model_from_fields
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
+from simulator.engine.fleet.autoscaler import Autoscaler
+from simulator.engine.fleet.faults import ColdStart, Happening, Outage
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
@@ -24,6 +26,7 @@ from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.sampling import Sampling
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
+from simulator.workload.text_units import Pause
 from simulator.workload.workload import Workload
 
 
@@ -85,9 +88,14 @@ SEVERAL_POOLS = "requests that pass from one pool to another are not modelled; w
 class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
-    `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
-    differs from the datasheet, `host` the processor's part of a step where it was measured. `usd_per_gpu_hour` replaces the
-    catalog's price.
+    `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth
+    between GPUs where the server's differs from the datasheet, `host` the processor's part of a step
+    where it was measured. `usd_per_gpu_hour` replaces the catalog's price.
+
+    `autoscaler`: what changes the number of replicas, of which there are `replicas` at first.
+    `cold_start`: what a start takes; `faults`: outages and roll-outs. A request whose replica dies is
+    sent again up to `retries` times while it has no token. One that the autoscaler takes away has
+    `drain_s` to finish what it has.
     """
 
     gpu: GpuName
@@ -97,6 +105,24 @@ class Pool(EngineArgs):
     link_gb_per_s: Positive | None = None
     host: Host = Field(default_factory=Host)
     usd_per_gpu_hour: NonNegative | None = None
+    autoscaler: Autoscaler | None = None
+    cold_start: ColdStart = Field(default_factory=ColdStart)
+    faults: tuple[Happening, ...] = ()
+    retries: Natural = 1
+    drain_s: Pause = 30.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether its replicas come and go, and do not just serve from start to end."""
+        return self.autoscaler is not None or bool(self.faults)
+
+    @model_validator(mode="after")
+    def _befalls_what_exists(self) -> Pool:
+        places = max(self.replicas, self.autoscaler.most if self.autoscaler else 0)
+        named = [number for each in self.faults if isinstance(each, Outage) for number in each.replicas]
+        if unknown := sorted({number for number in named if number >= places}):
+            raise ValueError(f"faults: no replica {unknown[0]}; they are numbered 0 to {places - 1}")
+        return self
 
     @property
     def gpus_per_replica(self) -> int:

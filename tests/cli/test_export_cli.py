@@ -1,5 +1,6 @@
 """What a run is written as is read back: by our own readers, and by what the formats say of themselves."""
 
+import dataclasses
 import json
 import math
 import re
@@ -113,3 +114,16 @@ def test_what_would_not_start_is_refused_with_its_reason(run: RunResult, tmp_pat
     with pytest.raises(SimulatorError, match="unknown format 'xml'; there are vllm-bench"):
         write_export(run, "xml", tmp_path)
     assert len(TOOLS) == 11 and math.isfinite(json.loads(write_export(run, "vllm-bench", tmp_path)[0].read_text())["duration"])
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)"])
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> None:
+    scenario = load(small(tmp_path, ("requests: 400", "requests: 5")))
+    named = dataclasses.replace(scenario.deployments[0], name=name)
+    run = review(dataclasses.replace(scenario, deployments=(named,)), machine=InProcess(), curve=False)
+    for path in write_export(run, "csv", tmp_path / "csv"):
+        cells = pl.read_csv(path).select(pl.col(pl.String)).unpivot()["value"].drop_nulls()
+        assert f"'{name}" in cells
+        assert not cells.str.contains(r"^[=+\-@]").any()
+    for path in write_export(run, "parquet", tmp_path / "parquet"):
+        assert name in pl.read_parquet(path)["deployment"]

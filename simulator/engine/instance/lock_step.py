@@ -50,6 +50,11 @@ class Rank(Instance):
         self.abandoned.append(request)
         self.group.abandoned()
 
+    def die(self) -> list[Request]:
+        """End at once, with the step in work; gives the requests that it had."""
+        self.clock.cancel(self.group.alarm)
+        return super().die()
+
     @property
     def working(self) -> bool:
         """Whether it has requests, not only such as can never be scheduled."""

@@ -1,6 +1,8 @@
 """A run as a folder: complete or not there."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,54 @@ def test_a_folder_that_is_no_run_is_not_replaced_unless_forced(tmp_path):
     assert names(tmp_path / "mine") == {"thesis.tex"}
     write_run(one_request(), tmp_path / "mine", PAGES, force=True)
     assert "summary.json" in names(tmp_path / "mine")
+
+
+def test_what_a_killed_process_had_put_aside_comes_back(tmp_path):
+    """Killed between putting the earlier run aside and the new one in its place."""
+    folder = write_run(chatbot(), tmp_path / "run", PAGES)
+    folder.rename(tmp_path / ".run.99999999.old")
+    assert read_run(folder).name == "chatbot"
+    assert names(tmp_path) == {"run"}
+
+
+def test_what_killed_processes_left_beside_a_run_goes(tmp_path):
+    folder = write_run(chatbot(), tmp_path / "run", PAGES)
+    for left in (".run.99999999.old", ".run.99999998.draft"):
+        (tmp_path / left).mkdir()
+    (tmp_path / f".run.{os.getppid()}.draft").mkdir()
+    (tmp_path / ".run.notes.draft").mkdir()
+    write_run(one_request(), folder, PAGES)
+    assert names(tmp_path) == {"run", f".run.{os.getppid()}.draft", ".run.notes.draft"}
+
+
+def test_the_earlier_run_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder, rename = write_run(chatbot(), tmp_path / "run", PAGES), Path.rename
+
+    def refused(path, target):
+        if path.suffix == ".draft":
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(SimulatorError, match="Permission denied; choose another place"):
+        write_run(one_request(), folder, PAGES)
+    assert (read_summary(folder).name, names(tmp_path)) == ("chatbot", {"run"})
+
+
+def test_of_two_runs_at_once_into_one_folder_the_later_stays_whole(tmp_path, monkeypatch):
+    """The other one comes just after the earlier run was put aside."""
+    folder, rename, others = tmp_path / "run", Path.rename, [one_request()]
+    write_run(chatbot(), folder, PAGES)
+
+    def between(path, target):
+        if path.suffix == ".draft" and others:
+            other = write_run(others.pop(), tmp_path / "other", PAGES)
+            rename(other, target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", between)
+    write_run(chatbot(), folder, PAGES)
+    assert (read_summary(folder).name, names(tmp_path)) == ("chatbot", {"run"})
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
