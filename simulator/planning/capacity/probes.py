@@ -35,7 +35,7 @@ _FEWEST = 10 * BATCHES
 _SETTLES = 3
 _STRATUM = 100
 # Of a run that starts full, and of one that starts empty: requests, and times the batch.
-_OF_FULL, _OF_EMPTY = (1_000, 16.0), (2_000, 32.0)
+_OF_FULL, _OF_EMPTY = (1_000, 16.0), (8_000, 64.0)
 _STAYS, _FEWEST_OF_TALKS = 5, 2_000
 _RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 10, 4
 _APART, _MORE = 20.0, 4
@@ -124,7 +124,8 @@ def flows(
     start: Start = "mixed",
 ) -> Callable[[float], Flow]:
     """What one replica completes at each rate, as a function of the rate, always of the same
-    requests: WHOLE of them at most, or a share of that.
+    requests: WHOLE of them at most, or a share of that; a burst of less than CHECK has all of them,
+    so that two servers are compared on the same.
 
     They come well mixed, and evenly where the server is full: whether a queue grows in the long run
     depends on the mean rate and the mean work, and bursts of either would only blur the answer.
@@ -155,7 +156,8 @@ def flows(
     if start == "empty":
         return traffic.flow(_from_empty(traffic, _enough(full, _OF_EMPTY, most)))
     if start == "burst":
-        return traffic.flow(_from_burst(traffic, _enough(full, _OF_FULL, most)))
+        wanted = _enough(full, _OF_FULL, most) if share >= CHECK else most
+        return traffic.flow(_from_burst(traffic, wanted))
     if drawn.hashes is not None:
         return traffic.flow(_one_after_another(traffic, most))
     return traffic.flow(_begun_anew(traffic, most))

@@ -20,7 +20,7 @@ from simulator.workload.requests import Requests
 
 NOTICED = 0.03
 """The share of its rate that a replica must gain before a limit is said to bind."""
-_SHARE, _OVERLOAD = 0.06, 1.3
+_SHARE, _OVERLOAD = 0.1, 1.3
 _MORE_SEQUENCES, _MORE_TOKENS, _MORE_KV, _MORE_SERVERS = 2, 8, 2, 2
 _HOPEFUL = 1.01
 _WORDS: dict[Resource, str] = {
