@@ -52,6 +52,11 @@ class RunRecord:
     left_s are when the client has it, and there are two columns more: taken_s, when the front end
     began with it, and entered_s, when the engine got it.
 
+    Where a prefill pool hands requests over to a decode pool, `replica` is the decode instance and there are more columns:
+    prefill_replica (-1 where its decode instance computed the prompt), prefilled_s, handed_over_s (when the decode pool got
+    it), decode_scheduled_s (when it first ran there). `transfers` then has a row a transfer of KV: request, source, sink
+    (replicas), begin_s, end_s, bytes; and `link` says how many bytes_per_s all of them together carry from at_s on.
+
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
     `events`: what became of the replicas, in order of time, where they do not all serve from start to end;
     `sent_again`: how often requests were sent again whose server died.
@@ -64,6 +69,8 @@ class RunRecord:
     block_size: tuple[int, ...] = (16,)
     events: tuple[FleetEvent, ...] = ()
     sent_again: int = 0
+    transfers: dict[str, Column] = field(default_factory=dict)
+    link: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["status"])
@@ -112,6 +119,36 @@ class Log:
                 rows += 1
                 break
         del self.planned[rows * _PLANNED.itemsize :]
+
+
+class Transfers:
+    """KV sent from instance to instance, a row a transfer; times in the engine's own unit."""
+
+    __slots__ = ("amount", "begun", "ended", "request", "sink", "source")
+
+    def __init__(self) -> None:
+        self.request, self.source, self.sink = array("q"), array("i"), array("i")
+        self.begun, self.ended, self.amount = array("d"), array("d"), array("d")
+
+    def add(self, request: int, source: int, sink: int, begins: float, amount: float) -> int:
+        """Note one that begins then; gives its row."""
+        for column, value in ((self.request, request), (self.source, source), (self.sink, sink)):
+            column.append(value)
+        self.begun.append(begins)
+        self.ended.append(_NEVER)
+        self.amount.append(amount)
+        return len(self.amount) - 1
+
+    def columns(self, scale: float) -> dict[str, Column]:
+        """The log as columns, in seconds and bytes."""
+        return {
+            "request": np.array(self.request, np.int64),
+            "source": np.array(self.source, np.int32),
+            "sink": np.array(self.sink, np.int32),
+            "begin_s": np.array(self.begun) * scale,
+            "end_s": np.array(self.ended) * scale,
+            "bytes": np.array(self.amount),
+        }
 
 
 class Recorder:

@@ -8,14 +8,16 @@ from dataclasses import replace
 from simulator.engine.admission import check_requests
 from simulator.engine.fleet.data_parallel import DataParallel
 from simulator.engine.fleet.fleet import Fleet
+from simulator.engine.fleet.hand_over import KvLink, PoolServers, Routing
 from simulator.engine.fleet.lives import LifeRules
+from simulator.engine.fleet.pooled import PooledFleet
 from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.kv.grouped_cache import OwnBlocksNeeded
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
 from simulator.workload.requests import Requests
@@ -62,3 +64,32 @@ def serve(
     except OwnBlocksNeeded:  # seldom, so it is cheaper to begin again than always to follow them
         followed = [(time, replace(config, names_own=True)) for time, config in replicas]
         return Fleet(requests, followed, *more).run()
+
+
+PROXY = Routing()
+
+
+def serve_pools(
+    requests: Requests,
+    prefill: PoolServers,
+    decode: PoolServers,
+    link: KvLink,
+    *,
+    routing: Routing = PROXY,
+    load: Load = BY_THE_CLOCK,
+    front_end: ApiServer | None = None,
+    seed: int = 0,
+    tick_s: float | None = None,
+) -> RunRecord:
+    """Serve `requests` on two pools: prompts on the first, answers on the second, KV sent from one to the other.
+
+    The prefill instances come first among the replicas of the record. Times are as `serve` has them.
+    Raises NotModelled for time-outs, and SimulatorError as `serve` does.
+    """
+    check_requests(requests, load)
+    if load.timeout_s is not None:
+        raise NotModelled("clients that give up, with a prefill and a decode pool")
+    sizes = {config.block_size for pool in (prefill, decode) for _, config in pool.servers}
+    if len(sizes) > 1:
+        raise SimulatorError(f"serve: KV blocks of {sorted(sizes)} tokens cannot be read by each other")
+    return PooledFleet(requests, prefill, decode, link, routing, load, seed, tick_s, front_end).run()

@@ -26,6 +26,7 @@ from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
 from simulator.planning.machines.pool import IN_PROCESS, Machine
+from simulator.planning.pool_summaries import with_pools
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Binding, Cost, DeploymentResult, OomPoint, Verdict, plain_memory
@@ -100,10 +101,11 @@ def at_demand(scenario: Scenario, deployment: Deployment, requests: Requests) ->
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
         described = _described(scenario, deployment, fleet, requests)
-        return AtDemand(scenario, deployment, requests, described)
+        return AtDemand(scenario, deployment, requests, with_pools(scenario, deployment, described))
     described = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, described, run, requests)
+    result = with_pools(scenario, deployment, result, fleet, run)
     if fleet.operation is not None:
         result = _over_time(scenario, deployment, fleet.operation, result, run, requests)
     return AtDemand(scenario, deployment, requests, result, fleet, run)
@@ -147,17 +149,21 @@ def _limited(
 
     try:
         limited = with_limits(at.scenario, fleet, at.result, run, at.requests, machine)
-        return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited.binding))
+        return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited))
     except NoQueueingPoint as reason:
         return _noted(at.result, f"no queueing point and no curve: {reason}")
 
 
 def _bound(
-    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, seen: Binding | None
+    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, limited: DeploymentResult
 ) -> Binding | None:
     """What binds, by trial, of what was seen to hold requests back."""
+    from simulator.planning.capacity.pools import pools_binding
     from simulator.planning.capacity.relief import binding
 
+    seen = limited.binding
+    if fleet.link is not None and limited.queueing_point is not None:
+        return pools_binding(at.scenario, fleet, at.requests, limited.queueing_point.value)
     if seen is None:
         return None
     parts = _parts(at.scenario, fleet.server)

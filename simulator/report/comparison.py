@@ -66,6 +66,7 @@ def comparison(run: RunResult) -> tuple[Row, ...]:
         *_throughput(),
         *_latency(run),
         *_queue(),
+        *_pools(run),
         *_memory(),
     )
 
@@ -200,6 +201,55 @@ def _queue() -> Iterator[Row]:
     yield _metric("Queue", "Running mean / peak", "running_mean", "running_peak")
     yield _metric("Queue", "Waiting mean / peak", "waiting_mean", "waiting_peak")
     yield _metric("Queue", "Preemptions", "preemptions")
+
+
+def _pools(run: RunResult) -> Iterator[Row]:
+    """The prefill and the decode pool, the parts of TTFT, and the link, where a deployment has such."""
+    if not any(d.pools for d in run.deployments):
+        return
+    for i, role in enumerate(("Prefill", "Decode")):
+        yield _words("Pools", f"{role} pool", partial(_pool_wording, i))
+        yield _number("Pools", f"{role} pool busy", partial(_of_pool, i, "busy_share"), "share")
+        yield _number("Pools", f"{role} pool KV use", partial(_of_pool, i, "kv_use_mean"), "share")
+        yield _number("Pools", f"{role} pool weights a GPU", partial(_weights, i), "bytes")
+        yield _number("Pools", f"{role} pool KV cache a GPU", partial(_kv_bytes, i), "bytes")
+    for name in dict.fromkeys(name for d in run.deployments if d.link for name in d.link.waits):
+        yield _number("Pools", f"TTFT: {name}", partial(_part_of_ttft, name), "s", "lower")
+    for label, name, unit in _LINK_ROWS:
+        yield _number("Pools", label, partial(_of_link, name), unit)
+
+
+_LINK_ROWS = (
+    ("KV sent a request", "bytes_mean", "bytes"),
+    ("Transfer p50", "transfer_p50_s", "s"),
+    ("Transfer p99", "transfer_p99_s", "s"),
+    ("Link use mean", "use_mean", "share"),
+    ("Link use peak", "use_peak", "share"),
+)
+
+
+def _pool_wording(index: int, d: DeploymentResult) -> str:
+    return d.pools[index].wording if d.pools else NONE
+
+
+def _of_pool(index: int, name: str, d: DeploymentResult) -> float | None:
+    return getattr(d.pools[index], name) if d.pools else None
+
+
+def _weights(index: int, d: DeploymentResult) -> float | None:
+    return d.pools[index].memory.weights_bytes if d.pools else None
+
+
+def _kv_bytes(index: int, d: DeploymentResult) -> float | None:
+    return max(d.pools[index].memory.kv_cache_bytes, 0.0) if d.pools else None
+
+
+def _part_of_ttft(name: str, d: DeploymentResult) -> float | None:
+    return d.link.waits.get(name) if d.link else None
+
+
+def _of_link(name: str, d: DeploymentResult) -> float | None:
+    return getattr(d.link, name) if d.link else None
 
 
 def _memory() -> Iterator[Row]:

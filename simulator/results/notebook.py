@@ -55,7 +55,7 @@ def requests_frame(run: RunResult) -> pl.DataFrame:
 
     tables = [(d.name, requests_table(d.trace)) for d in run.deployments if d.trace is not None]
     named = [table.select(pl.lit(name).alias("deployment"), pl.all()) for name, table in tables]
-    return pl.concat(named) if named else pl.DataFrame({"deployment": pl.Series([], dtype=pl.String)})
+    return pl.concat(named, how="diagonal") if named else pl.DataFrame({"deployment": pl.Series([], dtype=pl.String)})
 
 
 def run_html(run: RunResult) -> str:

@@ -10,27 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from simulator.engine.admission import most_tokens, why_never, why_stuck
 from simulator.engine.clock import DEADLINE, Alarm, Clock
+from simulator.engine.fleet.build import build_instances, chooser, rank_sets
 from simulator.engine.fleet.data_parallel import DataParallel, RankSet
 from simulator.engine.fleet.front_end import Lane
 from simulator.engine.fleet.lives import LifeRules, Lives
 from simulator.engine.fleet.pool import InstancePool
-from simulator.engine.fleet.queue_limits import NO_LIMITS, Door, QueueLimits
-from simulator.engine.fleet.reports import LoadReports
+from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, StepTimer, in_seconds, in_ticks
+from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
 from simulator.engine.instance.instance import Finished, Instance
-from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
 from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord
 from simulator.engine.request import Request
-from simulator.engine.scheduler.build import build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.client import ApiServer
 from simulator.latency.step import StepTime
@@ -98,59 +96,32 @@ class Fleet:
 
     def _build(self, servers: Sequence[tuple[StepTime, SchedulerConfig]]) -> list[Any]:
         """Build the instances of some servers; gives what the router chooses among."""
-        kind = Instance if self.data_parallel.lock_step is None else Rank
-        made = []
-        for time, config in servers:
-            instance = self._instance(kind, len(self.instances), config, self.durations(time, config))
+        if not servers:
+            return []
+        made = build_instances(
+            servers,
+            self.data_parallel,
+            self.clock,
+            self.recorder,
+            self.finished,
+            self.durations,
+            prefixes=self.requests.hashes is not None,
+            first=len(self.instances),
+        )
+        for instance, (_, config) in zip(made, servers, strict=True):
             self.instances.append(instance)
-            made.append(instance)
             self.configs.append(config)
             self.most_tokens.append(most_tokens(config))
             if self.front_end is not None:
                 self.lanes.append(Lane(self.front_end, instance, self.clock, self.ticks, self.taken, self.entered))
-        return self._servers(made) or made
-
-    def _servers(self, instances: list[Instance]) -> list[RankSet]:
-        """The servers that have several ranks, or turn requests away; none where each instance just serves what it is sent."""
-        data_parallel, limits = self.data_parallel, self.queue_limits
-        ranks, lock_step, balance = data_parallel.ranks, data_parallel.lock_step, data_parallel.balance
-        if not instances:
-            return []
-        servers = [instances[i : i + ranks] for i in range(0, len(instances), ranks)]
-        if lock_step is not None:
-            for of_one in servers:
-                RankGroup(cast("list[Rank]", of_one), lock_step, self.clock)
-        if balance == "router":
-            servers = [[instance] for instance in instances]
-        if len(servers[0]) == 1 and not limits.limit:
-            return []
-        every = self.ticks(data_parallel.report_s)
-        doors = [Door(limits, self.recorder, self.clock) if limits.limit else None for _ in servers]
-        return [
-            RankSet(of_one, balance, LoadReports(self.clock, every), door) for of_one, door in zip(servers, doors, strict=True)
-        ]
+        sets = rank_sets(made, self.data_parallel, self.queue_limits, self.clock, self.recorder, self.ticks)
+        return [*sets] or [*made]
 
     def _router(self, endpoints: list[Any], router: Router, rng: np.random.Generator) -> Callable[[Request], Any]:
-        """What gives a request its endpoint: the router, where there are several."""
-        if len(endpoints) == 1:
-            return lambda request: endpoints[0]
-        return router.start(self._pool(endpoints), rng)
+        return chooser(self._pool(endpoints), router, rng)
 
     def _pool(self, endpoints: list[Any]) -> InstancePool:
         return InstancePool(endpoints, self.block_size, self.clock, self.ticks, self.requests.previous)
-
-    def _instance(self, kind: type[Instance], number: int, config: SchedulerConfig, durations: Durations) -> Instance:
-        sizes = {size for size, *_ in durations.windows}
-        scheduler, sums = build_scheduler(config, sizes, prefixes=self.requests.hashes is not None)
-        return kind(
-            number,
-            scheduler,
-            StepTimer(durations, scheduler.batch, sums),
-            async_scheduling=config.async_scheduling,
-            clock=self.clock,
-            recorder=self.recorder,
-            finished=self.finished,
-        )
 
     def run(self) -> RunRecord:
         """Let the clock run until nothing is left to happen."""

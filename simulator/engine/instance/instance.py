@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
 from simulator.engine.instance.durations import StepTimer
 from simulator.engine.instance.stretch import Stretch
 from simulator.engine.record import Log, Recorder, pack_ended, pack_planned
 from simulator.engine.request import Request
-from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Scheduler, Step
+from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Receiver, Scheduler, Step
 
 Finished = Callable[[Sequence[Request], float, int], None]
 
@@ -110,9 +110,25 @@ class Instance:
             self.asleep = False
             self._go_on(request.arrived)
 
+    def kv_arrived(self, request: Request) -> None:
+        """The KV of a request that waits for it is here now."""
+        scheduler, now = cast(Receiver, self.scheduler), self.clock.now
+        cuts = self.stretch.steps > 1 and scheduler.would_run(len(self.leaving))
+        scheduler.kv_arrived(request)
+        if cuts:
+            if self._cut(self._composed(now, self.clock.passed(self.turn))):
+                self._go_on(self._next_turn())
+        elif self.asleep:
+            self.asleep = False
+            self._go_on(now)
+
     def abandon(self, request: Request) -> None:
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
+        self.drop_later(request)
+
+    def drop_later(self, request: Request) -> None:
+        """Let a request and its blocks go when this step ends."""
         self.abandoned.append(request)
         if self.asleep:  # it was in the way of others who could be admitted
             self.asleep = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,13 +99,6 @@ def _weighed(counts: Floats, share: float) -> Floats:
     """One count of the two, in which the second has a share."""
     one: Floats = counts[0] + share * (counts[1] - counts[0])
     return one
-
-
-def widened(flow: Flow, error: float) -> Flow:
-    """The flow, where the mean request is known to a relative standard error."""
-    half = math.hypot(flow.high_per_s - flow.completed_per_s, 2 * error * flow.completed_per_s)
-    low, high = max(0.0, flow.completed_per_s - half), flow.completed_per_s + half
-    return dataclasses.replace(flow, low_per_s=low, high_per_s=high)
 
 
 def _calmest(done: Floats) -> float:

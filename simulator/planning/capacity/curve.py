@@ -19,12 +19,14 @@ from simulator.planning.capacity.deployment_run import (
     standing,
 )
 from simulator.planning.capacity.full_batch import Ceiling
+from simulator.planning.capacity.pools import pools_ceiling, pools_turn
 from simulator.planning.capacity.probes import (
     CHECK,
     STATIONARY,
     WHOLE,
     Start,
     answered_by,
+    drawn_count,
     enough_talks,
     flows,
     full_server,
@@ -100,7 +102,7 @@ class Capacity:
 def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve. May raise
     NoQueueingPoint."""
-    full, many = full_server(plan.server, requests), fleet(plan)
+    full, many = full_server(plan.server, requests), _part(plan)
     rates = _rates(scenario, many, full, requests)
     turn = _queueing(scenario, plan, full, requests, CHECK)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
@@ -117,7 +119,7 @@ def with_limits(
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out, from
     simulations on a machine. May raise NoQueueingPoint."""
-    full, many = full_server(plan.server, requests), fleet(plan)
+    full, many = full_server(plan.server, requests), _part(plan)
     found = _queueing(scenario, plan, full, requests, 1.0)
     told = _agreed(scenario, plan, full, run, found)
     rates = _rates(scenario, many, full, requests)
@@ -131,12 +133,24 @@ def with_limits(
         queueing_point=queueing,
         recovers_below_per_s=told.turn.recovers_below,
         slo_capacity=slo,
-        ceiling_per_s=min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances,
+        ceiling_per_s=_ceiling(plan, full, requests),
         curve=_curve(scenario, rates, queueing),
         oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
         notes=(*result.notes, *_notes(scenario, plan, slo, rates, requests)),
     )
+
+
+def _part(plan: FleetPlan) -> ScaledDown:
+    """The part of a fleet that is simulated; of two pools, all."""
+    return ScaledDown(plan, plan) if plan.link is not None else fleet(plan)
+
+
+def _ceiling(plan: FleetPlan, full: Ceiling, requests: Requests) -> float:
+    """What all replicas complete in closed form, or the API servers before them."""
+    if plan.link is not None:
+        return pools_ceiling(plan, requests)
+    return min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances
 
 
 def _rates(scenario: Scenario, many: ScaledDown, full: Ceiling, requests: Requests) -> _Rates:
@@ -239,7 +253,7 @@ def _growth(scenario: Scenario, plan: FleetPlan) -> list[str]:
     """Where more users of a closed loop get no more done."""
     if not scenario.workload.closed_loop:
         return []
-    levels = _levels(scenario, fleet(plan.letting_all_in()))
+    levels = _levels(scenario, _part(plan.letting_all_in()))
     return [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
 
 
@@ -278,6 +292,8 @@ def _queueing(
     The search is of the engine alone, which gets all requests: what its API server takes is known,
     and the less of the two is what both do.
     """
+    if plan.link is not None:
+        return pools_turn(scenario, plan, full, requests)
     engine = dataclasses.replace(plan.letting_all_in(), client=None)
 
     def asked(share: float, start: Start) -> Callable[[float], Flow]:
@@ -287,7 +303,7 @@ def _queueing(
     check = asked(CHECK, "burst") if share > CHECK else flow
     turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
     if scenario.workload.trace is None:  # a trace is what it is; other requests are drawn
-        drawn = WHOLE if requests.hashes is None else round(WHOLE * share)
+        drawn = drawn_count(scenario.workload, scenario.seed)
         turn = turn.widened(work_error(full, requests, drawn))
     return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
 

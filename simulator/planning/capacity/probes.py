@@ -16,7 +16,7 @@ from simulator.engine.admission import never_answered
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup
 from simulator.errors import SimulatorError
-from simulator.planning.capacity.completions import Parts, amounts, parts_of, pooled, widened
+from simulator.planning.capacity.completions import Parts, amounts, parts_of, pooled
 from simulator.planning.capacity.full_batch import Ceiling, ceiling, running_context
 from simulator.planning.capacity.prefix_hits import prefix_hits
 from simulator.planning.capacity.search import TOLERANCE, Flow, NoQueueingPoint
@@ -146,7 +146,7 @@ def flows(
     prefixes: the same again would find them all in the cache.
     """
     drawn = _drawn(workload, seed)
-    traffic = _Traffic(fleet.with_instances(1), drawn, full, seed, workload.trace is None)
+    traffic = _Traffic(fleet.with_instances(1), drawn, full, seed)
     most = round(WHOLE * share)
     if drawn.previous is not None:
         return traffic.flow(_talks(traffic))
@@ -171,13 +171,10 @@ class _Traffic:
     drawn: Requests
     full: Ceiling
     seed: int
-    by_chance: bool
 
     def flow(self, parts: Callable[[float], list[Parts | None]]) -> Callable[[float], Flow]:
-        """A flow from the parts of the runs at a rate, whose requests were drawn by chance."""
-        work = self.full.work_s(self.drawn)
-        error = float(work.std() / work.mean()) / len(work) ** 0.5 if self.by_chance else 0.0
-        return lambda rate: widened(pooled(parts(rate)), error)
+        """A flow from the parts of the runs at a rate."""
+        return lambda rate: pooled(parts(rate))
 
     def mean(self) -> Floats:
         """Work and context of the mean request that gets an answer, shape (2,)."""
@@ -189,6 +186,11 @@ class _Traffic:
         if self.drawn.hashes is None:
             return _picked(self.drawn, _mixed(self.drawn, wanted, self.full, self.seed))
         return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
+
+
+def drawn_count(workload: Workload, seed: int) -> int:
+    """How many requests a search draws to choose from, whose mean is taken for that of all."""
+    return len(_drawn(workload, seed))
 
 
 @functools.lru_cache(maxsize=2)

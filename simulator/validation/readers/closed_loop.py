@@ -209,7 +209,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
-    form, sampling = _quantization(row, base), sampling_of(row)
+    form, sampling = quantization_of(row, base), sampling_of(row)
     server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
 
@@ -231,7 +231,8 @@ def _is_copied(row: Row) -> bool:
     )
 
 
-def _quantization(row: Row, base: Model) -> Any:
+def quantization_of(row: Row, base: Model) -> Any:
+    """The format of a row's weights."""
     written = text(row, "moe_dtype", "gemm_dtype")
     return measured_quantization("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulator.planning.capacity.completions import Parts, half_of, pooled, widened
+from simulator.planning.capacity.completions import Parts, half_of, pooled
 from simulator.planning.capacity.search import Flow
 
 RUNS, PARTS = 4, 4
@@ -58,9 +58,3 @@ def test_a_full_server_completes_as_much_whatever_comes_meanwhile() -> None:
 
 def test_a_run_without_any_completion_completes_nothing() -> None:
     assert pooled([None]) == Flow(0.0, 0.0, 0.0, 0.0)
-
-
-def test_what_is_not_known_of_the_mean_request_widens_the_interval() -> None:
-    flow = Flow(12.0, 10.0, 9.7, 10.3)
-    assert widened(flow, 0.0) == flow
-    assert half(widened(flow, 0.02)) == pytest.approx(0.5)
