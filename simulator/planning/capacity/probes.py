@@ -193,16 +193,25 @@ def drawn_count(workload: Workload, seed: int) -> int:
     return len(_drawn(workload, seed))
 
 
-@functools.lru_cache(maxsize=2)
 def _drawn(workload: Workload, seed: int) -> Requests:
-    """The requests that a search chooses from: of requests that share nothing many, for their mean
-    is that of all."""
-    drawn = requests_at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
-    if workload.trace is None and len(drawn) < WHOLE:
-        return sample(workload.at_rate(1.0).evened(WHOLE), seed)
+    """The requests that a search chooses from: drawn once for all its runs, but for a file's, which
+    may have changed."""
+    once = workload.trace is None and _is_stationary(workload)
+    return (_drawn_once if once else _draw)(workload, seed, WHOLE)
+
+
+def _draw(workload: Workload, seed: int, whole: int) -> Requests:
+    """So many requests; more of those that share nothing, for their mean is taken for all."""
+    rate = workload.mean_rate() or 1.0
+    drawn = requests_at_rate(workload, rate, whole, seed)
+    if workload.trace is None and len(drawn) < whole:
+        return sample(workload.at_rate(1.0).evened(whole), seed)
     if drawn.hashes is None and drawn.previous is None and _is_stationary(workload):
-        return requests_at_rate(workload, workload.mean_rate() or 1.0, _MORE * WHOLE, seed)
+        return requests_at_rate(workload, rate, _MORE * whole, seed)
     return drawn
+
+
+_drawn_once = functools.lru_cache(maxsize=2)(_draw)
 
 
 def _is_stationary(workload: Workload) -> bool:
