@@ -93,7 +93,8 @@ def truth(scenario: Scenario) -> Keeps:
     """Whether a server that starts empty keeps up with a rate, in a run LONGER than those of a search."""
     fleet = plan_fleet(scenario, scenario.deployments[0])
     full = _ceiling(scenario)
-    with patch.object(probes, "WHOLE", round(LONGER * probes.CHECK * probes.WHOLE)):
+    longer = round(LONGER * probes.CHECK * probes.WHOLE)
+    with patch.object(probes, "WHOLE", longer), patch.object(probes, "_OF_EMPTY", (longer, 0.0)):
         flow = probes.flows(fleet, scenario.workload, full, scenario.seed + 1, 1.0, "empty")
     return lambda rate: not flow(rate).grows
 

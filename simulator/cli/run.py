@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.", show_default=False)]
 
 
-Limits = Annotated[bool, typer.Option(help="Also search queueing point and SLO capacity, and simulate the curve.")]
+Limits = Annotated[
+    bool,
+    typer.Option(
+        "--limits/--no-limits",
+        " /--quick",
+        help="Also search queueing point and SLO capacity, and simulate the curve.",
+    ),
+]
 Report = Annotated[bool, typer.Option(help="Write the run folder with its report.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a folder even where it holds something else.")]
 FailOnSlo = Annotated[
@@ -62,7 +69,7 @@ def run_command(
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Simulate every deployment of a scenario and write reports/NAME/index.html."""
-    from simulator.cli.progress import progress
+    from simulator.cli.progress import verdicts_first
     from simulator.planning.ci_checks import check_outputs, run_checks, write_checks
     from simulator.planning.run import review
 
@@ -71,16 +78,28 @@ def run_command(
     _check_names(scenarios, out, report=report, force=force, fail_on_slo=fail_on_slo)
     results = []
     for file, scenario in scenarios:
-        with progress(scenario.name, len(scenario.deployments), quiet=quiet) as tell:
-            command = _command(file, settings, seed)
-            results.append(review(scenario, seed=seed, command=command, progress=tell, curve=limits))
+        with verdicts_first(scenario.name, len(scenario.deployments), first=limits, quiet=quiet) as told:
+            results.append(
+                review(
+                    scenario,
+                    seed=seed,
+                    command=_command(file, settings, seed),
+                    progress=told.done,
+                    verdicts=told.verdict,
+                    curve=limits,
+                )
+            )
         folder = _write(results[-1], scenario, out, force=force) if report else None
         if not (as_json or quiet):
             _show(results[-1], folder)
+        if results[-1].interrupted:
+            break
     if as_json:
         _print_json(results)
     checks = [check for result in results for check in run_checks(result)]
     write_checks(f"sim run {' '.join(result.name for result in results)}", checks, junit_file=junit, github=github)
+    if results[-1].interrupted:
+        raise KeyboardInterrupt
     if fail_on_slo and not all(any(d.standing == "meets" for d in result.deployments) for result in results):
         raise typer.Exit(1)
 

@@ -130,8 +130,8 @@ def _grows_unseen(demand: float, s: Steadiness, turn: Turn) -> bool:
 
 def _at_the_point(demand: float, run: DeploymentRun, turn: Turn) -> Agreed:
     """The demand is above the point that the search found, and the run keeps up with it."""
-    s, raised = run.steadiness, _above(demand, turn)
-    if not s.note and s.drift_high_per_s < TOLERANCE * demand:
+    raised = _above(demand, turn)
+    if not run.steadiness.note and run.steadiness.drift_high_per_s < TOLERANCE * demand:
         return Agreed(run, raised)
     reason = f"the demand is at the queueing point, {number(demand)} requests/s"
     return Agreed(rejudged(run, "saturated"), raised, reason)

@@ -34,7 +34,7 @@ def bands_of(
         return {}
     factors = _factors(scenario, server)
     calibrated = {} if factors is None else _calibrated(factors, sequences)
-    return {**_of_class(server, load), **calibrated}
+    return _of_class(server, load) | calibrated
 
 
 def _of_class(server: Server, load: LoadRegime) -> dict[str, ErrorBand]:
@@ -48,7 +48,8 @@ def _factors(scenario: Scenario, server: Server) -> Factors | None:
     """The factors that the server was calibrated with, if it was."""
     if scenario.calibration is None:
         return None
-    t, known = server.target, calibration.load_calibration(scenario.calibration)
+    t = server.target
+    known = calibration.load_calibration(scenario.calibration)
     return known.find(t.model, t.quantization, t.gpu, t.args, t.engine)
 
 

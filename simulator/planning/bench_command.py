@@ -33,6 +33,7 @@ _SHOWN = (
     "50,90,95,99",
     "--save-result",
 )
+_BACKEND = ("--backend", "kind=openai_http,target=http://localhost:8000")
 _GOODPUT = {"ttft_s": "ttft", "tpot_s": "tpot", "e2e_s": "e2el"}
 
 
@@ -55,13 +56,13 @@ def bench_command(scenario: Scenario, pool: Pool, served: Model, requests: Reque
 
 def _replay(requests: Requests) -> list[str]:
     """The words with which guidellm replays the requests from TRACE."""
-    kind, block = "trace_synthetic", ""
+    kind = "trace_synthetic"
+    block = ""
     if requests.hashes is not None:
-        kind, block = "mooncake", f",hash_id_block_size={requests.hashes.block_tokens}"
-    backend = "kind=openai_http,target=http://localhost:8000"
+        kind = "mooncake"
+        block = f",hash_id_block_size={requests.hashes.block_tokens}"
     data = f"kind={kind},source.kind=json_file,source.path={TRACE}{block}"
-    words = ["guidellm", "run", "--backend", backend, "--profile", "kind=replay"]
-    return [*words, "--data", data]
+    return ["guidellm", "run", *_BACKEND, "--profile", "kind=replay", "--data", data]
 
 
 def replayable(workload: Workload) -> bool:

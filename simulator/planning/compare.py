@@ -86,7 +86,7 @@ def pairs(runs: Sequence[Compared]) -> list[tuple[DeploymentResult, ...]]:
 
 def _in_common(names: Sequence[Sequence[str]]) -> list[str]:
     """The names that are in every list. Raises SimulatorError where none is."""
-    common = [name for name in names[0] if all(name in others for others in names[1:])]
+    common = [name for name in names[0] if all(name in each for each in names)]
     if not common:
         listed = "; ".join(map(", ".join, names))
         raise SimulatorError(f"the runs have no deployment in common: {listed}")
@@ -161,9 +161,13 @@ def _same_requests(first: RunRecord, other: RunRecord) -> bool:
 def _latency(name: str, reduce: Callable[[Floats], float], trace: RunRecord) -> Floats:
     """A statistic of a latency in batches of requests, in order of arrival."""
     batches = np.array_split(latencies(trace)[f"{name}_s"], BATCHES)
-    return np.array(
-        [reduce(kept) if len(kept := batch[np.isfinite(batch)]) else np.nan for batch in batches]
-    )
+    return np.array([_of_known(batch, reduce) for batch in batches])
+
+
+def _of_known(values: Floats, reduce: Callable[[Floats], float]) -> float:
+    """The statistic of those that are known; not a number where none is."""
+    known = values[np.isfinite(values)]
+    return reduce(known) if len(known) else float("nan")
 
 
 def _rate(column: str | None, trace: RunRecord) -> Floats:

@@ -4,6 +4,7 @@ and where are its limits."""
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from simulator.engine.admission import most_tokens, never_answered
 from simulator.engine.fleet.operation import Operation
@@ -24,11 +25,12 @@ from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
+from simulator.planning.machines.pool import IN_PROCESS, Machine
 from simulator.planning.pool_summaries import with_pools
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.planning.speculation import speculation_notes, what_drafting_gains
 from simulator.results.bottleneck import bottleneck
-from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
+from simulator.results.model import Binding, Cost, DeploymentResult, OomPoint, Verdict, plain_memory
 from simulator.results.over_time import fleet_over_time
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
@@ -42,6 +44,46 @@ NO_LIMITS = "no queueing point and no curve: its replicas come and go"
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AtDemand:
+    """A deployment at the scenario's traffic, `requests`, before its limits are searched.
+
+    `result`: what is known of it by then. `fleet` and `run` are None of one that does not start,
+    of which there is no more to know.
+    """
+
+    scenario: Scenario
+    deployment: Deployment
+    requests: Requests
+    result: DeploymentResult
+    fleet: FleetPlan | None = None
+    run: DeploymentRun | None = None
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there are limits to search: it runs, always with the same replicas, and finished
+        something."""
+        if self.fleet is None or self.run is None or self.fleet.operation is not None:
+            return False
+        return bool(self.run.metrics["finished"])
+
+    def answered(self, *, note: str = "") -> DeploymentResult:
+        """The result without limits, with how sure it is, and a note on why it has none."""
+        return self._sure(_noted(self.result, note) if note and self.has_limits else self.result)
+
+    def limited(self, machine: Machine = IN_PROCESS) -> DeploymentResult:
+        """The result with its limits and the curve around them, simulated on a machine."""
+        if self.fleet is None or self.run is None or not self.has_limits:
+            return self.answered()
+        return self._sure(_limited(self, self.fleet, self.run, machine))
+
+    def _sure(self, result: DeploymentResult) -> DeploymentResult:
+        if self.fleet is None or self.run is None:
+            return result
+        answers = _with_answers(self.scenario, self.deployment, self.fleet, result, self.run)
+        return assured(self.scenario, self.fleet.server, answers, self.run)
+
+
 def examine(
     scenario: Scenario, deployment: Deployment, requests: Requests, *, curve: bool = True
 ) -> DeploymentResult:
@@ -51,20 +93,27 @@ def examine(
     What does not start is a result with its reason and what would help. Raises NotModelled, or
     SimulatorError for engine arguments that the engine refuses.
     """
+    found = at_demand(scenario, deployment, requests)
+    return found.limited() if curve else found.answered()
+
+
+def at_demand(scenario: Scenario, deployment: Deployment, requests: Requests) -> AtDemand:
+    """A deployment simulated at the scenario's traffic alone. Raises as `examine` does."""
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
-        return with_pools(scenario, deployment, _described(scenario, deployment, fleet, requests))
-    result = _described(scenario, deployment, fleet.server, requests)
+        described = _described(scenario, deployment, fleet, requests)
+        return AtDemand(scenario, deployment, requests, with_pools(scenario, deployment, described))
+    described = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
-    result = _with_run(scenario, deployment, fleet, result, run, requests)
+    result = _with_run(scenario, deployment, fleet, described, run, requests)
     result = with_pools(scenario, deployment, result, fleet, run)
     if fleet.operation is not None:
         result = _over_time(scenario, deployment, fleet.operation, result, run, requests)
-    elif curve and run.metrics["finished"]:
-        result = _limited(scenario, deployment, fleet, result, run, requests)
-    return assured(
-        scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run
-    )
+    return AtDemand(scenario, deployment, requests, result, fleet, run)
+
+
+def _noted(result: DeploymentResult, note: str) -> DeploymentResult:
+    return dataclasses.replace(result, notes=(*result.notes, note))
 
 
 def _over_time(
@@ -93,36 +142,34 @@ def _over_time(
 
 
 def _limited(
-    scenario: Scenario,
-    deployment: Deployment,
-    fleet: FleetPlan,
-    result: DeploymentResult,
-    run: DeploymentRun,
-    requests: Requests,
+    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, machine: Machine
 ) -> DeploymentResult:
     """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
-    from simulator.planning.capacity.pools import pools_binding
-    from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
-        limited = with_limits(scenario, fleet, result, run, requests)
-        if fleet.link is not None and limited.queueing_point is not None:
-            turn = limited.queueing_point.value
-            binds = pools_binding(scenario, fleet, requests, turn)
-            return dataclasses.replace(limited, binding=binds)
-        seconds = resource_seconds(
-            run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s
-        )
-        found = limited.binding and binding(
-            scenario, deployment, fleet, requests, limited.binding, seconds
-        )
-        return dataclasses.replace(limited, binding=found)
+        limited = with_limits(at.scenario, fleet, at.result, run, at.requests, machine)
+        return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited))
     except NoQueueingPoint as reason:
-        return dataclasses.replace(
-            result, notes=(*result.notes, f"no queueing point and no curve: {reason}")
-        )
+        return _noted(at.result, f"no queueing point and no curve: {reason}")
+
+
+def _bound(
+    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, limited: DeploymentResult
+) -> Binding | None:
+    """What binds, by trial, of what was seen to hold requests back."""
+    from simulator.planning.capacity.pools import pools_binding
+    from simulator.planning.capacity.relief import binding
+
+    seen = limited.binding
+    if fleet.link is not None and limited.queueing_point is not None:
+        return pools_binding(at.scenario, fleet, at.requests, limited.queueing_point.value)
+    if seen is None:
+        return None
+    parts = _parts(at.scenario, fleet.server)
+    seconds = resource_seconds(run.trace, parts, run.steadiness.warmup_s)
+    return binding(at.scenario, at.deployment, fleet, at.requests, seen, seconds)
 
 
 def _with_answers(

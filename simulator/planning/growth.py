@@ -62,9 +62,8 @@ def replicas_at(sizing: Sizing, candidate: Candidate, each_per_s: float, rate_pe
     """
     wanted = sharing(rate_per_s, each_per_s) + sizing.ask.spare
     for rate, replicas in _simulated(sizing, candidate):
-        wanted = (
-            min(wanted, replicas) if rate_per_s <= rate * (1 + _SAME) else max(wanted, replicas)
-        )
+        bound = min if rate_per_s <= rate * (1 + _SAME) else max
+        wanted = bound(wanted, replicas)
     return wanted
 
 

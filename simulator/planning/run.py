@@ -4,16 +4,17 @@ limits, priced; one recommended."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from simulator.errors import SimulatorError
 from simulator.planning.costs import cost
-from simulator.planning.deployment import examine
-from simulator.planning.machines.pool import Machine, Processes, each
+from simulator.planning.deployment import AtDemand, at_demand
+from simulator.planning.machines.pool import IN_PROCESS, ItemOutcome, Machine, Processes, each
 from simulator.planning.serve_command import NOT_MODELLED, defaults, demand, title, wording
-from simulator.results.model import DeploymentResult, RunResult, WorkloadSummary
+from simulator.results.model import SEARCH_INTERRUPTED, DeploymentResult, RunResult, WorkloadSummary
 from simulator.results.recommend import recommend
 from simulator.scenario import Deployment, Scenario, dump, dumped, load
 from simulator.scenario.doubts import doubts
@@ -22,6 +23,9 @@ from simulator.workload.rates import known_rates
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
+_SOON = 50_000
+"""Requests that are simulated before worker processes would have started."""
+
 
 def review(
     scenario: Scenario | str | Path,
@@ -29,6 +33,7 @@ def review(
     seed: int | None = None,
     command: str = "",
     progress: Callable[[str], None] | None = None,
+    verdicts: Callable[[DeploymentResult], None] | None = None,
     curve: bool = True,
     machine: Machine | None = None,
 ) -> RunResult:
@@ -36,31 +41,101 @@ def review(
 
     All deployments see the same requests, drawn once from `seed` (the scenario's own without it).
 
-    `curve` also looks for queueing point, SLO capacity and the curve around them. `progress` is
-    told the name of each deployment that is done. `machine` says where the deployments are
-    computed; the result is the same on each.
+    Each is first simulated at this traffic; `verdicts` is told what comes of it, without limits.
+    `curve` then looks for queueing point, SLO capacity and the curve around them; where a
+    KeyboardInterrupt ends that, the results without limits say so. `progress` is told the name of
+    each deployment that is done. `machine` says where they are computed; the result is the same on
+    each.
     """
-    scenario = scenario if isinstance(scenario, Scenario) else load(scenario)
-    scenario = dataclasses.replace(
-        scenario,
-        deployments=named(scenario.deployments),
-        seed=scenario.seed if seed is None else seed,
-    )
+    scenario = _prepared(scenario, seed)
     requests = sample(scenario.workload, scenario.seed)
-    tasks = [(scenario, deployment, requests, curve) for deployment in scenario.deployments]
-    outcomes = {}
-    for index, outcome in each(_examine, tasks, machine or Processes(at_most=len(tasks))):
-        outcomes[index] = outcome.value()
-        if progress:
-            progress(scenario.deployments[index].name)
-    return _result(scenario, requests, [outcomes[index] for index in sorted(outcomes)], command)
+    told = _Told(progress or _silent, verdicts or _silent)
+    found = _at_demand(scenario, requests, machine, told, last=not curve)
+    results = _limits(found, machine, told) if curve else {i: _answer(f) for i, f in found.items()}
+    return _result(scenario, requests, [results[index] for index in sorted(results)], command)
 
 
-def _examine(task: tuple[Scenario, Deployment, Requests, bool]) -> DeploymentResult:
-    scenario, deployment, requests, curve = task
-    if len(scenario.deployments) > 1 and (problem := impossible(scenario, deployment)):
-        return _refused(scenario, deployment, problem)
-    return examine(scenario, deployment, requests, curve=curve)
+class _Told(NamedTuple):
+    """Who is told of what is done: the name of a deployment, and its result before its limits."""
+
+    done: Callable[[str], None]
+    verdict: Callable[[DeploymentResult], None]
+
+
+def _silent(done: object) -> None:
+    """For whoever did not ask to be told."""
+
+
+def _prepared(scenario: Scenario | str | Path, seed: int | None) -> Scenario:
+    """The scenario with the names of its deployments, and this seed where one is given."""
+    read = scenario if isinstance(scenario, Scenario) else load(scenario)
+    seed = read.seed if seed is None else seed
+    return dataclasses.replace(read, deployments=named(read.deployments), seed=seed)
+
+
+def _at_demand(
+    scenario: Scenario, requests: Requests, machine: Machine | None, told: _Told, *, last: bool
+) -> dict[int, AtDemand | DeploymentResult]:
+    """Each deployment at this traffic, or as it was refused, by its place."""
+    tasks = [(scenario, deployment, requests) for deployment in scenario.deployments]
+    found: dict[int, AtDemand | DeploymentResult] = {}
+    small = len(requests) * len(tasks) <= _SOON
+    here = IN_PROCESS if small else Processes(at_most=len(tasks))
+    for index, outcome in each(_examine, tasks, machine or here):
+        found[index] = outcome.value()
+        told.verdict(_answer(found[index]))
+        if last:
+            told.done(scenario.deployments[index].name)
+    return found
+
+
+def _limits(
+    found: dict[int, AtDemand | DeploymentResult], machine: Machine | None, told: _Told
+) -> dict[int, DeploymentResult]:
+    """The results with limits, by place; what an interrupt leaves out says so."""
+    searched = {i: at for i, at in found.items() if isinstance(at, AtDemand) and at.has_limits}
+    results = {index: _answer(at) for index, at in found.items() if index not in searched}
+    for result in results.values():
+        told.done(result.name)
+    where = machine or Processes(at_most=len(searched))
+    places = list(searched)
+    try:
+        for turn, outcome in _each_limited(list(searched.values()), where):
+            results[places[turn]] = outcome.value()
+            told.done(results[places[turn]].name)
+    except KeyboardInterrupt:
+        left = {
+            i: at.answered(note=SEARCH_INTERRUPTED)
+            for i, at in searched.items()
+            if i not in results
+        }
+        results |= left
+    return results
+
+
+def _each_limited(
+    searched: Sequence[AtDemand], machine: Machine
+) -> Iterable[tuple[int, ItemOutcome[DeploymentResult]]]:
+    """Several deployments beside each other; of a single one its simulations."""
+    if len(searched) != 1:
+        return each(_limited, [(at, IN_PROCESS) for at in searched], machine)
+    whole = Processes(machine.workers) if isinstance(machine, Processes) else machine
+    return each(_limited, [(searched[0], whole)], IN_PROCESS)
+
+
+def _limited(task: tuple[AtDemand, Machine]) -> DeploymentResult:
+    at, machine = task
+    return at.limited(machine)
+
+
+def _answer(found: AtDemand | DeploymentResult) -> DeploymentResult:
+    return found.answered() if isinstance(found, AtDemand) else found
+
+
+def _examine(task: tuple[Scenario, Deployment, Requests]) -> AtDemand | DeploymentResult:
+    scenario, deployment, _ = task
+    problem = impossible(scenario, deployment) if len(scenario.deployments) > 1 else None
+    return _refused(scenario, deployment, problem) if problem else at_demand(*task)
 
 
 def _refused(

@@ -66,23 +66,17 @@ def pool_wording(d: Pool) -> str:
 
 def demand(scenario: Scenario, requests: Requests) -> str:
     """What is asked, in a sentence."""
-    loop, rate = scenario.workload.closed_loop, scenario.workload.mean_rate()
+    prompt, output = requests.prompt_tokens.mean(), requests.output_tokens.mean()
+    lengths = f"{prompt:,.0f} prompt and {output:,.0f} output tokens on average"
+    return f"{plural(len(requests), 'request')}, {_pace(scenario.workload)}, {lengths}"
+
+
+def _pace(workload: Workload) -> str:
+    loop, rate = workload.closed_loop, workload.mean_rate()
     if loop is not None:
-        pace = (
-            f"{plural(loop.concurrency, 'user')}, one request "
-            f"{'each ' if loop.concurrency > 1 else ''}at a time"
-        )
-    else:
-        pace = (
-            "all at once"
-            if rate is None
-            else f"{number(rate)} requests/s ({_pattern(scenario.workload)})"
-        )
-    lengths = (
-        f"{requests.prompt_tokens.mean():,.0f} prompt and {requests.output_tokens.mean():,.0f} "
-        "output tokens on average"
-    )
-    return f"{plural(len(requests), 'request')}, {pace}, {lengths}"
+        each = "each " if loop.concurrency > 1 else ""
+        return f"{plural(loop.concurrency, 'user')}, one request {each}at a time"
+    return "all at once" if rate is None else f"{number(rate)} requests/s ({_pattern(workload)})"
 
 
 def _pattern(workload: Workload) -> str:

@@ -45,11 +45,9 @@ def space(
 
 
 def _name(gpu: str, quantization: str, tp: int, given: Mapping[str, Any]) -> str:
-    parts = [
-        f"{gpu} TP {tp}" if tp > 1 else gpu,
-        *([] if quantization == "auto" else [quantization]),
-    ]
-    return ", ".join([*parts, *(f"{name}={value}" for name, value in given.items())])
+    card = f"{gpu} TP {tp}" if tp > 1 else gpu
+    form = [] if quantization == "auto" else [quantization]
+    return ", ".join([card, *form, *(f"{name}={value}" for name, value in given.items())])
 
 
 def _deployment(fields: Mapping[str, Any]) -> Deployment:

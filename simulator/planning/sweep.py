@@ -107,10 +107,13 @@ def _table(rows: list[Row], finished: FinishedPoints | None) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as problem:
         if finished is None:
             raise
-        why = str(problem).splitlines()[0]
-        raise SimulatorError(
-            f"{finished.path}: its rows are not like those of this version ({why}); remove it"
-        ) from None
+        raise _unlike(finished, problem) from None
+
+
+def _unlike(finished: FinishedPoints, problem: Exception) -> SimulatorError:
+    why = str(problem).splitlines()[0]
+    said = f"its rows are not like those of this version ({why}); remove it"
+    return SimulatorError(f"{finished.path}: {said}")
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
@@ -226,11 +229,11 @@ def _check_axis(base: Document, asked: Axis, budget: Budget) -> None:
 
 def _axis_columns(point: GridPoint) -> Row:
     """The point's settings as columns, numbers as numbers."""
-    values = {path: parse_yaml(text, Path(path)) for path, text in point.settings}
-    return {
-        path: value if isinstance(value, int | float | bool) else str(value)
-        for path, value in values.items()
-    }
+    return {path: _cell(parse_yaml(text, Path(path))) for path, text in point.settings}
+
+
+def _cell(value: Any) -> int | float | bool | str:
+    return value if isinstance(value, int | float | bool) else str(value)
 
 
 def _computed(missing: dict[str, GridPoint], machine: Machine) -> Iterator[tuple[str, Row, bool]]:

@@ -42,6 +42,9 @@ Resource = Literal[
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
+SEARCH_INTERRUPTED = "no queueing point and no curve: the search was interrupted"
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number and the interval it is known to. `high` is None where the search found no upper end."""
@@ -338,6 +341,11 @@ class RunResult:
     defaults: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     taken_for: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the search for limits was interrupted, so that some deployments have none."""
+        return any(SEARCH_INTERRUPTED in d.notes for d in self.deployments)
 
     def checkpoint_of(self, d: DeploymentResult) -> str:
         """The name under which a deployment's server answers: its checkpoint's, as the command that starts it has it."""

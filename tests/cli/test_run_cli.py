@@ -39,11 +39,29 @@ def refused(found: Finished) -> str:
 
 def test_a_run_leaves_a_whole_folder_and_says_where(run, tmp_path):
     found = run(written(tmp_path))
-    assert found.code == 0 and found.err == ""
+    assert found.code == 0 and found.err.startswith("one: ") and found.err.count("\n") == 1
     assert "RTX" not in found.out and "one" in found.out and "KV" in found.out
     assert "reports/case/index.html" in found.out
     assert {path.name for path in (tmp_path / "reports" / "case").iterdir()} == COMPLETE
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["case"]
+
+
+def test_quick_stops_at_the_verdicts(run, tmp_path):
+    found = run(written(tmp_path), "--quick", "--json")
+    (one,) = strict(found.out)["deployments"]
+    assert (one["verdict"], one["queueing_point"], one["curve"]) == ("stable", None, [])
+
+
+def test_an_interrupted_search_leaves_a_page_that_says_so(run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.planning.capacity.curve.queueing_point", interrupted)
+    found = run(written(tmp_path))
+    assert found.code == 130 and found.err.splitlines()[-1] == "interrupted"
+    assert found.err.startswith("one: stable, ")
+    assert "the search was interrupted" in (tmp_path / "reports" / "case" / "index.html").read_text()
+    assert "reports/case/index.html" in found.out
 
 
 def test_json_is_all_of_stdout_and_the_summary(run, tmp_path):
@@ -236,7 +254,7 @@ def test_an_interrupted_run_leaves_no_file_no_process_and_no_traceback(tmp_path,
             os.killpg(process.pid, press) if press == signal.SIGINT else process.send_signal(press)
             time.sleep(0.1)
         _, said = process.communicate(timeout=60)
-    assert said == b"interrupted\n"
+    assert said.splitlines()[-1] == b"interrupted" and b"Traceback" not in said
     assert process.returncode in {130, -signal.SIGINT}
     while any(map(alive, workers)) and time.monotonic() < limit:
         time.sleep(0.05)

@@ -4,8 +4,9 @@ and where KV memory ends."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from simulator.planning.agreement import Agreed, agreed, varying
 from simulator.planning.capacity.api_server import api_server_ceiling
@@ -25,6 +26,8 @@ from simulator.planning.capacity.probes import (
     WHOLE,
     Start,
     answered_by,
+    drawn_count,
+    enough_talks,
     flows,
     full_server,
     requests_at_rate,
@@ -35,7 +38,8 @@ from simulator.planning.capacity.scaled_down import ScaledDown, fleet
 from simulator.planning.capacity.search import Flow, Standing, Turn, queueing_point, slo_capacity
 from simulator.planning.costs import usd_per
 from simulator.planning.fleet_plan import source_of
-from simulator.results.model import Cost, DeploymentResult, Estimate, OomPoint
+from simulator.planning.machines.pool import IN_PROCESS, Machine, each
+from simulator.results.model import Cost, CurvePoint, DeploymentResult, Estimate, OomPoint
 from simulator.scenario import Scenario
 from simulator.server import FleetPlan
 from simulator.text import plural
@@ -44,10 +48,11 @@ from simulator.workload.sample import sample
 
 CURVE = (0.2, 0.5, 0.7, 0.85, 0.95, 1.1)
 """Rates of the curve, as shares of the queueing point."""
-_CURVE_REQUESTS, _CURVE_TALKS = 2_000, 10_000
-_CURVE_FILLINGS = 8
+_CURVE_REQUESTS, _CURVE_TALKS = 1_500, 10_000
+_CURVE_FILLINGS = 5
 _LOOP_REQUESTS, _LOOP_ROUNDS = 200, 5
 _KV_FULL = 0.98
+_WORTH_PROCESSES = 50_000
 
 
 @dataclass(slots=True)
@@ -62,14 +67,25 @@ class _Rates:
 
     def at(self, rate: float) -> DeploymentRun:
         if rate not in self.seen:
-            load = requests_at_rate(
-                self.scenario.workload, rate / self.fleet.times, self.requests, self.scenario.seed
-            )
-            self.seen[rate] = self.fleet.measured(self.scenario, load)
+            self.seen[rate] = _at_rate((self.scenario, self.fleet, self.requests, rate))
         return self.seen[rate]
+
+    def simulate(self, rates: Sequence[float], machine: Machine) -> None:
+        """Simulate several rates, beside each other where that is worth starting processes."""
+        missing = [rate for rate in dict.fromkeys(rates) if rate not in self.seen]
+        many = len(missing) * self.requests >= _WORTH_PROCESSES
+        tasks = [(self.scenario, self.fleet, self.requests, rate) for rate in missing]
+        for place, outcome in each(_at_rate, tasks, machine if many else IN_PROCESS):
+            self.seen[missing[place]] = outcome.value()
 
     def standing(self, rate: float) -> Standing:
         return standing(rate, self.at(rate))
+
+
+def _at_rate(task: tuple[Scenario, ScaledDown, int, float]) -> DeploymentRun:
+    scenario, fleet, requests, rate = task
+    load = requests_at_rate(scenario.workload, rate / fleet.times, requests, scenario.seed)
+    return fleet.measured(scenario, load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,7 @@ def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacit
     """What a deployment that starts carries, from short searches and without a curve. May raise
     NoQueueingPoint."""
     full, many = full_server(plan.server, requests), _part(plan)
-    rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
+    rates = _rates(scenario, many, full, requests)
     turn = _queueing(scenario, plan, full, requests, CHECK)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
     return Capacity(turn.estimate, slo, turn.recovers_below)
@@ -99,55 +115,29 @@ def with_limits(
     result: DeploymentResult,
     run: DeploymentRun,
     requests: Requests,
+    machine: Machine = IN_PROCESS,
 ) -> DeploymentResult:
-    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out. May raise
-    NoQueueingPoint."""
-    full, many, demand = (
-        full_server(plan.server, requests),
-        _part(plan),
-        scenario.workload.mean_rate(),
-    )
-    turn = _queueing(scenario, plan, full, requests, 1.0)
-    levels = (
-        _levels(scenario, _part(plan.letting_all_in())) if scenario.workload.closed_loop else None
-    )
-    rates = _Rates(
-        scenario,
-        many,
-        _curve_requests(many, full, requests),
-        {} if demand is None else {demand: run},
-    )
+    """Queueing point, SLO capacity, the curve through both, and where KV memory runs out, from
+    simulations on a machine. May raise NoQueueingPoint."""
+    full, many = full_server(plan.server, requests), _part(plan)
+    found = _queueing(scenario, plan, full, requests, 1.0)
+    told = _agreed(scenario, plan, full, run, found)
+    rates = _rates(scenario, many, full, requests)
+    demand, queueing = scenario.workload.mean_rate(), told.turn.estimate
     if demand is not None:
-        told = _agreed(scenario, plan, full, demand, run, turn)
-        rates.seen[demand], turn = told.run, told.turn
-        result = _told(result, told)
-    queueing = turn.estimate
-    for share in CURVE:
-        rates.at(share * queueing.value)
-    tried = [rate for rate in rates.seen if rate < queueing.value]
-    slo = (
-        slo_capacity(rates.standing, queueing, tried=tried, demand=demand)
-        if scenario.promises
-        else None
-    )
+        rates.seen[demand], result = told.run, _told(result, told)
+    rates.simulate([share * queueing.value for share in CURVE], machine)
+    slo = _slo_capacity(scenario, rates, queueing, demand)
     return dataclasses.replace(
         result,
         queueing_point=queueing,
-        recovers_below_per_s=turn.recovers_below,
+        recovers_below_per_s=told.turn.recovers_below,
         slo_capacity=slo,
         ceiling_per_s=_ceiling(plan, full, requests),
-        curve=tuple(
-            curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing))
-            for rate in sorted(rates.seen)
-        ),
+        curve=_curve(scenario, rates, queueing),
         oom_point=_with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
-        notes=(
-            *result.notes,
-            *_notes(levels, slo, rates),
-            *_left_out(scenario, requests),
-            *many.notes(requests),
-        ),
+        notes=(*result.notes, *_notes(scenario, plan, slo, rates, requests)),
     )
 
 
@@ -163,27 +153,45 @@ def _ceiling(plan: FleetPlan, full: Ceiling, requests: Requests) -> float:
     return min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances
 
 
+def _rates(scenario: Scenario, many: ScaledDown, full: Ceiling, requests: Requests) -> _Rates:
+    return _Rates(scenario, many, _curve_requests(many, full, requests), {})
+
+
+def _slo_capacity(
+    scenario: Scenario, rates: _Rates, queueing: Estimate, demand: float | None
+) -> Estimate | None:
+    if not scenario.promises:
+        return None
+    tried = [rate for rate in rates.seen if rate < queueing.value]
+    return slo_capacity(rates.standing, queueing, tried=tried, demand=demand)
+
+
+def _curve(scenario: Scenario, rates: _Rates, queueing: Estimate) -> tuple[CurvePoint, ...]:
+    """Every rate that was simulated, in order."""
+    seen = sorted(rates.seen.items())
+    judged = [(rate, _judged(scenario, rate, run, queueing)) for rate, run in seen]
+    return tuple(curve_point(rate, run) for rate, run in judged)
+
+
 def _agreed(
-    scenario: Scenario,
-    plan: FleetPlan,
-    full: Ceiling,
-    demand: float,
-    run: DeploymentRun,
-    turn: Turn,
+    scenario: Scenario, plan: FleetPlan, full: Ceiling, run: DeploymentRun, turn: Turn
 ) -> Agreed:
     """Verdict and queueing point at the demand, from the run and the search."""
-    if run.turned_away:
+    demand = scenario.workload.mean_rate()
+    if demand is None or run.turned_away:
         return Agreed(run, turn)
     if not _is_steady_traffic(scenario):
         return varying(demand, run, turn)
+    return agreed(demand, run, turn, partial(_longer, scenario, plan, demand, run))
 
-    def longer() -> DeploymentRun:
-        many = max(WHOLE, 2 * len(run.trace))
-        return measured(
-            scenario, plan, requests_at_rate(scenario.workload, demand, many, scenario.seed + 1)
-        )
 
-    return agreed(demand, run, turn, longer)
+def _longer(
+    scenario: Scenario, plan: FleetPlan, demand: float, run: DeploymentRun
+) -> DeploymentRun:
+    """Other requests at the demand, at least twice as many."""
+    many = max(WHOLE, 2 * len(run.trace))
+    longer = requests_at_rate(scenario.workload, demand, many, scenario.seed + 1)
+    return measured(scenario, plan, longer)
 
 
 def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
@@ -226,13 +234,27 @@ def _is_steady_traffic(scenario: Scenario) -> bool:
     return arrivals is not None and arrivals.kind in STATIONARY
 
 
-def _notes(levels: float | None, slo: Estimate | None, rates: _Rates) -> list[str]:
-    notes = [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
+def _notes(
+    scenario: Scenario,
+    plan: FleetPlan,
+    slo: Estimate | None,
+    rates: _Rates,
+    requests: Requests,
+) -> list[str]:
+    """What is said beside the limits."""
+    notes = _growth(scenario, plan)
     miss = worst_miss(rates.at(min(rates.seen)).slo) if slo is None else None
-    return [
-        *notes,
-        *([f"no rate meets the SLO: {miss.words} even when hardly used"] if miss else []),
-    ]
+    if miss:
+        notes.append(f"no rate meets the SLO: {miss.words} even when hardly used")
+    return [*notes, *_left_out(scenario, requests), *rates.fleet.notes(requests)]
+
+
+def _growth(scenario: Scenario, plan: FleetPlan) -> list[str]:
+    """Where more users of a closed loop get no more done."""
+    if not scenario.workload.closed_loop:
+        return []
+    levels = _levels(scenario, _part(plan.letting_all_in()))
+    return [f"throughput stops growing at about {levels:,.0f} concurrent users"] if levels else []
 
 
 def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
@@ -256,8 +278,10 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
 def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
     """Enough to fill the batch several times, and of conversations, whose later turns are long in
     coming, more."""
-    fewest = _CURVE_REQUESTS if requests.previous is None else _CURVE_TALKS
-    return max(fewest, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
+    filled = max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
+    if requests.previous is None:
+        return filled
+    return max(filled, min(_CURVE_TALKS, enough_talks(requests, full)) * many.part.instances)
 
 
 def _queueing(
@@ -279,7 +303,7 @@ def _queueing(
     check = asked(CHECK, "burst") if share > CHECK else flow
     turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
     if scenario.workload.trace is None:  # a trace is what it is; other requests are drawn
-        drawn = WHOLE if requests.hashes is None else round(WHOLE * share)
+        drawn = drawn_count(scenario.workload, scenario.seed)
         turn = turn.widened(work_error(full, requests, drawn))
     return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
 
@@ -310,18 +334,18 @@ def _with_rates(
     if point is None:
         return None
     share = {rate: float((m.trace.requests["preemptions"] > 0).mean()) for rate, m in seen.items()}
+    peak = {rate: m.metrics["kv_use_peak"] or 0.0 for rate, m in seen.items()}
     return dataclasses.replace(
         point,
-        full_at_per_s=min(
-            (rate for rate, m in seen.items() if (m.metrics["kv_use_peak"] or 0.0) >= _KV_FULL),
-            default=None,
-        ),
-        preempts_at_per_s=min((rate for rate, each in share.items() if each > 0), default=None),
-        preempts_most_at_per_s=min(
-            (rate for rate, each in share.items() if each > 0.5), default=None
-        ),
+        full_at_per_s=_lowest(rate for rate, use in peak.items() if use >= _KV_FULL),
+        preempts_at_per_s=_lowest(rate for rate, each in share.items() if each > 0),
+        preempts_most_at_per_s=_lowest(rate for rate, each in share.items() if each > 0.5),
         next_limit=_next_limit(plan, point),
     )
+
+
+def _lowest(rates: Iterable[float]) -> float | None:
+    return min(rates, default=None)
 
 
 def _next_limit(plan: FleetPlan, point: OomPoint) -> str:

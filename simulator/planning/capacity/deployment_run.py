@@ -127,22 +127,22 @@ def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
 
 def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     """The measured run as a point of the latency-throughput curve."""
-    always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
-    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(m.metrics)
-    values: dict[str, Any] = {
-        name: (m.metrics[name] or 0.0) if name in always else m.metrics[name] for name in names
-    }
     steady = m.steadiness.verdict != "overloaded"
-    met = steady and all(check.met for check in m.slo) if m.slo else None
-    terms = m.slo if steady else ()
     return CurvePoint(
         rate_per_s=rate_per_s,
         verdict=m.verdict,
-        slo_met=met,
-        terms=terms,
+        slo_met=steady and all(check.met for check in m.slo) if m.slo else None,
+        terms=m.slo if steady else (),
         promised=m.promised,
-        **values,
+        **_point_values(m.metrics),
     )
+
+
+def _point_values(values: dict[str, float | None]) -> dict[str, Any]:
+    """The metrics that a point has; rates are zero where nothing finished."""
+    always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
+    names = {f.name for f in dataclasses.fields(CurvePoint)} & set(values)
+    return {name: (values[name] or 0.0) if name in always else values[name] for name in names}
 
 
 def standing(rate_per_s: float, m: DeploymentRun) -> Standing:

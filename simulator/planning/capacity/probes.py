@@ -3,9 +3,11 @@ numbers throughout."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +16,13 @@ from simulator.engine.admission import never_answered
 from simulator.engine.record import RunRecord
 from simulator.engine.scheduler.config import KvGroup
 from simulator.errors import SimulatorError
+from simulator.planning.capacity.completions import Parts, amounts, parts_of, pooled
 from simulator.planning.capacity.full_batch import Ceiling, ceiling, running_context
 from simulator.planning.capacity.prefix_hits import prefix_hits
-from simulator.planning.capacity.search import Flow, NoQueueingPoint
+from simulator.planning.capacity.search import TOLERANCE, Flow, NoQueueingPoint
 from simulator.results.steady_state import last_arrival, warmup_end
 from simulator.server import FleetPlan, Server
-from simulator.statistics import BATCHES, student_t
+from simulator.statistics import BATCHES
 from simulator.workload.requests import Floats, Ints, Requests
 from simulator.workload.sample import sample
 from simulator.workload.traces.block_hashes import gathered
@@ -27,11 +30,16 @@ from simulator.workload.workload import Workload
 
 STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
-CHECK, _TALKS = 0.25, 0.5
+CHECK = 0.25
 _FEWEST = 10 * BATCHES
 _SETTLES = 3
-_RUNS, _FILLINGS, _APART = 5, 10, 20.0
 _STRATUM = 100
+# Of a run that starts full, and of one that starts empty: requests, and times the batch.
+_OF_FULL, _OF_EMPTY = (1_000, 16.0), (8_000, 64.0)
+_STAYS, _FEWEST_OF_TALKS = 5, 2_000
+_RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 10, 4
+_APART, _MORE = 20.0, 4
+_PRECISE = 0.02
 
 
 def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed: int) -> Requests:
@@ -102,6 +110,7 @@ def answered_by(server: Server, requests: Requests) -> Requests:
     return replace(picked, previous=np.where(picked.previous >= 0, rows[picked.previous], -1))
 
 
+_Runs = Callable[[float], list[Parts | None]]
 Start = Literal["burst", "mixed", "empty"]
 """How a server begins a run of a search: full of requests that came at once, full of requests that
 are each some way through, or empty."""
@@ -115,8 +124,9 @@ def flows(
     share: float = 1.0,
     start: Start = "mixed",
 ) -> Callable[[float], Flow]:
-    """What one replica completes at each rate, as a function of the rate, always of the same WHOLE
-    requests or a share of them.
+    """What one replica completes at each rate, as a function of the rate, always of the same
+    requests: WHOLE of them at most, or a share of that; a burst of less than CHECK has all of them,
+    so that two servers are compared on the same.
 
     They come well mixed, and evenly where the server is full: whether a queue grows in the long run
     depends on the mean rate and the mean work, and bursts of either would only blur the answer.
@@ -126,41 +136,225 @@ def flows(
     it starts full. But requests of one length march in step: together where they came at once,
     evenly apart or in groups where they did not, and what a full server completes depends on which.
     It also depends on it where a server that is full preempts and computes again, and one that is
-    not does not. So there are three starts. A `burst` marches together. A `mixed` run is several in
-    one, each begun anew, at random phases, and its interval is as wide as they differ. An `empty`
-    one begins as service does, with arrivals as random as Poisson's within a hundred and evenly
-    spread beyond.
+    not does not. So there are three starts. A `burst` marches together. A `mixed` run is several,
+    each begun anew with requests that are each some way through, as a server that was always full
+    has them; there are as many as make the rate known to _PRECISE, and the interval is as wide as
+    they differ. An `empty` one begins as service does, with arrivals as random as Poisson's within
+    a hundred and evenly spread beyond.
 
-    Conversations begin at even distances on an empty server, half of WHOLE at least; their later
-    turns come when the earlier ones are answered. Raises NoQueueingPoint for a trace of few
-    requests that share prefixes: the same again would find them all in the cache.
+    Conversations begin at even distances on an empty server; their later turns come when the
+    earlier ones are answered. Raises NoQueueingPoint for a trace of few requests that share
+    prefixes: the same again would find them all in the cache.
     """
-    one = fleet.with_instances(1)
-    drawn = requests_at_rate(workload, workload.mean_rate() or 1.0, WHOLE, seed)
-    if workload.trace is None and len(drawn) < WHOLE:
-        drawn = sample(workload.at_rate(1.0).evened(WHOLE), seed)
+    drawn = _drawn(workload, seed)
+    traffic = _Traffic(fleet.with_instances(1), drawn, full, seed)
+    most = round(WHOLE * share)
     if drawn.previous is not None:
-        talks = _picked(drawn, np.arange(min(round(WHOLE * max(share, _TALKS)), len(drawn))))
-        return lambda rate: _flow(one, replace(talks, arrival_s=_even_starts(talks) / rate), full)
+        return traffic.flow(_talks(traffic))
     if drawn.hashes is not None and len(drawn) < _FEWEST:
-        raise NoQueueingPoint(
-            f"{len(drawn):,} requests that share prefixes are too few to overload it for long"
-        )
-    wanted = round(WHOLE * share)
-    many = _picked(
-        drawn,
-        _mixed(drawn, wanted, full, seed)
-        if drawn.hashes is None
-        else np.arange(min(wanted, len(drawn))),
-    )
+        few = f"{len(drawn):,} requests that share prefixes"
+        raise NoQueueingPoint(f"{few} are too few to overload it for long")
     if start == "empty":
-        places = _nearly_poisson(len(many), seed)
-        return lambda rate: _flow(one, replace(many, arrival_s=places / rate), full)
-    runs = _RUNS if start == "mixed" and len(many) >= _RUNS * _FILLINGS * full.sequences else 1
-    edges = np.linspace(0, len(many), runs + 1).astype(np.int64)
-    places, started = _from_full(edges, round(full.sequences))
-    begun = _under_way(many, started, seed) if start == "mixed" else many
-    return lambda rate: _flow(one, replace(begun, arrival_s=places / rate), full, edges, many)
+        return traffic.flow(_from_empty(traffic, _enough(full, _OF_EMPTY, most)))
+    if start == "burst":
+        wanted = _enough(full, _OF_FULL, most) if share >= CHECK else most
+        return traffic.flow(_from_burst(traffic, wanted))
+    if drawn.hashes is not None:
+        return traffic.flow(_one_after_another(traffic, most))
+    return traffic.flow(_begun_anew(traffic, most))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traffic:
+    """The requests that a search chooses from, and the replica that gets them."""
+
+    one: FleetPlan
+    drawn: Requests
+    full: Ceiling
+    seed: int
+
+    def flow(self, parts: Callable[[float], list[Parts | None]]) -> Callable[[float], Flow]:
+        """A flow from the parts of the runs at a rate."""
+        return lambda rate: pooled(parts(rate))
+
+    def mean(self) -> Floats:
+        """Work and context of the mean request that gets an answer, shape (2,)."""
+        each = amounts(answered_by(self.one.server, self.drawn), self.full)
+        return np.array([amount.mean() for amount in each])
+
+    def chosen(self, wanted: int) -> Requests:
+        """So many of the requests, well mixed; the first ones where they share prefixes."""
+        if self.drawn.hashes is None:
+            return _picked(self.drawn, _mixed(self.drawn, wanted, self.full, self.seed))
+        return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
+
+
+def drawn_count(workload: Workload, seed: int) -> int:
+    """How many requests a search draws to choose from, whose mean is taken for that of all."""
+    return len(_drawn(workload, seed))
+
+
+def _drawn(workload: Workload, seed: int) -> Requests:
+    """The requests that a search chooses from: drawn once for all its runs, but for a file's, which
+    may have changed."""
+    once = workload.trace is None and _is_stationary(workload)
+    return (_drawn_once if once else _draw)(workload, seed, WHOLE)
+
+
+def _draw(workload: Workload, seed: int, whole: int) -> Requests:
+    """So many requests; more of those that share nothing, for their mean is taken for all."""
+    rate = workload.mean_rate() or 1.0
+    drawn = requests_at_rate(workload, rate, whole, seed)
+    if workload.trace is None and len(drawn) < whole:
+        return sample(workload.at_rate(1.0).evened(whole), seed)
+    if drawn.hashes is None and drawn.previous is None and _is_stationary(workload):
+        return requests_at_rate(workload, rate, _MORE * whole, seed)
+    return drawn
+
+
+_drawn_once = functools.lru_cache(maxsize=2)(_draw)
+
+
+def _is_stationary(workload: Workload) -> bool:
+    return workload.arrivals is not None and workload.arrivals.kind in STATIONARY
+
+
+def _enough(full: Ceiling, wanted: tuple[int, float], most: int) -> int:
+    """Requests of a run: at least so many, and so many times the batch."""
+    fewest, fillings = wanted
+    return min(most, max(fewest, round(fillings * full.sequences)))
+
+
+def enough_talks(requests: Requests, full: Ceiling) -> int:
+    """Requests of conversations that show how a full replica does: those that come while some stay
+    from their first turn to their last answer, _STAYS times."""
+    assert requests.previous is not None
+    think = 0.0 if requests.think_s is None else float(np.nansum(requests.think_s))
+    answering = len(requests) * full.sequences / full.requests_per_s
+    stay_s = (think + answering) / max(1, int(np.count_nonzero(requests.previous < 0)))
+    return max(_FEWEST_OF_TALKS, round(_STAYS * full.requests_per_s * stay_s))
+
+
+def _talks(traffic: _Traffic) -> _Runs:
+    wanted = min(WHOLE // 2, enough_talks(traffic.drawn, traffic.full), len(traffic.drawn))
+    talks = _picked(traffic.drawn, np.arange(wanted))
+    return partial(_run, traffic, talks, _even_starts(talks), traffic.mean())
+
+
+def _from_empty(traffic: _Traffic, wanted: int) -> _Runs:
+    many = traffic.chosen(wanted)
+    return partial(_run, traffic, many, _nearly_poisson(len(many), traffic.seed), traffic.mean())
+
+
+def _from_burst(traffic: _Traffic, wanted: int) -> _Runs:
+    many = traffic.chosen(wanted)
+    places = _places(len(many), min(round(traffic.full.sequences), len(many) // 10))
+    return partial(_run, traffic, many, places, traffic.mean())
+
+
+def _run(
+    traffic: _Traffic, many: Requests, places: Floats, mean: Floats, rate: float
+) -> list[Parts | None]:
+    """One run at a rate, in equal parts."""
+    requests = replace(many, arrival_s=places / rate)
+    trace = traffic.one.serve(requests)
+    return [parts_of(trace, requests, traffic.full, [_edges(trace, requests)], mean)]
+
+
+def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
+    """Runs of requests that share nothing, one after another until the rate is known."""
+    rng = np.random.default_rng(traffic.seed)
+    rows = _dealt(traffic.drawn, traffic.full, most, rng)
+    at_once = min(round(traffic.full.sequences), rows.shape[1])
+    begun = [_begun(traffic.drawn, row, at_once, rng) for row in rows]
+    measured = partial(_measured, traffic, at_once, traffic.mean(), len(begun))
+
+    def parts(rate: float) -> list[Parts | None]:
+        seen: list[Parts | None] = []
+        for requests in begun:
+            seen.append(measured(requests, rate))
+            if len(seen) >= _LEAST_RUNS and _is_known(pooled(seen)):
+                break
+        return seen
+
+    return parts
+
+
+def _measured(
+    traffic: _Traffic, at_once: int, mean: Floats, runs: int, begun: Requests, rate: float
+) -> Parts | None:
+    """One of so many runs that begin full, at a rate."""
+    requests = replace(begun, arrival_s=_places(len(begun), at_once) / rate)
+    trace = traffic.one.serve(requests)
+    edges = _begun_edges(trace, at_once, BATCHES if runs == 1 else _RUN_PARTS)
+    return parts_of(trace, requests, traffic.full, [edges], mean, at_once)
+
+
+def _is_known(flow: Flow) -> bool:
+    """Whether more runs would tell no more: the rate is known, or that the server keeps up."""
+    known = flow.high_per_s - flow.completed_per_s <= _PRECISE * flow.completed_per_s
+    return known or (flow.keeps_up(TOLERANCE) and not flow.grows)
+
+
+def _dealt(drawn: Requests, full: Ceiling, most: int, rng: np.random.Generator) -> Ints:
+    """The rows of several runs, shape (runs, requests), or of a long one where the batch is large.
+
+    Every k-th by the work in them, dealt out like cards, so that each run has the mean work of all.
+    """
+    length = _enough(full, _OF_FULL, most // _LEAST_RUNS)
+    runs = min(_MOST_RUNS, most // length)
+    if length < _LEAST_FILLINGS * full.sequences:
+        runs, length = 1, most
+    by_work = np.argsort(full.work_s(drawn), kind="stable")
+    chosen = by_work[np.arange(runs * length) * len(drawn) // (runs * length)]
+    dealt = rng.permuted(chosen.reshape(length, runs), axis=1).T
+    return rng.permuted(dealt, axis=1)
+
+
+def _begun(drawn: Requests, rows: Ints, at_once: int, rng: np.random.Generator) -> Requests:
+    """The requests of some rows, and before them those that a full server would have under way: a
+    long one more often than a short one, each with a part of its output written, which is now its
+    context."""
+    upto = np.cumsum(drawn.output_tokens)
+    under_way = np.searchsorted(upto, rng.random(at_once) * upto[-1], side="right")
+    begun = _picked(drawn, np.concatenate([under_way, rows]))
+    written = np.zeros(len(begun), np.int64)
+    written[:at_once] = begun.output_tokens[:at_once] * rng.random(at_once)
+    prompt, left = begun.prompt_tokens + written, begun.output_tokens - written
+    return replace(begun, prompt_tokens=prompt, output_tokens=left)
+
+
+def _begun_edges(trace: RunRecord, at_once: int, parts: int) -> Floats:
+    """The edges of the parts of a run that began full: from when three quarters of those under way
+    have left to the last arrival."""
+    left, end = np.sort(trace.requests["left_s"][:at_once]), last_arrival(trace)
+    warm = float(left[3 * at_once // 4]) if at_once else 0.0
+    start = min(warm, end / 2) if np.isfinite(warm) else end / 2
+    return np.linspace(start, end, parts + 1, dtype=np.float64)
+
+
+def _one_after_another(traffic: _Traffic, most: int) -> _Runs:
+    """Runs of requests that share prefixes: in one simulation, whose cache lives on."""
+    full = traffic.full
+    held = replace(full, sequences=max(full.sequences, full.kv_sequences))
+    many = traffic.chosen(_RUNS * _enough(held, _OF_FULL, most // _RUNS))
+    runs = _RUNS if len(many) >= _RUNS * _LEAST_FILLINGS * full.sequences else 1
+    rows = np.linspace(0, len(many), runs + 1).astype(np.int64)
+    places, started = _from_full(rows, round(full.sequences))
+    begun, mean = _under_way(many, started, traffic.seed), traffic.mean()
+
+    def parts(rate: float) -> list[Parts | None]:
+        requests = replace(begun, arrival_s=places / rate)
+        trace = traffic.one.serve(requests)
+        return [parts_of(trace, requests, full, _windows(trace, rows), mean)]
+
+    return parts
+
+
+def _places(requests: int, at_once: int) -> Floats:
+    """When requests come, some at once and the others evenly, in units of the distance between."""
+    places: Floats = np.maximum(0.0, np.arange(requests) - at_once)
+    return places
 
 
 def _from_full(edges: Ints, sequences: int) -> tuple[Floats, Ints]:
@@ -206,8 +400,7 @@ def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
     work in them, so that a share has the mean work of all."""
     by_work = np.argsort(full.work_s(requests), kind="stable")
     chosen = by_work[np.arange(wanted) * len(requests) // wanted]
-    np.random.default_rng(seed).shuffle(chosen)
-    return chosen
+    return np.random.default_rng(seed).permutation(chosen)
 
 
 def _picked(requests: Requests, rows: Ints) -> Requests:
@@ -222,75 +415,28 @@ def _picked(requests: Requests, rows: Ints) -> Requests:
     )
 
 
-def _flow(
-    fleet: FleetPlan,
-    requests: Requests,
-    full: Ceiling,
-    runs: Ints | None = None,
-    usual: Requests | None = None,
-) -> Flow:
-    """Arrivals and completions of a run, requests/s, with the interval that equal parts of it give.
-
-    Both are counted by work, in units of the mean request: the work that a full server gets done in
-    a second hardly varies, while the number of requests it finishes does with every long one. What
-    is refused at the door counts as a share of the arrivals. `runs`: the rows at which each of
-    several runs in one begins, and the end of the last. `usual`: the requests as they are asked,
-    where those that begin a run are shorter.
-    """
-    trace = fleet.serve(requests)
-    work = full.work_s(requests)
-    accepted = np.isfinite(trace.requests["finish_s"])
-    if not accepted.any():
-        return Flow(0.0, 0.0, 0.0, 0.0)
-    edges = _windows(trace, requests, runs)
-    if any(e[-1] <= e[0] for e in edges):
-        return Flow(0.0, 0.0, 0.0, 0.0)
-    unit = float(full.work_s(usual or requests)[accepted].sum()) / len(requests)
-    prompt = np.asarray(full.prompt_token_s * requests.prompt_tokens[accepted])
-    arrivals = _Sums(trace.requests["arrival_s"][accepted], np.asarray(work[accepted]))
-    prompts = _Sums(trace.requests["first_token_s"][accepted], prompt)
-    emitted = _emitted_by(trace, np.concatenate(edges)).reshape(len(edges), -1)
-    seconds = np.array([e[1] - e[0] for e in edges])[:, None] * unit
-    came = np.array([arrivals.between(e) for e in edges]) / seconds
-    done = (
-        np.array([prompts.between(e) for e in edges]) + np.diff(emitted) * full.output_token_s
-    ) / seconds
-    mean, half = float(done.mean()), _half(done)
-    return Flow(float(came.mean()), mean, max(0.0, mean - half), mean + half)
+def _edges(trace: RunRecord, requests: Requests) -> Floats:
+    """The edges of the parts of a run: from the end of its warm-up to its last arrival."""
+    end = last_arrival(trace)
+    start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
+    return np.linspace(start, end, BATCHES + 1, dtype=np.float64)
 
 
-def _windows(trace: RunRecord, requests: Requests, runs: Ints | None) -> list[Floats]:
-    """The edges of the equal parts in which each run is measured: from the end of its warm-up to
-    its last arrival."""
-    if runs is None or len(runs) == 2:
-        end = last_arrival(trace)
-        start = min(max(warmup_end(trace), _stay(trace, requests)), end / 2)
-        return [np.linspace(start, end, BATCHES + 1, dtype=np.float64)]
-    parts = BATCHES // (len(runs) - 1)
+def _windows(trace: RunRecord, runs: Ints) -> list[Floats]:
+    """The edges of the parts of several runs in one: of each from the end of its warm-up to its
+    last arrival. `runs`: the rows at which they begin, and the end of the last."""
+    if len(runs) == 2:
+        return [_window(trace, 0, int(runs[-1]), BATCHES)]
+    return [_window(trace, a, b, _RUN_PARTS) for a, b in itertools.pairwise(runs.tolist())]
+
+
+def _window(trace: RunRecord, first: int, last: int, parts: int) -> Floats:
     arrival, left = trace.requests["arrival_s"], trace.requests["left_s"]
-    windows = []
-    for first, last in itertools.pairwise(runs.tolist()):
-        begin, end = float(arrival[first]), float(arrival[last - 1])
-        leaders = left[first : first + max(20, (last - first) // 20)]
-        warm = float(np.nanmax(leaders)) if np.isfinite(leaders).any() else begin
-        start = min(warm, begin + (end - begin) / 2)
-        windows.append(np.linspace(start, end, parts + 1, dtype=np.float64))
-    return windows
-
-
-def _half(rates: Floats) -> float:
-    """Half of the interval of a rate that was measured in parts of runs, shape (runs, parts).
-
-    The mean of all parts is known to within their spread. By as much as runs differ beyond that the
-    rate is not one number, and the next run would differ so too.
-    """
-    runs, parts = rates.shape
-    within = float(rates.var(axis=1, ddof=1).mean())
-    noise = student_t(0.99, rates.size - runs) * (within / rates.size) ** 0.5
-    if runs == 1:
-        return float(noise)
-    apart = max(0.0, float(rates.mean(axis=1).var(ddof=1)) - within / parts)
-    return float((noise**2 + student_t(0.95, runs - 1) ** 2 * apart * (1 + 1 / runs)) ** 0.5)
+    begin, end = float(arrival[first]), float(arrival[last - 1])
+    leaders = left[first : first + max(20, (last - first) // 20)]
+    warm = float(np.nanmax(leaders)) if np.isfinite(leaders).any() else begin
+    start = min(warm, begin + (end - begin) / 2)
+    return np.linspace(start, end, parts + 1, dtype=np.float64)
 
 
 def _stay(trace: RunRecord, requests: Requests) -> float:
@@ -304,27 +450,3 @@ def _stay(trace: RunRecord, requests: Requests) -> float:
         np.fmax.reduceat(trace.requests["left_s"], first),
     )
     return float(np.nanmean(over - begun))
-
-
-class _Sums:
-    """Amounts at times, to be summed between edges."""
-
-    def __init__(self, at_s: Floats, amounts: Floats) -> None:
-        order = np.argsort(at_s, kind="stable")
-        self.at_s, self.upto = at_s[order], np.concatenate([[0.0], np.cumsum(amounts[order])])
-
-    def between(self, edges: Floats) -> Floats:
-        """Amounts in each part of a window, shape (parts,)."""
-        sums: Floats = np.diff(self.upto[np.searchsorted(self.at_s, edges)])
-        return sums
-
-
-def _emitted_by(trace: RunRecord, times: Floats) -> Floats:
-    """Output tokens that one replica has emitted by each time, shape of `times`."""
-    s = trace.stretches
-    each = s["steps"] * trace.emitted
-    after = np.cumsum(each)
-    knots = np.stack([s["start_s"], s["end_s"]], axis=1).ravel()
-    emitted = np.stack([after - each, after], axis=1).ravel()
-    tokens: Floats = np.interp(times, knots, emitted)
-    return tokens

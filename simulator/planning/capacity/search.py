@@ -140,28 +140,21 @@ def queueing_point(
     return search.turn(Turn(search.low, min(search.low, capacity), search.high), crowded)
 
 
+@dataclass(slots=True)
 class _Search:
     """The bracket of a search: `low` kept up or is not known to grow, `high` grew or is not known
-    to keep up. `burst`: what a full server completes in the run it was last asked first."""
+    to keep up. `left`: simulations that it may still take. `burst`: what a full server completes in
+    the run it was last asked first."""
 
-    def __init__(
-        self,
-        flow: Callable[[float], Flow],
-        check: Callable[[float], Flow],
-        empty: Callable[[float], Flow] | None,
-        tolerance: float,
-        most: int,
-    ) -> None:
-        self.flow, self.check, self.empty, self.tolerance, self.left = (
-            flow,
-            check,
-            empty,
-            tolerance,
-            most,
-        )
-        self.low, self.high = 0.0, math.inf
-        self.burst: Flow | None = None
-        self.climbing = False
+    flow: Callable[[float], Flow]
+    check: Callable[[float], Flow]
+    empty: Callable[[float], Flow] | None
+    tolerance: float
+    left: int
+    low: float = 0.0
+    high: float = math.inf
+    burst: Flow | None = None
+    climbing: bool = False
 
     def turn(self, found: Turn, crowded: Flow) -> Turn:
         """What was found, its interval as wide as servers that start otherwise differ, and where it

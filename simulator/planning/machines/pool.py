@@ -72,7 +72,7 @@ class Processes:
         import joblib
 
         wanted = self.workers or joblib.cpu_count()
-        return max(1, wanted if self.at_most is None else min(wanted, self.at_most))
+        return max(1, min(wanted, self.at_most or wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Cluster:
 
 
 Machine = InProcess | Processes | Cluster
+IN_PROCESS = InProcess()
 
 
 def each(

@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.planning_fixtures import small
 
+from simulator.engine.record import RunRecord
 from simulator.latency.client import FrontEnd
 from simulator.planning.capacity import curve, probes
 from simulator.planning.capacity.deployment_run import measured
@@ -13,9 +15,11 @@ from simulator.planning.deployment import examine
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import InProcess, Processes
 from simulator.planning.run import review
-from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.model import SEARCH_INTERRUPTED, DeploymentResult, RunResult
 from simulator.results.summary import from_summary, to_summary
 from simulator.scenario import Scenario, load
+from simulator.server import FleetPlan
+from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
 HERE = InProcess()
@@ -26,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     told: list[str] = []
     scenario = load(small(tmp_path_factory.mktemp("review")))
     result = review(scenario, command="sim run small.yaml", progress=told.append, machine=HERE)
-    assert told == ["H100", "L40S", "T4"]
+    assert told == ["T4", "H100", "L40S"]  # nothing is searched of what does not start
     return result
 
 
@@ -119,6 +123,50 @@ def test_a_run_survives_being_written_down(run: RunResult) -> None:
     for before, after in zip(run.deployments, again.deployments, strict=True):
         assert (after.verdict, after.reason, after.notes) == (before.verdict, before.reason, before.notes)
         assert [p.rate_per_s for p in after.curve] == pytest.approx([p.rate_per_s for p in before.curve])
+
+
+ONE = ("  - {name: H100, gpu: h100-sxm}\n", "")
+
+
+def test_each_verdict_is_told_before_any_limit_is_searched(tmp_path: Path) -> None:
+    told: list[str] = []
+    scenario = load(small(tmp_path, ONE))
+    result = review(
+        scenario,
+        progress=lambda name: told.append(f"{name} done"),
+        verdicts=lambda d: told.append(f"{d.name} {d.verdict} {d.queueing_point}"),
+        machine=HERE,
+    )
+    assert told == ["L40S stable None", "T4 does not fit None", "T4 done", "L40S done"]
+    assert result.deployment("L40S").queueing_point is not None
+    assert not result.interrupted
+
+
+def test_an_interrupt_of_the_search_leaves_the_verdicts_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(curve, "queueing_point", interrupted)
+    result = review(load(small(tmp_path, ONE)), machine=HERE)
+    l40s, t4 = result.deployments
+    assert (l40s.verdict, l40s.queueing_point, l40s.curve) == ("stable", None, ())
+    assert l40s.metrics is not None and l40s.assurance is not None
+    assert SEARCH_INTERRUPTED in l40s.notes and SEARCH_INTERRUPTED not in t4.notes
+    assert result.interrupted
+
+
+def test_a_search_takes_no_more_requests_than_its_answer_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[int] = []
+    serve = FleetPlan.serve
+
+    def counted(plan: FleetPlan, requests: Requests, **more: Any) -> RunRecord:
+        served.append(len(requests))
+        return serve(plan, requests, **more)
+
+    monkeypatch.setattr(FleetPlan, "serve", counted)
+    found = review(load(small(tmp_path, ONE)), machine=HERE).deployment("L40S")
+    assert found.queueing_point is not None
+    assert sum(served) < 45_000
 
 
 def test_processes_give_the_same_answer_bit_for_bit(tmp_path: Path, run: RunResult) -> None:
