@@ -14,6 +14,8 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.admission import most_tokens
 from simulator.engine.fleet.data_parallel import Balance, DataParallel
+from simulator.engine.fleet.hand_over import KvLink, PoolServers, Routing
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.fleet.queue_limits import NO_LIMITS, QueueLimits
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
@@ -21,7 +23,7 @@ from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import REFUSED, RunRecord
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.rules import SchedulerRules
-from simulator.engine.serve import serve
+from simulator.engine.serve import serve, serve_pools
 from simulator.latency import calibration as calibrated
 from simulator.latency.calibration import Calibration
 from simulator.latency.client import ApiServer, FrontEnd
@@ -114,26 +116,45 @@ class PoolPlan:
         """GPUs of all its instances."""
         return self.instances * self.server.plan.gpus_per_replica
 
+    def servers(self) -> PoolServers:
+        """Its instances as the engine simulates them beside another pool."""
+        each = self.server.step_time, self.server.limits
+        return PoolServers((each,) * self.instances, self.router, self.server.data_parallel)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """What moves KV from a prefill pool to a decode pool.
+
+    `port_bytes_per_s` is what one GPU can send or receive; `latency_s` passes before a transfer's first byte moves.
+    """
+
+    port_bytes_per_s: float
+    latency_s: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """The pools that requests go through, all of which start.
+    """The pools that requests go through, all of which start: one, or a prefill pool and a decode pool with a link.
 
     `client` is what sees them: its API servers stand before the engines. None where the engine itself measures.
+    `operation`: how replicas come and go; None where they all serve from start to end.
     """
 
     pools: tuple[PoolPlan, ...]
     client: FrontEnd | None = None
+    link: LinkPlan | None = None
+    routing: Routing = Routing()  # noqa: RUF009  a frozen spec
+    operation: Operation | None = None
 
     @property
     def pool(self) -> PoolPlan:
-        """Its only pool: `plan_fleet` refuses several."""
-        (only,) = self.pools
-        return only
+        """The pool that answers: the only one, or the decode pool."""
+        return self.pools[-1]
 
     @property
     def server(self) -> Server:
-        """What each instance of its only pool is."""
+        """What each instance of the pool that answers is."""
         return self.pool.server
 
     @property
@@ -147,13 +168,18 @@ class FleetPlan:
         return sum(pool.instances for pool in self.pools)
 
     @property
+    def replicas(self) -> int:
+        """Servers of its only pool, whatever ranks each has."""
+        return self.pool.instances // self.server.data_parallel.ranks
+
+    @property
     def gpus(self) -> int:
         """GPUs of all pools."""
         return sum(pool.gpus for pool in self.pools)
 
     def with_instances(self, instances: int) -> FleetPlan:
-        """The fleet with so many instances in its only pool."""
-        return replace(self, pools=(replace(self.pool, instances=instances),))
+        """The fleet with so many instances in the pool that answers."""
+        return replace(self, pools=(*self.pools[:-1], replace(self.pool, instances=instances)))
 
     @property
     def api_server(self) -> ApiServer | None:
@@ -162,7 +188,8 @@ class FleetPlan:
 
     def letting_all_in(self) -> FleetPlan:
         """The fleet without limits of its queue: what it completes and where its queue would begin to grow."""
-        return replace(self, pools=(replace(self.pool, server=replace(self.server, queue_limits=NO_LIMITS)),))
+        unlimited = [replace(pool, server=replace(pool.server, queue_limits=NO_LIMITS)) for pool in self.pools]
+        return replace(self, pools=tuple(unlimited))
 
     def turned_away(self, record: RunRecord) -> int:
         """Requests of a run that were refused though they could have been served: the queue limits were reached."""
@@ -174,16 +201,35 @@ class FleetPlan:
 
     def serve(self, requests: Requests, *, source: Load | None = None, seed: int = 0) -> RunRecord:
         """Serve the requests, by default at their own times, and give the trace of it as the client sees it, or the engine."""
+        if self.link is not None:
+            return self._serve_pools(requests, self.link, source or OpenLoop(), seed)
         pool, api_server = self.pool, self.api_server
         parallel, door = self._ranks_together()
+        life_rules = None if self.operation is None else self.operation.rules(self.replicas, requests, seed)
         trace = serve(
             requests,
-            [(pool.server.step_time, pool.server.limits)] * pool.instances,
+            [(pool.server.step_time, pool.server.limits)] * (pool.instances if life_rules is None else parallel.ranks),
             router=pool.router,
             load=source or OpenLoop(),
             data_parallel=parallel,
             front_end=api_server,
             queue_limits=door,
+            life_rules=life_rules,
+            seed=seed,
+        )
+        return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)
+
+    def _serve_pools(self, requests: Requests, link: LinkPlan, load: Load, seed: int) -> RunRecord:
+        prefill, decode = self.pools
+        api_server = self.api_server
+        trace = serve_pools(
+            requests,
+            prefill.servers(),
+            decode.servers(),
+            kv_link(prefill, decode, link),
+            routing=self.routing,
+            load=load,
+            front_end=api_server,
             seed=seed,
         )
         return trace if self.client is None else _seen_by(self.client.beside(api_server), trace)
@@ -195,6 +241,25 @@ class FleetPlan:
             return parallel, limits
         ranks = 1 if parallel.balance == "router" else parallel.ranks
         return replace(parallel, ranks=1, lock_step=None), limits.shared(ranks)
+
+
+def kv_link(prefill: PoolPlan, decode: PoolPlan, link: LinkPlan) -> KvLink:
+    """The link as the engine has it: every GPU of an instance has a port of its own.
+
+    Each GPU of a decode instance fetches what it keeps of a block itself, also where several keep
+    the same: MLA's latent vectors, or KV heads that tensor parallelism repeats.
+
+    Source: vLLM 0.33, vllm/distributed/kv_transfer/kv_connector/v1/nixl/tp_mapping.py.
+    """
+    senders, receivers = prefill.server.plan.gpus_per_replica, decode.server.plan.gpus_per_replica
+    block = decode.server.plan.layout.block_bytes * receivers
+    port = link.port_bytes_per_s
+    return KvLink(
+        out=(senders * port,) * prefill.instances,
+        into=(receivers * port,) * decode.instances,
+        block_bytes=block,
+        latency_s=link.latency_s,
+    )
 
 
 def _seen_by(client: FrontEnd, trace: RunRecord) -> RunRecord:

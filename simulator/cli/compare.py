@@ -11,21 +11,27 @@ from simulator.cli.options import Json, Seed
 from simulator.text import number
 
 if TYPE_CHECKING:
-    from simulator.planning.compare import Difference
+    from simulator.planning.compare import Compared, Difference
     from simulator.results.model import RunResult
 
 
 def compare_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders or scenario files.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...", help="Run folders, scenario files, or results of benchmark tools.", show_default=False
+        ),
+    ],
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Compare finished runs, or scenarios, with the first of them."""
+    """Compare finished runs, scenarios, or what a benchmark tool measured (JSON of vllm bench, guidellm, aiperf, SGLang, ...),
+    with the first of them."""
     from simulator.planning.compare import compare as find
 
-    found = [_read(path, seed) for path in runs]
-    differences = find(found)
-    names = _told_apart(runs)
+    columns = _columns(runs, seed)
+    differences = find([column for _, column in columns])
+    names = [name for name, _ in columns]
     if as_json:
         import json
 
@@ -36,6 +42,32 @@ def compare_command(
     out = console()
     for deployment in dict.fromkeys(d.deployment for d in differences):
         out.print(_table(deployment, [d for d in differences if d.deployment == deployment], names))
+
+
+def _columns(paths: list[Path], seed: int | None) -> list[tuple[str, Compared]]:
+    """What is compared, with its name: measured files have a column a run, beside every deployment of the others."""
+    from simulator.errors import SimulatorError
+    from simulator.planning.compare_measured import measured_beside
+    from simulator.validation.readers.bench_files import read_bench_file
+
+    simulated = {path: _read(path, seed) for path in paths if not _is_measured(path)}
+    if not simulated:
+        raise SimulatorError("comparing measurements takes a run folder or a scenario beside them")
+    names = list(dict.fromkeys(d.name for run in simulated.values() for d in run.deployments))
+    columns: list[tuple[str, Compared]] = []
+    for path, name in zip(paths, _told_apart(paths), strict=True):
+        if path in simulated:
+            columns.append((name, simulated[path]))
+            continue
+        measured = read_bench_file(path)
+        for i, run in enumerate(measured, start=1):
+            columns.append((f"{name}, run {i}" if len(measured) > 1 else name, measured_beside(run, names)))
+    return columns
+
+
+def _is_measured(path: Path) -> bool:
+    """Whether a path is a benchmark tool's file: JSON, which no scenario is."""
+    return path.suffix.lower() in (".json", ".jsonl", ".ndjson") and not path.is_dir()
 
 
 def _read(path: Path, seed: int | None) -> RunResult:

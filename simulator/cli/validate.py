@@ -60,8 +60,10 @@ def validate_command(
     the error bands that reports show, worst rows, and rows that were skipped.
 
     A row of a run names model, gpu, input_len, output_len, and concurrency or request_rate (inf: all at once), with any of
-    output_tok_s and the mean, median and p99 of TTFT and TPOT (ttft_ms_mean, ...). It may state gemm_dtype, engine_version,
-    num_prompts, tensor_parallel_size and other arguments of the engine under vLLM's names.
+    output_tok_s, total_tok_s, req_s, itl_ms_mean and the mean, median, p90, p95 and p99 of TTFT, TPOT and E2E (ttft_ms_mean, ...,
+    e2e_ms_p99). It may state gemm_dtype, engine_version, num_prompts or duration_s, tensor_parallel_size, max_model_len,
+    kv_cache_dtype and other arguments of the engine under vLLM's names, random_range_ratio as vLLM means it, link_gb_per_s, and
+    in place of lengths a dataset (sharegpt, ...).
     """
     from simulator.latency.calibration import load_calibration
     from simulator.validation.compare import report

@@ -8,14 +8,15 @@ from typing import Any
 
 import simpy
 
-FIRST_INSTANCE, REPORT, DEADLINE = 1 << 40, 1 << 49, 1 << 50
+TRANSFER, FIRST_INSTANCE = 1 << 39, 1 << 40
+REPORT, DEADLINE, CHANGE = 1 << 49, 1 << 50, 1 << 51
 
 
 class Alarm(simpy.Event):
     """An event that runs `action` when the clock reaches it, and can then be set again; setting it anew replaces an earlier time.
 
-    Of the alarms of one instant the one with the smallest `turn` goes first: arrivals by index, then the ends of steps by
-    number of the instance, then reports, then time-outs. What one of them causes at the same instant
+    Of the alarms of one instant the one with the smallest `turn` goes first: arrivals by index, transfers of KV, then the
+    ends of steps by number of the instance, reports, time-outs, changes of the fleet. What one of them causes at the same instant
     comes next, whatever its turn.
     """
 

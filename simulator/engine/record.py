@@ -6,7 +6,7 @@ import math
 import struct
 from array import array
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,19 @@ from simulator.workload.requests import Requests
 
 Column = NDArray[Any]
 
-FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = (np.int8(code) for code in range(5))
+FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED, LOST = (np.int8(code) for code in range(6))
+
+
+What = Literal["starts", "ready", "drains", "dies", "gone"]
+
+
+class FleetEvent(NamedTuple):
+    """What became of a replica at `when` seconds: it starts, is ready, drains, dies, or is gone; `why` in words."""
+
+    when: float
+    replica: int
+    what: What
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +37,8 @@ class RunRecord:
     """Everything that happened.
 
     `requests`, one row a request in the order of `Requests`: replica (int32, -1 refused), status (int8: 0 finished, 1 refused,
-    2 timed out, 3 cancelled, 4 never scheduled: it waited when nothing more could happen), arrival_s, scheduled_s,
+    2 timed out, 3 cancelled, 4 never scheduled: it waited when nothing more could happen, 5 lost with its server),
+    arrival_s, scheduled_s,
     first_token_s, finish_s, left_s (seconds, NaN where it never came; left: out of the system, finished or not), prompt_tokens,
     output_tokens, cached_tokens (hits at first admission), preemptions, follows (int8: 1 where it came once an earlier turn was
     answered).
@@ -39,7 +52,14 @@ class RunRecord:
     left_s are when the client has it, and there are two columns more: taken_s, when the front end
     began with it, and entered_s, when the engine got it.
 
+    Where a prefill pool hands requests over to a decode pool, `replica` is the decode instance and there are more columns:
+    prefill_replica (-1 where its decode instance computed the prompt), prefilled_s, handed_over_s (when the decode pool got
+    it), decode_scheduled_s (when it first ran there). `transfers` then has a row a transfer of KV: request, source, sink
+    (replicas), begin_s, end_s, bytes; and `link` says how many bytes_per_s all of them together carry from at_s on.
+
     `gaps_s`: the inter-token latencies that span more than one step, as a preemption makes them. `block_size`: one a replica.
+    `events`: what became of the replicas, in order of time, where they do not all serve from start to end;
+    `sent_again`: how often requests were sent again whose server died.
     """
 
     requests: dict[str, Column]
@@ -47,6 +67,10 @@ class RunRecord:
     refusals: dict[int, str]
     gaps_s: Column = field(default_factory=lambda: np.zeros(0))
     block_size: tuple[int, ...] = (16,)
+    events: tuple[FleetEvent, ...] = ()
+    sent_again: int = 0
+    transfers: dict[str, Column] = field(default_factory=dict)
+    link: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.requests["status"])
@@ -80,6 +104,51 @@ class Log:
     def restate(self, base: float, slope: float) -> None:
         """Replace the step time of the stretch planned last."""
         _pack_times(self.planned, len(self.planned) - _PLANNED.itemsize + _TIMES_AT, base, slope)
+
+    def end(self, now: float) -> None:
+        """Keep the steps that have ended by now; the replica makes no more."""
+        rows = len(self.ended) // _ENDED.itemsize
+        while rows:
+            rows -= 1
+            start, base, slope = planned_step.unpack_from(self.planned, rows * _PLANNED.itemsize)[:3]
+            steps, kv_blocks = ended_step.unpack_from(self.ended, rows * _ENDED.itemsize)
+            done = Stretch(start, base, slope, steps).ended(now)
+            del self.ended[rows * _ENDED.itemsize :]
+            if done:
+                self.ended += pack_ended(done, kv_blocks)
+                rows += 1
+                break
+        del self.planned[rows * _PLANNED.itemsize :]
+
+
+class Transfers:
+    """KV sent from instance to instance, a row a transfer; times in the engine's own unit."""
+
+    __slots__ = ("amount", "begun", "ended", "request", "sink", "source")
+
+    def __init__(self) -> None:
+        self.request, self.source, self.sink = array("q"), array("i"), array("i")
+        self.begun, self.ended, self.amount = array("d"), array("d"), array("d")
+
+    def add(self, request: int, source: int, sink: int, begins: float, amount: float) -> int:
+        """Note one that begins then; gives its row."""
+        for column, value in ((self.request, request), (self.source, source), (self.sink, sink)):
+            column.append(value)
+        self.begun.append(begins)
+        self.ended.append(_NEVER)
+        self.amount.append(amount)
+        return len(self.amount) - 1
+
+    def columns(self, scale: float) -> dict[str, Column]:
+        """The log as columns, in seconds and bytes."""
+        return {
+            "request": np.array(self.request, np.int64),
+            "source": np.array(self.source, np.int32),
+            "sink": np.array(self.sink, np.int32),
+            "begin_s": np.array(self.begun) * scale,
+            "end_s": np.array(self.ended) * scale,
+            "bytes": np.array(self.amount),
+        }
 
 
 class Recorder:
@@ -135,6 +204,17 @@ class Recorder:
         if self.first_token[index] > now:
             self.first_token[index] = _NEVER
 
+    def forget_step_in_work(self, request: Request, now: float) -> None:
+        """Take back what was written of a request whose server dies now, unless it has had a token."""
+        index = request.index
+        if not self.first_token[index] <= now:
+            self.scheduled[index] = self.first_token[index] = _NEVER
+            self.cached[index], self.replica[index] = 0, -1
+
+    def has_token(self, request: Request) -> bool:
+        """Whether a request had its first token."""
+        return not math.isnan(self.first_token[request.index])
+
     def keep_waiting(self, request: Request, reason: str) -> None:
         """Write that a request waits for ever, and why."""
         self.failed[request.index] = int(NEVER_SCHEDULED)
@@ -161,11 +241,12 @@ class Recorder:
         return RunRecord(columns, self._stretches(scale), refusals, np.frombuffer(self.gaps) * scale, block_size)
 
     def _stretches(self, scale: float) -> dict[str, Column]:
-        planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in self.logs])
-        ended = _joined([np.frombuffer(log.ended, _ENDED) for log in self.logs])
+        logs = self.logs or [Log()]
+        planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in logs])
+        ended = _joined([np.frombuffer(log.ended, _ENDED) for log in logs])
         steps = ended["steps"].astype(np.int64)
         end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
-        rows = [len(log.ended) // _ENDED.itemsize for log in self.logs]
+        rows = [len(log.ended) // _ENDED.itemsize for log in logs]
         columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
         columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}
         if len(rows) > 1:

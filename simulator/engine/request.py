@@ -12,11 +12,14 @@ from simulator.engine.kv.prefix_tree import NOTHING, Path
 class Status(Enum):
     """Where a request is. What vLLM calls RUNNING is three here: it computes its prompt, decodes, or decodes but not now.
 
+    WAITING_FOR_KV: its prompt was computed by another pool, and its KV blocks are there, on their way, or just here.
+
     FINISHED: it has all its tokens or was dropped; with async scheduling it holds its blocks for one step more.
     Source: vLLM vllm/v1/request.py `RequestStatus`.
     """
 
     WAITING = "waiting"
+    WAITING_FOR_KV = "waiting for KV"
     PREFILLING = "prefilling"
     DECODING = "decoding"
     STALLED = "stalled"

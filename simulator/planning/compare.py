@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from simulator.engine.record import RunRecord
 from simulator.errors import SimulatorError
 from simulator.results.metrics import METRICS
-from simulator.results.model import DeploymentResult, Estimate, RunResult
+from simulator.results.model import DeploymentResult, Estimate
 from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
 from simulator.statistics import BATCHES, half_width
@@ -50,13 +51,26 @@ class Difference:
         return None if change is None or noise is None else abs(change) > noise
 
 
-def compare(runs: Sequence[RunResult]) -> tuple[Difference, ...]:
+class Compared(Protocol):
+    """What can be compared: a run, or a measurement put beside one."""
+
+    @property
+    def deployments(self) -> tuple[DeploymentResult, ...]:
+        """Its deployments, in order."""
+        ...
+
+    def deployment(self, name: str) -> DeploymentResult:
+        """A deployment by its name."""
+        ...
+
+
+def compare(runs: Sequence[Compared]) -> tuple[Difference, ...]:
     """The differences of runs against the first, deployment by deployment as `pairs` matches
     them."""
     return tuple(difference for row in pairs(runs) for difference in _differences(row))
 
 
-def pairs(runs: Sequence[RunResult]) -> list[tuple[DeploymentResult, ...]]:
+def pairs(runs: Sequence[Compared]) -> list[tuple[DeploymentResult, ...]]:
     """The deployments that every run has, by name; where each run has only one, that one whatever
     it is called.
 

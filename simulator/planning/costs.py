@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simulator import catalog
@@ -25,6 +26,7 @@ def cost(
     total_tokens_per_s: float | None = None,
     good_per_s: float | None = None,
     busy: float | None = None,
+    gpus: float | None = None,
 ) -> Cost | None:
     """Dollars for a deployment, and for a token or a good request at this throughput; None without
     a price.
@@ -32,12 +34,14 @@ def cost(
     `busy`, the share of time that its GPUs work, gives the energy: an estimate, TDP in busy time
     and IDLE_SHARE of it otherwise.
     """
-    pool = deployment.pool
-    found = price_of(pool, prices)
-    if found is None:
+    pools = deployment.pools
+    priced = [(pool, found) for pool in pools if (found := price_of(pool, prices)) is not None]
+    if len(priced) < len(pools):
         return None
-    usd_per_gpu_hour, source, date = found
-    per_hour = usd_per_gpu_hour * pool.gpus
+    shared = 1.0 if gpus is None else gpus / deployment.gpus
+    per_hour = shared * sum(usd * pool.gpus for pool, (usd, _, _) in priced)
+    usd_per_gpu_hour = priced[0][1][0] if len(pools) == 1 else per_hour / deployment.gpus
+    source, date = _sources([found for _, found in priced])
     return Cost(
         usd_per_hour=per_hour,
         usd_per_gpu_hour=usd_per_gpu_hour,
@@ -47,9 +51,16 @@ def cost(
         usd_per_million_total_tokens=usd_per(1e6, per_hour, total_tokens_per_s),
         usd_per_month=per_hour * HOURS_PER_MONTH,
         usd_per_thousand_good_requests=usd_per(1e3, per_hour, good_per_s),
-        watts=None if busy is None else watts(pool.gpu, busy) * pool.gpus,
+        watts=None if busy is None else shared * sum(watts(p.gpu, busy) * p.gpus for p in pools),
         usd_per_kwh=prices.electricity(),
     )
+
+
+def _sources(found: Sequence[tuple[float, str, str]]) -> tuple[str, str]:
+    """Where the prices of a deployment's pools are from, and the earliest date of those."""
+    sources = dict.fromkeys(source for _, source, _ in found)
+    dates = [date for _, _, date in found if date]
+    return "; ".join(sources), min(dates, default="")
 
 
 IDLE_SHARE = 0.15

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from simulator.engine.admission import most_tokens, never_answered
+from simulator.engine.fleet.operation import Operation
 from simulator.engine.load import Load, OpenLoop
 from simulator.errors import SimulatorError
 from simulator.latency import calibration
@@ -17,22 +18,26 @@ from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
-from simulator.planning.capacity.deployment_run import DeploymentRun, measured
+from simulator.planning.capacity.deployment_run import DeploymentRun, measured, promised
 from simulator.planning.capacity.full_batch import running_context
 from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
+from simulator.planning.pool_summaries import with_pools
 from simulator.planning.serve_command import STREAMED_AT_BEST, STREAMED_PER_S, title, wording
 from simulator.results.bottleneck import bottleneck
 from simulator.results.model import Cost, DeploymentResult, OomPoint, Verdict, plain_memory
+from simulator.results.over_time import fleet_over_time
 from simulator.results.steady_state import MOSTLY
 from simulator.results.time_breakdown import resource_seconds, step_seconds
 from simulator.scenario import Deployment, Scenario
 from simulator.server import DoesNotStart, FleetPlan, Server
 from simulator.text import number
+from simulator.units import HOUR
 from simulator.workload.requests import Requests
 
+NO_LIMITS = "no queueing point and no curve: its replicas come and go"
 _REFUSALS: dict[str, Verdict] = {"max_model_len_exceeds_kv": "max_model_len exceeds KV"}
 
 
@@ -47,15 +52,43 @@ def examine(
     """
     fleet = plan_fleet(scenario, deployment)
     if isinstance(fleet, DoesNotStart):
-        return _described(scenario, deployment, fleet, requests)
+        return with_pools(scenario, deployment, _described(scenario, deployment, fleet, requests))
     result = _described(scenario, deployment, fleet.server, requests)
     run = measured(scenario, fleet, requests, source=_source(scenario))
     result = _with_run(scenario, deployment, fleet, result, run, requests)
-    if curve and run.metrics["finished"]:
+    result = with_pools(scenario, deployment, result, fleet, run)
+    if fleet.operation is not None:
+        result = _over_time(scenario, deployment, fleet.operation, result, run, requests)
+    elif curve and run.metrics["finished"]:
         result = _limited(scenario, deployment, fleet, result, run, requests)
     return assured(
         scenario, fleet.server, _with_answers(scenario, deployment, fleet, result, run), run
     )
+
+
+def _over_time(
+    scenario: Scenario,
+    deployment: Deployment,
+    operation: Operation,
+    result: DeploymentResult,
+    run: DeploymentRun,
+    requests: Requests,
+) -> DeploymentResult:
+    """The result of replicas that come and go: what became of them, and their mean cost."""
+    pool, price = deployment.pool, cost(deployment, scenario.prices)
+    each = price.usd_per_gpu_hour * pool.gpus_per_replica if price else None
+    told = fleet_over_time(run.trace, promised(scenario, requests), operation.cold_start, each)
+    mean = told.replica_hours * HOUR / told.horizon_s if told.horizon_s else float(pool.replicas)
+    costs = _run_cost(scenario, deployment, run, gpus=mean * pool.gpus_per_replica)
+    swings = told.swings_s
+    notes = [NO_LIMITS]
+    if swings:
+        notes.append(
+            f"the autoscaler adds and takes away replicas in turn, every {number(swings)} s"
+        )
+    reason = f"{result.reason}; {told.worst}" if told.worst else result.reason
+    result = dataclasses.replace(result, reason=reason)
+    return dataclasses.replace(result, over_time=told, cost=costs, notes=(*result.notes, *notes))
 
 
 def _limited(
@@ -68,11 +101,16 @@ def _limited(
 ) -> DeploymentResult:
     """The result with its limits and what binds, or with why it has none."""
     from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.pools import pools_binding
     from simulator.planning.capacity.relief import binding
     from simulator.planning.capacity.search import NoQueueingPoint
 
     try:
         limited = with_limits(scenario, fleet, result, run, requests)
+        if fleet.link is not None and limited.queueing_point is not None:
+            turn = limited.queueing_point.value
+            binds = pools_binding(scenario, fleet, requests, turn)
+            return dataclasses.replace(limited, binding=binds)
         seconds = resource_seconds(
             run.trace, _parts(scenario, fleet.server), run.steadiness.warmup_s
         )
@@ -278,7 +316,9 @@ def _reason(run: DeploymentRun) -> str:
     return f"the backlog may grow, by up to {number(s.drift_high_per_s, 2)} requests/s; {waits}"
 
 
-def _run_cost(scenario: Scenario, deployment: Deployment, run: DeploymentRun) -> Cost | None:
+def _run_cost(
+    scenario: Scenario, deployment: Deployment, run: DeploymentRun, gpus: float | None = None
+) -> Cost | None:
     s, m = run.sample, run.metrics
     busy = float(s.overlap_s.sum()) / (s.seconds * s.replicas) if s.seconds > 0 else None
     return cost(
@@ -288,4 +328,5 @@ def _run_cost(scenario: Scenario, deployment: Deployment, run: DeploymentRun) ->
         total_tokens_per_s=m["total_tokens_per_s"],
         good_per_s=m.get("goodput_per_s"),
         busy=busy,
+        gpus=gpus,
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator import catalog
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.results.model import DeploymentResult, RunResult
 
 FILL_IN = "FILL-IN"
@@ -36,6 +36,8 @@ _NO_START = ("does not fit", "max_model_len exceeds KV", "cannot run")
 def manifest(run: RunResult, d: DeploymentResult, kind: str) -> str:
     """A deployment as one of MANIFESTS. Raises SimulatorError where it would not start, or where no
     checkpoint is known."""
+    if d.pools:
+        raise NotModelled(f"{d.name}: manifests of a prefill and a decode pool are not written")
     if kind not in MANIFESTS:
         raise SimulatorError(f"unknown manifest '{kind}'; there are {', '.join(MANIFESTS)}")
     if d.verdict in _NO_START:

@@ -11,7 +11,7 @@ from simulator.catalog.engines import EngineArgs
 from simulator.catalog.frontends import frontend_costs
 from simulator.latency.client import FrontEnd
 from simulator.latency.sampling import Sampling
-from simulator.scenario import Deployment, Scenario
+from simulator.scenario import Deployment, Pool, Scenario
 from simulator.text import number, plural
 from simulator.workload.requests import Requests
 from simulator.workload.workload import Workload
@@ -25,20 +25,36 @@ NOT_MODELLED = (
     "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM "
     "V0",
     "speculative decoding, LoRA adapters, structured output and multi-modal inputs",
-    "separate prefill and decode servers, and KV cache that is moved to CPU memory or disk",
-    "start-up, failures and autoscaling of replicas",
+    "KV cache that is moved to CPU memory or disk; between a prefill and a decode pool transfers "
+    "that fail, and those that overlap with the prompt's computation",
+    "the start of replicas that all serve from the first request to the last",
     "other programs on the same GPUs, and clocks lowered by heat or power limits",
 )
 
 
 def title(deployment: Deployment, quantization: str) -> str:
     """A deployment by what it runs on: `2 x h100-sxm, fp8`."""
+    if deployment.apart:
+        prefill, decode = deployment.pools
+        return f"{pool_title(prefill)} + {pool_title(decode)}, {quantization}"
     return f"{deployment.gpus} x {deployment.pool.gpu.name}, {quantization}"
+
+
+def pool_title(pool: Pool) -> str:
+    """A pool by what it runs on: `2 x h100-sxm`."""
+    return f"{pool.gpus} x {pool.gpu.name}"
 
 
 def wording(deployment: Deployment) -> str:
     """How the GPUs are used, never a bare number: `40 GPUs = 5 replicas x TP 8`."""
-    d = deployment.pool
+    if deployment.apart:
+        prefill, decode = deployment.pools
+        return f"prefill: {pool_wording(prefill)}; decode: {pool_wording(decode)}"
+    return pool_wording(deployment.pool)
+
+
+def pool_wording(d: Pool) -> str:
+    """How the GPUs of a pool are used: `40 GPUs = 5 replicas x TP 8`."""
     sizes = {
         "TP": d.tensor_parallel_size,
         "PP": d.pipeline_parallel_size,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.planning.agreement import carries
 from simulator.planning.capacity.curve import capacity
 from simulator.planning.capacity.replicas import Fitting, fewest_conceivable, fit_replicas
@@ -132,6 +132,12 @@ def size(
     """
     ask = ask or Ask()
     scenario = dataclasses.replace(scenario, seed=scenario.seed if seed is None else seed)
+    for d in deployments or scenario.deployments:
+        if d.apart:
+            raise NotModelled(
+                f"{d.name or 'a deployment'}: how many prefill and decode instances it takes is "
+                "not searched; `sim run` answers for numbers that are written"
+            )
     every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
     for candidate in _tried(scenario, every, ask, bounds, done, machine):

@@ -12,6 +12,7 @@ from simulator.report import words
 from simulator.report.words import NONE, NOT_STEADY
 from simulator.results.metrics import METRICS
 from simulator.results.model import Cost, DeploymentResult, RunResult
+from simulator.results.over_time import OverTime
 from simulator.results.recommend import headroom
 from simulator.results.slo import PromisedLatency, SloCheck
 
@@ -56,7 +57,18 @@ def best_of(row: Row, deployments: Sequence[DeploymentResult]) -> list[Deploymen
 
 def comparison(run: RunResult) -> tuple[Row, ...]:
     """The rows of the comparison table, in order."""
-    return (*_answer(run), *_slo_terms(run), *_cost(), *_capacity(run), *_throughput(), *_latency(run), *_queue(), *_memory())
+    return (
+        *_answer(run),
+        *_slo_terms(run),
+        *_cost(),
+        *_fleet(run),
+        *_capacity(run),
+        *_throughput(),
+        *_latency(run),
+        *_queue(),
+        *_pools(run),
+        *_memory(),
+    )
 
 
 def _answer(run: RunResult) -> Iterator[Row]:
@@ -116,6 +128,33 @@ def _electricity(d: DeploymentResult) -> float | None:
     return None if kwh is None or usd is None else kwh * usd
 
 
+def _fleet(run: RunResult) -> Iterator[Row]:
+    """What became of replicas that come and go."""
+    if not any(d.over_time for d in run.deployments):
+        return
+    counted = partial(_number, "Fleet over time")
+    kept = "Answered within the SLO" if run.slo else "Answered"
+    yield counted(kept, partial(_of_fleet, lambda o: o.kept), "share", "higher")
+    yield _words("Fleet over time", "Replicas ready", _ready)
+    yield counted("Replica-hours", partial(_of_fleet, lambda o: o.replica_hours), better="lower")
+    yield counted("Cost of the run", partial(_of_fleet, lambda o: o.usd), "$", "lower")
+    yield counted("Time without a ready replica", partial(_of_fleet, lambda o: o.none_ready), "share", "lower")
+    yield counted("Requests lost with a replica", partial(_of_fleet, lambda o: o.lost), better="lower")
+    yield counted("Requests sent again", partial(_of_fleet, lambda o: o.sent_again))
+    yield counted("A start takes", partial(_of_fleet, lambda o: sum(o.cold_start.values())), "s")
+
+
+def _of_fleet(of: Callable[[OverTime], float | None], d: DeploymentResult) -> float | None:
+    return None if d.over_time is None else of(d.over_time)
+
+
+def _ready(d: DeploymentResult) -> str:
+    told = d.over_time
+    if told is None:
+        return NONE
+    return f"{told.least_ready} to {told.most_ready}, {told.starts} started, {told.deaths} died"
+
+
 def _capacity(run: RunResult) -> Iterator[Row]:
     number = partial(_number, "Capacity")
     yield number("Starts to queue at", _queueing_point, "requests/s", "higher", words.queueing)
@@ -162,6 +201,55 @@ def _queue() -> Iterator[Row]:
     yield _metric("Queue", "Running mean / peak", "running_mean", "running_peak")
     yield _metric("Queue", "Waiting mean / peak", "waiting_mean", "waiting_peak")
     yield _metric("Queue", "Preemptions", "preemptions")
+
+
+def _pools(run: RunResult) -> Iterator[Row]:
+    """The prefill and the decode pool, the parts of TTFT, and the link, where a deployment has such."""
+    if not any(d.pools for d in run.deployments):
+        return
+    for i, role in enumerate(("Prefill", "Decode")):
+        yield _words("Pools", f"{role} pool", partial(_pool_wording, i))
+        yield _number("Pools", f"{role} pool busy", partial(_of_pool, i, "busy_share"), "share")
+        yield _number("Pools", f"{role} pool KV use", partial(_of_pool, i, "kv_use_mean"), "share")
+        yield _number("Pools", f"{role} pool weights a GPU", partial(_weights, i), "bytes")
+        yield _number("Pools", f"{role} pool KV cache a GPU", partial(_kv_bytes, i), "bytes")
+    for name in dict.fromkeys(name for d in run.deployments if d.link for name in d.link.waits):
+        yield _number("Pools", f"TTFT: {name}", partial(_part_of_ttft, name), "s", "lower")
+    for label, name, unit in _LINK_ROWS:
+        yield _number("Pools", label, partial(_of_link, name), unit)
+
+
+_LINK_ROWS = (
+    ("KV sent a request", "bytes_mean", "bytes"),
+    ("Transfer p50", "transfer_p50_s", "s"),
+    ("Transfer p99", "transfer_p99_s", "s"),
+    ("Link use mean", "use_mean", "share"),
+    ("Link use peak", "use_peak", "share"),
+)
+
+
+def _pool_wording(index: int, d: DeploymentResult) -> str:
+    return d.pools[index].wording if d.pools else NONE
+
+
+def _of_pool(index: int, name: str, d: DeploymentResult) -> float | None:
+    return getattr(d.pools[index], name) if d.pools else None
+
+
+def _weights(index: int, d: DeploymentResult) -> float | None:
+    return d.pools[index].memory.weights_bytes if d.pools else None
+
+
+def _kv_bytes(index: int, d: DeploymentResult) -> float | None:
+    return max(d.pools[index].memory.kv_cache_bytes, 0.0) if d.pools else None
+
+
+def _part_of_ttft(name: str, d: DeploymentResult) -> float | None:
+    return d.link.waits.get(name) if d.link else None
+
+
+def _of_link(name: str, d: DeploymentResult) -> float | None:
+    return getattr(d.link, name) if d.link else None
 
 
 def _memory() -> Iterator[Row]:
@@ -295,7 +383,7 @@ def _unanswered_share(d: DeploymentResult) -> float | None:
 def _unanswered(d: DeploymentResult) -> str:
     if d.metrics is None:
         return NONE
-    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned"))
+    count = sum(d.metrics.get(name) or 0.0 for name in ("refused", "abandoned", "lost"))
     return f"{count:,.0f} ({amounts.share(_unanswered_share(d) or 0.0)})" if count else "none"
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.record import CANCELLED, FINISHED, NEVER_SCHEDULED, REFUSED, TIMED_OUT, RunRecord
+from simulator.engine.record import CANCELLED, FINISHED, LOST, NEVER_SCHEDULED, REFUSED, TIMED_OUT, RunRecord
 from simulator.results.slo import ROUNDING, Bools, Promise, left_out
 from simulator.text import share
 
@@ -23,6 +23,7 @@ _WHY = (
     (REFUSED, "refused"),
     (TIMED_OUT, "timed out"),
     (NEVER_SCHEDULED, "never scheduled"),
+    (LOST, "lost"),
     (CANCELLED, "not sent"),
 )
 

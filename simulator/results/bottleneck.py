@@ -22,6 +22,9 @@ _WORDS: dict[Resource, str] = {
     "bandwidth": "no limit holds requests back; steps last as long as reading weights and KV cache from memory",
     "communication": "no limit holds requests back; steps last as long as moving activations between GPUs",
     "overhead": "no limit holds requests back; steps last as long as the engine takes to prepare and launch them",
+    "prefill pool": "prompts wait for the prefill pool",
+    "decode pool": "answers wait for the decode pool",
+    "link": "KV waits for the link between the pools",
     "nothing": "no limit holds requests back",
 }
 

@@ -132,7 +132,7 @@ def _write_tables(run: RunResult, folder: Path) -> None:
     requests = [requests_table(trace).select(pl.lit(d.name).alias("deployment"), pl.all()) for d, trace in traced]
     steps = [stretches_table(trace).select(pl.lit(d.name).alias("deployment"), pl.all()) for d, trace in traced]
     for frames, name in ((requests, REQUESTS), (steps, STEPS)):
-        frame = pl.concat(frames) if frames else pl.DataFrame().select(named).clear()
+        frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame().select(named).clear()
         _write_parquet(frame, folder / name)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engine.record import CANCELLED, FINISHED, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
+from simulator.engine.record import CANCELLED, FINISHED, LOST, REFUSED, TIMED_OUT, RunRecord, inter_token_latencies
 from simulator.results.slo import Promise, good
 from simulator.results.steady_state import last_arrival
 from simulator.results.tables import latencies
@@ -27,8 +27,8 @@ class Sample:
     """
 
     trace: RunRecord
-    gpus: int
-    replicas: int
+    gpus: float
+    replicas: float
     kv_blocks: int
     promises: tuple[Promise, ...]
     start_s: float
@@ -95,8 +95,8 @@ class Metric:
 def measured_window(
     trace: RunRecord,
     *,
-    gpus: int = 1,
-    replicas: int = 1,
+    gpus: float = 1,
+    replicas: float = 1,
     kv_blocks: int = 0,
     promises: tuple[Promise, ...] = (),
     warmup_s: float = 0.0,
@@ -324,10 +324,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "unanswered_share",
         "",
-        "Share of the requests that got no answer: refused, timed out, never scheduled, or not sent as a turn before got none.",
+        "Share of the requests that got no answer: refused, timed out, never scheduled, lost, or not sent.",
         lambda s: float((s.trace.requests["status"] != FINISHED).mean()) if len(s.trace) else None,
     ),
     Metric("abandoned", "requests", "Requests that timed out or were cancelled.", partial(_count, (TIMED_OUT, CANCELLED))),
+    Metric("lost", "requests", "Requests that were lost with the replica that had them.", partial(_count, (LOST,))),
     Metric("duration_s", "s", "From the start to the last finish.", _duration),
     Metric("measured_s", "s", "Length of the measured window: from the end of warm-up to the last arrival.", lambda s: s.seconds),
     Metric(

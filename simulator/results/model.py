@@ -16,6 +16,7 @@ from simulator.latency.error_bands import ErrorBand
 from simulator.memory.account import MemoryAccount
 from simulator.memory.plan import MemoryPlan
 from simulator.results.assurance import Assurance, Standing
+from simulator.results.over_time import OverTime
 from simulator.results.slo import PromisedLatency, SloCheck
 
 if TYPE_CHECKING:
@@ -25,7 +26,18 @@ Verdict = Literal[
     "stable", "saturated", "overloaded", "requests unanswered", "does not fit", "max_model_len exceeds KV", "cannot run"
 ]  # fmt: skip
 Resource = Literal[
-    "KV memory", "sequence limit", "token budget", "API server", "compute", "bandwidth", "communication", "overhead", "nothing"
+    "KV memory",
+    "sequence limit",
+    "token budget",
+    "API server",
+    "compute",
+    "bandwidth",
+    "communication",
+    "overhead",
+    "prefill pool",
+    "decode pool",
+    "link",
+    "nothing",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -48,6 +60,47 @@ class Memory(MemoryAccount):
     gpu: str
     engine: str
     args: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSummary:
+    """One of two pools of a deployment: what each of its instances is, and how it fared.
+
+    Shares and requests are those of the run, all its instances together; `kv_use_peak` that of any.
+    """
+
+    role: Literal["prefill", "decode"]
+    title: str
+    wording: str
+    instances: int
+    memory: Memory
+    serve_command: str = ""
+    busy_share: float | None = None
+    running_mean: float | None = None
+    kv_use_mean: float | None = None
+    kv_use_peak: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSummary:
+    """KV sent from the prefill to the decode pool.
+
+    `transfer_*_s`: seconds from being asked for to having come. `use_mean` and `use_peak`: bytes
+    over what the tighter side's ports carry, over the run and in its busiest hundredth. `shares`:
+    that use in each hundredth of the run, of `part_s` seconds. `waits`: the mean seconds of each
+    part of TTFT, by name.
+    """
+
+    sentence: str
+    transfers: int
+    bytes_mean: float | None = None
+    transfer_p50_s: float | None = None
+    transfer_p99_s: float | None = None
+    use_mean: float | None = None
+    use_peak: float | None = None
+    part_s: float = 0.0
+    shares: tuple[float, ...] = ()
+    waits: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +196,10 @@ class DeploymentResult:
     than the queueing point. `step_seconds`: where the busy time went, part -> seconds.
     `extrapolations`: what lies outside the range the step-time model was fitted on. `error_bands`:
     where real figures lie beside these. `promised`: the latencies at the promised percentiles.
+    `over_time`: what became of replicas that come and go.
     `assurance`: how sure it is that it does what is asked. `serve_command` starts one replica;
-    `bench_command` sends it the same load, to test the prediction.
+    `bench_command` sends it the same load, to test the prediction. `pools` and `link`: the prefill
+    and the decode pool, and what lies between them, where it has such; `memory` is the decode pool's.
     """
 
     name: str
@@ -173,8 +228,11 @@ class DeploymentResult:
     assurance: Assurance | None = None
     serve_command: str = ""
     bench_command: str = ""
+    over_time: OverTime | None = None
     notes: tuple[str, ...] = ()
     extrapolations: tuple[str, ...] = ()
+    pools: tuple[PoolSummary, ...] = ()
+    link: LinkSummary | None = None
     warmup_s: float = 0.0
     trace: InstanceOf[RunRecord] | None = None
 

@@ -55,7 +55,7 @@ def requests_frame(run: RunResult) -> pl.DataFrame:
 
     tables = [(d.name, requests_table(d.trace)) for d in run.deployments if d.trace is not None]
     named = [table.select(pl.lit(name).alias("deployment"), pl.all()) for name, table in tables]
-    return pl.concat(named) if named else pl.DataFrame({"deployment": pl.Series([], dtype=pl.String)})
+    return pl.concat(named, how="diagonal") if named else pl.DataFrame({"deployment": pl.Series([], dtype=pl.String)})
 
 
 def run_html(run: RunResult) -> str:
@@ -74,7 +74,7 @@ def _cells(d: DeploymentResult) -> Sequence[str]:
 
 def chart_of(run: RunResult, name: str) -> Any:
     """A chart of the page as Altair draws it, its panels under each other."""
-    charts = {chart.__name__: chart for chart in import_module("simulator.report.charts.all").CHARTS}
+    charts = {chart.__name__: chart for chart in import_module("simulator.report.charts.all").charts_of(run)}
     if name not in charts:
         raise UnknownName("chart", name, charts)
     return import_module("simulator.report.charts.panels").notebook_chart(run, charts[name](run))

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 LABEL = "label"
 """The column of a trace that holds the class of each request, by its place in the scenario."""
 LATENCIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
-STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled")
+STATUSES = ("finished", "refused", "timed out", "cancelled", "never scheduled", "lost")
 
 
 def with_labels(trace: RunRecord, label: NDArray[Any] | None) -> RunRecord:
@@ -125,7 +125,8 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
 
     codes = requests["status"].replace_strict(dict(zip(STATUSES, range(len(STATUSES)), strict=True)), return_dtype=pl.Int8)
     derived = {"status", "refusal", *LATENCIES}
-    columns = {name: _numpy(requests[name]) for name in requests.columns if name not in derived}
+    whose = [name for name in requests.columns if not _of_others(requests[name])]
+    columns = {name: _numpy(requests[name]) for name in whose if name not in derived}
     refusals = {i: reason for i, reason in enumerate(requests["refusal"]) if reason is not None}
     stretches = steps.filter(pl.col("replica") >= 0)
     sizes = dict(stretches.select("replica", "block_size").unique().iter_rows())
@@ -137,6 +138,14 @@ def trace_of(requests: pl.DataFrame, steps: pl.DataFrame) -> RunRecord:
         steps.filter(pl.col("replica") < 0)["base_s"].to_numpy(),
         tuple(sizes.get(replica, next(iter(sizes.values()), 16)) for replica in range(replicas)),
     )
+
+
+def _of_others(column: pl.Series) -> bool:
+    """Whether a column only stands there because other deployments of the run have it."""
+    return 0 < len(column) == column.null_count() and column.name.startswith(_BETWEEN_POOLS)
+
+
+_BETWEEN_POOLS = ("prefill", "handed_over", "decode_scheduled")
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

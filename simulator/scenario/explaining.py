@@ -43,12 +43,25 @@ def _meant(document: Document, error: Any, within: Location) -> list[Location]:
     if error["type"] not in UNKNOWN_FIELD:
         return []
     *above, name = error["loc"]
-    known = _fields_at(document.written((*within, *error["loc"]))[:-1], variant=error["loc"][-2:-1])
+    place = as_written(document, (*within, *error["loc"]))
+    known = _fields_at(document.written(place)[:-1], variant=error["loc"][-2:-1])
     return [(*above, near) for near in nearest_names(str(name), known)]
 
 
+def as_written(document: Document, location: Location) -> Location:
+    """A location in a deployment's pools where they are written as `prefill` and `decode`."""
+    if location[:1] != ("deployments",) or location[2:3] != ("pools",) or len(location) < _IN_A_POOL:
+        return location
+    name = ("prefill", "decode")[location[3] == 1]
+    written = (*location[:2], name)
+    return (*written, *location[4:]) if document.written(written) == written else location
+
+
+_IN_A_POOL = 4
+
+
 def _explained(document: Document, error: Any, within: Location) -> ScenarioError:
-    location = document.written((*within, *error["loc"]))
+    location = document.written(as_written(document, (*within, *error["loc"])))
     if error["type"] == "missing":
         location = (*location, str(error["loc"][-1]))
     if location == ("engine",) and document.written((*location, "version")) != location:
@@ -130,14 +143,19 @@ def _shown(value: Any, said: str) -> str:
     return f", not {text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '...'}" if value is not None else ", not empty"
 
 
+_A_POOL = {"$ref": "#/$defs/Pool"}
+
+
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors. A deployment has pools, or the fields of its only one."""
     found = TypeAdapter(Scenario).json_schema()
     deployment, pool = (found["$defs"][name] for name in ("Deployment", "Pool"))
-    deployment["properties"] |= pool["properties"]
-    deployment["if"] = {"not": {"required": deployment.pop("required")}}
+    deployment["properties"] |= pool["properties"] | {"prefill": _A_POOL, "decode": _A_POOL}
+    apart = {"anyOf": [{"required": ["prefill"]}, {"required": ["decode"]}]}
+    deployment["if"] = {"not": {"anyOf": [{"required": deployment.pop("required")}, apart]}}
     deployment["then"] = {"required": pool["required"]}
+    deployment["dependentRequired"] = {"prefill": ["decode"], "decode": ["prefill"]}
     deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
     return found
 

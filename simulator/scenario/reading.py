@@ -79,6 +79,8 @@ def _filled(deployment: Any, arguments: dict[str, Any]) -> Any:
     """A deployment with the arguments for all in it, or in each of its pools; what it says itself wins."""
     if not isinstance(deployment, dict):
         return deployment
+    if apart := {name: deployment[name] for name in ("prefill", "decode") if isinstance(deployment.get(name), dict)}:
+        return {**deployment, **{name: {**arguments, **pool} for name, pool in apart.items()}}
     if "pools" not in deployment:
         return {**arguments, **deployment}
     if not isinstance(pools := deployment["pools"], list):

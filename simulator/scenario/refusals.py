@@ -8,13 +8,17 @@ from pathlib import Path
 
 from simulator import catalog
 from simulator.budget import Budget
+from simulator.catalog.models import Model
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
+from simulator.engine.scheduler.build import DECODE, PREFILL, check_role
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
+from simulator.memory.kv_cache import stored_as
+from simulator.memory.plan import MemoryPlan
 from simulator.numbers import LONGEST
 from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
-from simulator.server import DoesNotStart, plan_server
+from simulator.server import DoesNotStart, Server, plan_server
 from simulator.text import number
 from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
 from simulator.workload.arrivals.varying import Diurnal, Ramp, Stages
@@ -34,7 +38,7 @@ def refuse(scenario: Scenario, document: Document, budget: Budget) -> None:
     _refuse_unreadable(scenario.calibration, document)
     _refuse_unknown(scenario.prices, {pool.gpu.name for d in scenario.deployments for pool in d.pools}, document)
     for index, deployment in enumerate(scenario.deployments):
-        if len(deployment.pools) > 1:
+        if len(deployment.pools) > 1 and not deployment.apart:
             place = ("deployments", index, "pools", 1)
             raise document.error(place, f"deployments[{index}].pools[1]: a second pool: {SEVERAL_POOLS}")
     problems = [(index, problem) for index, d in enumerate(scenario.deployments) if (problem := impossible(scenario, d))]
@@ -59,7 +63,8 @@ def impossible(scenario: Scenario, deployment: Deployment) -> SimulatorError | N
 
 def _culprit(document: Document, index: int, fields: Sequence[str]) -> Location:
     """The first of the arguments at fault that is written: in the deployment, or for all; else the deployment."""
-    for within in (("deployments", index), ("deployments", index, "pools", 0), ("engine",)):
+    pools = [("deployments", index, "pools", 0), *(("deployments", index, name) for name in ("prefill", "decode"))]
+    for within in (("deployments", index), *pools, ("engine",)):
         for field in fields:
             location = (*within, field)
             if document.written(location) == location:
@@ -141,7 +146,12 @@ def _refuse_untimed(pool: Pool) -> None:
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
     """Raise for what no engine would start with and for what has no model; too little memory is a result and passes."""
-    model, pool = scenario.model_of(deployment), deployment.pool
+    planned = [_refuse_impossible_pool(scenario, scenario.model_of(deployment), pool) for pool in deployment.pools]
+    if deployment.apart:
+        refuse_untransferable(*planned)
+
+
+def _refuse_impossible_pool(scenario: Scenario, model: Model, pool: Pool) -> Server | DoesNotStart:
     _refuse_untimed(pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
@@ -162,3 +172,39 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
             f"prompts of {prompt:,.0f} tokens exceed max_model_len {longest:,}; shorten the prompts or raise it",
             field="max_model_len",
         )
+    return planned
+
+
+def refuse_untransferable(prefill: Server | DoesNotStart, decode: Server | DoesNotStart) -> None:
+    """Raise ScenarioError where the KV blocks of one pool cannot be read by the other, and NotModelled for layouts that are not.
+
+    Source: vLLM 0.33, vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py: engines
+    compare their layouts before the first transfer.
+    """
+    ours, theirs = prefill.plan, decode.plan
+    same = (
+        ("block_size", ours.args.block_size, theirs.args.block_size),
+        ("kv_cache_dtype", kv_type(ours), kv_type(theirs)),
+        ("pipeline_parallel_size", ours.args.pipeline_parallel_size, theirs.args.pipeline_parallel_size),
+    )
+    for field, one, other in same:
+        if one != other:
+            raise ScenarioError(
+                f"the prefill pool has {field} {one} and the decode pool {other}: KV blocks of one cannot be read by the "
+                "other; give both the same",
+                field=field,
+            )
+    kinds = {(group.kind, group.reach) for plan in (ours, theirs) for group in plan.layout.groups}
+    if kinds != {("full", 0)} or ours.layout.shards > 1 or theirs.layout.shards > 1:
+        raise NotModelled(
+            f"{theirs.model.name} keeps sliding windows, recurrent states or sequences split over ranks; transfers between pools "
+            "are modelled for full attention only"
+        )
+    for server, role in ((prefill, PREFILL), (decode, DECODE)):
+        if isinstance(server, Server):
+            check_role(server.limits, role)
+
+
+def kv_type(plan: MemoryPlan) -> str:
+    """The type of the KV cache, by its bytes: what a transfer takes it for."""
+    return stored_as(plan.model, plan.quantization, plan.args)

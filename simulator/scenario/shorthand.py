@@ -70,6 +70,8 @@ def _deployment(given: Any, location: Location, document: Document) -> Any:
         inner = [(p, (*location, "pools", i)) for i, p in enumerate(pools)]
         named = [_renamed(p, pool_names(), at, document) if isinstance(p, dict) else p for p, at in inner]
         return {**given, "pools": named}
+    if apart := {name: given[name] for name in ("prefill", "decode") if isinstance(given.get(name), dict)}:
+        return {**given, **{name: _renamed(p, pool_names(), (*location, name), document) for name, p in apart.items()}}
     return _renamed(given, pool_names(), location, document)
 
 

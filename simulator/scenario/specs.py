@@ -13,9 +13,13 @@ from pydantic_core import ArgsKwargs
 from simulator import catalog
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu_from_fields
+from simulator.catalog.links import LinkSpec, link_of
 from simulator.catalog.models import Model, model_from_fields
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
+from simulator.engine.fleet.autoscaler import Autoscaler
+from simulator.engine.fleet.faults import ColdStart, Happening, Outage
+from simulator.engine.fleet.hand_over import Routing
 from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.errors import NotModelled, SimulatorError
 from simulator.latency.client import FrontEnd
@@ -24,6 +28,7 @@ from simulator.latency.models import LatencySpec, Roofline
 from simulator.latency.sampling import Sampling
 from simulator.spec import Count, Natural, NonNegative, Positive, spec
 from simulator.workload.slo import Slo
+from simulator.workload.text_units import Pause
 from simulator.workload.workload import Workload
 
 
@@ -78,16 +83,24 @@ QuantizationName = Annotated[
 EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
 
 
-SEVERAL_POOLS = "requests that pass from one pool to another are not modelled; write one pool a deployment"
+SEVERAL_POOLS = (
+    "requests that pass from one pool to another are not modelled, but for a prefill pool and a "
+    "decode pool; write those as `prefill:` and `decode:`, or one pool a deployment"
+)
 
 
 @spec
 class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
-    `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth between GPUs where the server's
-    differs from the datasheet, `host` the processor's part of a step where it was measured. `usd_per_gpu_hour` replaces the
-    catalog's price.
+    `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth
+    between GPUs where the server's differs from the datasheet, `host` the processor's part of a step
+    where it was measured. `usd_per_gpu_hour` replaces the catalog's price.
+
+    `autoscaler`: what changes the number of replicas, of which there are `replicas` at first.
+    `cold_start`: what a start takes; `faults`: outages and roll-outs. A request whose replica dies is
+    sent again up to `retries` times while it has no token. One that the autoscaler takes away has
+    `drain_s` to finish what it has.
     """
 
     gpu: GpuName
@@ -97,6 +110,24 @@ class Pool(EngineArgs):
     link_gb_per_s: Positive | None = None
     host: Host = Field(default_factory=Host)
     usd_per_gpu_hour: NonNegative | None = None
+    autoscaler: Autoscaler | None = None
+    cold_start: ColdStart = Field(default_factory=ColdStart)
+    faults: tuple[Happening, ...] = ()
+    retries: Natural = 1
+    drain_s: Pause = 30.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether its replicas come and go, and do not just serve from start to end."""
+        return self.autoscaler is not None or bool(self.faults)
+
+    @model_validator(mode="after")
+    def _befalls_what_exists(self) -> Pool:
+        places = max(self.replicas, self.autoscaler.most if self.autoscaler else 0)
+        named = [number for each in self.faults if isinstance(each, Outage) for number in each.replicas]
+        if unknown := sorted({number for number in named if number >= places}):
+            raise ValueError(f"faults: no replica {unknown[0]}; they are numbered 0 to {places - 1}")
+        return self
 
     @property
     def gpus_per_replica(self) -> int:
@@ -123,11 +154,15 @@ class Deployment:
     """One configuration under comparison: pools of servers that serve a model, the scenario's where none is named.
 
     One of a single pool may be written as that pool: `{name: two, gpu: h100-sxm, replicas: 2}`.
+    Prompts and answers computed apart are written as two, `prefill: {...}` and `decode: {...}`, with
+    the `link` that carries KV from one to the other and the `routing` of requests between them.
     """
 
     name: Label = ""
     model: OwnModelName = None
     pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
+    link: Annotated[LinkSpec | None, BeforeValidator(link_of)] = None
+    routing: Routing = Field(default_factory=Routing)
 
     @model_validator(mode="before")
     @classmethod
@@ -135,8 +170,13 @@ class Deployment:
         given = data.kwargs if isinstance(data, ArgsKwargs) else data
         if not isinstance(given, Mapping):
             return data
-        own = {name: given[name] for name in ("name", "model", "pools") if name in given}
-        within = {name: value for name, value in given.items() if name not in own}
+        if "prefill" in given or "decode" in given:
+            return _apart(given)
+        stray = [name for name in _BETWEEN if given.get(name) not in (None, Routing())]
+        if stray and len(given.get("pools") or ()) != len(("prefill", "decode")):
+            raise ValueError(f"{stray[0]} is between a prefill pool and a decode pool; write both")
+        own = {name: given[name] for name in ("name", "model", "pools", *_BETWEEN) if name in given}
+        within = {name: value for name, value in given.items() if name not in own and name not in _BETWEEN}
         if "pools" not in own:
             return {**own, "pools": [within]}
         if within:
@@ -144,11 +184,16 @@ class Deployment:
         return own
 
     @property
+    def apart(self) -> bool:
+        """Whether prompts and answers are computed by pools of their own, the prefill pool first."""
+        return self.link is not None
+
+    @property
     def pool(self) -> Pool:
-        """Its only pool. Raises NotModelled where it has several."""
-        if len(self.pools) > 1:
+        """The pool that answers: its only one, or the decode pool. Raises NotModelled for several others."""
+        if len(self.pools) > 1 and not self.apart:
             raise NotModelled(f"{self.name or 'a deployment'} has {len(self.pools)} pools: {SEVERAL_POOLS}")
-        return self.pools[0]
+        return self.pools[-1]
 
     @property
     def gpus(self) -> int:
@@ -156,8 +201,22 @@ class Deployment:
         return sum(pool.gpus for pool in self.pools)
 
     def with_pool(self, **changes: Any) -> Deployment:
-        """The deployment with its only pool changed."""
-        return dataclasses.replace(self, pools=(dataclasses.replace(self.pool, **changes),))
+        """The deployment with the pool that answers changed."""
+        return dataclasses.replace(self, pools=(*self.pools[:-1], dataclasses.replace(self.pool, **changes)))
+
+
+_BETWEEN = ("link", "routing")
+
+
+def _apart(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A deployment with a prefill and a decode pool, as it is written. Raises ValueError for what does not go with them."""
+    if missing := [name for name in ("prefill", "decode") if given.get(name) is None]:
+        raise ValueError(f"has no {missing[0]} pool; write both prefill and decode")
+    known = {"name", "model", "prefill", "decode", *_BETWEEN}
+    if stray := [name for name in given if name not in known]:
+        raise ValueError(f"has prefill and decode pools: write {' and '.join(map(str, stray))} in each of them")
+    own = {name: given[name] for name in ("name", "model", *_BETWEEN) if name in given}
+    return {"link": LinkSpec(), **own, "pools": [given["prefill"], given["decode"]]}
 
 
 @spec

@@ -78,6 +78,11 @@ def _written(value: Any) -> Any:
     """A spec as plain data: catalog entries by name, absent values left out."""
     if isinstance(value, Gpu | Model | Quantization | Engine):
         return _name_or_fields(value)
+    if isinstance(value, Deployment) and value.apart:
+        prefill, decode = value.pools
+        pools = {"prefill": prefill, "decode": decode, "link": value.link, "routing": value.routing}
+        parts = {"name": value.name, "model": value.model, **pools}
+        return {key: _written(item) for key, item in parts.items() if item is not None}
     if isinstance(value, Deployment) and len(value.pools) == 1:
         own = {"name": value.name, "model": value.model}
         return {**{key: _written(item) for key, item in own.items() if item is not None}, **_written(value.pools[0])}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
-from simulator.engine.record import inter_token_latencies
+from simulator.engine.record import RunRecord, inter_token_latencies
 from simulator.errors import MeasurementError
 from simulator.numbers import LARGEST, LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.results.steady_state import load_regime
@@ -89,6 +89,12 @@ def predicted(run: MeasuredRun, server: MeasuredServer, bench: Bench) -> Predict
     """What we say of a run on a server."""
     requests, load = run.load()
     trace = bench.run(server, requests, load)
+    stated = run.each or run.rate is not None or run.concurrency is not None
+    return Prediction(figures_at_client(trace, requests), server, load_regime(trace), stated)
+
+
+def figures_at_client(trace: RunRecord, requests: Requests) -> dict[str, float]:
+    """Every figure that a benchmark tool may report of a run: latencies in ms with their percentiles, and rates."""
     seen = finished(trace)
     found: dict[str, float] = {}
     for name in ("ttft", "tpot", "e2e"):
@@ -104,8 +110,7 @@ def predicted(run: MeasuredRun, server: MeasuredServer, bench: Bench) -> Predict
     found["output_tok_s"] = tokens
     found["request_rate"] = tokens * count / output
     found["total_tok_s"] = tokens * (1 + float(requests.prompt_tokens.sum()) / output)
-    stated = run.each or run.rate is not None or run.concurrency is not None
-    return Prediction(found, server, load_regime(trace), stated)
+    return found
 
 
 def compare_run(run: MeasuredRun, server: MeasuredServer, bench: Bench) -> Sequence[Comparison]:

@@ -174,8 +174,8 @@ def test_print_fits_the_paper_and_leaves_the_controls_out(open_page):
     assert len(page.pdf(path=SCREENSHOTS / "chatbot.pdf", format="A4")) > 20_000
 
 
-def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_screen(opened):
-    page = opened("chatbot").page
+def test_the_first_printed_page_is_the_answer_and_no_figure_keeps_its_height_on_screen(open_page):
+    page = open_page("chatbot").page
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})
     answer = page.locator("#answer")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.bench_results import TTFT_MS, VLLM
 from support.command_line import sim
 from support.planning_fixtures import small
 
@@ -38,6 +39,26 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(
     table = sim(capsys, monkeypatch, "compare", *files).out
     assert "H100: against monday/small" in table
     assert "friday/small" in table
+
+
+def test_a_measured_file_stands_beside_every_deployment_of_a_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scenario, measured = small(tmp_path), tmp_path / "bench.json"
+    measured.write_text(json.dumps(VLLM))
+    left = sim(capsys, monkeypatch, "compare", str(measured), str(scenario), "--json")
+    assert left.code == 0, left.err
+    found = {(d["deployment"], d["metric"]): d["runs"] for d in json.loads(left.out)}
+    for name in ("H100", "L40S"):
+        first, ours = found[name, "ttft_mean_s"]
+        assert first["run"] == "bench"
+        assert first["value"] == pytest.approx(TTFT_MS / 1e3)
+        assert ours["change"] == pytest.approx(ours["value"] - TTFT_MS / 1e3)
+    assert found["H100", "output_tokens_per_s"][0]["value"] == 850.0
+    assert found["H100", "requests_per_s"][0]["value"] == 6.6
+    alone = sim(capsys, monkeypatch, "compare", str(measured), str(measured))
+    assert alone.code == 2
+    assert "takes a run folder or a scenario beside them" in alone.err
 
 
 def test_one_run_alone_or_a_folder_without_a_run_is_one_line_and_exit_code_2(

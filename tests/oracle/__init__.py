@@ -250,7 +250,7 @@ class Oracle:
         """Whether a server has requests, not only such as can never be scheduled."""
         mine = next(group for group in self.groups if server in group.servers)
         idle = not server.awake if self.parallel.lock_step is None else mine.resting
-        return server.outstanding > (len(server.waiting) if idle else 0)
+        return server.outstanding > (server.queued() if idle else 0)
 
     def rank_of(self, group: Ranks) -> Server:
         """The rank that the front end of one server gives a request to."""
@@ -356,13 +356,18 @@ class Oracle:
         server.current, server.upcoming = server.upcoming, None
         while server.current is None:
             server.current = server.compose(self.now)
+            self.composed(server, self.now)
             if server.current is None and not server.just_preempted:
                 server.awake = False
                 return
         self.steps.append({"replica": server.number, "start": self.now, "seconds": server.current.seconds, **server.current.row})
         if server.limits.async_scheduling:
             server.upcoming = server.compose(self.now)
+            self.composed(server, self.now + server.current.seconds)
         self.at(self.now + server.current.seconds, (1, server.number), lambda: self.boundary(server))
+
+    def composed(self, server: Server, begins: float) -> None:
+        """A step of this server that begins then has been composed, or none is needed."""
 
     def common_boundary(self, group: Ranks) -> None:
         """The ranks of a server end a step together, and begin the next."""
@@ -426,7 +431,7 @@ class Oracle:
         if item.gone:
             return
         if item.received == 1:
-            self.log["first_token"][item.index] = self.now
+            server.log["first_token"][item.index] = self.now
         else:
             self.gaps.append(self.now - item.last_token)
         item.last_token = self.now
@@ -435,14 +440,18 @@ class Oracle:
         if item.received == item.output:
             if item in server.running and server.limits.scheduling_policy != "static":
                 server.running.remove(item)
-                server._free(item)
-            server.outstanding -= 1
-            self.log["finish"][item.index] = self.now
-            if self.front_end is None:
-                self.departed(item.index, FINISHED)
-            else:
-                item.done = True
-                self.catch_up(server.number)
-                sent = self.sent_at.get((server.number, self.now), self.now)
-                self.log["finish"][item.index] = sent
-                self.at(sent, (0, item.index), lambda: self.departed(item.index, FINISHED))
+                server._free_finished(item)
+            self.finish(item, server)
+
+    def finish(self, item: Item, server: Server) -> None:
+        """A request has all its tokens."""
+        server.outstanding -= 1
+        self.log["finish"][item.index] = self.now
+        if self.front_end is None:
+            self.departed(item.index, FINISHED)
+        else:
+            item.done = True
+            self.catch_up(server.number)
+            sent = self.sent_at.get((server.number, self.now), self.now)
+            self.log["finish"][item.index] = sent
+            self.at(sent, (0, item.index), lambda: self.departed(item.index, FINISHED))

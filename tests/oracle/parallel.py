@@ -30,6 +30,9 @@ class Ranks:
     def waiting(self) -> list[Item]:
         return [item for s in self.servers for item in s.waiting]
 
+    def queued(self) -> int:
+        return sum(s.queued() for s in self.servers)
+
     def kv_use(self) -> float:
         return sum(s.kv_use() for s in self.servers) / len(self.servers)
 
@@ -41,7 +44,7 @@ class Reports:
         self.of, self.known, self.reporting = of, [], False
 
     def take(self) -> None:
-        self.known = [[len(s.waiting), s.outstanding - len(s.waiting), s.kv_use()] for s in self.of]
+        self.known = [[s.queued(), s.outstanding - s.queued(), s.kv_use()] for s in self.of]
 
 
 @dataclass

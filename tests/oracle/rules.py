@@ -32,6 +32,7 @@ class Rules:
     `useless_unnamed`: where groups differ in block size, blocks are not named that no hit of a
     multiple of all sizes reads; `needless_unnamed`: nor are those of a window of one token.
     `holds_hits`: held back, a request waits even where its prompt is cached but for one token.
+    `loads_leave_prompts`: KV from elsewhere takes no blocks that prompts in work will need.
     """
 
     own_blocks: bool = True
@@ -46,6 +47,7 @@ class Rules:
     useless_unnamed: bool = False
     needless_unnamed: bool = False
     holds_hits: bool = False
+    loads_leave_prompts: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,4 +85,5 @@ def rules_of(release: str) -> Rules:
         useless_unnamed=version >= (0, 22),
         needless_unnamed=version >= (0, 23),
         holds_hits=version == (0, 24),
+        loads_leave_prompts=version >= (0, 23),
     )

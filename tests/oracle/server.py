@@ -148,6 +148,9 @@ class Server:
         self.pool.give_back(item.states)
         item.blocks, item.states, item.registered = [], [], []
 
+    def _free_finished(self, item: Item) -> None:
+        self._free(item)
+
     def _cached(self, item: Item) -> tuple[list[Held], int]:
         """The cached blocks of each group and how many tokens they hold.
 
@@ -168,6 +171,9 @@ class Server:
 
     def used(self) -> int:
         return self.limits.kv_blocks - len(self.pool.free)
+
+    def queued(self) -> int:
+        return len(self.waiting)
 
     def kv_use(self) -> float:
         return self.used() / self.limits.kv_blocks
@@ -307,10 +313,13 @@ class Server:
         self.waiting.remove(item)
         self.running.append(item)
         given[item] = tokens
+        self._started(item, item.computed, now)
+        return tokens
+
+    def _started(self, item: Item, computed: int, now: float) -> None:
         if math.isnan(self.log["scheduled"][item.index]):
             self.log["scheduled"][item.index] = now
-            self.log["cached"][item.index] = item.computed
-        return tokens
+            self.log["cached"][item.index] = computed
 
     def _compose_static(self, now: float) -> Step | None:
         if all(item.complete for item in self.running):
@@ -364,7 +373,7 @@ class Server:
                 item.pending += samples
                 item.prefilling = not samples
                 parts.append((item, n, samples))
-        row |= {"sequences": len(given), "waiting": len(self.waiting)}
+        row |= {"sequences": len(given), "waiting": self.queued()}
         row |= {"preempted": self.preempted, "kv_blocks": self.used()}
         self.preempted = 0
         seconds = time.tokens[sum(given.values())] + time.sampled[sampled]

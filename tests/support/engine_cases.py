@@ -433,13 +433,13 @@ def assert_equal(trace: RunRecord, oracle: Oracle) -> None:
         *(("replica", "replica"), ("status", "status"), ("preemptions", "preemptions"), ("cached_tokens", "cached")),
     ):
         np.testing.assert_array_equal(trace.requests[column], np.array(oracle.log[log]), err_msg=column)
-    _assert_equal_steps(trace, oracle)
+    assert_equal_steps(trace, oracle)
     if not (trace.requests["status"] == TIMED_OUT).any():
         values, weights = inter_token_latencies(trace)
         assert sorted(np.repeat(values, weights).tolist()) == sorted(oracle.gaps)
 
 
-def _assert_equal_steps(trace: RunRecord, oracle: Oracle) -> None:
+def assert_equal_steps(trace: RunRecord, oracle: Oracle) -> None:
     """Each step of the oracle lies in its place in a stretch of the engine."""
     s = trace.stretches
     for replica in range(len(trace.block_size)):

@@ -75,6 +75,13 @@ class Lane:
         self.instance.outstanding -= 1
         return True
 
+    def die(self) -> list[Request]:
+        """Take nothing in any more; gives the requests that the instance does not have yet."""
+        self.clock.cancel(self.alarm)
+        left = [request for _, request in self.coming if request.index not in self.gone]
+        self.coming.clear()
+        return left
+
     def _enter(self, alarm: Alarm) -> None:
         """Give the instance the request that comes now, after the alarm is set for the next."""
         when, coming = alarm.when, self.coming

@@ -199,13 +199,11 @@ class LlmD:
             blocks = min(request.prompt // pool.block_size, self.most_blocks)
             if self.prefix and blocks:
                 for i, endpoint in enumerate(ready):
-                    scores[i] += self.prefix * _sent_before(sent, request.path, blocks, endpoint) / blocks
+                    scores[i] += self.prefix * blocks_sent_before(sent, request.path, blocks, endpoint) / blocks
             best = max(scores)
             chosen = _any_of([each for each, score in zip(ready, scores, strict=True) if score == best], rng)
             if self.prefix:
-                for branch, _, end in pieces(request.path, 0, blocks):
-                    ends = sent.setdefault(branch, {})
-                    ends[chosen] = max(ends.get(chosen, 0), end)
+                note_sent(sent, request.path, blocks, chosen)
             return chosen
 
         return choose
@@ -221,7 +219,14 @@ class LlmD:
         return scores
 
 
-def _sent_before(sent: dict[Branch, dict[Any, int]], path: Path, blocks: int, endpoint: Any) -> int:
+def note_sent(sent: dict[Branch, dict[Any, int]], path: Path, blocks: int, endpoint: Any) -> None:
+    """Note that an endpoint is sent the first `blocks` blocks of a path."""
+    for branch, _, end in pieces(path, 0, blocks):
+        ends = sent.setdefault(branch, {})
+        ends[endpoint] = max(ends.get(endpoint, 0), end)
+
+
+def blocks_sent_before(sent: dict[Branch, dict[Any, int]], path: Path, blocks: int, endpoint: Any) -> int:
     """How many of the first `blocks` blocks of a path an endpoint was sent before."""
     for branch, _, end in reversed(tuple(pieces(path, 0, blocks))):
         if (upto := sent.get(branch, {}).get(endpoint)) is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from simulator.engine.clock import FIRST_INSTANCE, Alarm, Clock
 from simulator.engine.instance.durations import StepTimer
 from simulator.engine.instance.stretch import Stretch
 from simulator.engine.record import Log, Recorder, pack_ended, pack_planned
 from simulator.engine.request import Request
-from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Scheduler, Step
+from simulator.engine.scheduler.scheduler import IDLE, NOBODY, Receiver, Scheduler, Step
 
 Finished = Callable[[Sequence[Request], float, int], None]
 
@@ -110,15 +110,45 @@ class Instance:
             self.asleep = False
             self._go_on(request.arrived)
 
+    def kv_arrived(self, request: Request) -> None:
+        """The KV of a request that waits for it is here now."""
+        scheduler, now = cast(Receiver, self.scheduler), self.clock.now
+        cuts = self.stretch.steps > 1 and scheduler.would_run(len(self.leaving))
+        scheduler.kv_arrived(request)
+        if cuts:
+            if self._cut(self._composed(now, self.clock.passed(self.turn))):
+                self._go_on(self._next_turn())
+        elif self.asleep:
+            self.asleep = False
+            self._go_on(now)
+
     def abandon(self, request: Request) -> None:
         """Let a request go when this step ends: its client has just given it up."""
         self.outstanding -= 1
+        self.drop_later(request)
+
+    def drop_later(self, request: Request) -> None:
+        """Let a request and its blocks go when this step ends."""
         self.abandoned.append(request)
         if self.asleep:  # it was in the way of others who could be admitted
             self.asleep = False
             self.clock.set(self.alarm, self.clock.now)
         elif self._cut(self._composed(self.clock.now, passed=True)):
             self.clock.set(self.alarm, self._next_turn())
+
+    def die(self) -> list[Request]:
+        """End at once, with the step in work; gives the requests that it had. It still looks as loaded as it was."""
+        self.clock.cancel(self.alarm)
+        steps, scheduler = self.stretch.steps, self.scheduler
+        if steps:
+            self.log.ended += pack_ended(steps, scheduler.pool.total - scheduler.pool.free)
+        self.log.end(self.clock.now)
+        had = dict.fromkeys((*self.leaving, *scheduler.running.values(), *scheduler.waiting))
+        while scheduler.waiting:
+            scheduler.waiting.popleft()
+        self.stretch.steps = 0
+        self.asleep, self.leaving = True, NOBODY
+        return [request for request in had if not self.recorder.has_left(request)]
 
     @property
     def waiting(self) -> int:

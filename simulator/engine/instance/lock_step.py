@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.instance.instance import Instance
 from simulator.engine.instance.stretch import Stretch
 from simulator.engine.request import Request
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
-from simulator.engine.scheduler.scheduler import NOBODY
+from simulator.engine.scheduler.scheduler import NOBODY, Receiver
 from simulator.spec import Count, Natural, spec
 
 
@@ -44,11 +45,22 @@ class Rank(Instance):
         self.scheduler.waiting.append(request)
         self.group.arrived(request.arrived, cuts)
 
-    def abandon(self, request: Request) -> None:
-        """Let a request go when this step ends: its client has just given it up."""
-        self.outstanding -= 1
+    def kv_arrived(self, request: Request) -> None:
+        """The KV of a request that waits for it is here now."""
+        group, scheduler = self.group, cast(Receiver, self.scheduler)
+        cuts = group.stretch.steps > 1 and (not self.stretch.steps or scheduler.would_run(len(self.leaving)))
+        scheduler.kv_arrived(request)
+        group.arrived(self.clock.now, cuts)
+
+    def drop_later(self, request: Request) -> None:
+        """Let a request and its blocks go when this step ends."""
         self.abandoned.append(request)
         self.group.abandoned()
+
+    def die(self) -> list[Request]:
+        """End at once, with the step in work; gives the requests that it had."""
+        self.clock.cancel(self.group.alarm)
+        return super().die()
 
     @property
     def working(self) -> bool:

@@ -21,6 +21,12 @@ class Stretch:
         """When the first `steps` of them have ended."""
         return self.start + (steps * self.base + self.slope * (steps * (steps - 1) // 2))
 
+    def ended(self, now: float) -> int:
+        """How many have ended by now."""
+        if self.until(self.steps) <= now:
+            return int(self.steps)
+        return max(self.begun(now, passed=True) - 1, 0)
+
     def begun(self, now: float, passed: bool) -> int:
         """How many have begun by now; one that begins at this very instant counts if its turn has `passed`."""
         gone, base, until = now - self.start, self.base, self.until

@@ -104,6 +104,20 @@ class BlockPool:
         self.free -= needed
         return True
 
+    def admit_to_load(self, request: Request, lacking: int, spare: int) -> bool:
+        """Give the request that was looked up last the blocks of `lacking` tokens that come from elsewhere.
+
+        False, and nothing is given, if not that many and `spare` blocks are free.
+        """
+        needed = -(-lacking // self.block_size)
+        if needed + spare > self.free:
+            return False
+        self.free -= needed
+        return True
+
+    def loaded(self, request: Request) -> None:
+        """The tokens of a request's prompt have come."""
+
     def head_waits(self) -> None:
         """The request that was looked up last waits, and not for blocks."""
 

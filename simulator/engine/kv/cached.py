@@ -70,6 +70,24 @@ class CachedPool(BlockPool):
         cache.admit(request, needed, hits + tokens, self.batch.step)
         return True
 
+    def admit_to_load(self, request: Request, lacking: int, spare: int) -> bool:
+        """Give the request that was looked up last the blocks of `lacking` tokens that come from elsewhere.
+
+        They can be found once they have come. False if not that many and `spare` blocks are free.
+        """
+        cache = self.cache
+        needed = -(-lacking // self.block_size)
+        if needed + cache.idle + spare > self.free:
+            self.head_waits()
+            return False
+        self.free -= needed + cache.idle
+        cache.admit(request, needed, request.prompt - lacking, self.batch.step)
+        return True
+
+    def loaded(self, request: Request) -> None:
+        """The tokens of a request's prompt have come, so others may find them."""
+        self.cache.register(request, request.prompt, self.batch.step)
+
     def head_waits(self) -> None:
         """The request that was looked up last waits."""
         self.watching = self.cache.may_grow

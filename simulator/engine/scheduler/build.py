@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from simulator.engine.kv.blocks import BlockPool
 from simulator.engine.kv.cached import CachedPool
@@ -12,6 +13,7 @@ from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.pools import DecodePoolScheduler, PrefillPoolScheduler
 from simulator.engine.scheduler.prefill_first import PrefillFirstScheduler
 from simulator.engine.scheduler.prefill_interval import PrefillIntervalScheduler
 from simulator.engine.scheduler.scheduler import Scheduler
@@ -20,14 +22,18 @@ from simulator.engine.scheduler.vllm import VllmScheduler
 from simulator.engine.scheduler.windows import WindowSums
 from simulator.errors import NotModelled
 
+Role = Literal["", "prefill", "decode"]
+PREFILL: Role = "prefill"
+DECODE: Role = "decode"
+
 
 def build_scheduler(
-    config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool
+    config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool, role: Role = ""
 ) -> tuple[Scheduler, dict[int, WindowSums]]:
     """The scheduler that obeys `config`, and the sums over its decode batch of each window of the step time.
 
-    `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold. Raises
-    NotModelled for what does not go together.
+    `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold; `role`: of which
+    of two pools it is, if of any. Raises NotModelled for what does not go together.
     """
     caching = config.enable_prefix_caching and not _finds_nothing(config, prefixes=prefixes)
     plain = config.kv_groups == (KvGroup(),)
@@ -40,16 +46,29 @@ def build_scheduler(
     running: dict[int, Request] = {}
     batch = DecodeBatch(config.alignment, running)
     batch.followers += dict.fromkeys([*sums.values(), *timed.values()])
-    if config.scheduling_policy == "static":
+    if config.scheduling_policy == "static" and not role:
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
-    return _kind(config)(config, running, batch, pool), timed
+    return _kind(config, role)(config, running, batch, pool), timed
 
 
-def _kind(config: SchedulerConfig) -> type[VllmScheduler]:
+def _kind(config: SchedulerConfig, role: Role) -> type[VllmScheduler]:
+    if role:
+        check_role(config, role)
+        return PrefillPoolScheduler if role == "prefill" else DecodePoolScheduler
     if config.prefill_first:
         return PrefillFirstScheduler
     return VllmScheduler if config.prefill_schedule_interval == 1 else PrefillIntervalScheduler
+
+
+def check_role(config: SchedulerConfig, role: Role) -> None:
+    """Raise NotModelled for what an instance of a pool cannot be."""
+    if config.scheduling_policy != "fcfs":
+        raise NotModelled(f"scheduling_policy {config.scheduling_policy} in a {role} pool; use fcfs")
+    if config.prefill_first or config.prefill_schedule_interval > 1:
+        raise NotModelled(f"prompts in steps of their own, or in one of so many, in a {role} pool")
+    if config.kv_groups != (KvGroup(),) or config.state_blocks:
+        raise NotModelled(f"sliding windows, several KV groups or recurrent states in a {role} pool")
 
 
 def _finds_nothing(config: SchedulerConfig, *, prefixes: bool) -> bool:

@@ -26,6 +26,8 @@ class SchedulerRules:
     Preemption by priority: `skips_one`: where the victim stood before the request at hand without
     being in this step, the request behind it misses the step. `goes_on`: those behind a request
     that was its own victim still get their turn.
+    Pools: `loads_leave_prompts`: KV that comes from another pool takes no blocks that prompts in
+    work here will need.
 
     Source: vllm/v1/core/sched/scheduler.py, kv_cache_manager.py, single_type_kv_cache_manager.py
     and block_pool.py of the wheels of 0.10 to 0.33; engines.yaml says from which release each holds.
@@ -42,6 +44,7 @@ class SchedulerRules:
     useless_unnamed: bool = False
     needless_unnamed: bool = False
     holds_hits: bool = False
+    loads_leave_prompts: bool = True
 
     @classmethod
     def of(cls, names: Iterable[str]) -> SchedulerRules:

@@ -82,3 +82,13 @@ class Scheduler(Protocol):
 
     def used(self, steps: int) -> int:
         """Blocks in use once `steps` of the even steps have begun."""
+
+
+class Receiver(Scheduler, Protocol):
+    """A scheduler of requests whose KV comes from elsewhere."""
+
+    def would_run(self, leaving: int) -> bool:
+        """Whether one whose KV comes now might run at once, `leaving` of the running ones about to be retired."""
+
+    def kv_arrived(self, request: Request) -> None:
+        """The KV of a request that waits for it is here."""

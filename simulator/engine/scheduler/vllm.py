@@ -44,7 +44,7 @@ from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
 from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
 
 _WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
-_PREEMPTED, _FINISHED = Status.PREEMPTED, Status.FINISHED
+_PREEMPTED, _FINISHED, _WAITING_FOR_KV = Status.PREEMPTED, Status.FINISHED, Status.WAITING_FOR_KV
 
 
 class VllmScheduler:
@@ -264,6 +264,8 @@ class VllmScheduler:
         finds, held_back = pool.finds, self.held_back
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
+            if request.status is _WAITING_FOR_KV:
+                break
             hits = pool.look_up(request) if finds or request.preemptions else 0
             if hits < 0:
                 break

@@ -18,6 +18,7 @@ from simulator.planning.capacity.deployment_run import (
     standing,
 )
 from simulator.planning.capacity.full_batch import Ceiling
+from simulator.planning.capacity.pools import pools_ceiling, pools_turn
 from simulator.planning.capacity.probes import (
     CHECK,
     STATIONARY,
@@ -85,7 +86,7 @@ class Capacity:
 def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
     """What a deployment that starts carries, from short searches and without a curve. May raise
     NoQueueingPoint."""
-    full, many = full_server(plan.server, requests), fleet(plan)
+    full, many = full_server(plan.server, requests), _part(plan)
     rates = _Rates(scenario, many, _curve_requests(many, full, requests), {})
     turn = _queueing(scenario, plan, full, requests, CHECK)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
@@ -103,12 +104,12 @@ def with_limits(
     NoQueueingPoint."""
     full, many, demand = (
         full_server(plan.server, requests),
-        fleet(plan),
+        _part(plan),
         scenario.workload.mean_rate(),
     )
     turn = _queueing(scenario, plan, full, requests, 1.0)
     levels = (
-        _levels(scenario, fleet(plan.letting_all_in())) if scenario.workload.closed_loop else None
+        _levels(scenario, _part(plan.letting_all_in())) if scenario.workload.closed_loop else None
     )
     rates = _Rates(
         scenario,
@@ -134,7 +135,7 @@ def with_limits(
         queueing_point=queueing,
         recovers_below_per_s=turn.recovers_below,
         slo_capacity=slo,
-        ceiling_per_s=min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances,
+        ceiling_per_s=_ceiling(plan, full, requests),
         curve=tuple(
             curve_point(rate, _judged(scenario, rate, rates.seen[rate], queueing))
             for rate in sorted(rates.seen)
@@ -148,6 +149,18 @@ def with_limits(
             *many.notes(requests),
         ),
     )
+
+
+def _part(plan: FleetPlan) -> ScaledDown:
+    """The part of a fleet that is simulated; of two pools, all."""
+    return ScaledDown(plan, plan) if plan.link is not None else fleet(plan)
+
+
+def _ceiling(plan: FleetPlan, full: Ceiling, requests: Requests) -> float:
+    """What all replicas complete in closed form, or the API servers before them."""
+    if plan.link is not None:
+        return pools_ceiling(plan, requests)
+    return min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances
 
 
 def _agreed(
@@ -255,6 +268,8 @@ def _queueing(
     The search is of the engine alone, which gets all requests: what its API server takes is known,
     and the less of the two is what both do.
     """
+    if plan.link is not None:
+        return pools_turn(scenario, plan, full, requests)
     engine = dataclasses.replace(plan.letting_all_in(), client=None)
 
     def asked(share: float, start: Start) -> Callable[[float], Flow]:

@@ -16,6 +16,7 @@ from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
 from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint, Verdict
+from simulator.results.over_time import mean_ready
 from simulator.results.slo import (
     Columns,
     Promise,
@@ -69,10 +70,11 @@ def measured(
     trace = with_labels(fleet.serve(requests, source=source, seed=scenario.seed), requests.label)
     promises, steadiness = promised(scenario, requests), judge(trace, open_loop=source is None)
     steady = steadiness.verdict != "overloaded"
+    present = mean_ready(trace, fleet.replicas) / fleet.replicas if fleet.operation else 1
     sample = metrics.measured_window(
         trace,
-        gpus=fleet.gpus,
-        replicas=fleet.instances,
+        gpus=fleet.gpus * present,
+        replicas=fleet.instances * present,
         kv_blocks=fleet.server.limits.kv_blocks,
         promises=promises,
         warmup_s=steadiness.warmup_s,

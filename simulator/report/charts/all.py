@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simulator.report.charts.day import day
+from simulator.report.charts.fleet import replicas_over_time
 from simulator.report.charts.memory_and_steps import memory, steps
 from simulator.report.charts.panels import Figure
 from simulator.report.charts.rates import latency, throughput, tradeoffs, what_if
@@ -23,3 +24,8 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     workload,
     what_if,
 )
+
+
+def charts_of(run: RunResult) -> tuple[Callable[[RunResult], Figure], ...]:
+    """The charts of a run; where replicas come and go, the fleet over time before the others."""
+    return (replicas_over_time, *CHARTS) if any(d.over_time for d in run.deployments) else CHARTS

@@ -156,6 +156,8 @@ def over_time(run: RunResult) -> Figure:
     panels = [_time_panel(run, shown, "sequences", "Requests running", end)]
     panels += [_time_panel(run, shown, "waiting", "Requests waiting", end)] if waited else []
     panels.append(_time_panel(run, shown, "kv_blocks", "KV blocks in use, share", end))
+    if any(d.link and d.link.shares for _, d in shown):
+        panels.append(_link_panel(run, shown, end))
     preempted = [d for _, d in shown if d.trace and d.trace.stretches["preempted"].any()]
     text = "The peaks are kept where points were left out. " + ("" if waited else "No request had to wait for a place. ")
     many = len(shown) > MOST_LINES
@@ -194,7 +196,7 @@ def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], colum
         times, values = frames.level(d.trace, column)
         times, values = times[times <= end], values[times <= end]
         if column == "kv_blocks":
-            values = values / max((d.memory.num_gpu_blocks if d.memory else 0) * d.replicas, 1)
+            values = values / max(_blocks(d), 1)
         data += [{"d": i, "time": time, "value": value} for time, value in zip(*frames.thin(times, values, most), strict=True)]
     axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="%" if column == "kv_blocks" else "~s")
     scale = alt.Scale(domainMin=0, zero=True)
@@ -206,6 +208,34 @@ def _time_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], colum
     if apart:
         return small_panels(run, data, fields, [drawn], word, height=70)
     return layered([drawn.encode(strokeDash=dashed(run)), _mean_lines(run, column)], word, 130)
+
+
+def _blocks(d: DeploymentResult) -> int:
+    """KV blocks of all replicas, of both pools where there are two."""
+    if d.pools:
+        return sum(pool.memory.num_gpu_blocks * pool.instances for pool in d.pools)
+    return (d.memory.num_gpu_blocks if d.memory else 0) * d.replicas
+
+
+def _link_panel(run: RunResult, shown: list[tuple[int, DeploymentResult]], end: float) -> Panel:
+    """What the link between two pools carries, over what it could."""
+    data = []
+    for i, d in shown:
+        if d.link is None or d.trace is None:
+            continue
+        begins = float(np.nanmin(d.trace.requests["arrival_s"]))
+        times = [begins + part * d.link.part_s for part in range(len(d.link.shares))]
+        data += [{"d": i, "time": t, "value": v} for t, v in zip(times, d.link.shares, strict=True) if t <= end]
+    axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="%")
+    lines = rows(run, data, ("d", "time", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
+    drawn = lines.encode(
+        x=_time_axes(end),
+        y=alt.Y("value:Q", axis=axis, scale=alt.Scale(domainMin=0, zero=True)),
+        color=by_deployment(run),
+        strokeDash=dashed(run),
+        opacity=faded(0.9),
+    )
+    return layered([drawn], "Link between the pools in use, share", 100)
 
 
 def _mean_lines(run: RunResult, column: str) -> Panel | None:

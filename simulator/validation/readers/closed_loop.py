@@ -21,6 +21,7 @@ from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number
 from simulator.results.steady_state import load_regime
+from simulator.validation.measured_run import figures_at_client
 from simulator.validation.measurements import Findings, MeasurementTable, Reader, Row, number_in, text, whole_in
 from simulator.validation.protocols import (
     Bench,
@@ -33,6 +34,7 @@ from simulator.validation.protocols import (
     weighted_median,
 )
 from simulator.validation.readers.inferencex import HARNESS_LENGTHS, HARNESS_MODELS, HARNESS_RATIO, Run, Script, script
+from simulator.validation.readers.own_columns import FIGURES, card_of, named_lengths, sent_in
 from simulator.validation.readers.rows import (
     Prediction,
     compare_rows,
@@ -62,15 +64,6 @@ _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", 
 # H100, H200 and B200; AIConfigurator's runs, to which it was not, agree.
 BENCHMARK_CLIENT = FrontEnd(decode_steps=1.6)
 
-_MANY = {
-    "ttft_ms": ("ttft_ms_mean", 1.0),
-    "ttft_ms_p50": ("ttft_ms_median", 1.0),
-    "ttft_ms_p99": ("ttft_ms_p99", 1.0),
-    "tpot_ms": ("tpot_ms_mean", 1.0),
-    "tpot_ms_p50": ("tpot_ms_median", 1.0),
-    "tpot_ms_p99": ("tpot_ms_p99", 1.0),
-    "output_tok_s": ("output_tok_s", 1.0),
-}
 _ONE = {
     "output_tok_s": ("output_tok_s", 1.0),
     "itl_ms_p50": ("itl_median_ms", 1.0),
@@ -85,7 +78,7 @@ def compare_many(table: MeasurementTable, calibration: Calibration | None = None
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
     return compare_rows(
-        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, _MANY), calibration
+        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), calibration
     )
 
 
@@ -105,12 +98,7 @@ def predict_many(row: Row, bench: Bench, suspect: str | None = None) -> Predicti
     server, stated = closed_loop_server(row)
     requests, load = load_of(row)
     trace = bench.run(server, requests, load)
-    seen = finished(trace)
-    found = {"output_tok_s": output_tokens_per_s(trace)}
-    for name in ("ttft", "tpot"):
-        values = 1e3 * seen[f"{name}_s"]
-        found[f"{name}_ms"] = float(np.nanmean(values))
-        found[f"{name}_ms_p50"], found[f"{name}_ms_p99"] = (float(p) for p in np.nanpercentile(values, (50, 99)))
+    found = figures_at_client(trace, requests)
     return Prediction(found, server, load_regime(trace), stated, suspect or cannot_be(row, server, len(requests)))
 
 
@@ -119,17 +107,29 @@ def load_of(row: Row) -> tuple[Requests, Load]:
     where that is `inf`; of these at most its `max_concurrency` at a time."""
     if text(row, "concurrency"):
         users = count(row, "concurrency", most=_MOST_USERS)
-        rng = np.random.default_rng([users, count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
+        rng = np.random.default_rng([users, *_stated_lengths(row)])
         return drawn_requests(row, rng, PROMPTS_EACH * users), ClosedLoop(concurrency=users)
-    rng = np.random.default_rng([count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
-    requests = drawn_requests(row, rng, PROMPTS_AT_A_RATE)
+    rng = np.random.default_rng(_stated_lengths(row))
+    usual = sent_in(row, PROMPTS_AT_A_RATE, MOST_REQUESTS) if _paced(row) else PROMPTS_AT_A_RATE
+    requests = drawn_requests(row, rng, usual)
     sent = OpenLoop(max_concurrency=count(row, "max_concurrency") if text(row, "max_concurrency") else None)
-    if text(row, "request_rate").lower() == "inf":
+    if not _paced(row):
         return requests, sent
     if not (rate := number_in(row, "request_rate")) or rate <= 0:
         raise MeasurementError("the row states neither a concurrency nor a request_rate above 0")
     rate = finite_number(rate, "column request_rate", least=1e-9, most=1e9)
     return replace(requests, arrival_s=np.cumsum(rng.exponential(1 / rate, len(requests)))), sent
+
+
+def _paced(row: Row) -> bool:
+    return text(row, "request_rate").lower() != "inf"
+
+
+def _stated_lengths(row: Row) -> list[int]:
+    """The lengths that a row states, which also seed its draws; none where it names a dataset instead."""
+    if not text(row, "input_len") and text(row, "dataset"):
+        return [0, 0]
+    return [count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)]
 
 
 def what_ran(row: Row) -> Hashable | None:
@@ -144,7 +144,9 @@ def what_ran(row: Row) -> Hashable | None:
     if server.engine.family != "vllm":
         return None
     any_users = replace(server, args=replace(server.args, max_num_seqs=None))
-    return any_users.key, *(text(row, name) for name in ("source", "input_len", "output_len", "length_range_ratio"))
+    return any_users.key, *(
+        text(row, name) for name in ("source", "input_len", "output_len", "length_range_ratio", "random_range_ratio", "dataset")
+    )
 
 
 def client_of(row: Row) -> FrontEnd:
@@ -180,13 +182,13 @@ def script_of(row: Row) -> Script | None:
 
 def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
     """Requests of the lengths that a row states: `num_prompts` of them, or the `usual` number."""
+    total = count(row, "num_prompts", most=MOST_REQUESTS) if text(row, "num_prompts") else usual
+    if (named := named_lengths(row, total, rng)) is not None:
+        return requests_of(*named)
     ratio = 1.0 if (written := number_in(row, "length_range_ratio")) is None else written
     ratio = HARNESS_RATIO if _is_copied(row) else ratio
     ratio = finite_number(ratio, "column length_range_ratio", least=0.0, most=1.0)
-    total, longest = (
-        count(row, "num_prompts", most=MOST_REQUESTS) if text(row, "num_prompts") else usual,
-        count(row, "output_len", most=LONGEST),
-    )
+    longest = count(row, "output_len", most=LONGEST)
     prompt = uniform_lengths(total, count(row, "input_len", most=LONGEST), ratio, rng)
     if _is_lab(row) and (users := whole_in(row, "concurrency", most=_MOST_USERS)):
         return requests_of(prompt, staggered_lengths(total, longest, users, rng))
@@ -195,7 +197,7 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
 
 def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
-    base, card = model(text(row, "model")), gpu(text(row, "gpu"))
+    base, card = model(text(row, "model")), card_of(row)
     release, stated = engine_of(row, ASSUMED_VERSION)
     ranks, tensor = whole_in(row, "attention_dp_size") or 1, whole_in(row, "tensor_parallel_size") or 1
     parallelism = {
@@ -207,7 +209,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     told = {**(parallelism if ran is None else ran.args), **engine_arguments(row)}
     told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
-    form, sampling = _quantization(row, base), sampling_of(row)
+    form, sampling = quantization_of(row, base), sampling_of(row)
     server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
 
@@ -229,7 +231,8 @@ def _is_copied(row: Row) -> bool:
     )
 
 
-def _quantization(row: Row, base: Model) -> Any:
+def quantization_of(row: Row, base: Model) -> Any:
+    """The format of a row's weights."""
     written = text(row, "moe_dtype", "gemm_dtype")
     return measured_quantization("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
 
@@ -312,7 +315,14 @@ _PRINTED = {("qwen3-8b", "h100-sxm", "bf16"): 377_024}
 
 MANY = Reader(
     "runs of many servers, at a concurrency or a rate",
-    ("model", "gpu", "input_len", "output_len", "concurrency|request_rate", "ttft_ms_mean|tpot_ms_mean|output_tok_s"),
+    (
+        "model",
+        "gpu",
+        "input_len|dataset",
+        "output_len|dataset",
+        "concurrency|request_rate",
+        "|".join(c for c, _ in FIGURES.values()),
+    ),
     compare_many,
 )
 ONE = Reader("closed loops of one server", ("input_len", "output_len", "concurrency", "num_prompts", "output_tok_s"), compare_one)

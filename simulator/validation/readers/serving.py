@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from simulator.latency.calibration import Calibration
 from simulator.validation.measurements import Findings, MeasurementTable, Reader
-from simulator.validation.readers import closed_loop, open_loop, published, replay
+from simulator.validation.readers import closed_loop, disaggregated, open_loop, published, replay
 
 READERS: tuple[Reader, ...] = (
     replay.READER,
     open_loop.READER,
+    disaggregated.READER,
     closed_loop.MANY,
     published.READER,
     closed_loop.ONE,
@@ -19,6 +20,7 @@ READERS: tuple[Reader, ...] = (
 _CALIBRATED: dict[str, Callable[[MeasurementTable, Calibration], Findings]] = {
     replay.READER.name: replay.compare_replay,
     open_loop.READER.name: open_loop.compare_open_loop,
+    disaggregated.READER.name: disaggregated.compare_disaggregated,
     closed_loop.MANY.name: closed_loop.compare_many,
     published.READER.name: published.compare_published,
     closed_loop.ONE.name: closed_loop.compare_one,

@@ -1,0 +1,115 @@
+"""The fleet over time: what was asked, replicas ready and starting, what was kept, and what a start is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import altair as alt
+
+from simulator.report.charts.panels import Figure, Panel, by_deployment, dashed, faded, layered, rows
+from simulator.results.model import DeploymentResult, RunResult
+from simulator.results.over_time import Moment, OverTime, clock
+from simulator.text import number
+
+_HOUR = 3600.0
+_DOWN = ("dies", "drains")
+
+
+def replicas_over_time(run: RunResult) -> Figure:
+    """One time axis: demand, ready replicas with what befell them, and the share of requests that was kept."""
+    shown = [(i, d, d.over_time) for i, d in enumerate(run.deployments) if d.over_time is not None]
+    if not shown:
+        return Figure("fleet", "The fleet over time", "All replicas serve from start to end.")
+    panels = [
+        _line(run, shown, "Requests/s sent", lambda m: m.asked_per_s, "~s"),
+        layered([_steps(run, shown), _marks(run, shown)], "Replicas ready; marked where one died or was taken away", 150),
+        _line(run, shown, "Share answered within the SLO" if run.slo else "Share answered", lambda m: m.kept, "%"),
+        _causes(run, shown),
+    ]
+    told = " ".join(f"{d.name}: {_told(o)}" for _, d, o in shown)
+    return Figure("fleet", "The fleet over time", told, tuple(panels))
+
+
+def _told(o: OverTime) -> str:
+    paid = f", ${o.usd:,.2f}" if o.usd is not None else ""
+    ready = f"{o.least_ready} to {o.most_ready} replicas ready, {number(o.replica_hours)} replica-hours{paid}"
+    return f"{ready}.{f' {o.worst[:1].upper()}{o.worst[1:]}.' if o.worst else ''}"
+
+
+_Shown = list[tuple[int, DeploymentResult, OverTime]]
+
+
+def _time(end: float) -> alt.X:
+    scale = alt.Scale(domain=[0, end / _HOUR], nice=False)
+    return alt.X("hours:Q", title="hours since the start", scale=scale, axis=alt.Axis(grid=False, tickCount=8))
+
+
+def _end(shown: _Shown) -> float:
+    return max(o.horizon_s for _, _, o in shown)
+
+
+def _line(run: RunResult, shown: _Shown, title: str, value: Callable[[Moment], float | None], written: str) -> Panel:
+    data = [
+        {"d": i, "hours": m.start_s / _HOUR, "value": value(m)} for i, _, o in shown for m in o.moments if value(m) is not None
+    ]
+    axis = alt.Axis(title=None, tickCount=4, minExtent=40, format=written)
+    lines = rows(run, data, ("d", "hours", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
+    drawn = lines.encode(
+        x=_time(_end(shown)),
+        y=alt.Y("value:Q", axis=axis, scale=alt.Scale(zero=True)),
+        color=by_deployment(run),
+        strokeDash=dashed(run),
+        opacity=faded(0.9),
+    )
+    return layered([drawn], title, 110)
+
+
+def _steps(run: RunResult, shown: _Shown) -> Panel:
+    data = [{"d": i, "hours": m.start_s / _HOUR, "value": m.ready} for i, _, o in shown for m in o.moments]
+    axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="~s")
+    lines = rows(run, data, ("d", "hours", "value")).mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
+    return lines.encode(
+        x=_time(_end(shown)),
+        y=alt.Y("value:Q", axis=axis, scale=alt.Scale(zero=True)),
+        color=by_deployment(run),
+        strokeDash=dashed(run),
+        opacity=faded(0.9),
+    )
+
+
+def _marks(run: RunResult, shown: _Shown) -> Panel | None:
+    """What befell the replicas, at the foot of the panel."""
+    data = [
+        {"d": i, "hours": when / _HOUR, "what": f"replica {replica} {what} at {clock(when)}{f': {why}' if why else ''}"}
+        for i, _, o in shown
+        for when, replica, what, why in o.events
+        if what in _DOWN
+    ]
+    if not data:
+        return None
+    points = rows(run, data, ("d", "hours"), ("what",)).mark_point(shape="triangle-down", size=45, filled=True, clip=True)
+    return points.encode(
+        x=_time(_end(shown)),
+        y=alt.datum(0),
+        color=by_deployment(run),
+        tooltip=alt.Tooltip("what:N", title="event"),
+        opacity=faded(0.9),
+    )
+
+
+def _causes(run: RunResult, shown: _Shown) -> Panel:
+    """A bar of one start for each deployment, by cause."""
+    data = [
+        {"d": i, "name": d.name, "cause": cause, "seconds": seconds}
+        for i, d, o in shown
+        for cause, seconds in o.cold_start.items()
+        if seconds
+    ]
+    bars = rows(run, data, ("d", "seconds"), ("name", "cause")).mark_bar(height=14)
+    drawn = bars.encode(
+        x=alt.X("seconds:Q", title="seconds of one start", axis=alt.Axis(grid=False, tickCount=6)),
+        y=alt.Y("name:N", title=None, axis=alt.Axis(labelLimit=150)),
+        color=alt.Color("cause:N", legend=alt.Legend(title=None, orient="top")),
+        tooltip=[alt.Tooltip("name:N"), alt.Tooltip("cause:N"), alt.Tooltip("seconds:Q", format=".3~s")],
+    )
+    return layered([drawn], "What a start is made of", 24 * len(shown))

@@ -1,0 +1,62 @@
+"""Autoscalers, by the algorithm of Kubernetes' documentation."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.engine.fleet.autoscaler import HorizontalPodAutoscaler, Keda, ReplicaLoad
+from simulator.errors import SimulatorError
+
+
+def running(*each: int) -> list[ReplicaLoad]:
+    return [ReplicaLoad(waiting=0, running=number, kv_use=0.0) for number in each]
+
+
+def hpa(**changes: float) -> HorizontalPodAutoscaler:
+    return HorizontalPodAutoscaler(**{"metric": "running", "target": 10.0, "max_replicas": 50, **changes})  # type: ignore[arg-type]
+
+
+def test_the_mean_over_the_replicas_is_brought_to_the_target() -> None:
+    wanted = hpa().start(2)
+    assert wanted(0.0, running(20, 10), 2, 0) == 3
+
+
+def test_a_small_deviation_is_left_alone() -> None:
+    assert hpa().start(2)(0.0, running(11, 10), 2, 0) == 2
+
+
+def test_replicas_that_start_count_as_idle_when_more_are_wanted() -> None:
+    assert hpa().start(2)(0.0, running(30, 30), 6, 0) == 6
+    assert hpa().start(2)(0.0, running(50, 50), 6, 0) == 10
+
+
+def test_it_doubles_at_most_or_adds_four() -> None:
+    assert hpa().start(1)(0.0, running(500), 1, 0) == 5
+    assert hpa().start(8)(0.0, running(*[500] * 8), 8, 0) == 16
+
+
+def test_it_goes_down_to_the_highest_wish_of_the_last_five_minutes() -> None:
+    wanted = hpa().start(4)
+    assert wanted(0.0, running(10, 10, 10, 10), 4, 0) == 4
+    assert wanted(200.0, running(5, 5, 5, 5), 4, 0) == 4
+    assert wanted(301.0, running(5, 5, 5, 5), 4, 0) == 2
+
+
+def test_an_old_high_wish_is_no_reason_to_grow() -> None:
+    wanted = hpa(most_added=1).start(4)
+    assert wanted(0.0, running(40, 40, 40, 40), 4, 0) == 8
+    assert wanted(15.0, running(5, 5, 5, 5), 4, 0) == 4
+
+
+def test_keda_goes_to_zero_after_its_cooldown_and_comes_back_for_one_that_waits() -> None:
+    wanted = Keda(target=5.0, max_replicas=4, stabilization_s=0.0).start(1)
+    assert wanted(0.0, running(1), 1, 0) == 1
+    assert wanted(300.0, running(0), 1, 0) == 1
+    assert wanted(301.0, running(0), 1, 0) == 0
+    assert wanted(400.0, [], 0, 3) == 1
+
+
+def test_the_least_is_not_above_the_most() -> None:
+    with pytest.raises(Exception, match="min_replicas 3 is above max_replicas 2") as problem:
+        hpa(min_replicas=3, max_replicas=2)
+    assert isinstance(problem.value, SimulatorError | ValueError)
