@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults.commands import COMMANDS, ended, prepared, sim, small_disk, wrong_files, wrong_said
 
-DISKS_KB = (8, 16, 40, 100, 400, 2000)
+DISKS_KB = (8, 40, 400)
 NOBODY = 65534
 ENVIRONMENTS = {
     "no HOME": {"HOME": "", "XDG_CACHE_HOME": ""},
