@@ -95,7 +95,10 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Where a shell has closed stdout or stderr (`>&-`), what is written there goes nowhere, and to no file that is opened later."""
+    """Where a shell has closed stdout or stderr (`>&-`), what is written there goes nowhere.
+
+    It would otherwise go to the next file that is opened, which takes the number of the stream.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

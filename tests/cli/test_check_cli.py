@@ -126,7 +126,7 @@ def test_a_reader_who_leaves_ends_the_program_quietly():
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_closed_streams_take_nothing_and_break_nothing(closed):
-    command = [sys.executable, "-c", MAIN, "catalog", "gpus", "l4"]
+    command = [sys.executable, "-c", MAIN, "memory", "llama-3.1-8b", "--gpu", "l4"]
     found = subprocess.run(f"exec {shlex.join(command)} {closed}", shell=True, stderr=subprocess.PIPE, check=False)
     assert (found.returncode, found.stderr) == (0, b"")
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "run": ("run", "case.yaml", "--no-limits", "--out", "out", "--force"),
     "sweep": SWEEP,
     "size": ("size", "case.yaml", "--report", "out/size.html"),
-    "report": ("report", "made/case", "--format", "html", "--out", "out/case.html"),
+    "report": ("report", "made/case", "--format", "html", "--out", "out/case.html", "--force"),
 }
 ENDS = {signal.SIGINT: (130,), signal.SIGTERM: (143, 130), signal.SIGKILL: (-9,)}
 TIDY_S = 20.0
@@ -137,10 +137,10 @@ def _of_session(session: int) -> Iterator[int]:
 
 
 @contextmanager
-def small_disk(at: Path, kilobytes: int) -> Iterator[bool]:
-    """A disk of so many kilobytes mounted at a folder; False where this user may not mount."""
+def small_disk(at: Path, kilobytes: int, mode: str = "rw") -> Iterator[bool]:
+    """A disk of so many kilobytes mounted at a folder, `ro` to be read only; False where this user may not mount."""
     at.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,mode=777", "tmpfs", str(at)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,mode=777,{mode}", "tmpfs", str(at)]
     done = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
         yield done

@@ -11,7 +11,6 @@ from pathlib import Path
 from faults.commands import COMMANDS, ended, prepared, sim, small_disk, wrong_files, wrong_said
 
 DISKS_KB = (8, 40, 400)
-NOBODY = 65534
 ENVIRONMENTS = {
     "no HOME": {"HOME": "", "XDG_CACHE_HOME": ""},
     "no folder for a cache": {"XDG_CACHE_HOME": "/proc/nowhere", "HOME": "/proc/nowhere"},
@@ -35,15 +34,16 @@ def _full_disks(folder: Path, times: int, rng: random.Random) -> list[str]:
 
 
 def _read_only(folder: Path, times: int, rng: random.Random) -> list[str]:
-    if os.getuid():
-        return ["only root can be somebody else: not tried"]
     made, wrong = _with_run(folder / "made-once"), []
-    folder.chmod(0o755)
     for command, words in COMMANDS.items():
         here = _beside(made, folder / command)
-        code, said = ended(sim(here, words, {"HOME": "/", "DASK_TEMPORARY_DIRECTORY": "/tmp"}, user=NOBODY))
+        with small_disk(here / "out", 100, "ro") as mounted:
+            if not mounted:
+                return ["no right to mount a disk: not tried"]
+            code, said = ended(sim(here, words))
         wrong += [f"{command}: {w}" for w in wrong_said(code, said, (2,))]
-        wrong += [] if "ermission" in said else [f"{command}: permission is not what is named: {said.strip()[:200]}"]
+        named = any(why in said for why in ("ead-only", "ermission"))
+        wrong += [] if named else [f"{command}: what is wrong is not named: {said.strip()[:200]}"]
         wrong += wrong_files(here)
     return wrong
 
