@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz chromium golden bench accuracy coverage bands report reference docs clean
+.PHONY: help setup run check quick test fuzz faults audit chromium golden bench accuracy coverage bands report reference docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 FIGURES ?= ../shared/validation
+TIMES ?= 100
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +42,13 @@ test: check chromium  ## everything that must pass
 
 fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before: 30,000 of the engine, 2,000 bad files
 	ENGINE_CASES=200 FUZZ_CASES=2000 $(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/property
+
+faults: $(STAMP)  ## signals, full disks, missing folders and broken clusters, done to the commands: hours
+	PYTHONPATH=tests $(BIN)/python -m faults --times $(TIMES)
+
+audit: $(STAMP)  ## known vulnerabilities of what is installed, from the advisory database of PyPI
+	$(BIN)/python -m pip install --quiet --group audit
+	$(BIN)/pip-audit --local --skip-editable
 
 chromium:
 	@command -v chromium >/dev/null || { \

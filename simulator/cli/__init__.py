@@ -83,6 +83,7 @@ def _root(
 def main() -> None:
     """Run the command line; each of a user's mistakes is one line on stderr, and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices here: more threads would only cost their start
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a question mark where the terminal has no such character
     with interruptible():
@@ -91,6 +92,16 @@ def main() -> None:
             print("interrupted", file=sys.stderr)
         _settle_stdout()
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Where a shell has closed stdout or stderr (`>&-`), what is written there goes nowhere.
+
+    It would otherwise go to the next file that is opened, which takes the number of the stream.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 def _code() -> int | str | None:

@@ -64,5 +64,7 @@ def check_page(path: Path | None) -> None:
     from simulator.errors import SimulatorError
     from simulator.results.files import unwritable
 
-    if path is not None and (path.is_dir() or unwritable(path.absolute().parent)):
-        raise SimulatorError(f"--report {path}: cannot be written; name a file in another place")
+    if path is None:
+        return
+    if why := "it is a folder" if path.is_dir() else unwritable(path.absolute().parent):
+        raise SimulatorError(f"--report {path}: cannot be written, {why}; name a file in another place")

@@ -139,9 +139,12 @@ def check_outputs(junit_file: Path | None, github: bool) -> None:
 
     Better before the work than after.
     """
-    if junit_file is not None and (junit_file.is_dir() or unwritable(junit_file.absolute().parent)):
+    place = junit_file.absolute().parent if junit_file is not None else None
+    if place and (
+        why := "it is a folder" if junit_file and junit_file.is_dir() else unwritable(place)
+    ):
         raise SimulatorError(
-            f"--junit {junit_file}: cannot be written; name a file in another place"
+            f"--junit {junit_file}: cannot be written, {why}; name a file in another place"
         )
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
         raise SimulatorError(

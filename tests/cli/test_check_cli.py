@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_a_reader_who_leaves_ends_the_program_quietly():
     found = subprocess.run([sys.executable, "-c", MAIN, "--version"], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (found.returncode, found.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_closed_streams_take_nothing_and_break_nothing(closed):
+    command = [sys.executable, "-c", MAIN, "memory", "llama-3.1-8b", "--gpu", "l4"]
+    found = subprocess.run(f"exec {shlex.join(command)} {closed}", shell=True, stderr=subprocess.PIPE, check=False)
+    assert (found.returncode, found.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -245,3 +245,20 @@ def test_tensorrt_llm_keeps_its_own_rules() -> None:
     assert alone.starts and alone.layout.block_size == 32
     shared = plan_memory(model("llama-3.1-8b"), quantization("fp8"), gpu("rtx-5090"), replace(args, memory_used_gib=2.0), release)
     assert alone.kv_cache_bytes - shared.kv_cache_bytes == pytest.approx(0.9 * 2 * GIB)
+
+
+def test_a_cache_of_exactly_one_full_sequence_starts_and_of_a_byte_less_does_not() -> None:
+    """4,096 tokens of 131,072 bytes each."""
+    exact = 4096 * 131_072
+    fits, lacks = (
+        plan("llama-3.1-8b", "h100-sxm", max_model_len=4096, kv_cache_memory_bytes=given) for given in (exact, exact - 1)
+    )
+    assert (fits.outcome, fits.kv_tokens) == ("starts", 4096)
+    assert lacks.outcome == "max_model_len_exceeds_kv"
+
+
+def test_ranks_of_context_parallelism_hold_as_many_times_the_tokens_in_the_plan_too() -> None:
+    args = {"max_model_len": 4096, "tensor_parallel_size": 8, "kv_cache_memory_bytes": 2 * GIB}
+    one, eight = (plan("deepseek-v3", "h200-sxm", decode_context_parallel_size=size, **args) for size in (1, 8))
+    assert eight.num_gpu_blocks == one.num_gpu_blocks
+    assert eight.kv_tokens == 8 * one.kv_tokens

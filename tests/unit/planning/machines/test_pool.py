@@ -44,9 +44,12 @@ def die_once(task: tuple[int, Path]) -> int:
     return x * x
 
 
-def die_always(x: int) -> int:
+def die_always(task: tuple[int, Path]) -> int:
+    """Kill the worker whenever item 3 is worked on; every death leaves a mark."""
+    x, marks = task
     time.sleep(0.05)
     if x == 3:
+        (marks / str(os.getpid())).write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
     return x * x
 
@@ -101,11 +104,13 @@ def test_a_killed_worker_loses_nothing_but_its_item_which_is_tried_again(kind: s
 
 
 @pytest.mark.parametrize("kind", ["processes", "cluster"])
-def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_not(kind: str, cluster: str) -> None:
+def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_not(kind: str, cluster: str, tmp_path: Path) -> None:
     machine = Processes(2) if kind == "processes" else Cluster(cluster)
-    outcomes = dict(each(die_always, range(8), machine))
+    outcomes = dict(each(die_always, [(x, tmp_path) for x in range(8)], machine))
     assert isinstance(outcomes[3].error, WorkerLost)
     assert [outcomes[x].value() for x in range(8) if x != 3] == [x * x for x in range(8) if x != 3]
+    if kind == "processes":
+        assert len(list(tmp_path.iterdir())) == pool.TRIES == 3
 
 
 def test_leaving_early_stops_the_processes() -> None:
