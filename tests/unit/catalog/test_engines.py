@@ -143,8 +143,8 @@ def test_nothing_is_left_open_but_what_nobody_asked_for() -> None:
     resolved = engine("vllm").resolve(EngineArgs(), gpu("h100"), MODEL)
     still_open = {name for name, value in dataclasses.asdict(resolved).items() if value is None}
     assert still_open == {
-        "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "spec_method", "spec_acceptance_length",
-        "spec_acceptance_rates",
+        "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "spec_method",
+        "spec_acceptance_length", "spec_acceptance_rates",
         "spec_model", "max_cudagraph_capture_size", "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode",
         "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "api_server_count",
         "max_prefill_tokens", "capacity_scheduler_policy",
