@@ -67,6 +67,7 @@ def with_pools(
     commands = "\n".join(summary.serve_command for summary in summaries)
     return dataclasses.replace(
         result,
+        replicas=1,
         pools=tuple(summaries),
         link=link,
         notes=notes,

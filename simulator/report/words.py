@@ -10,7 +10,6 @@ from simulator import text as amounts
 from simulator.latency.error_bands import ErrorBand
 from simulator.results.model import DeploymentResult, RunResult, Verdict
 from simulator.results.slo import PromisedLatency
-from simulator.text import plural
 
 GIB = 2.0**30
 _FEW_TERMS = 3
@@ -245,7 +244,7 @@ def remedy_line(d: DeploymentResult, demand: float | None) -> str:
     wanted = math.ceil(demand / each)
     if wanted <= d.replicas:
         return ""
-    replicas = plural(wanted, "replica")
+    replicas = d.counted(wanted)
     return f"at most {replicas}; one alone takes {rate(each)} within the SLO" if d.slo else f"{replicas}, each takes {rate(each)}"
 
 

@@ -18,6 +18,7 @@ from simulator.memory.plan import MemoryPlan
 from simulator.results.assurance import Assurance, Standing
 from simulator.results.over_time import OverTime
 from simulator.results.slo import PromisedLatency, SloCheck
+from simulator.text import plural
 
 if TYPE_CHECKING:
     import polars as pl
@@ -241,6 +242,10 @@ class DeploymentResult:
 
     def __repr__(self) -> str:
         return f"<DeploymentResult {self.name}: {self.title}, {self.verdict}>"
+
+    def counted(self, replicas: int) -> str:
+        """So many replicas in words; where there are two pools one is both of them."""
+        return f"{plural(replicas, 'set')} of both pools" if self.pools else plural(replicas, "replica")
 
     @property
     def runs(self) -> bool:

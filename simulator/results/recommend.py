@@ -145,7 +145,7 @@ def _growth(d: DeploymentResult, demand: float, peak: float | None) -> str:
     word = "Sure" if d.standing == "meets" else "Likely"
     wanted = [(times, said, ceil(demand * times / each)) for times, said in _GROWTH]
     steps = [
-        f"{said} it still will do" if n <= d.replicas else f"{said} it takes {plural(n, 'replica')}{_dollars(d, n)}"
+        f"{said} it still will do" if n <= d.replicas else f"{said} it takes {d.counted(n)}{_dollars(d, n)}"
         for _, said, n in wanted
     ]
     even = f" of even traffic, against a peak of {number(peak)}/s" if peak else ""
@@ -205,7 +205,7 @@ def _ways_out(serving: Sequence[DeploymentResult], demand: float | None) -> Iter
         best, each = min(able, key=order)
         replicas = max(ceil(demand / each), best.replicas + 1)
         yield (
-            f"The nearest that is likely to: {plural(replicas, 'replica')} of {called(best)}{_dollars(best, replicas)}, "
+            f"The nearest that is likely to: {best.counted(replicas)} of {called(best)}{_dollars(best, replicas)}, "
             f"each taking {number(each)} requests/s by its curve."
         )
     if any(_is_open(d) for d in serving):

@@ -38,6 +38,8 @@ def test_a_run_has_both_pools_the_parts_of_ttft_and_the_link(tmp_path: Path) -> 
     assert prefill.memory.gpu == "h100-sxm"
     assert decode.memory.gpu == "l40s"
     assert d.memory == decode.memory
+    assert (d.counted(1), d.counted(2)) == ("1 set of both pools", "2 sets of both pools")
+    assert d.replicas == 1, "growth buys both pools again, not a third of them"
     assert d.link is not None
     assert d.metrics is not None
     assert sum(d.link.waits.values()) == pytest.approx(d.metrics["ttft_mean_s"], rel=0.05)
