@@ -29,6 +29,17 @@ _WAITS = {
 }
 
 
+def _as_vllm_does(scenario: Scenario) -> list[str]:
+    """What is to be said where another engine's pools are scheduled by the rules of vLLM's."""
+    engine = scenario.engine
+    if engine.family == "vllm":
+        return []
+    return [
+        f"the prefill and the decode pool are scheduled, and hand requests over, as vLLM does it: "
+        f"that of {engine.name} is not modelled"
+    ]
+
+
 def with_pools(
     scenario: Scenario,
     deployment: Deployment,
@@ -63,7 +74,11 @@ def with_pools(
     if metrics is not None:
         use = {"kv_use_mean": summaries[1].kv_use_mean, "kv_use_peak": summaries[1].kv_use_peak}
         metrics = {**metrics, **use}
-    notes = (*result.notes, f"KV between the pools: {deployment.link.sentence}")
+    notes = (
+        *result.notes,
+        f"KV between the pools: {deployment.link.sentence}",
+        *_as_vllm_does(scenario),
+    )
     commands = "\n".join(summary.serve_command for summary in summaries)
     return dataclasses.replace(
         result,

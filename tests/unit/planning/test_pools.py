@@ -88,3 +88,11 @@ def test_a_decode_pool_that_can_hold_no_request_is_a_result_with_remedies(tmp_pa
 def test_sizes_of_two_pools_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(NotModelled, match="how many prefill and decode instances it takes is not searched"):
         size(load(scenario(tmp_path, "prefill: {gpu: h100-sxm}, decode: {gpu: h100-sxm}")))
+
+
+def test_pools_of_another_engine_say_whose_rules_they_go_by(tmp_path: Path) -> None:
+    pools = "prefill: {gpu: h100-sxm}, decode: {gpu: h100-sxm}"
+    ours = answered(tmp_path, pools)
+    theirs = answered(tmp_path, pools, ("vllm-0.19.0", "sglang-0.5.6"))
+    assert not any("as vLLM does it" in note for note in ours.notes)
+    assert any("as vLLM does it: that of sglang-0.5.6 is not modelled" in note for note in theirs.notes)
