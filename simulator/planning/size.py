@@ -138,6 +138,11 @@ def size(
                 f"{d.name or 'a deployment'}: how many prefill and decode instances it takes is "
                 "not searched; `sim run` answers for numbers that are written"
             )
+        if d.pool.changes:
+            raise NotModelled(
+                f"{d.name or 'a deployment'}: a size is of replicas that serve from start to end; "
+                "take its autoscaler and faults out, or let `sim run` answer"
+            )
     every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)
     for candidate in _tried(scenario, every, ask, bounds, done, machine):

@@ -81,13 +81,13 @@ def _png(run: RunResult, out: Path) -> list[Path]:
     import vl_convert
     from altair.utils import schemapi
 
-    from simulator.report.charts.all import charts_of
+    from simulator.report.charts.all import CHARTS
     from simulator.report.charts.panels import specification
 
     out.mkdir(parents=True, exist_ok=True)
     written = []
     with schemapi.debug_mode(False):
-        figures = [chart(run) for chart in charts_of(run)]
+        figures = [chart(run) for chart in CHARTS]
         for figure in figures:
             panels = [specification(run, panel, figure.caption) for panel in figure.panels]
             if panels:

@@ -74,7 +74,7 @@ def _cells(d: DeploymentResult) -> Sequence[str]:
 
 def chart_of(run: RunResult, name: str) -> Any:
     """A chart of the page as Altair draws it, its panels under each other."""
-    charts = {chart.__name__: chart for chart in import_module("simulator.report.charts.all").charts_of(run)}
+    charts = {chart.__name__: chart for chart in import_module("simulator.report.charts.all").CHARTS}
     if name not in charts:
         raise UnknownName("chart", name, charts)
     return import_module("simulator.report.charts.panels").notebook_chart(run, charts[name](run))

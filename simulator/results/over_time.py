@@ -12,6 +12,7 @@ from simulator.engine.record import FINISHED, LOST, FleetEvent, RunRecord
 from simulator.results.slo import Promise, meets_slo
 from simulator.results.tables import latencies
 from simulator.text import number, share
+from simulator.units import HOUR
 
 _BINS, _SHORTEST_S, _BEFORE_S, _FEW = 120, 1.0, 900.0, 3
 Floats = NDArray[np.float64]
@@ -23,7 +24,7 @@ class Moment:
 
     `asked_per_s`: requests sent; `ready`, `starting`: mean replicas that took requests, and that did
     not yet; `kept`: the share of the requests sent in it that got an answer within the SLO, or any
-    answer where nothing is promised; None where none was sent. `ttft_p99_s` of those with one.
+    answer where nothing is promised; None where none was sent.
     """
 
     start_s: float
@@ -31,7 +32,6 @@ class Moment:
     ready: float
     starting: float
     kept: float | None
-    ttft_p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def fleet_over_time(
     width = max(horizon / _BINS, _SHORTEST_S)
     edges = np.arange(0.0, horizon, width)
     moments = tuple(_moment(record, good, ready, starting, start, width) for start in edges.tolist())
-    hours = _replica_seconds(record.events, horizon) / 3600
+    hours = _replica_seconds(record.events, horizon) / HOUR
     sent = np.isfinite(r["arrival_s"])
     return OverTime(
         horizon_s=horizon,
@@ -153,15 +153,12 @@ def _moment(
 ) -> Moment:
     r = record.requests
     sent = (r["arrival_s"] >= start) & (r["arrival_s"] < start + width)
-    ttft = (r["first_token_s"] - r["arrival_s"])[sent]
-    ttft = ttft[np.isfinite(ttft)]
     return Moment(
         start_s=start,
         asked_per_s=float(sent.sum() / width),
         ready=_mean(ready, start, start + width),
         starting=_mean(starting, start, start + width),
         kept=float(good[sent].mean()) if sent.any() else None,
-        ttft_p99_s=float(np.percentile(ttft, 99)) if len(ttft) else None,
     )
 
 

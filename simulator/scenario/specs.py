@@ -17,7 +17,7 @@ from simulator.catalog.links import LinkSpec, link_of
 from simulator.catalog.models import Model, model_from_fields
 from simulator.catalog.prices import Commitment
 from simulator.catalog.quantizations import Quantization
-from simulator.engine.fleet.autoscaler import Autoscaler
+from simulator.engine.fleet.autoscaler import Autoscaler, most_replicas
 from simulator.engine.fleet.faults import ColdStart, Happening, Outage
 from simulator.engine.fleet.hand_over import Routing
 from simulator.engine.fleet.router import RoundRobin, Router
@@ -123,7 +123,7 @@ class Pool(EngineArgs):
 
     @model_validator(mode="after")
     def _befalls_what_exists(self) -> Pool:
-        places = max(self.replicas, self.autoscaler.most if self.autoscaler else 0)
+        places = most_replicas(self.replicas, self.autoscaler)
         named = [number for each in self.faults if isinstance(each, Outage) for number in each.replicas]
         if unknown := sorted({number for number in named if number >= places}):
             raise ValueError(f"faults: no replica {unknown[0]}; they are numbered 0 to {places - 1}")

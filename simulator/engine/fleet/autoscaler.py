@@ -34,7 +34,31 @@ start, and how many requests wait for a first one: how many there shall be."""
 
 
 @spec
-class HorizontalPodAutoscaler:
+class _ByMetric:
+    """What autoscalers that follow a metric have in common."""
+
+    metric: Metric = "waiting"
+    target: Positive
+    max_replicas: Count
+    interval_s: Duration = 15.0
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    stabilization_s: Pause = 300.0
+    most_added: Count = 4
+
+    @property
+    def most(self) -> int:
+        """The most replicas it starts."""
+        return self.max_replicas
+
+    def steady(self, highest: Highest, now: float, recommended: int, present: int) -> int:
+        """The recommendation, no lower than any of late, no higher than may be added at once."""
+        least = highest.since(now, recommended)
+        most = present + max(present, self.most_added)
+        return min(max(present, recommended), least, most, self.max_replicas)
+
+
+@spec
+class HorizontalPodAutoscaler(_ByMetric):
     """Kubernetes' own: as many replicas as bring the mean of `metric` over them to `target`.
 
     It looks every `interval_s`, leaves a deviation up to `tolerance` alone, adds at most as many as
@@ -48,30 +72,18 @@ class HorizontalPodAutoscaler:
     """
 
     kind: Literal["hpa"] = "hpa"
-    metric: Metric = "waiting"
-    target: Positive
     min_replicas: Count = 1
-    max_replicas: Count
-    interval_s: Duration = 15.0
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    stabilization_s: Pause = 300.0
-    most_added: Count = 4
 
     @model_validator(mode="after")
     def _in_order(self) -> Any:
         return _checked(self)
-
-    @property
-    def most(self) -> int:
-        """The most replicas it starts."""
-        return self.max_replicas
 
     def start(self, replicas: int) -> Wanted:
         """What says how many replicas there shall be."""
         highest = Highest(self.stabilization_s)
 
         def wanted(now: float, loads: Sequence[ReplicaLoad], present: int, held: int) -> int:
-            return _steadied(self, highest, now, self._recommended(loads, present), present)
+            return max(self.min_replicas, self.steady(highest, now, self._recommended(loads, present), present))
 
         return wanted
 
@@ -92,36 +104,25 @@ class HorizontalPodAutoscaler:
 
 
 @spec
-class Keda:
+class Keda(_ByMetric):
     """KEDA with a Prometheus query of the sum over all replicas: as many as share it out at `target` each.
 
-    `scales_to_zero`: where nothing is there for `cooldown_s` the last replica goes too, and one is
-    started once a request waits in front of the router. From one on it is Kubernetes' autoscaler
-    with an external metric.
+    With `min_replicas` 0 the last replica goes too where nothing was there for `cooldown_s`, and one
+    is started once a request waits in front of the router. From one on it is Kubernetes' autoscaler
+    with an external metric. One interval stands for KEDA's own, which asks every 30 s whether there
+    is anything, and that of Kubernetes.
 
-    Source: KEDA documentation, ScaledObject: pollingInterval, cooldownPeriod (300 s), scaling of
-    0 to 1 by the operator and of 1 to n by the HPA (read 2026-11-30).
+    Source: KEDA documentation, ScaledObject: pollingInterval (30 s), cooldownPeriod (300 s), scaling
+    of 0 to 1 by the operator and of 1 to n by the HPA (read 2026-11-30).
     """
 
     kind: Literal["keda"] = "keda"
-    metric: Metric = "waiting"
-    target: Positive
     min_replicas: Natural = 0
-    max_replicas: Count
-    interval_s: Duration = 15.0
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    stabilization_s: Pause = 300.0
     cooldown_s: Pause = 300.0
-    most_added: Count = 4
 
     @model_validator(mode="after")
     def _in_order(self) -> Any:
         return _checked(self)
-
-    @property
-    def most(self) -> int:
-        """The most replicas it starts."""
-        return self.max_replicas
 
     def start(self, replicas: int) -> Wanted:
         """What says how many replicas there shall be."""
@@ -139,7 +140,7 @@ class Keda:
                 return max(1, self.min_replicas) if held else self.min_replicas
             ratio = total / present / self.target
             recommended = present if abs(ratio - 1) <= self.tolerance else max(1, math.ceil(total / self.target))
-            return max(1, _steadied(self, highest, now, recommended, present))
+            return max(1, self.min_replicas, self.steady(highest, now, recommended, present))
 
         return wanted
 
@@ -191,18 +192,15 @@ class Highest:
         return max(each for _, each in self.seen)
 
 
-def _steadied(policy: HorizontalPodAutoscaler | Keda, highest: Highest, now: float, recommended: int, present: int) -> int:
-    """The recommendation, no lower than any of late, no higher than may be added at once, within the bounds."""
-    least = highest.since(now, recommended)
-    most = present + max(present, policy.most_added)
-    number = min(max(present, recommended), least, most)
-    return min(max(number, policy.min_replicas), policy.max_replicas)
-
-
 def _checked(policy: Any) -> Any:
     if policy.min_replicas > policy.max_replicas:
         raise ValueError(f"min_replicas {policy.min_replicas} is above max_replicas {policy.max_replicas}")
     return policy
+
+
+def most_replicas(replicas: int, autoscaler: Autoscaler | None) -> int:
+    """The most replicas there are at a time, of so many at first; draining ones not counted."""
+    return max(replicas, autoscaler.most if autoscaler else 0)
 
 
 Autoscaler = Annotated[HorizontalPodAutoscaler | Keda | Schedule, Field(discriminator="kind")]

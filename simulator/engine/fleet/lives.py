@@ -18,16 +18,16 @@ from simulator.engine.fleet.autoscaler import Autoscaler, ReplicaLoad, Wanted
 from simulator.engine.instance.durations import Ticks
 from simulator.engine.record import FleetEvent, What
 from simulator.engine.request import Request
-from simulator.spec import Count, Natural, NonNegative, spec
+from simulator.spec import Natural, NonNegative, spec
 
 
 @spec
 class Fault:
     """At `at_s` these replicas go: at once, or after `notice_s` in which they finish what they have.
 
-    The router sends requests to a dead one for `detected_after_s` more; they are sent again then.
-    With `restart_after_s` it starts again so long after its end, None never. What is not ready at
-    that time goes too if it is starting, and is left alone where there is none.
+    The router sends requests to a dead one for `detected_after_s` more; they are sent again then. A
+    replacement starts `restart_after_s` after the end, or the notice; None: never. One that is
+    starting goes too, and where there is none nothing happens.
     """
 
     at_s: NonNegative
@@ -42,9 +42,9 @@ class Fault:
 class LifeRules:
     """How the servers of a pool live.
 
-    `replicas` of at most so many places are ready when the clock starts. A start takes
-    `cold_start_s`. A request whose server dies is sent again up to `retries` times while it has no
-    token. One that is drained by the autoscaler has `drain_s` to finish what it has.
+    `replicas` are ready when the clock starts. A start takes `cold_start_s`. A request whose server
+    dies is sent again up to `retries` times while it has no token. One that is drained by the
+    autoscaler has `drain_s` to finish what it has.
     """
 
     replicas: Natural
@@ -53,11 +53,6 @@ class LifeRules:
     autoscaler: Autoscaler | None = None
     retries: Natural = 1
     drain_s: NonNegative = 30.0
-
-    @property
-    def places(self) -> Count:
-        """The most replicas there can be at a time, draining ones not counted."""
-        return max(self.replicas, self.autoscaler.most if self.autoscaler else 0)
 
 
 class House(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.engine.fleet.autoscaler import Autoscaler
+from simulator.engine.fleet.autoscaler import Autoscaler, most_replicas
 from simulator.engine.fleet.faults import Happening, fault_script
 from simulator.engine.fleet.lives import LifeRules
 from simulator.workload.requests import Requests
@@ -31,11 +31,10 @@ class Operation:
         known = requests.arrival_s[np.isfinite(requests.arrival_s)]
         horizon = float(known.max()) if len(known) else 0.0
         rng = np.random.default_rng([seed, _STREAM])
-        places = max(replicas, self.autoscaler.most if self.autoscaler else 0)
         return LifeRules(
             replicas=replicas,
             cold_start_s=start_s,
-            faults=fault_script(self.faults, places, horizon, start_s, rng),
+            faults=fault_script(self.faults, most_replicas(replicas, self.autoscaler), horizon, start_s, rng),
             autoscaler=self.autoscaler,
             retries=self.retries,
             drain_s=self.drain_s,

@@ -105,23 +105,25 @@ class StepTimer:
         decoding, context = (0, 0) if step.pausing else (batch.count, batch.context)
         if step.stalled:
             decoding -= len(step.stalled)
-            context -= sum(batch.step + request.offset for request in step.stalled)
-        prompt_tokens = half_pairs = 0
-        sampled = decoding
+            context -= sum(map(self._context_of, step.stalled))
+        prompt_tokens = half_pairs = ends = 0
         for request, tokens, last in step.chunks:
             prompt_tokens += tokens
             half_pairs += tokens * (2 * request.computed + tokens)
-            sampled += last
-        tokens, sequences = decoding + prompt_tokens, decoding + len(step.chunks)
+            ends += last
+        verified = decoding * durations.verified
+        tokens, sampled, sequences = verified + prompt_tokens, verified + ends, decoding + len(step.chunks)
         seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if durations.drafted:
+            seconds += durations.drafted[decoding + ends]
         if durations.prompt and step.chunks:
             seconds += durations.prompt[tokens]
         if step.padding:
             seconds += self._padded(step, tokens, sampled)
         if self.windows:
             seconds += self._in_windows(step)
-        return seconds, prompt_tokens, sampled
+        return seconds, prompt_tokens, decoding + ends
 
     def _padded(self, step: Step, tokens: int, sampled: int) -> float:
         """What its padding adds to a step of so many tokens."""
@@ -145,7 +147,11 @@ class StepTimer:
         return seconds
 
     def _inside(self, request: Request, size: int) -> float:
-        return min(self.batch.step + request.offset, size)
+        return min(self._context_of(request), size)
+
+    def _context_of(self, request: Request) -> float:
+        """Tokens that a decoding sequence attends to."""
+        return self.batch.step + request.offset
 
 
 class SpeculativeTimer(StepTimer):
@@ -166,35 +172,8 @@ class SpeculativeTimer(StepTimer):
             slope += per_context * self.batch.windows[size].pace
         return base, slope
 
-    def _inside(self, request: Request, size: int) -> float:
-        return min(self.batch.mean_context(request), size)
-
-    def uneven(self, step: Step) -> tuple[float, int, int]:
-        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
-        durations, batch = self.durations, self.batch
-        decoding, context = batch.count, batch.context
-        if step.stalled:
-            decoding -= len(step.stalled)
-            context -= sum(batch.mean_context(request) for request in step.stalled)
-        prompt_tokens = half_pairs = ends = 0
-        for request, tokens, last in step.chunks:
-            prompt_tokens += tokens
-            half_pairs += tokens * (2 * request.computed + tokens)
-            ends += last
-        verified = decoding * durations.verified
-        tokens, sampled = verified + prompt_tokens, verified + ends
-        seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.constant
-        seconds += durations.per_sequence * (decoding + len(step.chunks))
-        seconds += durations.per_context * context + durations.per_half_pair * half_pairs
-        if durations.drafted:
-            seconds += durations.drafted[decoding + ends]
-        if durations.prompt and step.chunks:
-            seconds += durations.prompt[tokens]
-        if step.padding:
-            seconds += self._padded(step, tokens, sampled)
-        if self.windows:
-            seconds += self._in_windows(step)
-        return seconds, prompt_tokens, decoding + ends
+    def _context_of(self, request: Request) -> float:
+        return self.batch.mean_context(request)
 
 
 def _check(step_time: StepTime, config: SchedulerConfig) -> None:

@@ -108,3 +108,15 @@ class Receiver(Scheduler, Protocol):
 
     def kv_arrived(self, request: Request) -> None:
         """The KV of a request that waits for it is here."""
+
+
+def complete_chunks(step: Step) -> list[Request]:
+    """Count the chunks of a step as computed; gives those who sample a token of it, which are its `completed`."""
+    completed = []
+    for request, tokens, last in step.chunks:
+        request.computed += tokens
+        if last:
+            request.generated += 1
+            completed.append(request)
+    step.completed = completed
+    return completed

@@ -17,7 +17,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import Queue
-from simulator.engine.scheduler.scheduler import Step
+from simulator.engine.scheduler.scheduler import Step, complete_chunks
 
 
 class StaticScheduler:
@@ -109,13 +109,7 @@ class StaticScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        completed = []
-        for request, tokens, last in step.chunks:
-            request.computed += tokens
-            if last:
-                request.generated += 1
-                completed.append(request)
-        step.completed = completed
+        completed = complete_chunks(step)
         done = self.batch.advance(1, completed)
         self.prefilling = [request for request in self.prefilling if request.status is Status.PREFILLING]
         return self._pad(done)

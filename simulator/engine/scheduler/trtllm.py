@@ -23,7 +23,7 @@ from simulator.engine.kv.blocks import BlockPool, Chunk
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
-from simulator.engine.scheduler.scheduler import EVEN, IDLE, Step
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, Step, complete_chunks
 
 _PREFILLING, _DECODING, _FINISHED = Status.PREFILLING, Status.DECODING, Status.FINISHED
 
@@ -145,13 +145,7 @@ class NoEvictScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        completed = []
-        for request, tokens, last in step.chunks:
-            request.computed += tokens
-            if last:
-                request.generated += 1
-                completed.append(request)
-        step.completed = completed
+        completed = complete_chunks(step)
         done = self.batch.advance(1, completed)
         if self.pool.notes:
             for request in completed:

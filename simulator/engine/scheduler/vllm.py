@@ -41,7 +41,7 @@ from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.queues import PriorityQueue, Queue, priority_key
-from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step
+from simulator.engine.scheduler.scheduler import EVEN, IDLE, NOBODY, Step, complete_chunks
 
 _WAITING, _PREFILLING, _DECODING, _STALLED = Status.WAITING, Status.PREFILLING, Status.DECODING, Status.STALLED
 _PREEMPTED, _FINISHED, _WAITING_FOR_KV = Status.PREEMPTED, Status.FINISHED, Status.WAITING_FOR_KV
@@ -335,13 +335,7 @@ class VllmScheduler:
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
-        completed = []
-        for request, tokens, last in step.chunks:
-            request.computed += tokens
-            if last:
-                request.generated += 1
-                completed.append(request)
-        step.completed = completed
+        completed = complete_chunks(step)
         done = self.batch.advance(1, completed, step.stalled)
         pool = self.pool
         if pool.notes:

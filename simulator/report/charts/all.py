@@ -13,6 +13,7 @@ from simulator.report.charts.run import distributions, over_time, workload
 from simulator.results.model import RunResult
 
 CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
+    replicas_over_time,
     memory,
     throughput,
     latency,
@@ -24,8 +25,3 @@ CHARTS: tuple[Callable[[RunResult], Figure], ...] = (
     workload,
     what_if,
 )
-
-
-def charts_of(run: RunResult) -> tuple[Callable[[RunResult], Figure], ...]:
-    """The charts of a run; where replicas come and go, the fleet over time before the others."""
-    return (replicas_over_time, *CHARTS) if any(d.over_time for d in run.deployments) else CHARTS

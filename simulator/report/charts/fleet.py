@@ -10,8 +10,8 @@ from simulator.report.charts.panels import Figure, Panel, by_deployment, dashed,
 from simulator.results.model import DeploymentResult, RunResult
 from simulator.results.over_time import Moment, OverTime, clock
 from simulator.text import number
+from simulator.units import HOUR
 
-_HOUR = 3600.0
 _DOWN = ("dies", "drains")
 
 
@@ -19,11 +19,15 @@ def replicas_over_time(run: RunResult) -> Figure:
     """One time axis: demand, ready replicas with what befell them, and the share of requests that was kept."""
     shown = [(i, d, d.over_time) for i, d in enumerate(run.deployments) if d.over_time is not None]
     if not shown:
-        return Figure("fleet", "The fleet over time", "All replicas serve from start to end.")
+        return Figure("fleet", "The fleet over time", "All replicas serve from start to end.", needless=True)
+    ready = _line(run, shown, lambda m: m.ready)
+    started = _line(run, shown, lambda m: m.ready + m.starting, shade=0.35)
+    replicas = "Replicas ready, faint with those that start; marked where one died or was taken away"
+    answered = "Share answered within the SLO" if run.slo else "Share answered"
     panels = [
-        _line(run, shown, "Requests/s sent", lambda m: m.asked_per_s, "~s"),
-        layered([_steps(run, shown), _marks(run, shown)], "Replicas ready; marked where one died or was taken away", 150),
-        _line(run, shown, "Share answered within the SLO" if run.slo else "Share answered", lambda m: m.kept, "%"),
+        layered([_line(run, shown, lambda m: m.asked_per_s)], "Requests/s sent", 110),
+        layered([started, ready, _marks(run, shown)], replicas, 150),
+        layered([_line(run, shown, lambda m: m.kept, "%")], answered, 110),
         _causes(run, shown),
     ]
     told = " ".join(f"{d.name}: {_told(o)}" for _, d, o in shown)
@@ -36,11 +40,12 @@ def _told(o: OverTime) -> str:
     return f"{ready}.{f' {o.worst[:1].upper()}{o.worst[1:]}.' if o.worst else ''}"
 
 
+_Value = Callable[[Moment], float | None]
 _Shown = list[tuple[int, DeploymentResult, OverTime]]
 
 
 def _time(end: float) -> alt.X:
-    scale = alt.Scale(domain=[0, end / _HOUR], nice=False)
+    scale = alt.Scale(domain=[0, end / HOUR], nice=False)
     return alt.X("hours:Q", title="hours since the start", scale=scale, axis=alt.Axis(grid=False, tickCount=8))
 
 
@@ -48,39 +53,25 @@ def _end(shown: _Shown) -> float:
     return max(o.horizon_s for _, _, o in shown)
 
 
-def _line(run: RunResult, shown: _Shown, title: str, value: Callable[[Moment], float | None], written: str) -> Panel:
-    data = [
-        {"d": i, "hours": m.start_s / _HOUR, "value": value(m)} for i, _, o in shown for m in o.moments if value(m) is not None
-    ]
+def _line(run: RunResult, shown: _Shown, value: _Value, written: str = "~s", shade: float = 0.9) -> Panel:
+    """A quantity over time, a line a deployment."""
+    known = [(i, m.start_s / HOUR, value(m)) for i, _, o in shown for m in o.moments]
+    data = [{"d": i, "hours": hours, "value": each} for i, hours, each in known if each is not None]
     axis = alt.Axis(title=None, tickCount=4, minExtent=40, format=written)
-    lines = rows(run, data, ("d", "hours", "value")).mark_line(interpolate="step-after", strokeWidth=1.4, clip=True)
-    drawn = lines.encode(
-        x=_time(_end(shown)),
-        y=alt.Y("value:Q", axis=axis, scale=alt.Scale(zero=True)),
-        color=by_deployment(run),
-        strokeDash=dashed(run),
-        opacity=faded(0.9),
-    )
-    return layered([drawn], title, 110)
-
-
-def _steps(run: RunResult, shown: _Shown) -> Panel:
-    data = [{"d": i, "hours": m.start_s / _HOUR, "value": m.ready} for i, _, o in shown for m in o.moments]
-    axis = alt.Axis(title=None, tickCount=4, minExtent=40, format="~s")
-    lines = rows(run, data, ("d", "hours", "value")).mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
+    lines = rows(run, data, ("d", "hours", "value")).mark_line(interpolate="step-after", strokeWidth=1.5, clip=True)
     return lines.encode(
         x=_time(_end(shown)),
         y=alt.Y("value:Q", axis=axis, scale=alt.Scale(zero=True)),
         color=by_deployment(run),
         strokeDash=dashed(run),
-        opacity=faded(0.9),
+        opacity=faded(shade),
     )
 
 
 def _marks(run: RunResult, shown: _Shown) -> Panel | None:
     """What befell the replicas, at the foot of the panel."""
     data = [
-        {"d": i, "hours": when / _HOUR, "what": f"replica {replica} {what} at {clock(when)}{f': {why}' if why else ''}"}
+        {"d": i, "hours": when / HOUR, "what": f"replica {replica} {what} at {clock(when)}{f': {why}' if why else ''}"}
         for i, _, o in shown
         for when, replica, what, why in o.events
         if what in _DOWN

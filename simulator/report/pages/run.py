@@ -67,11 +67,11 @@ def _drawn(run: RunResult) -> tuple[list[Any], list[dict[str, Any]]]:
     """
     from altair.utils import schemapi
 
-    from simulator.report.charts.all import charts_of
+    from simulator.report.charts.all import CHARTS
     from simulator.report.charts.panels import specification
 
     with schemapi.debug_mode(False):
-        figures = [chart(run) for chart in charts_of(run)]
+        figures = [chart(run) for chart in CHARTS]
         return figures, [specification(run, panel, figure.caption) for figure in figures for panel in figure.panels]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.planning_fixtures import small
 
-from simulator.errors import ScenarioError
+from simulator.errors import NotModelled, ScenarioError
 from simulator.planning import size as sizing_room
 from simulator.planning.capacity.replicas import Fitting, fewest_conceivable, fit_replicas
 from simulator.planning.machines.pool import InProcess
@@ -140,3 +140,10 @@ def test_a_gpu_without_a_price_will_do_but_is_never_the_cheapest(tmp_path: Path,
     assert [c.deployment.name for c in found.fitting] == ["L40S", "mine"]
     assert math.isinf(found.fitting[1].usd_per_hour)
     assert "no price is known" in found.fitting[1].why
+
+
+def test_a_fleet_that_changes_is_not_sized(tmp_path) -> None:
+    faulty = "{name: H100, gpu: h100-sxm, replicas: 2, faults: [{kind: outage, at_s: 5s, replicas: [1]}]}"
+    path = small(tmp_path, ("{name: H100, gpu: h100-sxm}", faulty))
+    with pytest.raises(NotModelled, match="H100: a size is of replicas that serve from start to end; take its autoscaler and"):
+        size(load(path))
