@@ -12,6 +12,7 @@ from simulator.catalog.acceptance import family_of, measured_acceptance
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
+from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.admission import most_tokens
@@ -93,13 +94,15 @@ def plan_server(
     link_bytes_per_s: float | None = None,
     host: Host | None = None,
     sampling: Sampling | None = None,
+    network: LinkSpec | None = None,
     kv_tokens: int | None = None,
 ) -> Server | DoesNotStart:
     """One engine as it runs with these arguments, or why it does not start.
 
     `quantization` None is the checkpoint's own, `latency` None the roofline. `link_bytes_per_s` is what the server gives from one
     GPU to another in one direction, in place of the datasheet's; `host` its processor, None a
-    usual one; `sampling` how answers are sampled, None greedy. `kv_tokens` is the KV cache that
+    usual one; `sampling` how answers are sampled, None greedy; `network` what joins the servers of
+    one replica, None the usual link. `kv_tokens` is the KV cache that
     the engine printed at its start: the plan then has the blocks that print so.
 
     Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
@@ -108,7 +111,7 @@ def plan_server(
     if kv_tokens is not None:
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
-    told = link_bytes_per_s, host or Host(), sampling or Sampling()
+    told = link_bytes_per_s, host or Host(), sampling or Sampling(), network or LinkSpec()
     target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, *told)
     if not plan.starts:
         return DoesNotStart(plan, target)
