@@ -346,12 +346,21 @@ def _parts(scenario: Scenario, server: Server) -> dict[str, StepTime]:
     if not isinstance(scenario.latency, Roofline):
         return {"step": server.step_time}
     plan = server.plan
-    parts = scenario.latency.parts(server.target)
+    found = scenario.latency.parts(server.target)
+    parts = {name: _always_adapted(part) for name, part in found.items()}
     if scenario.calibration is None:
         return parts
     known = calibration.load_calibration(scenario.calibration)
     factors = known.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
+
+
+def _always_adapted(part: StepTime) -> StepTime:
+    """A part as it is where a LoRA adapter runs in every step."""
+    if part.adapters is None:
+        return part
+    tokens = part.tokens + part.adapters.tokens
+    return dataclasses.replace(part, tokens=tokens, adapters=None)
 
 
 def _reason(run: DeploymentRun) -> str:
