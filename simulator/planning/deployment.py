@@ -15,6 +15,7 @@ from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
+from simulator.planning.adapters import adapter_notes
 from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
@@ -291,6 +292,7 @@ def _with_run(
             *([run.steadiness.note] if run.steadiness.note else []),
             *_streaming(deployment, fleet, run),
             *speculation_notes(fleet.server),
+            *adapter_notes(fleet.server),
         ),
         warmup_s=warm,
         trace=run.trace,
