@@ -35,7 +35,6 @@ from simulator.planning.capacity.replicas import worst_miss
 from simulator.planning.capacity.scaled_down import ScaledDown, fleet
 from simulator.planning.capacity.search import (
     OVERLOAD,
-    TOLERANCE,
     Standing,
     Turn,
     queueing_point,
@@ -314,7 +313,8 @@ def _queueing(
     if asked is None:
         return pools_turn(scenario, plan, full, requests)
     taken_in = api_server_ceiling(plan, requests)
-    if full.requests_per_s > OVERLOAD * taken_in and asked.burst(taken_in).keeps_up(TOLERANCE):
+    beyond = OVERLOAD * taken_in
+    if full.requests_per_s > beyond and asked.burst(beyond).low_per_s >= taken_in:
         return Turn(taken_in, taken_in, taken_in).times(plan.instances)
     turn = queueing_point(asked.mixed, full.requests_per_s, check=asked.burst, calm=asked.calm)
     if scenario.workload.trace is None:  # a trace is what it is; other requests are drawn
