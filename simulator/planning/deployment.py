@@ -22,7 +22,7 @@ from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured, promised
 from simulator.planning.capacity.full_batch import running_context
-from simulator.planning.capacity.probes import answered_by, full_server
+from simulator.planning.capacity.probes import Probes, answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
@@ -146,31 +146,38 @@ def _limited(
     at: AtDemand, fleet: FleetPlan, run: DeploymentRun, machine: Machine
 ) -> DeploymentResult:
     """The result with its limits and what binds, or with why it has none."""
-    from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.curve import asked_of, with_limits
     from simulator.planning.capacity.search import NoQueueingPoint
 
+    full = full_server(fleet.server, at.requests)
     try:
-        limited = with_limits(at.scenario, fleet, at.result, run, at.requests, machine)
-        return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited))
+        asked = asked_of(at.scenario, fleet, full)
+        limited = with_limits(at.scenario, fleet, at.result, run, at.requests, full, asked, machine)
     except NoQueueingPoint as reason:
         return _noted(at.result, f"no queueing point and no curve: {reason}")
+    return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited, asked))
 
 
 def _bound(
-    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, limited: DeploymentResult
+    at: AtDemand,
+    fleet: FleetPlan,
+    run: DeploymentRun,
+    limited: DeploymentResult,
+    asked: Probes | None,
 ) -> Binding | None:
     """What binds, by trial, of what was seen to hold requests back."""
     from simulator.planning.capacity.pools import pools_binding
     from simulator.planning.capacity.relief import binding
 
-    seen = limited.binding
-    if fleet.link is not None and limited.queueing_point is not None:
-        return pools_binding(at.scenario, fleet, at.requests, limited.queueing_point.value)
+    seen, point = limited.binding, limited.queueing_point
+    if asked is None:
+        assert point is not None
+        return pools_binding(at.scenario, fleet, at.requests, point.value)
     if seen is None:
         return None
     parts = _parts(at.scenario, fleet.server)
     seconds = resource_seconds(run.trace, parts, run.steadiness.warmup_s)
-    return binding(at.scenario, at.deployment, fleet, at.requests, seen, seconds)
+    return binding(at.scenario, at.deployment, fleet, at.requests, asked, seen, seconds)
 
 
 def _with_answers(
