@@ -12,6 +12,7 @@ from simulator.catalog.acceptance import family_of, measured_acceptance
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
+from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.admission import most_tokens
@@ -39,6 +40,7 @@ from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
 from simulator.memory.speculative import reads_hidden_states
+from simulator.numbers import MOST_ENGINES
 from simulator.spec import first_mistake
 from simulator.workload.acceptance import Acceptance
 from simulator.workload.requests import Requests
@@ -92,13 +94,15 @@ def plan_server(
     link_bytes_per_s: float | None = None,
     host: Host | None = None,
     sampling: Sampling | None = None,
+    network: LinkSpec | None = None,
     kv_tokens: int | None = None,
 ) -> Server | DoesNotStart:
     """One engine as it runs with these arguments, or why it does not start.
 
     `quantization` None is the checkpoint's own, `latency` None the roofline. `link_bytes_per_s` is what the server gives from one
     GPU to another in one direction, in place of the datasheet's; `host` its processor, None a
-    usual one; `sampling` how answers are sampled, None greedy. `kv_tokens` is the KV cache that
+    usual one; `sampling` how answers are sampled, None greedy; `network` what joins the servers of
+    one replica, None the usual link. `kv_tokens` is the KV cache that
     the engine printed at its start: the plan then has the blocks that print so.
 
     Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
@@ -107,7 +111,7 @@ def plan_server(
     if kv_tokens is not None:
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
-    told = link_bytes_per_s, host or Host(), sampling or Sampling()
+    told = link_bytes_per_s, host or Host(), sampling or Sampling(), network or LinkSpec()
     target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, *told)
     if not plan.starts:
         return DoesNotStart(plan, target)
@@ -118,6 +122,8 @@ def plan_server(
         step_time = calibrated.apply(step_time, factors)
     acceptance = _acceptance(plan)
     limits = _limits(plan.args, plan)
+    if acceptance is not None and engine.family != "vllm":
+        raise NotModelled(f"speculative decoding by {engine.name}; leave it out, or ask a release of vLLM")
     if limits.speculation:
         check_speculation(limits)
     return Server(plan, target, step_time, limits, acceptance, _data_parallel(plan), _queue_limits(plan.args))
@@ -130,6 +136,10 @@ class PoolPlan:
     server: Server
     instances: int = 1
     router: Router = field(default_factory=RoundRobin)
+
+    def __post_init__(self) -> None:
+        if self.instances > MOST_ENGINES:
+            raise SimulatorError(f"{self.instances:,} engines; at most {MOST_ENGINES:,} are simulated")
 
     @property
     def gpus(self) -> int:

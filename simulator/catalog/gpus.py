@@ -33,7 +33,8 @@ class Gpu:
     `link_bytes_per_s` is the one-direction bandwidth to a peer GPU over `link`; for PCIe cards it is what the
     slot allows and a server's topology may give less, so a deployment can override it. `peer_access`: whether the driver lets
     cards read each other's memory over PCIe; without it their traffic goes through the host's memory. `bridge_bytes_per_s` is
-    what an NVLink bridge between two cards gives in one direction, where the card takes one.
+    what an NVLink bridge between two cards gives in one direction, where the card takes one. `link_domain`: how many GPUs `link`
+    joins, those of one server or of a rack; beyond them traffic takes the network.
     `unstated`: fields that a card of one's own leaves out; what they hold stands in only where memory is asked.
     """
 
@@ -49,6 +50,7 @@ class Gpu:
     link_bytes_per_s: Positive
     peer_access: bool = True
     bridge_bytes_per_s: Positive | None = None
+    link_domain: Count = 8
     tdp_watts: Positive
     source: str
     checked: str
@@ -179,6 +181,7 @@ _FIELDS = (
     "compute_capability",
     "peer_access",
     "bridge_gb_per_s",
+    "link_domain",
     "source",
     "checked",
     "note",

@@ -193,8 +193,30 @@ class Interconnect:
     checked: str
 
 
+@spec
+class Exchange:
+    """All-to-alls of experts' tokens of one kind: microseconds before the first byte, both ways together, and what they reach.
+
+    `doubling_us` comes to it for every doubling of two servers; `link` is the fraction of the link between GPUs, None where
+    the network between servers tells.
+    """
+
+    name: str
+    first_us: NonNegative
+    doubling_us: NonNegative = 0.0
+    link: Positive | None = None
+    source: str
+    checked: str
+
+
+@cache
+def exchange(name: str) -> Exchange:
+    """All-to-alls over `nvlink`, or between servers of `few-tokens` or `many-tokens`."""
+    return Exchange(name=name, **_dated(stanzas.load_entry("exchanges", name)))
+
+
 def interconnect(name: str) -> Interconnect:
-    """All-reduces over `host-memory` or an `nvlink-bridge`, whatever the card."""
+    """All-reduces over `host-memory`, an `nvlink-bridge` or an `nvlink-domain`, whatever the card."""
     return Interconnect(
         name=name, **_dated(stanzas.load_entry("interconnects", stanzas.find("interconnects", name, "interconnect")))
     )

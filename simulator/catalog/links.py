@@ -1,4 +1,4 @@
-"""Links between a prefill pool and a decode pool: what the catalog knows of them, and what a scenario says."""
+"""Links between servers: what the catalog knows of them, and what a scenario says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from simulator.catalog import stanzas
-from simulator.errors import SimulatorError
+from simulator.errors import NotModelled, SimulatorError
 from simulator.spec import NonNegative, Positive, spec
 from simulator.units import GB, US
 
@@ -24,6 +24,9 @@ class KnownLink:
     gb_per_s: Positive
     efficiency: Annotated[float, Field(gt=0, le=1)]
     latency_us: NonNegative
+    hop_us: NonNegative | None = None
+    collective_efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
+    collective_source: str = ""
     source: str
     checked: str
 
@@ -58,11 +61,11 @@ def _carries(value: Any) -> Any:
 
 @spec
 class LinkSpec:
-    """What moves KV from prefill to decode GPUs: a `kind` of the catalog, and what is different of it here.
+    """What joins the GPUs of different servers: a `kind` of the catalog, and what is different of it here.
 
     `gb_per_s` is what the port of one GPU carries in one direction, where GPUs share a port its part
     of that; `efficiency` the part of it that transfers reach; `latency_us` passes before the first
-    byte of a transfer moves.
+    byte of a transfer moves, of a collective for every doubling of the servers.
     """
 
     kind: Annotated[str, BeforeValidator(_named)] = USUAL
@@ -83,12 +86,31 @@ class LinkSpec:
         return latency * US
 
     @property
+    def collective_bytes_per_s(self) -> float:
+        """What collectives of GPUs on different servers reach of the port of one, bytes per second. Raises NotModelled."""
+        known = known_link(self.kind)
+        reached = self.efficiency or known.collective_efficiency
+        if reached is None:
+            raise NotModelled(f"no collectives between servers over {self.kind}; known: {', '.join(_networks())}")
+        return (self.gb_per_s or known.gb_per_s) * GB * reached
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds that a collective takes longer for every doubling of the servers."""
+        hop = known_link(self.kind).hop_us if self.latency_us is None else self.latency_us
+        return (hop or 0.0) * US
+
+    @property
     def sentence(self) -> str:
         """What it carries, and where that is from."""
         known = known_link(self.kind)
         figures = f"{self.port_bytes_per_s / GB:.3g} GB/s a GPU and {self.latency_s / US:.0f} us"
         stated = None not in (self.gb_per_s, self.efficiency, self.latency_us)
         return f"{figures}, as stated" if stated else f"{figures} ({self.kind}: {known.source})"
+
+
+def _networks() -> list[str]:
+    return [link.name for link in links() if link.collective_efficiency is not None]
 
 
 def link_of(value: Any) -> Any:

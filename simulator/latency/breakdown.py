@@ -15,7 +15,7 @@ from simulator.latency import physics
 from simulator.latency.attention import mixer_cost
 from simulator.latency.feed_forward import mlp_cost
 from simulator.latency.gpu_share import GpuShare, distinct_layers
-from simulator.latency.interconnect import reached
+from simulator.latency.interconnect import Ranks, all_to_all, reached
 from simulator.latency.layer_cost import LayerCost
 from simulator.latency.physics import Array
 from simulator.latency.step import StepTime, Window
@@ -24,6 +24,9 @@ from simulator.units import US
 Costs = list[tuple[LayerCost, int]]
 # What sending activations to the next stage reaches of the link, and takes before the first byte: guesses after NCCL's sends.
 _PEER_LINK, _PEER_US = 0.7, 20.0
+# GPUs whose tokens are gathered whole in front of experts: SGLang's and TensorRT-LLM's published
+# runs with more send them to their experts alone.
+_GATHERED = 8
 # Bytes a logit is read and written with where the largest is taken.
 _GREEDY_BYTES = 16.0
 # Of what an all-reduce of two cards reaches over PCIe, what gathers of uneven lengths do: Qwen3-30B-A3B on two RTX PRO 6000, data
@@ -172,24 +175,23 @@ def _all_reduces(r: GpuShare, costs: Costs) -> Array:
     total = np.zeros_like(r.tokens)
     if r.tp > 1:
         halves, tiny = sum(n for _, n in costs), sum(n * cost.tiny_reduces for cost, n in costs)
-        found = reached(r.gpu, r.tp, r.link_bytes_per_s)
+        found = reached(r.ranks(r.tp))
         first_byte = found.nccl_us if found.custom_us is None else found.custom_us
         latency = np.where(r.tokens > 0, r.overheads.all_reduce * first_byte * US, 0.0)
         total = total + halves * _all_reduce(r, r.tp, message) + tiny * latency
     if r.dp > 1:
-        exchanges = r.overheads.exchange * sum(n for cost, n in costs if cost.experts.any())
-        total = total + exchanges * _exchange(r, r.dp * message)
+        total = total + _exchanges(r, costs, message)
     return total
 
 
-def _all_reduce(r: GpuShare, ranks: int, message: Array) -> Array:
+def _all_reduce(r: GpuShare, number: int, message: Array) -> Array:
     """Seconds of an all-reduce by NCCL, or by the one-shot kernel where there is one that is faster."""
-    c = reached(r.gpu, ranks, r.link_bytes_per_s)
-    nccl = physics.all_reduce(message, ranks, _nccl_us(r, c) * US, r.link(c.nccl_link))
+    c = reached(r.ranks(number))
+    nccl = physics.all_reduce(message, number, _nccl_us(r, c) * US, r.link(c.nccl_link))
     if c.custom_us is None or c.custom_link is None:
         return nccl
     custom_us = c.custom_us * r.overheads.all_reduce
-    return np.minimum(nccl, physics.all_reduce(message, ranks, custom_us * US, r.link(c.custom_link)))
+    return np.minimum(nccl, physics.all_reduce(message, number, custom_us * US, r.link(c.custom_link)))
 
 
 def _nccl_us(r: GpuShare, c: AllReduce) -> float:
@@ -198,22 +200,53 @@ def _nccl_us(r: GpuShare, c: AllReduce) -> float:
     return c.nccl_us + (r.overheads.all_reduce - 1) * first_byte
 
 
-def _exchange(r: GpuShare, message: Array) -> Array:
+def _exchanges(r: GpuShare, costs: Costs, message: Array) -> Array:
+    """Seconds in front of and behind the experts of all layers; `message`: bytes of one rank's tokens.
+
+    All ranks' tokens are gathered and the sums scattered; SGLang and TensorRT-LLM send them to their experts alone where more
+    than eight GPUs or several servers hold these, as nobody would run them otherwise.
+    """
+    mixtures = sum(n for cost, n in costs if cost.experts.any())
+    ranks = r.ranks(r.dp, apart=r.tp * r.pp)
+    wide = r.tp * r.dp > _GATHERED or ranks.servers > 1
+    if not wide or r.engine.family == "vllm":
+        return r.overheads.exchange * mixtures * _exchange(r, ranks, r.dp * message)
+    found, holders = np.zeros_like(r.tokens), r.ranks(r.tp * r.dp)
+    for layer, index, count in distinct_layers(r):
+        if isinstance(m := layer.mlp, MoeMlp):
+            width = m.latent or r.model.hidden
+            sent = r.expert_rates(r.format("experts", index)).activation_bytes * width
+            ways = all_to_all(holders, m.experts_per_token, sent, 2.0 * width)
+            found = found + count * np.min([first + each * r.tokens for first, each in ways], axis=0)
+    return np.where(r.tokens > 0, found, 0.0)
+
+
+def _exchange(r: GpuShare, ranks: Ranks, message: Array) -> Array:
     """Seconds of an all-gather of every rank's tokens and a reduce-scatter of their sums: two calls of NCCL.
 
     Lengths differ from rank to rank, so the one-shot kernel never runs, and over PCIe NCCL reaches less of the link. Its constant
     over NVLink is that of a large all-reduce, both halves of it.
     """
-    c = reached(r.gpu, r.dp, r.link_bytes_per_s)
+    c = reached(ranks)
     pcie = r.gpu.link == "pcie"
     share, calls = (c.nccl_link * _UNEVEN_OVER_PCIE, 2) if pcie else (c.nccl_link, 1)
     return physics.all_reduce(message, r.dp, calls * _nccl_us(r, c) * US, r.link(share))
 
 
 def _pipeline(r: GpuShare) -> StepTime:
-    """Activations handed from stage to stage, one message each."""
-    sent = r.tokens * r.model.hidden * 2.0 / r.link(_PEER_LINK) + np.where(r.tokens > 0, _PEER_US * US, 0.0)
-    return step(r, tokens=(r.pp - 1) * sent)
+    """Activations handed from stage to stage, one message each.
+
+    Between servers every rank sends its part of them through its own port
+    (vllm/distributed/parallel_state.py, read December 2026).
+    """
+    message = r.tokens * r.model.hidden * 2.0
+    stages = max(1, r.gpu.link_domain // r.tp)
+    away = -(-r.pp // stages) - 1
+    sent = (r.pp - 1 - away) * (message / r.link(_PEER_LINK) + np.where(r.tokens > 0, _PEER_US * US, 0.0))
+    if away:
+        hop = message / r.tp / r.network.collective_bytes_per_s + np.where(r.tokens > 0, r.network.hop_s, 0.0)
+        sent = sent + away * hop
+    return step(r, tokens=sent)
 
 
 def _head(r: GpuShare) -> Array:

@@ -218,6 +218,7 @@ def extrapolations(target: Target) -> tuple[str, ...]:
     args = target.args
     found = list(_taken(target.model, target.quantization, target.gpu, target.engine))
     found += _interconnect(target)
+    found += _network(target)
     if args.pipeline_parallel_size > 1:
         found.append(
             "pipeline parallelism: not measured; steps are taken as even micro-batches, so a lone prompt comes out too fast"
@@ -239,6 +240,18 @@ def _interconnect(target: Target) -> Iterator[str]:
         yield "all-reduces over PCIe: taken from one server; what yours reaches depends on its slots (link_gb_per_s)"
     else:
         yield "all-reduces over PCIe: what they reach of the link that is stated is taken from one server"
+
+
+def _network(target: Target) -> Iterator[str]:
+    """What was taken for granted of the network where one replica spans several servers."""
+    args, card = target.args, target.gpu
+    gpus = args.tensor_parallel_size * args.pipeline_parallel_size * args.data_parallel_size
+    if gpus <= card.link_domain:
+        return
+    network = target.network
+    where = f"{gpus} GPUs on servers of {card.link_domain}"
+    taken = "as stated" if network.gb_per_s else f"taken as {network.kind} (network)"
+    yield f"{where}: traffic between them is {taken}, and what collectives reach of it is from other networks"
 
 
 def _taken(model: Model, quantization: Quantization | None, gpu: Gpu, engine: Engine) -> Iterator[str]:

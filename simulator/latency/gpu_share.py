@@ -12,11 +12,13 @@ from simulator.catalog.engine_args import MoeBackend
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import Attention, Experts, Kernels, Matmul, Overheads, RunningKernel, kernels, overheads
+from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Layer, Model
 from simulator.catalog.quantizations import Quantization, TensorGroup, WeightFormat, runs_as
 from simulator.errors import NotModelled
 from simulator.latency import physics
 from simulator.latency.aiconfigurator import Tables
+from simulator.latency.interconnect import Ranks
 from simulator.latency.physics import Array, Rates
 from simulator.latency.sampling import Sampling
 from simulator.latency.target import Target
@@ -37,7 +39,7 @@ class GpuShare:
     tokens, in V0 decodes of up to `longest_graph` tokens of context, 0 where none gets longer.
     `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one
     before runs; `verified`: tokens of a decoding sequence; `sampling`: what is done to logits;
-    `moe_backend`: the kernels of experts. `tf32`: matmuls of 32 bits run on tensor cores.
+    `moe_backend`: the kernels of experts. `network` joins servers. `tf32`: matmuls of 32 bits run on tensor cores.
     `silicon`: measured kernels to take for matmuls and experts.
     """
 
@@ -61,9 +63,14 @@ class GpuShare:
     asynchronous: bool
     sampling: Sampling = field(default_factory=Sampling)
     moe_backend: MoeBackend = "auto"
+    network: LinkSpec = field(default_factory=LinkSpec)
     tf32: bool = False
     verified: int = 1
     silicon: Tables | None = None
+
+    def ranks(self, number: int, apart: int = 1) -> Ranks:
+        """So many GPUs of the replica, every `apart`-th, as a collective has them."""
+        return Ranks(self.gpu, number, apart, self.link_bytes_per_s, self.network)
 
     def link(self, fraction: float) -> float:
         """Bytes/s that an all-reduce reaches, from the fraction of a link that it does."""
@@ -215,6 +222,7 @@ def gpu_share(target: Target) -> GpuShare:
         compiled=engine.generation == "v1" and not args.enforce_eager,
         sampling=target.sampling,
         moe_backend=args.moe_backend,
+        network=target.network,
         tf32=args.float32_matmul_precision == "high",
         verified=args.decode_length,
     )

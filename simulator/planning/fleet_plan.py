@@ -70,6 +70,7 @@ def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server
         link_bytes_per_s=pool.link_gb_per_s and pool.link_gb_per_s * GB,
         host=pool.host,
         sampling=scenario.sampling,
+        network=pool.network,
     )
 
 

@@ -53,7 +53,7 @@ def file_schema() -> Node:
 
 
 def _around_the_engine() -> set[str]:
-    return {"gpu", "quantization", "replicas", "router", "link_gb_per_s", "usd_per_gpu_hour", "price", "count"}
+    return {"gpu", "quantization", "replicas", "router", "link_gb_per_s", "network", "usd_per_gpu_hour", "price", "count"}
 
 
 def _or_text(node: Node, description: str) -> Node:

@@ -94,8 +94,9 @@ class Pool(EngineArgs):
     """Equal servers behind one router: `replicas` of them, each on tensor * pipeline * data parallel GPUs.
 
     `quantization` None takes the checkpoint's own. `link_gb_per_s` is the one-direction bandwidth
-    between GPUs where the server's differs from the datasheet, `host` the processor's part of a step
-    where it was measured. `usd_per_gpu_hour` replaces the catalog's price.
+    between GPUs where the server's differs from the datasheet, `network` what joins the servers of a
+    replica of more GPUs than one has, `host` the processor's part of a step where it was measured.
+    `usd_per_gpu_hour` replaces the catalog's price.
 
     `autoscaler`: what changes the number of replicas, of which there are `replicas` at first.
     `cold_start`: what a start takes; `faults`: outages and roll-outs. A request whose replica dies is
@@ -108,6 +109,7 @@ class Pool(EngineArgs):
     replicas: Count = 1
     router: Router = Field(default_factory=RoundRobin)
     link_gb_per_s: Positive | None = None
+    network: Annotated[LinkSpec, BeforeValidator(link_of)] = Field(default_factory=LinkSpec)
     host: Host = Field(default_factory=Host)
     usd_per_gpu_hour: NonNegative | None = None
     autoscaler: Autoscaler | None = None

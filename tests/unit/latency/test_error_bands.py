@@ -9,6 +9,7 @@ from support.untimed_cards import timed_cards
 
 from simulator.catalog import stanzas
 from simulator.catalog.kernels import kernels
+from simulator.catalog.links import LinkSpec
 from simulator.latency.error_bands import ErrorBand, Setting, band_of, bands, class_of, class_path, extrapolations, setting
 
 
@@ -50,6 +51,13 @@ def test_parallelism_that_nothing_was_compared_with_is_said() -> None:
     assert any("pipeline" in line for line in said(case("llama-3.1-70b", "h200", pipeline_parallel_size=2)))
     both = case("deepseek-v3", "h200", data_parallel_size=8, enable_expert_parallel=True)
     assert any("expert parallelism" in line for line in said(both))
+
+
+def test_a_replica_of_several_servers_says_what_joins_them() -> None:
+    two = case("llama-3.1-70b", "h100", tensor_parallel_size=16)
+    assert any("16 GPUs on servers of 8: traffic between them is taken as rdma-400g (network)" in line for line in said(two))
+    assert any("as stated" in line for line in said(two, network=LinkSpec(gb_per_s=25)))
+    assert not any("network" in line for line in said(case("deepseek-v3", "gb200", tensor_parallel_size=16)))
 
 
 def test_an_engine_without_runs_is_said_to_be_taken_from_another() -> None:

@@ -191,6 +191,17 @@ def test_a_trace_that_is_not_there_is_refused_before_anything_runs(tmp_path: Pat
         read(tmp_path, TEXT, ("workload", "{trace: gone.csv}"))
 
 
+def test_the_network_of_a_replica_is_a_link_by_name_or_by_its_figures(tmp_path: Path) -> None:
+    named = read(tmp_path, TEXT.replace("gpu: l4", "gpu: h100\n    tensor_parallel_size: 16\n    network: rdma-200g"))
+    assert named.deployments[0].pool.network.collective_bytes_per_s == pytest.approx(25e9 * 0.9)
+    own = TEXT.replace("gpu: l4", "gpu: h100\n    tensor_parallel_size: 16\n    network: {gb_per_s: 100, efficiency: 0.8}")
+    scenario = read(tmp_path, own)
+    assert scenario.deployments[0].pool.network.collective_bytes_per_s == pytest.approx(80e9)
+    assert read(tmp_path, dump(scenario)) == scenario
+    with pytest.raises(ScenarioError, match="network.*unknown link 'infiniband'"):
+        read(tmp_path, TEXT.replace("gpu: l4", "gpu: h100\n    network: infiniband"))
+
+
 def test_a_price_may_be_that_of_a_gpu_of_ones_own(tmp_path: Path) -> None:
     own = """{name: proto, architecture: hopper, memory_gib: 96, memory_gb_per_s: 4000, tflops: {bf16: 800},
           link: pcie, link_gb_per_s: 64, tdp_watts: 5}"""
