@@ -128,11 +128,12 @@ def _refuse_missing(workload: Workload, document: Document) -> None:
 
 def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
     """Raise for a price of a GPU that neither the catalog nor the scenario has, and for a provider without prices."""
-    for name in prices.usd_per_gpu_hour.keys() - gpus:
-        try:
-            catalog.gpu(name)
-        except SimulatorError as problem:
-            raise document.error(("prices", "usd_per_gpu_hour", name), f"prices.usd_per_gpu_hour: {problem}") from None
+    for field in ("usd_per_gpu_hour", "reserved_usd_per_gpu_hour", "spot_usd_per_gpu_hour"):
+        for name in getattr(prices, field).keys() - gpus:
+            try:
+                catalog.gpu(name)
+            except SimulatorError as problem:
+                raise document.error(("prices", field, name), f"prices.{field}: {problem}") from None
     if prices.provider is not None and prices.provider.lower() not in providers():
         unknown = UnknownName("provider", prices.provider, providers())
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
