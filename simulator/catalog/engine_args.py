@@ -48,6 +48,7 @@ class EngineArgs:
     each GPU that a display, another process or the system holds when it starts.
     `data_parallel_external_lb`: the router sees every data-parallel rank as a server of its own. `api_server_count`: processes
     that take requests in and send tokens out; `stream_interval`: tokens in each chunk that they send.
+    `max_loras` different LoRA adapters run at once, `max_cpu_loras` are kept in host memory, None for as many.
     `watermark`: the share of all KV blocks that stays free when a request is admitted beside others. `max_num_scheduled_tokens`
     and `max_num_active_seqs` are limits of a step below those that the engine is built for. `prefill_schedule_interval`: prompts
     are computed in one step of so many while others decode. `long_prefill_token_threshold_adaptive` raises the threshold to a
@@ -115,6 +116,7 @@ class EngineArgs:
     enable_lora: bool = False
     max_loras: Count = 1
     max_lora_rank: Count = 16
+    max_cpu_loras: Count | None = None
     fully_sharded_loras: bool = False
     api_server_count: Count | None = None
     stream_interval: Count = 1

@@ -94,6 +94,7 @@ def add(steps: Iterable[StepTime]) -> StepTime:
         prompt=np.sum(prompts, axis=0) if prompts else np.zeros(0),
         drafted=np.sum(drafted, axis=0) if drafted else np.zeros(0),
         verified=max(s.verified for s in every),
+        adapters=next((s.adapters for s in every if s.adapters is not None), None),
     )
 
 
@@ -119,6 +120,7 @@ def scaled(part: StepTime, factor: float) -> StepTime:
         prompt=factor * part.prompt,
         drafted=factor * part.drafted,
         verified=part.verified,
+        adapters=part.adapters,
     )
 
 

@@ -144,8 +144,21 @@ def _refuse_untimed(pool: Pool) -> None:
     if (pool.spec_method or pool.spec_model) and not pool.spec_tokens:
         drafter = pool.spec_method or pool.spec_model
         raise SimulatorError(f"{drafter} drafts no tokens: state num_speculative_tokens (spec_tokens)", field="spec_tokens")
-    if pool.enable_lora:
-        raise NotModelled("enable_lora: the time of LoRA is not modelled; `sim memory` answers for its memory")
+
+
+def _refuse_adapters(scenario: Scenario, pool: Pool) -> None:
+    """Raise for requests whose LoRA adapter no engine would take, in the engine's words where it has some."""
+    asked = [traffic.adapters for traffic in scenario.workload.mix() if traffic.adapters is not None]
+    if asked and not pool.enable_lora:
+        raise SimulatorError(
+            "requests ask for LoRA adapters, and the engine serves none; set enable_lora: true", field="enable_lora"
+        )
+    for adapters in asked:
+        if adapters.rank is not None and adapters.rank > pool.max_lora_rank:
+            raise SimulatorError(
+                f"LoRA rank {adapters.rank} is greater than max_lora_rank {pool.max_lora_rank}; raise it to {adapters.rank}",
+                field="max_lora_rank",
+            )
 
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
@@ -159,6 +172,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
 
 def _refuse_impossible_pool(scenario: Scenario, model: Model, pool: Pool) -> Server | DoesNotStart:
     _refuse_untimed(pool)
+    _refuse_adapters(scenario, pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > LONGEST:

@@ -320,7 +320,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
          "max_num_batched_tokens", "block_size", "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_num_partial_prefills",
          "long_prefill_token_threshold", "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs",
          "max_num_queued_tokens", "prefill_schedule_interval", "max_cudagraph_capture_size", "spec_tokens", "max_loras",
-         "max_lora_rank", "api_server_count", "stream_interval"), _whole,
+         "max_lora_rank", "max_cpu_loras", "api_server_count", "stream_interval"), _whole,
     ),
     **dict.fromkeys(
         ("enforce_eager", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling",

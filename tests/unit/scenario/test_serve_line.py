@@ -248,7 +248,7 @@ def test_a_deployment_takes_its_line_and_what_is_written_beside_it_wins(tmp_path
         ("--cpu-offload-gb 3", r"s.yaml:7:5: deployments\[0\].serve: --cpu-offload-gb: .*not modelled"),
         ("--max-num-sequences 3", "unknown argument --max-num-sequences"),
         ("--spec-method mtp --spec-tokens 1", "has no draft layers"),
-        ("--enable-lora", "time of LoRA is not modelled"),
+        ("--enable-lora --enforce-eager", "time of LoRA adapters with enforce_eager"),
         ("--watermark 0.01", "vllm-0.19.0 has no watermark: vLLM 0.24.0 introduced it"),
         ("--max-num-queued-reqs 8", "vllm-0.19.0 has no max_num_queued_reqs: vLLM 0.29.0 introduced it"),
     ],
