@@ -70,6 +70,7 @@ _COUNTERPARTS = {
 _OF_SGLANG = {
     "schedule_conservativeness": "watermark keeps blocks free",
     "max_prefill_tokens": "max_num_batched_tokens limits a step",
+    "scheduler_recv_interval": "new requests are seen in every step",
 }
 
 
