@@ -35,7 +35,7 @@ from simulator.validation.protocols import (
     weighted_median,
 )
 from simulator.validation.readers.inferencex import HARNESS_LENGTHS, HARNESS_MODELS, HARNESS_RATIO, Run, Script, script
-from simulator.validation.readers.inferencex_others import OTHERS_MODELS, drafted, other_script
+from simulator.validation.readers.inferencex_others import OTHERS_MODELS, doubtful, other_script
 from simulator.validation.readers.own_columns import FIGURES, card_of, named_lengths, sent_in
 from simulator.validation.readers.rows import (
     Prediction,
@@ -85,7 +85,7 @@ _ONE = {
 def compare_many(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
-    doubts |= _drafted_rows(table.rows)
+    doubts |= _doubtful_rows(table.rows)
     return compare_rows(
         table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), calibration
     )
@@ -111,8 +111,8 @@ def predict_many(row: Row, bench: Bench, suspect: str | None = None) -> Predicti
     return Prediction(found, server, load_regime(trace), stated, suspect or cannot_be(row, server, len(requests)))
 
 
-def _drafted_rows(rows: Sequence[Row]) -> dict[int, str]:
-    """By the row's identity, why a run of another engine than vLLM had drafted tokens."""
+def _doubtful_rows(rows: Sequence[Row]) -> dict[int, str]:
+    """By the row's identity, why a run of another engine than vLLM is not what its columns say."""
     alike: dict[Hashable, list[Row]] = {}
     for row in rows:
         if _by_the_harness(row) and text(row, "engine").lower() not in ("", "vllm"):
@@ -123,7 +123,7 @@ def _drafted_rows(rows: Sequence[Row]) -> dict[int, str]:
         for row in twins:
             faster = (number_in(row, "tpot_ms_mean") or slowest) < slowest
             family = engine_of(row, _ASSUMED_OF_OTHERS[text(row, "engine").lower()])[0].family
-            why = drafted(_run_of(row, day_of(row) or date.max), family, faster_twin=faster)
+            why = doubtful(_run_of(row, day_of(row) or date.max), family, faster_twin=faster)
             found |= {id(row): why} if why else {}
     return found
 
