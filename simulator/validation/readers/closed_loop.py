@@ -117,7 +117,7 @@ def _doubtful_rows(rows: Sequence[Row]) -> dict[int, str]:
     for row in rows:
         if _by_the_harness(row) and text(row, "engine").lower() not in ("", "vllm"):
             alike.setdefault(tuple(text(row, name) for name in _LABELS), []).append(row)
-    found = {}
+    found: dict[int, str] = {}
     for twins in alike.values():
         slowest = max(number_in(row, "tpot_ms_mean") or 0.0 for row in twins)
         for row in twins:
