@@ -1,6 +1,16 @@
-"""`python -m simulator` is `sim`."""
+"""`python -m simulator`, and `sim`."""
 
-from simulator.cli import main
+import signal
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C before it is ready, or after it has answered, ends the process without a word."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from simulator.cli import main as command_line
+
+    command_line()
+
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,8 @@ from simulator.errors import MeasurementError, SimulatorError
 LARGEST, MOST = 1e19, 10**15
 # Tokens of one prompt or answer, and requests of one workload: more than anybody has, as much as memory holds.
 LONGEST, MOST_REQUESTS = 10_000_000, 20_000_000
+# Engines behind one router.
+MOST_ENGINES = 10_000
 
 
 def finite_number(

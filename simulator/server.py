@@ -40,6 +40,7 @@ from simulator.latency.step import StepTime
 from simulator.latency.target import Target
 from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
 from simulator.memory.speculative import reads_hidden_states
+from simulator.numbers import MOST_ENGINES
 from simulator.spec import first_mistake
 from simulator.workload.acceptance import Acceptance
 from simulator.workload.requests import Requests
@@ -121,6 +122,8 @@ def plan_server(
         step_time = calibrated.apply(step_time, factors)
     acceptance = _acceptance(plan)
     limits = _limits(plan.args, plan)
+    if acceptance is not None and engine.family != "vllm":
+        raise NotModelled(f"speculative decoding by {engine.name}; leave it out, or ask a release of vLLM")
     if limits.speculation:
         check_speculation(limits)
     return Server(plan, target, step_time, limits, acceptance, _data_parallel(plan), _queue_limits(plan.args))
@@ -133,6 +136,10 @@ class PoolPlan:
     server: Server
     instances: int = 1
     router: Router = field(default_factory=RoundRobin)
+
+    def __post_init__(self) -> None:
+        if self.instances > MOST_ENGINES:
+            raise SimulatorError(f"{self.instances:,} engines; at most {MOST_ENGINES:,} are simulated")
 
     @property
     def gpus(self) -> int:

@@ -21,6 +21,7 @@ from simulator.cli.measured import (
     TensorParallel,
     measured_server,
 )
+from simulator.cli.options import MAX_MEMORY_GB, MAX_REQUESTS, MaxMemory, MaxRequests, budget_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +55,8 @@ def calibrate_command(
     prompt_tokens: PromptTokens = None,
     output_tokens: OutputTokens = None,
     arg: Arg = None,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Fit factors to your own runs, best two a configuration at low and high concurrency; use the
     file as `calibration:`.
@@ -75,7 +78,7 @@ def calibrate_command(
     )  # fmt: skip
     if server is not None and arg:
         server = replace(server, args=with_arguments(server.args, arg))
-    report = fit(*read_points(measurements, server, unsaid))
+    report = fit(*read_points(measurements, server, unsaid, budget_of(max_requests, max_memory)))
     save_file(out, dump_calibration(report.calibration), "--out")
     printer = console()
     printer.print(_table(report))
@@ -88,18 +91,21 @@ def with_arguments(args: EngineArgs, written: list[str]) -> EngineArgs:
     """The arguments with NAME=VALUE each. Raises SimulatorError for one that is unknown or cannot
     have its value."""
     from pydantic import TypeAdapter, ValidationError
-    from ruamel.yaml import YAML
 
     from simulator.catalog.engines import EngineArgs
-    from simulator.errors import SimulatorError
+    from simulator.document import Document, parse_yaml
+    from simulator.errors import SimulatorError, did_you_mean, nearest_names
     from simulator.spec import first_mistake
 
-    named = {field.name: getattr(args, field.name) for field in fields(EngineArgs)}
+    known = [field.name for field in fields(EngineArgs)]
+    named = {name: getattr(args, name) for name in known}
     for each in written:
         name, equals, value = each.partition("=")
         if not equals:
             raise SimulatorError(f"--arg {each}: write NAME=VALUE, such as kv_cache_dtype=fp8")
-        named[name.strip().removeprefix("--").replace("-", "_")] = YAML(typ="safe", pure=True).load(value)
+        if (field := name.strip().removeprefix("--").replace("-", "_")) not in known:
+            raise SimulatorError(f"--arg {each}: unknown argument{did_you_mean(nearest_names(field, known))}")
+        named[field] = Document(Path("--arg"), {field: parse_yaml(value, Path(f"--arg {name}"))}).plain()[field]
     try:
         return TypeAdapter(EngineArgs).validate_python(named)
     except ValidationError as problem:

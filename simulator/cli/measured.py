@@ -38,13 +38,13 @@ def measured_server(
 ) -> MeasuredServer | None:
     """The server of the options, its model from the first file that names one; None where no GPU is given."""
     from simulator import catalog
-    from simulator.catalog.engines import EngineArgs
     from simulator.latency.client import FrontEnd
     from simulator.validation.protocols import MeasuredServer
+    from simulator.validation.readers.rows import measured_args
 
     if gpu is None:
         return None
-    args = EngineArgs(
+    args = measured_args(
         tensor_parallel_size=tensor_parallel_size,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

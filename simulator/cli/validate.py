@@ -21,7 +21,7 @@ from simulator.cli.measured import (
     TensorParallel,
     measured_server,
 )
-from simulator.cli.options import Json, save_file
+from simulator.cli.options import MAX_MEMORY_GB, MAX_REQUESTS, Json, MaxMemory, MaxRequests, budget_of, save_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +54,8 @@ def validate_command(
     prompt_tokens: PromptTokens = None,
     output_tokens: OutputTokens = None,
     batch_size: BatchSize = None,
+    max_requests: MaxRequests = MAX_REQUESTS,
+    max_memory: MaxMemory = MAX_MEMORY_GB,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with measured start-ups and runs: error by metric, how many values lie in
@@ -73,20 +75,22 @@ def validate_command(
     from simulator.validation.readers.startup_log import LOG_KINDS
 
     unsaid = Unsaid(prompt_tokens, output_tokens, batch_size)
-    given: dict[str, Any] = {
-        "gpu": gpu,
-        "model": model,
-        "quantization": quantization,
-        "engine_version": None if engine == "vllm" else engine,
-    }
-    given |= {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
-    given |= {"tensor_parallel_size": tensor_parallel_size if tensor_parallel_size > 1 else None}
-    stated = {name: str(value).removeprefix("vllm-") for name, value in given.items() if value is not None}
+    stated = _stated(
+        gpu=gpu,
+        model=model,
+        quantization=quantization,
+        engine_version=None if engine == "vllm" else engine.removeprefix("vllm-"),
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        tensor_parallel_size=tensor_parallel_size if tensor_parallel_size > 1 else None,
+    )
     server = None if path.suffix.lower() in LOG_KINDS else measured_server(
         [path], gpu, model, quantization, engine, tensor_parallel_size, max_num_seqs, max_num_batched_tokens,
         max_model_len, unsaid,
     )  # fmt: skip
-    findings = compare(path, None if calibration is None else load_calibration(calibration), server, unsaid, stated)
+    fitted = None if calibration is None else load_calibration(calibration)
+    findings = compare(path, fitted, server, unsaid, stated, budget_of(max_requests, max_memory))
     if page is not None:
         from simulator.report.pages.accuracy import accuracy_page
 
@@ -95,19 +99,26 @@ def validate_command(
         import json
 
         print(json.dumps(report(findings), indent=2))
-        return
+    else:
+        _print(findings, report(findings), worst)
+
+
+def _stated(**options: object) -> dict[str, str]:
+    """What options say of a start-up log, by the columns of start-up tables."""
+    return {name: str(value) for name, value in options.items() if value is not None}
+
+
+def _print(findings: Findings, told: dict[str, Any], worst: int) -> None:
     from simulator.cli.console import WIDE, console
 
-    out, told = console(WIDE), report(findings)
+    out = console(WIDE)
     out.print(_groups(told["groups"]))
     if told["coverage"]:
         out.print(_coverage(told["coverage"]))
     if worst:
         out.print(_worst(findings, worst))
-    for line in (*_lines("skipped", findings.skipped), *_doubts(findings)):
+    for line in (*_lines("skipped", findings.skipped), *_doubts(findings), *findings.notes):
         out.print(line)
-    for note in findings.notes:
-        out.print(note)
 
 
 def _doubts(findings: Findings) -> list[str]:

@@ -10,6 +10,7 @@ from simulator.catalog.engine_args import EngineArgs
 from simulator.catalog.models import Model
 from simulator.errors import ScenarioError, SimulatorError
 from simulator.memory.plan import plan_memory
+from simulator.numbers import LONGEST, integer
 from simulator.scenario.shipped import SCHEMA, shipped_folder
 
 _SIZES = (1, 2, 4, 8)
@@ -51,6 +52,9 @@ def draft(figures: Figures) -> str:
     """
     served = catalog.model(figures.model)
     engine = catalog.engine(figures.engine)
+    for name in ("prompt", "output", "max_model_len"):
+        if (tokens := getattr(figures, name)) is not None:
+            integer(tokens, f"--{name.replace('_', '-')}", ScenarioError, least=1, most=LONGEST)
     length = figures.max_model_len or _length(served, figures)
     lines = [
         f"# yaml-language-server: $schema={shipped_folder() / SCHEMA}",

@@ -11,12 +11,13 @@ from simulator.budget import Budget
 from simulator.catalog.models import Model
 from simulator.catalog.prices import providers
 from simulator.document import Document, Location
+from simulator.engine.fleet.autoscaler import most_replicas
 from simulator.engine.scheduler.build import DECODE, PREFILL, check_role
 from simulator.errors import NotModelled, ScenarioError, SimulatorError, UnknownName
 from simulator.latency import calibration
 from simulator.memory.kv_cache import stored_as
 from simulator.memory.plan import MemoryPlan
-from simulator.numbers import LONGEST
+from simulator.numbers import LONGEST, MOST_ENGINES
 from simulator.scenario.specs import SEVERAL_POOLS, Deployment, Pool, Prices, Scenario
 from simulator.server import DoesNotStart, Server, plan_server
 from simulator.text import number
@@ -25,7 +26,7 @@ from simulator.workload.arrivals.varying import Diurnal, Ramp, Stages
 from simulator.workload.traces.trace_file import TraceFile
 from simulator.workload.workload import Workload
 
-_MOST_ENGINES, _MOST_PER_S, _BLOCK = 10_000, 1e9, 16
+_MOST_PER_S, _BLOCK = 1e9, 16
 
 
 def refuse(scenario: Scenario, document: Document, budget: Budget) -> None:
@@ -167,8 +168,10 @@ def _refuse_impossible_pool(scenario: Scenario, model: Model, pool: Pool) -> Ser
     planned = plan_server(model, pool.quantization, pool.gpu, args, scenario.engine, latency=scenario.latency)
     if isinstance(planned, DoesNotStart):
         scenario.latency.bind(planned.target)
-    if pool.instances > _MOST_ENGINES:
-        raise TooMuch(f"{pool.instances:,} engines; at most {_MOST_ENGINES:,} are simulated, so lower replicas", field="replicas")
+    most = most_replicas(pool.replicas, pool.autoscaler) * pool.data_parallel_size
+    if most > MOST_ENGINES:
+        field = "replicas" if pool.instances > MOST_ENGINES else "autoscaler"
+        raise TooMuch(f"{most:,} engines; at most {MOST_ENGINES:,} are simulated, so lower replicas", field=field)
     longest = resolved.max_model_len
     prompts = (traffic.prompt_law().expected() for traffic in scenario.workload.mix())
     if (prompt := max(prompts, default=0.0)) >= longest:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.budget import Budget
 from simulator.errors import MeasurementError
 from simulator.latency.calibration import Calibration
 from simulator.validation.coverage import LEAST, MOST, coverage
@@ -20,6 +21,7 @@ from simulator.validation.readers import training as training
 from simulator.validation.readers.bench_files import KINDS, Unsaid, read_bench_file
 from simulator.validation.readers.startup_log import LOG_KINDS, read_startup_log
 
+READERS = (startup.READER, training.READER, *serving.READERS)
 LABELS = ("engine", "model", "gpu", "dtype")
 
 
@@ -29,22 +31,25 @@ def validate(
     server: MeasuredServer | None = None,
     unsaid: Unsaid | None = None,
     stated: dict[str, str] | None = None,
+    budget: Budget = Budget(),  # noqa: B008
 ) -> Findings:
     """Everything that a file, or the files of a folder, let us compare; latencies with a calibration where one is given.
 
     A benchmark tool's own file is compared on `server`, which it does not say; `unsaid` is what else it does not.
-    `stated` is what a start-up log leaves open, by the columns of start-up tables.
+    `stated` is what a start-up log leaves open, by the columns of start-up tables. A row whose simulation would cost more than
+    the `budget` is skipped.
     A file no reader knows is skipped with the reason. Raises MeasurementError when nothing is left to compare.
     """
+    bench = Bench(calibration=calibration, budget=budget)
     if path.suffix.lower() in KINDS and not path.is_dir():
         if server is None:
             raise MeasurementError(f"{path.name} does not say what it was measured on: give --gpu (and --model, --engine, --tp)")
-        return findings_of(read_bench_file(path, unsaid), server, Bench(calibration=calibration))
+        return findings_of(read_bench_file(path, unsaid), server, bench)
     findings = Findings()
     is_log = path.suffix.lower() in LOG_KINDS and not path.is_dir()
     for table in [read_startup_log(path, stated or {})] if is_log else read_measurement_tables(path):
         try:
-            findings.add(choose_reader(table, (startup.READER, training.READER, *serving.readers(calibration))).compare(table))
+            findings.add(choose_reader(table, READERS).compare(table, bench))
         except MeasurementError as problem:
             findings.skipped.append(Skipped(table.source, 0, str(problem)))
     if not findings.comparisons:

@@ -32,6 +32,8 @@ from simulator.workload.requests import Ints, Requests
 
 PERCENTILES = (50, 90, 95, 99)
 _MOST_SIMULATED = 20_000
+# Nothing that is measured, in ms or a second, is smaller.
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class MeasuredRun:
     tensor_parallel: int | None = None
     chat: bool = False
     notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, value in self.values.items():
+            finite_number(value, f"{self.source}: {name}", least=_LEAST)
 
     def load(self) -> tuple[Requests, Load]:
         """The requests and how they were sent."""

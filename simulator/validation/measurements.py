@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulator.errors import MeasurementError
 from simulator.files import read_csv_rows
 from simulator.latency.error_bands import LoadRegime, Setting
 from simulator.numbers import MOST, finite_number, integer
+
+if TYPE_CHECKING:
+    from simulator.validation.protocols import Bench
 
 Row = Mapping[str, str]
 
@@ -95,7 +99,7 @@ class Reader:
 
     name: str
     required: tuple[str, ...]
-    compare: Callable[[MeasurementTable], Findings]
+    compare: Callable[[MeasurementTable, Bench], Findings]
 
     def missing(self, table: MeasurementTable) -> list[str]:
         """The required columns that the table lacks."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from simulator.budget import Budget
 from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.models import Model
@@ -69,11 +70,20 @@ class MeasuredServer:
 
 @dataclass(slots=True)
 class Bench:
-    """Simulates servers under load, binding each configuration once, with a calibration where one is given."""
+    """Simulates servers under load, binding each configuration once, with a calibration where one is given.
+
+    `budget`: what one simulation may cost; None where that was looked at before.
+    """
 
     latency: LatencySpec = field(default_factory=Roofline)
     calibration: Calibration | None = None
+    budget: Budget | None = None
     bound: dict[tuple[object, ...], Server] = field(default_factory=dict)
+
+    def afford(self, requests: Requests) -> None:
+        """Raise SimulatorError where simulating requests would cost more than was allowed."""
+        if self.budget is not None:
+            afford(requests, self.budget)
 
     def bind(self, measured: MeasuredServer) -> Server:
         """One engine of a server. Raises MeasurementError where our memory plan says that it would not start.
@@ -111,9 +121,17 @@ class Bench:
         )
 
     def run(self, measured: MeasuredServer, requests: Requests, source: Load | None = None) -> RunRecord:
-        """The trace of a server under load, as its client saw it."""
+        """The trace of a server under load, as its client saw it. Raises SimulatorError beyond the budget."""
+        self.afford(requests)
         pool = PoolPlan(self.bind(measured), measured.engines)
         return FleetPlan((pool,), measured.client).serve(requests, source=source)
+
+
+def afford(requests: Requests, budget: Budget) -> None:
+    """Raise SimulatorError where simulating requests would cost more than was allowed, in words that say what allows it."""
+    tokens = float((requests.prompt_tokens + requests.output_tokens).mean()) if len(requests) else 0.0
+    blocks = 0 if requests.hashes is None else len(requests.hashes.ids)
+    budget.check(len(requests), tokens, blocks / max(1, len(requests)))
 
 
 def finished(trace: RunRecord) -> dict[str, Floats]:

@@ -40,6 +40,19 @@ MISTAKES = [
     (GPU, f"{GPU}\n    tensor_parallel_size: 3", "13:5", "tensor_parallel_size 3 does not divide its 32 attention heads"),
     (GPU, f"{GPU}\n    pipeline_parallel_size: 99", "13:5", "pipeline_parallel_size 99 exceeds its 32 layers"),
     (GPU, f"{GPU}\n    replicas: 1000000000000", "13:5", "1,000,000,000,000 engines; at most 10,000"),
+    (
+        GPU,
+        f"{GPU}\n    autoscaler: {{kind: schedule, hours: [{{from_s: 0h, replicas: 10000000000}}]}}",
+        "13:5",
+        "10,000,000,000 engines; at most 10,000",
+    ),
+    (GPU, f"{GPU}\n    autoscaler: {{kind: hpa, target: 2, max_replicas: 3, interval_s: 1e-9}}", "13:57", "0.1, not 1e-09"),
+    (
+        "version: vllm-0.19.0",
+        "version: sglang, spec_method: ngram, spec_tokens: 2, spec_acceptance_length: 1.5",
+        "11:5",
+        "speculative decoding by sglang-0.5.19; leave it out, or ask a release of vLLM",
+    ),
     (GPU, f"{GPU}\n    gpu_memory_utilization: 90", "13:5", "must be less than or equal to 1, not 90"),
     (
         GPU,

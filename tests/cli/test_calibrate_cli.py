@@ -139,3 +139,19 @@ def test_any_engine_argument_may_be_given_and_an_unknown_one_is_named(tmp_path: 
         with_arguments(EngineArgs(), ["max_seqs=3"])
     with pytest.raises(SimulatorError, match="write NAME=VALUE"):
         with_arguments(EngineArgs(), ["max_num_seqs"])
+
+
+@pytest.mark.parametrize("value", ["[", "{a: [", "*x", "!!python/object:os.system x", "\t", "{[1]: 2}"])
+def test_a_value_that_is_no_yaml_is_one_line(value: str) -> None:
+    with pytest.raises(SimulatorError, match="--arg ") as problem:
+        with_arguments(EngineArgs(), [f"kv_cache_dtype={value}"])
+    assert "\n" not in str(problem.value)
+
+
+def test_a_point_that_would_take_too_much_is_left_out_before_it_is_simulated(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(rows((16, 100.0, 9.5), (900_000, 100.0, 9.5)))
+    shown = " ".join(run(tmp_path, str(file)).split())
+    assert "skipped runs.csv row 2: about 9,000,000 requests would take 9.9 GB of this computer's memory" in shown
+    with pytest.raises(MeasurementError, match="about 160 requests; at most 100 are simulated unless --max-requests is higher"):
+        run(tmp_path, str(file), "--max-requests", "100")

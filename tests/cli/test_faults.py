@@ -1,6 +1,9 @@
 """An error that nobody foresaw is one line too, with exit code 70 and its details in a file."""
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,19 @@ def test_a_long_message_keeps_its_beginning_and_its_end(
     assert command_line._refuse("file.csv: " + "column " * 1000 + "; use fewer") == 2
     said = capsys.readouterr().err
     assert said.startswith("error: file.csv: column") and said.endswith("; use fewer\n") and len(said) < 700
+
+
+STRUCK = """
+import os, signal, sys, types
+cli = types.ModuleType("simulator.cli")
+cli.main = lambda: os.kill(os.getpid(), signal.SIGINT)
+sys.modules["simulator.cli"] = cli
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from simulator.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_before_the_command_line_listens_is_no_traceback():
+    left = subprocess.run([sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stderr) == (-signal.SIGINT, "")

@@ -57,3 +57,24 @@ def test_a_file_with_nothing_to_compare_is_refused(tmp_path: Path, content: str,
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="no such file"):
         CliRunner().invoke(app, [str(tmp_path / "gone.csv")], catch_exceptions=False)
+
+
+CLOSED = "model,gpu,engine_version,input_len,output_len,concurrency,num_prompts,tpot_ms_mean\n"
+
+
+def test_a_row_that_would_take_too_much_is_skipped_before_it_is_simulated(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    row = "llama-3.1-8b,h100,0.19.0,100,20,4,{},9\n"
+    file.write_text(CLOSED + row.format(20) + row.format(9_000_000))
+    shown = " ".join(run(str(file)).split())
+    assert "skipped runs.csv row 2: about 9,000,000 requests would take 9.9 GB" in shown
+    assert "unless --max-memory is higher" in shown
+    with pytest.raises(MeasurementError, match="about 20 requests; at most 10 are simulated unless --max-requests is higher"):
+        run(str(file), "--max-requests", "10")
+
+
+def test_more_engines_than_can_be_simulated_are_refused_in_a_measured_row_too(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(CLOSED.replace("tpot", "attention_dp_size,tpot") + "llama-3.1-8b,h100,0.19.0,100,20,4,20,1000000000000,9\n")
+    with pytest.raises(MeasurementError, match="1,000,000,000,000 engines; at most 10,000 are simulated"):
+        run(str(file))

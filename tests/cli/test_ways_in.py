@@ -105,3 +105,10 @@ def test_the_doctor_finds_this_installation_well(run) -> None:
 
 def test_the_package_runs_as_a_module() -> None:
     assert subprocess.run([sys.executable, "-m", "simulator", "--version"], capture_output=True, text=True).stdout[:4] == "sim "
+
+
+@pytest.mark.parametrize("option", ["--prompt", "--output", "--max-model-len"])
+@pytest.mark.parametrize("value", ["9223372036854775808", "9" * 400, "10000001"])
+def test_more_tokens_than_anybody_has_are_one_line(run, option, value):
+    left = run("init", "new.yaml", "--model", "llama-3.1-8b", "--gpu", "l4", "--rate", "4/s", option, value)
+    assert left.code == 2 and left.err.startswith(f"error: {option}: ") and left.err.count("\n") == 1

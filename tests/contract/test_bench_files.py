@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support import bench_results as told
+from support import fuzz_measured
 from typer.testing import CliRunner
 
 from simulator import catalog
@@ -14,9 +15,12 @@ from simulator.cli import application
 from simulator.engine.load import ClosedLoop
 from simulator.errors import MeasurementError
 from simulator.latency.client import FrontEnd
+from simulator.validation.measured_run import MeasuredRun
 from simulator.validation.protocols import Bench, MeasuredServer
 from simulator.validation.readers.bench_files import Unsaid, read_bench_file
 from simulator.validation.readers.calibration_points import read_points
+from simulator.validation.readers.metrics_text import read_metrics_text
+from simulator.validation.readers.startup_log import read_startup_log
 from simulator.workload.streams import Streams
 from simulator.workload.traces.replay import recording
 from simulator.workload.traces.trace_file import TraceFile
@@ -185,3 +189,49 @@ def test_logs_of_a_proxy_are_a_trace(tmp_path: Path) -> None:
             for i in range(3)]  # fmt: skip
     seen = recording(TraceFile(path=str(write(tmp_path / "litellm.json", rows))), Streams(0)).requests
     assert (seen.arrival_s.tolist(), seen.prompt_tokens.tolist()) == ([0.0, 1.0, 2.0], [9, 10, 11])
+
+
+def histogram(tmp_path: Path, *changes: tuple[str, str]) -> MeasuredRun:
+    text = fuzz_measured.METRICS
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "metrics.prom"
+    path.write_text(text)
+    return read_metrics_text(path)
+
+
+def test_a_bucket_whose_edge_is_no_number_is_left_out(tmp_path: Path) -> None:
+    whole, without = histogram(tmp_path), histogram(tmp_path, ('le="0.02"', 'le="soon"'))
+    assert without.values["ttft_ms"] == whole.values["ttft_ms"]
+    assert without.values["ttft_ms_p50"] < whole.values["ttft_ms_p50"]
+    assert histogram(tmp_path, ('le="0.06"', 'le="nan"')).values.keys() < whole.values.keys()
+
+
+def test_a_negative_sum_is_no_latency(tmp_path: Path) -> None:
+    found = histogram(tmp_path, ("} 90.0", "} -90.0"))
+    assert "e2e_ms" not in found.values and "ttft_ms" in found.values
+
+
+def test_a_report_whose_blocks_are_no_objects_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    report = json.loads(json.dumps(told.LLMD))
+    report["scenario"]["load"] = [8]
+    del report["results"]["request_performance"]["aggregate"]["latency"]["time_to_first_token"]
+    (run,) = read_bench_file(write(tmp_path / "result.json", report))
+    assert run.concurrency is None and "tpot_ms" in run.values
+    report["results"]["request_performance"]["aggregate"]["latency"]["request_latency"] = 7
+    with pytest.raises(MeasurementError, match="request_latency has units None"):
+        read_bench_file(write(tmp_path / "result.json", report))
+
+
+def test_a_figure_that_no_measurement_has_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match=r"result\.json: ttft_ms: 1e-300 cannot be"):
+        read_bench_file(write(tmp_path / "result.json", {**told.VLLM, "mean_ttft_ms": 1e-300}))
+
+
+def test_a_log_with_a_number_of_thousands_of_digits_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "serve.log"
+    path.write_text(LOG.replace("tensor_parallel_size=1", f"tensor_parallel_size={'9' * 5000}"))
+    with pytest.raises(MeasurementError, match=r"serve\.log: tensor_parallel_size: '9999.* is not a whole number") as problem:
+        read_startup_log(path, {"gpu": "h100"})
+    assert len(str(problem.value)) < 200

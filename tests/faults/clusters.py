@@ -74,7 +74,7 @@ def _another_version(folder: Path, times: int, rng: random.Random) -> list[str]:
     with (folder / "other" / "simulator" / "units.py").open("a") as changed:
         changed.write("\n# another version\n")
     with _cluster(folder, {"PYTHONPATH": str(folder / "other")}) as (address, _):
-        code, said = ended(sim(here, (*SWEEP[:-4], "--out", "out", "--cluster", address)), 120)
+        code, said = ended(sim(here, (*SWEEP[:4], "--out", "out", "--cluster", address)), 120)
     wrong = wrong_said(code, said, (2,))
     return wrong if "this very version" in said else [*wrong, f"the version is not named: {said.strip()[:200]}"]
 

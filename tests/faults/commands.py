@@ -33,7 +33,8 @@ COMMANDS = {
     "size": ("size", "case.yaml", "--report", "out/size.html"),
     "report": ("report", "made/case", "--format", "html", "--out", "out/case.html", "--force"),
 }
-ENDS = {signal.SIGINT: (130,), signal.SIGTERM: (143, 130), signal.SIGKILL: (-9,)}
+# Python up to 3.12 ends itself by SIGINT where KeyboardInterrupt came up in text that was being compiled, caught or not.
+ENDS = {signal.SIGINT: (130,), signal.SIGTERM: (143, 130, -signal.SIGINT), signal.SIGKILL: (-9,)}
 TIDY_S = 20.0
 
 

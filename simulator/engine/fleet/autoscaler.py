@@ -13,6 +13,8 @@ from simulator.spec import Count, Natural, Positive, spec
 from simulator.units import DAY
 from simulator.workload.text_units import Duration, Pause
 
+# No autoscaler looks more often than the metrics that it reads are taken.
+Often = Annotated[Duration, Field(ge=0.1)]
 Metric = Literal["waiting", "running", "outstanding", "kv_use"]
 
 
@@ -40,7 +42,7 @@ class _ByMetric:
     metric: Metric = "waiting"
     target: Positive
     max_replicas: Count
-    interval_s: Duration = 15.0
+    interval_s: Often = 15.0
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
     stabilization_s: Pause = 300.0
     most_added: Count = 4
@@ -159,7 +161,7 @@ class Schedule:
 
     kind: Literal["schedule"] = "schedule"
     hours: Annotated[tuple[Hours, ...], Field(min_length=1)]
-    interval_s: Duration = 60.0
+    interval_s: Often = 60.0
 
     @property
     def most(self) -> int:

@@ -9,8 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from simulator.engine.fleet.lives import Fault
+from simulator.errors import SimulatorError
 from simulator.spec import Count, Natural, spec
 from simulator.workload.text_units import Duration, Pause
+
+_MOST_OUTAGES = 100_000
 
 
 @spec
@@ -64,6 +67,11 @@ class RandomOutages:
     def script(self, replicas: int, horizon_s: float, start_s: float, rng: np.random.Generator) -> list[Fault]:
         """The faults of `replicas` within so many seconds, where a start takes `start_s`."""
         faults = []
+        about = replicas / self.together * horizon_s / self.mtbf_s
+        if about > _MOST_OUTAGES:
+            raise SimulatorError(
+                f"faults: mtbf_s {self.mtbf_s:g} gives about {about:.2g} outages; at most {_MOST_OUTAGES:,} are simulated"
+            )
         for first in range(0, replicas, self.together):
             node = tuple(range(first, min(first + self.together, replicas)))
             count = rng.poisson(horizon_s / self.mtbf_s)

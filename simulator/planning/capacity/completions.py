@@ -15,6 +15,7 @@ from simulator.statistics import student_t
 from simulator.workload.requests import Floats, Requests
 
 _SAME = 1e-4
+_NO_TIME_S = 1e-30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +168,7 @@ def _context_done(
     columns = trace.requests
     begun = columns["first_token_s"]
     rows = finished & (columns["finish_s"] > edges[0]) & (begun < edges[-1])
-    span = np.maximum(columns["finish_s"] - begun, np.finfo(np.float64).tiny)
+    span = np.maximum(columns["finish_s"] - begun, _NO_TIME_S)
     prompt, output = requests.prompt_tokens[rows], requests.output_tokens[rows]
     share = np.clip((edges[:, None] - begun[rows]) / span[rows], 0.0, 1.0)
     written = share * output

@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import simulator
+
 
 @cache
 def package_digest() -> str:
     """A digest of the simulator's code and catalog: the same numbers come only from the same
     files."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(simulator.__file__).resolve().parent
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".yaml"}):
         digest.update(path.relative_to(root).as_posix().encode())

@@ -39,18 +39,18 @@ def read_llmd_report(source: str, data: dict[str, Any]) -> MeasuredRun:
         block = at(aggregate, "latency", theirs)
         if block is None:
             continue
-        unit = _MS.get(str(block.get("units")))
+        unit = _MS.get(str(at(block, "units")))
         if unit is None:
-            raise MeasurementError(f"{source}: {theirs} has units {block.get('units')!r}; known: {', '.join(_MS)}")
+            raise MeasurementError(f"{source}: {theirs} has units {at(block, 'units')!r:.40}; known: {', '.join(_MS)}")
         for name, share in (("", "mean"), ("_p50", "p50"), ("_p90", "p90"), ("_p95", "p95"), ("_p99", "p99")):
             value = number_at(block, share)
             if value is not None and not (name and ours == "itl_ms"):
                 values[f"{ours}{name}"] = value * unit
     for theirs, ours in _RATES.items():
         values[ours] = number_at(aggregate, "throughput", theirs, "mean")
-    load = at(data, "scenario", "load", "standardized") or {}
+    load = at(data, "scenario", "load", "standardized")
     notes: tuple[str, ...] = ()
-    if load.get("tool") == "guidellm":
+    if at(load, "tool") == "guidellm":
         values = {name: value for name, value in values.items() if not name.startswith("tpot")}
         values |= tpot_of_means(positive(values), output)
         notes = ("guidellm's time per output token has TTFT in it; TPOT was made again from the means",)

@@ -17,7 +17,6 @@ from simulator.catalog.quantizations import runs_as
 from simulator.engine.load import ClosedLoop, Load, OpenLoop
 from simulator.engine.record import inter_token_latencies
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.memory.weights import active_parameters
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number
@@ -82,20 +81,20 @@ _ONE = {
 }
 
 
-def compare_many(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_many(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
     doubts |= _doubtful_rows(table.rows)
     return compare_rows(
-        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), calibration
+        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), bench
     )
 
 
-def compare_one(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_one(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Rows of one deployment, which the file's name tells: `..._h100_qwen3-8b_bf16.csv`."""
     server, before = _from_name(table.source), _prompts_of_the_run_before(table)
     return compare_rows(
-        table, lambda row, bench: _predict_one(row, bench, server, before[id(row)]), lambda row: values_in(row, _ONE), calibration
+        table, lambda row, bench: _predict_one(row, bench, server, before[id(row)]), lambda row: values_in(row, _ONE), bench
     )
 
 

@@ -11,7 +11,6 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Model, MoeMlp, model
 from simulator.engine.load import ClosedLoop
-from simulator.latency.calibration import Calibration
 from simulator.numbers import LONGEST, MOST_REQUESTS
 from simulator.results.steady_state import load_regime
 from simulator.server import FleetPlan, LinkPlan, PoolPlan
@@ -46,9 +45,9 @@ class MeasuredPool:
         return self.workers * self.server.args.data_parallel_size
 
 
-def compare_disaggregated(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_disaggregated(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Rows that state the workers of both pools, with latencies."""
-    return compare_rows(table, predict_apart, lambda row: values_in(row, _VALUES), calibration)
+    return compare_rows(table, predict_apart, lambda row: values_in(row, _VALUES), bench)
 
 
 def predict_apart(row: Row, bench: Bench) -> Prediction:
@@ -57,6 +56,7 @@ def predict_apart(row: Row, bench: Bench) -> Prediction:
     users = count(row, "concurrency", most=MOST_REQUESTS // PROMPTS_EACH)
     rng = np.random.default_rng([users, count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
     requests = drawn_requests(row, rng, min(PROMPTS_EACH * users, max(_MOST, 2 * users)))
+    bench.afford(requests)
     pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances) for pool in (prefill, decode))
     link = link_of_card(decode.server)
     fleet = FleetPlan(pools, decode.server.client, link=link)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, read_content
-from simulator.validation.measured_run import MeasuredRun, mean_lengths
+from simulator.validation.measured_run import MeasuredRun, mean_lengths, positive
 
 METRICS_KINDS = (".prom", ".txt")
 _HISTOGRAMS = {
@@ -38,7 +38,7 @@ def read_metrics_text(path: Path) -> MeasuredRun:
     for metric, names in _HISTOGRAMS.items():
         name = next((name for name in names if _total(samples, f"{name}_count")), None)
         if name is not None:
-            values |= _histogram(samples, name, metric)
+            values |= positive(_histogram(samples, name, metric))
     requests = _total(samples, "request_success_total")
     if not values or not requests:
         raise MeasurementError(
@@ -85,15 +85,23 @@ def _histogram(samples: Samples, name: str, metric: str) -> dict[str, float]:
     count = _total(samples, f"{name}_count")
     edges: dict[float, float] = {}
     for labels, below in samples.get(f"{name}_bucket", ()):
-        written = re.search(r'le="([^"]+)"', labels)
-        if written:
-            edge = float(written[1])
+        if (edge := _edge(labels)) is not None:
             edges[edge] = edges.get(edge, 0.0) + below
     found = {metric: 1e3 * _total(samples, f"{name}_sum") / count}
     for share in _SHARES:
         if (value := _percentile(edges, share / 100 * count)) is not None:
             found[f"{metric}_p{share}"] = 1e3 * value
     return found
+
+
+def _edge(labels: str) -> float | None:
+    """Where a bucket ends, infinity where it is open; None where no number says it."""
+    written = re.search(r'le="([^"]+)"', labels)
+    try:
+        edge = float(written[1]) if written else math.nan
+    except ValueError:
+        return None
+    return None if math.isnan(edge) else edge
 
 
 def _percentile(edges: dict[float, float], wanted: float) -> float | None:

@@ -11,7 +11,6 @@ from simulator.catalog.models import model
 from simulator.engine.load import OpenLoop
 from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError
-from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
 from simulator.results.steady_state import load_regime
@@ -35,7 +34,7 @@ _COLUMNS = {
 }
 
 
-def compare_open_loop(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_open_loop(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Every stage, and the run as a whole, beside a simulation of the run."""
     runs: dict[str, tuple[MeasuredServer, RunRecord, Ints]] = {}
 
@@ -49,7 +48,7 @@ def compare_open_loop(table: MeasurementTable, calibration: Calibration | None =
             raise MeasurementError(f"column stage: {wanted!r} is none of the stages {text(row, 'stages')!r:.60}")
         return Prediction(_figures(trace, chosen), server, load_regime(trace))
 
-    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
+    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), bench)
 
 
 def _simulated(row: Row, bench: Bench) -> tuple[MeasuredServer, RunRecord, Ints]:

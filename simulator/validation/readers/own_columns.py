@@ -85,4 +85,4 @@ def card_of(row: Row) -> Gpu:
         raise MeasurementError(f"column link: {card.name} is linked by {card.link}; give link_gb_per_s of {link!r:.20} too")
     if speed is None:
         return card
-    return replace(card, link_bytes_per_s=GB * finite_number(speed, "column link_gb_per_s", above=0.0, most=1e5))
+    return replace(card, link_bytes_per_s=GB * finite_number(speed, "column link_gb_per_s", least=1e-3, most=1e5))

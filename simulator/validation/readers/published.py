@@ -15,7 +15,6 @@ from simulator.catalog.quantizations import Quantization, quantization
 from simulator.engine.load import ClosedLoop, Load
 from simulator.engine.record import RunRecord
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.latency.calibration import Calibration
 from simulator.latency.client import FrontEnd
 from simulator.latency.host import Host
 from simulator.numbers import LONGEST, MOST_REQUESTS, finite_number, integer
@@ -80,9 +79,9 @@ class PublishedLoad:
     median: bool = False
 
 
-def compare_published(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_published(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Every row beside our figure for it. transformers rows and rows that lack their protocol are skipped with the reason."""
-    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), calibration)
+    return compare_rows(table, predict, lambda row: values_in(row, _COLUMNS), bench)
 
 
 def predict(row: Row, bench: Bench) -> Prediction:

@@ -15,7 +15,6 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, parse_json, read_json_object, read_text
-from simulator.latency.calibration import Calibration
 from simulator.latency.error_bands import LoadRegime
 from simulator.numbers import LONGEST, finite_number, integer
 from simulator.results.steady_state import load_regime
@@ -31,12 +30,12 @@ _LONGEST_S = 1e10  # 300 years, or seconds since 1970
 _NAMES = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
 
 
-def compare_replay(table: MeasurementTable, calibration: Calibration | None = None) -> Findings:
+def compare_replay(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Mean and percentiles of a run, and every request, beside a simulation of the same requests."""
     server = server_beside(table.path)
     log = {name: _column(table.rows, name) for name in ("arrival_s", "input_len", "output_len", "first_token_s", "last_token_s")}
     requests = _requests(log, table.path.with_name("trace.jsonl"))
-    trace = Bench(calibration=calibration).run(server, requests)
+    trace = (bench or Bench()).run(server, requests)
     ours, theirs = finished(trace), _measured(log)
     if len(ours["e2e_s"]) < len(table.rows):
         lost = plural(len(table.rows) - len(ours["e2e_s"]), "request")

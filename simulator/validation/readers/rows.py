@@ -15,7 +15,7 @@ from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization, quantization
 from simulator.catalog.releases import vllm_on
 from simulator.errors import MeasurementError, SimulatorError
-from simulator.latency.calibration import Calibration, format_name
+from simulator.latency.calibration import format_name
 from simulator.latency.error_bands import LoadRegime
 from simulator.latency.sampling import Sampling
 from simulator.numbers import MOST, integer
@@ -46,13 +46,13 @@ def compare_rows(
     table: MeasurementTable,
     predict: Callable[[Row, Bench], Prediction],
     measured: Callable[[Row], Mapping[str, float]],
-    calibration: Calibration | None = None,
+    bench: Bench | None = None,
 ) -> Findings:
     """Every row's measured values beside the predicted ones. Rows that cannot be are skipped with the reason.
 
     Suspect rows are compared, listed with the reason, and do not count among those that state everything.
     """
-    findings, bench = Findings(), Bench(calibration=calibration)
+    findings, bench = Findings(), bench or Bench()
     for index, row in enumerate(table.rows, start=1):
         try:
             if not (values := measured(row)):

@@ -102,7 +102,9 @@ def compare_startup(table: MeasurementTable) -> Findings:
     return findings
 
 
-READER = Reader("start-up logs", ("model", "|".join(TENSOR), "|".join((*KV_CACHE, *KV_TOKENS))), compare_startup)
+READER = Reader(
+    "start-up logs", ("model", "|".join(TENSOR), "|".join((*KV_CACHE, *KV_TOKENS))), lambda table, _: compare_startup(table)
+)
 
 
 def _drafts_in_doubt(start: StartUp, plan: MemoryPlan, notes: str) -> str:

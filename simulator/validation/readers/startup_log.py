@@ -5,11 +5,13 @@ Source: vllm/v1/core/kv_cache_utils.py, vllm/v1/worker/gpu_model_runner.py and d
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 from simulator.errors import MeasurementError
 from simulator.files import DATA_BYTES, read_content
+from simulator.numbers import integer
 from simulator.validation.measurements import MeasurementTable
 
 LOG_KINDS = (".log", ".txt", ".prom")
@@ -44,14 +46,19 @@ def read_startup_log(path: Path, stated: dict[str, str]) -> MeasurementTable:
             f"{path.name}: neither a start-up log of vLLM (it prints 'GPU KV cache size: N tokens') nor its /metrics text"
         )
     if "kv_tokens" not in row and {"num_gpu_blocks", "block_size"} <= row.keys():
-        row["kv_tokens"] = str(int(row["num_gpu_blocks"]) * int(row["block_size"]))
+        row["kv_tokens"] = str(_product(path, row, "num_gpu_blocks", "block_size"))
     row = {"tensor_parallel_size": "1", **row, **stated}
     missing = [f"--{option}" for option in ("gpu", "model") if not row.get(option)]
     if missing:
         raise MeasurementError(f"{path.name} does not say what it is of: give {' and '.join(missing)}")
     if "gpu_count" not in row:
-        row["gpu_count"] = str(int(row["tensor_parallel_size"]) * int(row.get("pipeline_parallel_size", "1")))
+        row["gpu_count"] = str(_product(path, row, "tensor_parallel_size", "pipeline_parallel_size"))
     return MeasurementTable(path, tuple(row), (row,))
+
+
+def _product(path: Path, row: dict[str, str], *names: str) -> int:
+    """What some whole numbers of a row come to, those that it has not being 1. Raises MeasurementError."""
+    return math.prod(integer(row.get(name, "1"), f"{path.name}: {name}", least=1) for name in names)
 
 
 def _first(text: str, patterns: tuple[str, ...]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from simulator.engine.fleet.autoscaler import HorizontalPodAutoscaler, Keda, ReplicaLoad
+from simulator.engine.fleet.faults import RandomOutages, fault_script
 from simulator.errors import SimulatorError
 
 
@@ -60,3 +62,22 @@ def test_the_least_is_not_above_the_most() -> None:
     with pytest.raises(Exception, match="min_replicas 3 is above max_replicas 2") as problem:
         hpa(min_replicas=3, max_replicas=2)
     assert isinstance(problem.value, SimulatorError | ValueError)
+
+
+def test_a_target_near_zero_asks_for_the_most_there_are() -> None:
+    tiny = 1e-18
+    assert hpa(target=tiny, max_replicas=7).start(2)(0.0, running(9, 9), 2, 0) == 6
+    assert hpa(target=tiny, max_replicas=3).start(2)(0.0, running(9, 9), 2, 0) == 3
+    assert Keda(metric="running", target=tiny, max_replicas=3).start(1)(0.0, running(9), 2, 0) == 3
+
+
+@pytest.mark.parametrize("interval_s", [1e-9, 0.05])
+def test_it_looks_no_more_often_than_metrics_are_taken(interval_s: float) -> None:
+    with pytest.raises(ValueError, match=r"greater than or equal to 0\.1"):
+        hpa(interval_s=interval_s)
+
+
+def test_more_outages_than_can_be_simulated_are_refused_before_they_are_drawn() -> None:
+    often = RandomOutages(mtbf_s=1e-9)
+    with pytest.raises(SimulatorError, match=r"mtbf_s 1e-09 gives about 1\.4e\+13 outages; at most 100,000"):
+        fault_script([often], 4, 3600.0, 1.0, np.random.default_rng(1))

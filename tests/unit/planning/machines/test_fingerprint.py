@@ -1,7 +1,12 @@
 """A fingerprint changes with everything a result depends on, and with nothing else."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+import simulator
 from simulator.planning.machines.fingerprint import fingerprint, package_digest
 
 
@@ -34,3 +39,20 @@ def test_the_digest_of_the_package_stays_the_same_while_its_files_do() -> None:
     first = package_digest()
     package_digest.cache_clear()
     assert package_digest() == first
+
+
+def test_every_file_of_the_package_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(Path(simulator.__file__).parent, tmp_path / "simulator"))
+    monkeypatch.setattr(simulator, "__file__", str(folder / "__init__.py"))
+    digests = {_anew(package_digest)}
+    for changed in ("units.py", "engine/clock.py", "catalog/data/gpus.yaml"):
+        with (folder / changed).open("a") as file:
+            file.write("# another version\n")
+        digests.add(_anew(package_digest))
+    package_digest.cache_clear()
+    assert len(digests) == 4
+
+
+def _anew(digest: Any) -> str:
+    digest.cache_clear()
+    return str(digest())
