@@ -109,6 +109,12 @@ planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
 pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
+_ROWS_AT_ONCE = 1 << 16
+
+
+def _seldom_written(count: int, dtype: type[np.generic]) -> Any:
+    """A column of zeros of which most stay so: memory that nobody writes to is not taken."""
+    return np.zeros(count, dtype).data
 
 
 class Log:
@@ -170,7 +176,10 @@ class Transfers:
 
 
 class Recorder:
-    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit."""
+    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit.
+
+    `left` is when a request left that has `failed`; nothing is read from it where one has not.
+    """
 
     __slots__ = (
         "arrival",
@@ -189,11 +198,11 @@ class Recorder:
 
     def __init__(self, count: int) -> None:
         never = array("d", [_NEVER])
-        self.arrival, self.scheduled, self.first_token, self.finish, self.left = (never * count for _ in range(5))
+        self.arrival, self.scheduled, self.first_token, self.finish = (never * count for _ in range(4))
         self.replica = array("i", [-1]) * count
         self.failed = array("b", [0]) * count
-        self.cached = array("i", [0]) * count
-        self.preemptions = array("i", [0]) * count
+        self.left = _seldom_written(count, np.float64)
+        self.cached, self.preemptions = (_seldom_written(count, np.int32) for _ in range(2))
         self.gaps = array("d")
         self.refusals: dict[int, str] = {}
         self.logs: list[Log] = []
@@ -240,20 +249,24 @@ class Recorder:
     def keep_waiting(self, request: Request, reason: str) -> None:
         """Write that a request waits for ever, and why."""
         self.failed[request.index] = int(NEVER_SCHEDULED)
+        self.left[request.index] = _NEVER
         self.refusals[request.index] = reason
         self.preemptions[request.index] = request.preemptions
 
     def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
-        times = ("arrival", "scheduled", "first_token", "finish", "left")
+        times = ("arrival", "scheduled", "first_token", "finish")
         columns: dict[str, Column] = {f"{name}_s": _scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
         finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
-        columns["left_s"] = np.where(finished, columns["finish_s"], columns["left_s"])
+        columns["left_s"] = columns["finish_s"]
+        if failed.any():
+            left = _scaled(np.asarray(self.left), scale)
+            columns["left_s"] = np.where(finished, columns["finish_s"], np.where(failed, left, _NEVER))
         columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
-        columns |= {"replica": np.array(self.replica, np.int32)}
+        columns |= {"replica": np.frombuffer(self.replica, np.int32)}
         columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
-        columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
+        columns |= {"cached_tokens": np.asarray(self.cached), "preemptions": np.asarray(self.preemptions)}
         follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
         columns |= {"follows": follows}
         if requests.decode_steps is not None:
@@ -268,10 +281,16 @@ class Recorder:
         logs = self.logs or [Log()]
         planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in logs])
         ended = _joined([np.frombuffer(log.ended, _ENDED) for log in logs])
-        steps = ended["steps"].astype(np.int64)
-        end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
+        end = np.empty(len(planned))
+        for first in range(0, len(planned), _ROWS_AT_ONCE):
+            at = slice(first, first + _ROWS_AT_ONCE)
+            steps = ended["steps"][at].astype(np.int64)
+            start, base, slope = (planned[name][at] for name in ("start_s", "base_s", "slope_s"))
+            end[at] = Stretch(start, base, slope, steps).until(steps)
         rows = [len(log.ended) // _ENDED.itemsize for log in logs]
-        columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
+        columns: dict[str, Column] = {"replica": np.zeros(len(planned), np.int32)}
+        if len(rows) > 1:
+            columns["replica"] = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
         columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}
         if len(rows) > 1:
             order = np.argsort(planned["start_s"], kind="stable")
