@@ -116,10 +116,11 @@ class OpenFeed(Feed):
 
     def _arrive(self, alarm: Alarm) -> None:
         """Send the request that arrives now, if there is one, after the alarm is set for the next."""
-        arriving, self.upcoming = self.upcoming, next(self.coming, None)
-        if self.upcoming is not None:
-            alarm.turn = self.upcoming.index
-            self.clock.set(alarm, self.upcoming.arrived)
+        arriving = self.upcoming
+        self.upcoming = upcoming = next(self.coming, None)
+        if upcoming is not None:
+            alarm.turn = upcoming.index
+            self.clock.set(alarm, upcoming.arrived)
         if arriving is not None:
             send = self.send
             send(arriving)

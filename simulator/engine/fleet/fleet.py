@@ -91,6 +91,7 @@ class Fleet:
         for instance in self.instances:
             instance.finished = self.finished
         self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
+        self.unwatched = self.timeout is None and not self.lanes  # what is sent is at its instance, for as long as it takes
         self.deadlines: deque[tuple[Request, Instance | None]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
@@ -176,13 +177,17 @@ class Fleet:
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""
-        self.recorder.arrival[request.index] = request.arrived
-        instance = self.only
+        index, recorder, instance = request.index, self.recorder, self.only
+        recorder.arrival[index] = request.arrived
         if instance is None:
             choose = self.choose
             instance = choose(request)
-        if request.prompt + request.output > self.most_tokens[instance.number]:
-            self._turn_away(request, why_never(request, self.configs[instance.number]))
+        number = instance.number
+        if request.prompt + request.output > self.most_tokens[number]:
+            self._turn_away(request, why_never(request, self.configs[number]))
+        elif self.unwatched:
+            recorder.replica[index] = number
+            instance.arrive(request)
         else:
             self._give(request, instance)
 
