@@ -322,11 +322,8 @@ class Instance:
         if timer.amends or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
         stretch.base, stretch.slope = base, slope
-        if not base or (in_flight and start == now) or (waiting and self.leaving):
-            steps = 1
-        else:
-            steps = scheduler.horizon()
-        stretch.steps = steps
+        one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
+        stretch.steps = steps = 1 if one_by_one else scheduler.horizon()
         self.end = start + base if steps == 1 else start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
