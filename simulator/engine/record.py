@@ -257,11 +257,11 @@ class Recorder:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
         times = ("arrival", "scheduled", "first_token", "finish")
-        columns: dict[str, Column] = {f"{name}_s": _scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
+        columns: dict[str, Column] = {f"{name}_s": scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
         finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
         columns["left_s"] = columns["finish_s"]
         if failed.any():
-            left = _scaled(np.asarray(self.left), scale)
+            left = scaled(np.asarray(self.left), scale)
             columns["left_s"] = np.where(finished, columns["finish_s"], np.where(failed, left, _NEVER))
         columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
         columns |= {"replica": np.frombuffer(self.replica, np.int32)}
@@ -295,8 +295,8 @@ class Recorder:
         if len(rows) > 1:
             order = np.argsort(planned["start_s"], kind="stable")
             end, columns = end[order], {name: column[order] for name, column in columns.items()}
-        columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
-        return columns | {"end_s": _scaled(end, scale)}
+        columns |= {name: scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": scaled(end, scale)}
 
 
 def _joined(parts: list[Column]) -> Column:
@@ -304,7 +304,7 @@ def _joined(parts: list[Column]) -> Column:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _scaled(ticks: Column, scale: float) -> Column:
+def scaled(ticks: Column, scale: float) -> Column:
     """Times in seconds; what already is in seconds is not copied."""
     return ticks if scale == 1.0 else ticks * scale
 
@@ -314,12 +314,20 @@ def inter_token_latencies(record: RunRecord) -> tuple[NDArray[np.float64], NDArr
 
     One entry a step with decoding sequences, and one a gap that a preemption made: exact, without a row per token.
     """
-    rows = {name: column[record.stretches["decoding"] > 0] for name, column in record.stretches.items()}
-    steps = rows["steps"].astype(np.int64)
-    nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
-    values = np.repeat(rows["base_s"], steps) + nth * np.repeat(rows["slope_s"], steps)
-    weights = np.repeat(rows["decoding"].astype(np.int64), steps)
-    return np.concatenate([values, record.gaps_s]), np.concatenate([weights, np.ones(len(record.gaps_s), dtype=np.int64)])
+    columns = record.stretches
+    rows = np.flatnonzero(columns["decoding"] > 0)
+    end = int(columns["steps"][rows].sum(dtype=np.int64))
+    values, weights = np.empty(end + len(record.gaps_s)), np.ones(end + len(record.gaps_s), dtype=np.int64)
+    values[end:] = record.gaps_s
+    filled = 0
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        steps = columns["steps"][some].astype(np.int64)
+        nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+        at = slice(filled, filled := filled + len(nth))
+        values[at] = np.repeat(columns["base_s"][some], steps) + nth * np.repeat(columns["slope_s"][some], steps)
+        weights[at] = np.repeat(columns["decoding"][some], steps)
+    return values, weights
 
 
 def timeline(record: RunRecord, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

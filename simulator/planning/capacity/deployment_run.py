@@ -79,6 +79,7 @@ def measured(
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
+    figures = metrics.measure(sample, steady=steady)
     none, turned_away = unanswered(trace, promises), fleet.turned_away(trace)
     columns = metrics.window_latencies(sample) if steady else None
     kept = metrics.window_promises(sample)
@@ -87,7 +88,7 @@ def measured(
         trace,
         steadiness,
         sample,
-        metrics.measure(sample, steady=steady),
+        figures,
         checks,
         latencies,
         none,
