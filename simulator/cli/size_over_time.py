@@ -30,5 +30,5 @@ def print_over_time(sizing: SizingOverTime) -> None:
         for row in cells:
             table.add_row(*row)
         out.print(table)
-    for line in said.sentences(sizing):
+    for line in said.sentences_over_time(sizing):
         out.print(line, soft_wrap=True)

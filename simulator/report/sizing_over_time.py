@@ -82,7 +82,7 @@ def _money(value: float) -> str:
     return f"{value:,.2f}" if math.isfinite(value) else "-"
 
 
-def sentences(sizing: SizingOverTime) -> list[str]:
+def sentences_over_time(sizing: SizingOverTime) -> list[str]:
     """The answer, a sentence a line."""
     best = sizing.best
     if best is None:

@@ -43,7 +43,7 @@ class Day:
         return stretches_kept(record, promised(self.scenario, self.requests), self.edges)
 
 
-def day_of(scenario: Scenario, requests: Requests) -> Day:
+def day_by_hours(scenario: Scenario, requests: Requests) -> Day:
     """The requests by the hour, or in as many shorter stretches as a day has hours.
 
     Raises NotModelled for users of a closed loop and for sessions, SimulatorError without an SLO.

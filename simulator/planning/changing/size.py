@@ -11,7 +11,7 @@ from simulator.engine.fleet.faults import ColdStart
 from simulator.errors import NotModelled, SimulatorError
 from simulator.planning.capacity.probes import WHOLE
 from simulator.planning.changing.commitments import CommitmentMix
-from simulator.planning.changing.hours import Day, day_of, needs_of
+from simulator.planning.changing.hours import Day, day_by_hours, needs_of
 from simulator.planning.changing.policies import DayRun, policy_words, sized
 from simulator.planning.changing.spares import Spares, fails_at_random, spares_of
 from simulator.planning.machines.pool import Machine, Processes, each
@@ -116,7 +116,7 @@ def size_over_time(
             )
     if isinstance(scenario.workload.arrivals, AllAtOnce):
         raise NotModelled("a size over time of a batch: all its requests come at once")
-    day = day_of(scenario, sample(scenario.workload, scenario.seed))
+    day = day_by_hours(scenario, sample(scenario.workload, scenario.seed))
     machine, fleets = machine or Processes(at_most=len(every)), list[SizedFleet]()
     kinds = list({repr(kind): kind for kind in map(_hardware, every)}.values())
     needs = {

@@ -18,7 +18,7 @@ from simulator.units import HOUR
 def size_over_time_page(sizing: SizingOverTime) -> str:
     """The page."""
     best = sizing.best
-    first, *others = said.sentences(sizing)
+    first, *others = said.sentences_over_time(sizing)
     return plain_page(
         f"{sizing.scenario.name}: what to rent over time",
         f"What keeps {said.asked_words(sizing)}, of {plural(len(sizing.fleets), 'deployment')}.",
