@@ -106,6 +106,8 @@ _PLANNED = np.dtype(
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
 planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+sampled_at, steps_ended = struct.Struct("<3d12xi8x"), struct.Struct("<i4x")
+"""Of the same rows: start, base, slope and how many sampled; and how many steps."""
 pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
