@@ -27,6 +27,7 @@ from simulator.server import DoesNotStart, plan_server
 
 GOLDEN = Path(__file__).parent / "plans.json"
 WORKS = (
+    StepWork(contexts=(500,)),
     StepWork(contexts=(1000,) * 24),
     StepWork(chunks=((0, 900, True), (512, 300, False))),
     StepWork(contexts=(200, 3000, 40), chunks=((128, 500, True),)),
