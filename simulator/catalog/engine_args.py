@@ -37,8 +37,9 @@ class EngineArgs:
     `moe_backend`: the kernels of experts; `auto` is the release's default (--moe-backend; VLLM_USE_FLASHINFER_MOE_FP8=0 and
     VLLM_MOE_USE_DEEP_GEMM=0 force triton). `float32_matmul_precision` is VLLM_FLOAT32_MATMUL_PRECISION: `high` is TF32.
     `scheduler_reserve_full_isl`: admit a request only when blocks for its whole prompt are free.
-    `cudagraph_mode` and `cudagraph_capture_sizes` are fields of vLLM's compilation config. `language_model_only`, and a
-    `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
+    `cudagraph_mode`, `cudagraph_capture_sizes` and `custom_ops` are fields of vLLM's compilation config; of the last,
+    `+quant_fp8` (or `all`) quantizes inputs in a kernel of its own, where the compiler would fuse it. `language_model_only`,
+    and a `limit_mm_per_prompt` of 0 for every modality, leave the encoder out. `mamba_cache_mode`: whether prefix caching keeps a
     recurrent state for every block ("all") or of the last ones ("align"). `spec_method`, `spec_tokens` and `spec_model` are of
     the speculative config: how tokens are drafted, how many at once, and the drafter. `spec_acceptance_length`: tokens that a
     verification step gives in the mean, its own one counted; or `spec_acceptance_rates`: the chance of each drafted position that
@@ -98,6 +99,7 @@ class EngineArgs:
     cudagraph_mode: CudaGraphMode | None = None
     cudagraph_capture_sizes: tuple[Count, ...] | None = None
     max_cudagraph_capture_size: Natural | None = None
+    custom_ops: tuple[str, ...] = ()
     language_model_only: bool = False
     limit_mm_per_prompt: dict[Modality, Natural] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
@@ -138,6 +140,16 @@ class EngineArgs:
     def full_graphs(self) -> bool:
         """Whether whole decode steps are captured, and not only the pieces between attention layers."""
         return self.captures_graphs and self.cudagraph_mode != "piecewise"
+
+    @property
+    def graphs_cover_prompts(self) -> bool:
+        """Whether a step that computes prompts runs from a graph, where it is small enough for one."""
+        return self.captures_graphs and self.cudagraph_mode != "full_decode_only"
+
+    @property
+    def quantizes_apart(self) -> bool:
+        """Whether inputs of FP8 matmuls are quantized by kernels of their own: nothing is compiled, or it is asked for."""
+        return self.enforce_eager or bool({"+quant_fp8", "all"} & set(self.custom_ops))
 
 
 @spec

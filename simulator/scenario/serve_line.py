@@ -404,6 +404,8 @@ def _compilation(given: dict[str, Any]) -> dict[str, Any]:
         found["cudagraph_mode"] = str(given["cudagraph_mode"]).rsplit(".", 1)[-1].lower()
     if "cudagraph_capture_sizes" in given:
         found["cudagraph_capture_sizes"] = tuple(given["cudagraph_capture_sizes"])
+    if "custom_ops" in given:
+        found["custom_ops"] = tuple(given["custom_ops"])
     if "max_cudagraph_capture_size" in given:
         found["max_cudagraph_capture_size"] = given["max_cudagraph_capture_size"]
     return found
