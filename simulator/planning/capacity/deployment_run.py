@@ -77,6 +77,7 @@ def measured(
         promises=promises,
         warmup_s=steadiness.warmup_s,
     )
+    figures = metrics.measure(sample, steady=steady)
     none, turned_away = unanswered(trace, promises), fleet.turned_away(trace)
     columns = metrics.window_latencies(sample) if steady else None
     kept = metrics.window_promises(sample)
@@ -85,7 +86,7 @@ def measured(
         trace,
         steadiness,
         sample,
-        metrics.measure(sample, steady=steady),
+        figures,
         checks,
         latencies,
         none,
