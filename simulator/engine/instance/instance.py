@@ -170,6 +170,11 @@ class Instance:
             used = self.scheduler.used(min(steps, self._composed(self.clock.now, self.clock.passed(self.turn))))
         return used / pool.total
 
+    def kv_use_at_least(self) -> float:
+        """A fraction that `kv_use` is not below, for little: that of the first step of the stretch, where no step gives back."""
+        pool = self.scheduler.pool
+        return 0.0 if pool.gives_back else (pool.total - pool.free) / pool.total
+
     def _composed(self, now: float, passed: bool) -> int:
         """Steps of the stretch that are composed by now; with async scheduling one more than have begun."""
         return max(self.stretch.begun(now, passed) + self.async_scheduling, 1)
