@@ -36,8 +36,8 @@ _DRAWN = 10_000
 _SETTLES = 3
 _STRATUM = 100
 # Of a run that starts full, of one that may fill and of a long one: requests, and times the batch.
-_OF_FULL, _TO_FILL, _OF_CALM = (1_000, 8.0), (2_000, 12.0), (8_000, 64.0)
-_BELOW, _LATE = 0.75, 1 / 3
+_OF_FULL, _TO_FILL, _OF_CALM = (1_000, 8.0), (2_000, 20.0), (8_000, 64.0)
+_BELOW, _LATE = 0.9, 1 / 3
 _STAYS, _FEWEST_OF_TALKS = 5, 2_000
 _RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 4, 4
 _APART, _MORE = 20.0, 4
