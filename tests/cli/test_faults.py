@@ -45,8 +45,8 @@ cli = types.ModuleType("simulator.cli")
 cli.main = lambda: os.kill(os.getpid(), signal.SIGINT)
 sys.modules["simulator.cli"] = cli
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from simulator.__main__ import main
-main()
+from simulator.__main__ import start
+start()
 """
 
 

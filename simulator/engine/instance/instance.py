@@ -266,11 +266,13 @@ class Instance:
         """Carry out a step that is not an even one, and note who got a first token, or one after a gap."""
         recorder, end = self.recorder, self.end
         done = self.scheduler.carry_out(step)
+        failed, first_token = recorder.failed, recorder.first_token
         for request in step.completed:
+            index = request.index
             if request.token_at is not None:
                 recorder.gap(request, end)
-            elif not recorder.failed[request.index]:
-                recorder.first_token[request.index] = end
+            elif not failed[index]:
+                first_token[index] = end
         for request in step.resumed:
             recorder.gap(request, end)
         if self.pauses.count and not step.pausing:
@@ -313,16 +315,15 @@ class Instance:
             return self._find_nothing(step, now, in_flight)
         batch, timer = scheduler.batch, self.timer
         count, waiting = batch.count, len(scheduler.waiting)
-        per_context = timer.per_context
-        base, slope = timer.decode[count] + per_context * batch.context, per_context * count
+        slope = timer.per_context
+        base = timer.decode[count] + slope * batch.context
+        slope *= count
         if timer.amends or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
+        stretch.base, stretch.slope = base, slope
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
-        steps = 1 if one_by_one else scheduler.horizon()
-        stretch.base = base
-        stretch.slope = slope
-        stretch.steps = steps
-        self.end = start + base if steps == 1 else stretch.until(steps)
+        stretch.steps = steps = 1 if one_by_one else scheduler.horizon()
+        self.end = start + base if steps == 1 else start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
@@ -344,26 +345,29 @@ class Instance:
 
     def _plan_one_step(self, step: Step, now: float) -> None:
         """Make a stretch of one step: with prompt chunks in it, or without some that decode, or after a preemption."""
-        scheduler, stretch, recorder = self.scheduler, self.stretch, self.recorder
-        start = stretch.start
+        scheduler, stretch = self.scheduler, self.stretch
+        start, scheduled = stretch.start, self.recorder.scheduled
         for request in step.started:
-            recorder.scheduled[request.index] = now
+            scheduled[request.index] = now
             if request.computed:
-                recorder.cached[request.index] = request.computed
+                self.recorder.cached[request.index] = request.computed
+        base, prompt_tokens, sampled = self.timer.uneven(step)
+        stretch.base, stretch.slope, stretch.steps = base, 0, 1
+        self.end = start + base
+        decoding = even = scheduler.batch.count
+        if step.stalled or step.resumed or self.pauses.count or step.pausing:
+            decoding, even = self._pause(step, decoding - len(step.stalled))
+        sequences, waiting = decoding + len(step.chunks) + step.padding, len(scheduler.waiting)
+        self.log.planned += pack_planned(start, base, 0, sequences, even, prompt_tokens, sampled, waiting, self.preempted)
+        self.preempted = 0
+
+    def _pause(self, step: Step, decoding: int) -> tuple[int, int]:
+        """Note who waits for the next token; of so many that could decode, who do, and who did in the step before too."""
+        start = self.stretch.start
         for request in step.stalled:
             if request.token_at is None:
                 request.token_at = start
-        base, prompt_tokens, sampled = self.timer.uneven(step)
-        stretch.base = base
-        stretch.slope = 0
-        stretch.steps = 1
-        self.end = start + base
-        decoding = scheduler.batch.count - len(step.stalled)
         if step.pausing:
             self.pauses.add(start, decoding, step.chunks[0][0].order)
-            decoding = 0
-        sequences = decoding + len(step.chunks) + step.padding
-        even = 0 if step.pausing else decoding - len(step.resumed) - self.pauses.count
-        waiting = len(scheduler.waiting)
-        self.log.planned += pack_planned(start, base, 0, sequences, even, prompt_tokens, sampled, waiting, self.preempted)
-        self.preempted = 0
+            return 0, 0
+        return decoding, decoding - len(step.resumed) - self.pauses.count
