@@ -239,9 +239,9 @@ def kernels(gpu: Gpu) -> Kernels:
 
 
 def overheads(engine: Engine) -> Overheads:
-    """The overheads of an engine: of its own family and generation."""
+    """The overheads of an engine: of its own family and generation, under those that it states itself."""
     name = stanzas.find("overheads", f"{engine.family}-{engine.generation}", "engine overheads")
-    return Overheads(name=name, **_dated(stanzas.load_entry("overheads", name)))
+    return Overheads(name=name, **_dated(stanzas.load_entry("overheads", name)) | dict(engine.own_overheads))
 
 
 @cache
