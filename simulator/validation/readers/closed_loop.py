@@ -43,7 +43,7 @@ from simulator.validation.readers.inferencex import (
     image,
     script,
 )
-from simulator.validation.readers.inferencex_others import OTHERS_MODELS, doubtful, other_script
+from simulator.validation.readers.inferencex_others import DRAFTED, OTHERS_MODELS, doubtful, other_script
 from simulator.validation.readers.own_columns import FIGURES, card_of, named_lengths, sent_in
 from simulator.validation.readers.rows import (
     Prediction,
@@ -96,9 +96,14 @@ def compare_many(table: MeasurementTable, bench: Bench | None = None) -> Finding
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
     doubts |= _doubtful_rows(table.rows)
-    return compare_rows(
-        table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), bench
-    )
+
+    def predicted(row: Row, ours: Bench) -> Prediction:
+        why = doubts.get(id(row))
+        if why == DRAFTED:
+            raise MeasurementError(why)
+        return predict_many(row, ours, why)
+
+    return compare_rows(table, predicted, lambda row: values_in(row, FIGURES), bench)
 
 
 def compare_one(table: MeasurementTable, bench: Bench | None = None) -> Findings:

@@ -129,7 +129,7 @@ def _length(run: Run) -> int:
     return run.prompt_tokens + run.output_tokens + spare
 
 
-_DRAFTED = "a run with drafted tokens (the harness's MTP script), which its columns do not tell"
+DRAFTED = "ran with drafted tokens (the harness's MTP script of that day); speculative decoding by this engine is not modelled"
 _TRT_DRAFTED = {date(2026, 1, 14), date(2026, 2, 5), date(2026, 2, 6)}
 _COMPILED = "a run whose first prompts waited for kernels to be compiled: 5 to 12 s in the mean for 4 users as for 128"
 _COMPILING = date(2025, 11, 10)
@@ -143,14 +143,14 @@ def doubtful(run: Run, family: str, *, faster_twin: bool) -> str | None:
     """
     if run.model == "deepseek-r1" and family == "tensorrt-llm":
         late = run.day == date(2026, 1, 28) and run.users > _TRT_MOST_USERS
-        return _DRAFTED if run.day in _TRT_DRAFTED or late else None
+        return DRAFTED if run.day in _TRT_DRAFTED or late else None
     if run.model == "deepseek-r1" and (run.form, run.day) == ("nvfp4", _COMPILING) and family == "sglang":
         return _COMPILED
     if run.model == "deepseek-r1" and (run.card, run.form, run.day) == ("b200", "fp8", _BOTH_AT_ONCE):
         most = 4 if run.prompt_tokens == 8192 else 64
-        return _DRAFTED if run.tensor == 8 and (faster_twin or run.users > most) else None
+        return DRAFTED if run.tensor == 8 and (faster_twin or run.users > most) else None
     if run.model.startswith("qwen3.5") and (run.card, run.form) == ("b200", "fp8"):
-        return _DRAFTED if run.tensor == 4 and run.experts == 1 else None
+        return DRAFTED if run.tensor == 4 and run.experts == 1 else None
     return None
 
 

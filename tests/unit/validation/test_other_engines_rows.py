@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from simulator.validation.measured_run import MeasuredRun, mean_lengths
+from simulator.validation.measurements import MeasurementTable
 from simulator.validation.readers.bench_files import _with_lengths_noted
-from simulator.validation.readers.closed_loop import _doubtful_rows, closed_loop_server
+from simulator.validation.readers.closed_loop import _doubtful_rows, closed_loop_server, compare_many
 
 ROW = {
     "source": "InferenceX", "measured": "2026-03-25", "engine": "sglang", "engine_version": "0.5.9",
@@ -87,6 +88,8 @@ def test_runs_with_drafted_tokens_are_told_by_their_day_and_twin() -> None:
     drafted = {**plain, "engine": "trtllm", "engine_version": "1.1.0rc2.post2", "measured": "2026-01-14"}
     rows = [plain, twin, alone, drafted, {**drafted, "measured": "2026-01-29"}, {**plain, "engine": "vllm"}]
     assert [id(row) in _doubtful_rows(rows) for row in rows] == [False, True, True, True, False, False]
+    found = compare_many(MeasurementTable(Path("runs.csv"), tuple(drafted), (drafted,)))
+    assert "ran with drafted tokens" in found.skipped[0].reason and not found.comparisons
     compiled = {**ROW, **labels, "measured": "2025-11-10", "engine_version": ""}
     assert "kernels to be compiled" in _doubtful_rows([compiled])[id(compiled)]
 
