@@ -23,6 +23,7 @@ _COMMANDS = {
     "memory": "memory.memory_command",
     "size": "size.size_command",
     "sweep": "sweep.sweep_command",
+    "horizon": "horizon.horizon_command",
     "compare": "compare.compare_command",
     "report": "report.report_command",
     "export": "export.export_command",

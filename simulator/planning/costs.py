@@ -73,6 +73,17 @@ def watts(gpu: Gpu, busy: float) -> float:
     return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
 
 
+def watts_by_phase(gpu: Gpu, prices: Prices) -> dict[str, float]:
+    """Watts of one GPU while it idles, computes prompts, and decodes: as stated, else TDP, idle
+    IDLE_SHARE of it."""
+    stated = prices.power
+    return {
+        "idle": stated.idle_watts or IDLE_SHARE * gpu.tdp_watts,
+        "prefill": stated.prefill_watts or gpu.tdp_watts,
+        "decode": stated.decode_watts or gpu.tdp_watts,
+    }
+
+
 def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | None:
     """Dollars for `amount` of something that comes at `per_s`; None where it does not come.
 

@@ -170,6 +170,11 @@ class Instance:
             used = self.scheduler.used(min(steps, self._composed(self.clock.now, self.clock.passed(self.turn))))
         return used / pool.total
 
+    def kv_use_at_least(self) -> float:
+        """A fraction that `kv_use` is not below, for little: that of the first step of the stretch, where no step gives back."""
+        pool = self.scheduler.pool
+        return 0.0 if pool.gives_back else (pool.total - pool.free) / pool.total
+
     def _composed(self, now: float, passed: bool) -> int:
         """Steps of the stretch that are composed by now; with async scheduling one more than have begun."""
         return max(self.stretch.begun(now, passed) + self.async_scheduling, 1)
@@ -211,15 +216,16 @@ class Instance:
         """The same with async scheduling: a step is composed when the one before it begins, the last of its stretch."""
         others, stretch, now = self.others, self.stretch, alarm.when
         while True:
-            if self.leaving and stretch.steps > 1:
-                self._let_go(self.leaving, now)
+            steps, leaving = stretch.steps, self.leaving
+            if steps > 1 and leaving:
+                self._let_go(leaving, now)
                 self.leaving = NOBODY
-                now = stretch.until(stretch.steps - 1)
-            elif stretch.steps or self._begin(now):
+                now = stretch.until(steps - 1)
+            elif steps or self._begin(now):
                 self.settle(now)
                 self.compose(self.end, now, True)
-                last = stretch.steps - 1
-                now = stretch.start if self.leaving or last <= 0 else stretch.until(last)
+                steps = stretch.steps
+                now = stretch.start if steps <= 1 or self.leaving else stretch.until(steps - 1)
             else:
                 self.asleep = True
                 return

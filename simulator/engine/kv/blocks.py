@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
@@ -41,6 +42,8 @@ class BlockPool:
         "total",
         "watermark",
     )
+    gives_back: ClassVar[bool] = False
+    """Whether blocks come free within a stretch of even steps."""
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         self.finds = self.ordered = False

@@ -37,6 +37,7 @@ class WindowedPool(BlockPool):
     """
 
     __slots__ = ("caps", "fresh", "lag", "sizes", "sliding", "wanted")
+    gives_back = True
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch)

@@ -116,6 +116,19 @@ def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
     assert slow.seconds(PROMPT) - fast.seconds(PROMPT) == pytest.approx(added, rel=0.01)
 
 
+def test_a_layer_with_a_recurrence_has_more_small_kernels_in_sglang() -> None:
+    def constant(name: str, release: str) -> float:
+        c = case(name, "h200", release=release, tensor_parallel_size=4)
+        kernels = c.parts()["small kernels"].constant / US
+        return kernels / c.rank().overheads.kernel_us
+
+    recurrent, plain = "qwen3-next-80b-a3b", "qwen3-30b-a3b"
+    assert constant(plain, "sglang 0.5.9") == pytest.approx(constant(plain, "vllm 0.19.0"))
+    more = constant(recurrent, "sglang 0.5.9") - constant(recurrent, "vllm 0.19.0")
+    added = case(recurrent, "h200", release="sglang 0.5.9").rank().overheads
+    assert more == pytest.approx(36 * added.recurrent_us / added.kernel_us), "three of four layers"
+
+
 def test_pipeline_stages_take_a_whole_pass_for_one_sequence_and_share_many() -> None:
     one = case("llama-3.1-70b", "h200").bind()
     two = case("llama-3.1-70b", "h200", pipeline_parallel_size=2).bind()
