@@ -65,8 +65,9 @@ golden: $(STAMP)  ## rewrite the golden summaries; review the diff
 bench: $(STAMP)  ## measure speed, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-accuracy: $(STAMP)  ## closed loops in sample and with a combination left out by a refit, public reports, cards by class
+accuracy: $(STAMP)  ## closed loops in sample, left out by a refit and calibrated by two points, public reports, cards by class
 	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
+	$(BIN)/python -m benchmarks.two_points $(CLOSED_LOOPS)
 	$(BIN)/python -m benchmarks.public_reports $(FIGURES)
 	$(BIN)/python -m benchmarks.cards
 

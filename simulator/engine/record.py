@@ -106,6 +106,8 @@ _PLANNED = np.dtype(
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
 planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+sampled_at, steps_ended = struct.Struct("<3d12xi8x"), struct.Struct("<i4x")
+"""Of the same rows: start, base, slope and how many sampled; and how many steps."""
 pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
@@ -257,11 +259,11 @@ class Recorder:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
         times = ("arrival", "scheduled", "first_token", "finish")
-        columns: dict[str, Column] = {f"{name}_s": scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
+        columns: dict[str, Column] = {f"{name}_s": as_seconds(np.frombuffer(getattr(self, name)), scale) for name in times}
         finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
         columns["left_s"] = columns["finish_s"]
         if failed.any():
-            left = scaled(np.asarray(self.left), scale)
+            left = as_seconds(np.asarray(self.left), scale)
             columns["left_s"] = np.where(finished, columns["finish_s"], np.where(failed, left, _NEVER))
         columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
         columns |= {"replica": np.frombuffer(self.replica, np.int32)}
@@ -295,8 +297,8 @@ class Recorder:
         if len(rows) > 1:
             order = np.argsort(planned["start_s"], kind="stable")
             end, columns = end[order], {name: column[order] for name, column in columns.items()}
-        columns |= {name: scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
-        return columns | {"end_s": scaled(end, scale)}
+        columns |= {name: as_seconds(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": as_seconds(end, scale)}
 
 
 def _joined(parts: list[Column]) -> Column:
@@ -304,7 +306,7 @@ def _joined(parts: list[Column]) -> Column:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def scaled(ticks: Column, scale: float) -> Column:
+def as_seconds(ticks: Column, scale: float) -> Column:
     """Times in seconds; what already is in seconds is not copied."""
     return ticks if scale == 1.0 else ticks * scale
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -115,7 +115,30 @@ def measured_window(
 
 def measure(s: Sample, *, steady: bool = True) -> dict[str, float | None]:
     """Every metric by name. None where it is undefined (nothing finished, one token each), and where the run is not steady."""
-    return {m.name: None if m.steady and not steady else m.value(s) for m in METRICS}
+    return dict(Measures(s, steady=steady))
+
+
+@dataclass(frozen=True, eq=False)
+class Measures(Mapping[str, float | None]):
+    """Every metric by name, each worked out when it is asked for. `times`: what some of them are multiplied by."""
+
+    sample: Sample
+    steady: bool = True
+    times: Mapping[str, float] = field(default_factory=dict)
+    known: dict[str, float | None] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitem__(self, name: str) -> float | None:
+        if name not in self.known:
+            metric = _BY_NAME[name]
+            value = None if metric.steady and not self.steady else metric.value(self.sample)
+            self.known[name] = None if value is None else value * self.times.get(name, 1.0)
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_BY_NAME)
+
+    def __len__(self) -> int:
+        return len(_BY_NAME)
 
 
 def window_latencies(s: Sample) -> dict[str, Floats]:
@@ -348,3 +371,4 @@ METRICS: tuple[Metric, ...] = (
         partial(_bench, "output_tokens"),
     ),
 )
+_BY_NAME = {metric.name: metric for metric in METRICS}

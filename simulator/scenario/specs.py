@@ -15,7 +15,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.links import LinkSpec, link_of
 from simulator.catalog.models import Model, model_from_fields
-from simulator.catalog.prices import Commitment
+from simulator.catalog.own_engine import engine_from_fields
+from simulator.catalog.prices import Commitment, Offer
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.autoscaler import Autoscaler, most_replicas
 from simulator.engine.fleet.faults import ColdStart, Happening, Outage
@@ -80,7 +81,7 @@ OwnModelName = Annotated[Model | None, _named(catalog.model, _MODEL, model_from_
 QuantizationName = Annotated[
     Quantization | None, _named(_quantization, "a name, as in `sim catalog quantizations`, or auto", optional=True)
 ]
-EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
+EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0", engine_from_fields)]
 
 
 SEVERAL_POOLS = (
@@ -251,6 +252,9 @@ class PowerDraw:
 class Prices:
     """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog.
 
+    `offers`: a price list of one's own, which goes before the catalog's; `provider` and `commitment`
+    choose in it as they do there. It may stand in a file, under `prices` of the scenario's `catalog`.
+
     `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
     million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
 
@@ -265,6 +269,7 @@ class Prices:
     provider: str | None = None
     commitment: Commitment = "on-demand"
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
     owned: Owned | None = None
     usd_per_kwh: NonNegative | None = None
     reserved_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)

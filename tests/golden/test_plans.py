@@ -27,6 +27,7 @@ from simulator.server import DoesNotStart, plan_server
 
 GOLDEN = Path(__file__).parent / "plans.json"
 WORKS = (
+    StepWork(contexts=(500,)),
     StepWork(contexts=(1000,) * 24),
     StepWork(chunks=((0, 900, True), (512, 300, False))),
     StepWork(contexts=(200, 3000, 40), chunks=((128, 500, True),)),
@@ -60,6 +61,8 @@ SERVED: tuple[tuple[str, str, str | None, str, dict[str, Any]], ...] = (
     ("qwen3.5-9b", "l40s", None, "vllm-0.33.0", {"max_model_len": 32768}),
     ("qwen3.5-4b", "h100-sxm", None, "vllm-0.33.0", {"spec_method": "mtp", "spec_tokens": 1, "spec_acceptance_length": 1.5}),
     ("deepseek-v2-lite", "l40s", None, "vllm-0.11.0", {"max_model_len": 16384}),
+    ("deepseek-v2-lite", "l40s", None, "vllm-0.19.0",
+     {"max_model_len": 16384, "max_num_batched_tokens": 1200, "max_num_seqs": 24}),
     ("deepseek-v3", "h200-sxm", None, "vllm-0.19.0", {**TP8, "max_model_len": 16384}),
     ("deepseek-v3", "h200-sxm", None, "vllm-0.19.0", {**TP8, "max_model_len": 16384, "decode_context_parallel_size": 8}),
     ("deepseek-v3.2", "h200-sxm", None, "vllm-0.33.0", {**TP8, "max_model_len": 16384}),

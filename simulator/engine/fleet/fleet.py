@@ -27,7 +27,7 @@ from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
 from simulator.engine.instance.instance import Finished, Instance
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
-from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord, scaled
+from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord, as_seconds
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.client import ApiServer
@@ -143,7 +143,7 @@ class Fleet:
         self._deliver_tokens()
         trace = self.recorder.record(self.requests, self.tick_s, sizes)
         times = {"taken_s": self.taken, "entered_s": self.entered}
-        columns = {name: scaled(np.frombuffer(column), self.tick_s or 1.0) for name, column in times.items()}
+        columns = {name: as_seconds(np.frombuffer(column), self.tick_s or 1.0) for name, column in times.items()}
         return self._by_replica(replace(trace, requests={**trace.requests, **columns}))
 
     def _by_replica(self, record: RunRecord) -> RunRecord:

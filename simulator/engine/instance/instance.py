@@ -216,15 +216,16 @@ class Instance:
         """The same with async scheduling: a step is composed when the one before it begins, the last of its stretch."""
         others, stretch, now = self.others, self.stretch, alarm.when
         while True:
-            if self.leaving and stretch.steps > 1:
-                self._let_go(self.leaving, now)
+            steps, leaving = stretch.steps, self.leaving
+            if steps > 1 and leaving:
+                self._let_go(leaving, now)
                 self.leaving = NOBODY
-                now = stretch.until(stretch.steps - 1)
-            elif stretch.steps or self._begin(now):
+                now = stretch.until(steps - 1)
+            elif steps or self._begin(now):
                 self.settle(now)
                 self.compose(self.end, now, True)
-                last = stretch.steps - 1
-                now = stretch.start if self.leaving or last <= 0 else stretch.until(last)
+                steps = stretch.steps
+                now = stretch.start if steps <= 1 or self.leaving else stretch.until(steps - 1)
             else:
                 self.asleep = True
                 return

@@ -232,7 +232,7 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
         result,
         verdict=verdict,
         reason=reason,
-        metrics=run.metrics,
+        metrics=dict(run.metrics),
         slo=run.slo,
         promised=run.promised,
         cost=cost,

@@ -284,14 +284,13 @@ def _of_another_engine(row: Row, family: str) -> dict[str, Any]:
     if experts > 1 and gpus == experts * split:
         gpus = experts
     together = told["data_parallel_size"] > 1
-    passed = other_script(_run_of(row, day_of(row) or date.max), family)
-    return {
-        **passed,
+    labelled = {
         "tensor_parallel_size": 1 if together else gpus,
         "data_parallel_size": gpus if together else 1,
         "enable_expert_parallel": experts > 1 or together,
         "enable_prefix_caching": False,
     }
+    return {**labelled, **other_script(_run_of(row, day_of(row) or date.max), family)}
 
 
 def _is_inferencex(row: Row) -> bool:

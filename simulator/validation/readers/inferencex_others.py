@@ -13,6 +13,7 @@ from simulator.validation.readers.inferencex import Run
 
 _FEW_USERS = 16
 """Below them SGLang's scripts have the scheduler look for new requests more often."""
+_LABELS_RULE = date(2025, 11, 21)
 _WIDE_GRAPHS = date(2026, 1, 25)
 """From this day TensorRT-LLM's scripts capture graphs up to the users, and let a step have 8,192 tokens at least."""
 
@@ -86,6 +87,7 @@ def _trtllm_deepseek(run: Run) -> dict[str, Any]:
     elif run.tensor == 4 and run.prompt_tokens == 8192:
         share = 0.75
     return {
+        **_by_users(run),
         "gpu_memory_utilization": share,
         "kv_cache_dtype": "fp8",
         "max_num_batched_tokens": max(tokens, 8192) if later else tokens,
@@ -95,8 +97,23 @@ def _trtllm_deepseek(run: Run) -> dict[str, Any]:
     }
 
 
+def _by_users(run: Run) -> dict[str, Any]:
+    """Parallelism that TensorRT-LLM's first scripts chose by the number of users, whatever the label; nothing for later ones."""
+    if run.day >= _LABELS_RULE:
+        return {}
+    long, gpt = run.prompt_tokens == 8192, run.model == "gpt-oss-120b"
+    apart = run.users > 32 if long and not gpt else run.users > (64 if run.card == "h200" else 255)
+    few = 32 if long or run.tensor == 4 else 8 if run.output_tokens == 1024 else 16
+    whole = apart or (run.card != "h200" and not gpt and run.users > few)
+    if not whole:
+        return {}
+    ways = {"tensor_parallel_size": 1, "data_parallel_size": run.tensor} if apart else {}
+    return {**ways, "enable_expert_parallel": True}
+
+
 def _trtllm_gpt_oss(run: Run) -> dict[str, Any]:
     return {
+        **_by_users(run),
         "gpu_memory_utilization": 0.85,
         "kv_cache_dtype": "fp8",
         "max_num_seqs": 512,

@@ -57,6 +57,21 @@ def test_a_run_has_what_its_script_passed_on_its_day() -> None:
     assert "block" in hopper.quantization.name or hopper.quantization.formats["experts"].kernel == "fp8_block"
 
 
+def test_the_first_scripts_chose_their_parallelism_by_the_users() -> None:
+    labels = {"tensor_parallel_size": "4", "attention_dp_size": "1", "moe_tp_size": "4", "moe_ep_size": "1"}
+    row = {**ROW, **labels, "engine": "trtllm", "engine_version": "", "measured": "2025-11-02"}
+
+    def ran(**given: str) -> tuple[int, int, bool]:
+        args = closed_loop_server({**row, **given})[0].args
+        return args.tensor_parallel_size, args.data_parallel_size, args.enable_expert_parallel
+
+    assert ran(concurrency="32") == (4, 1, False)
+    assert ran(concurrency="64") == (4, 1, True)
+    assert ran(concurrency="256") == (1, 4, True)
+    assert ran(concurrency="64", input_len="8192") == (1, 4, True)
+    assert ran(concurrency="256", measured="2026-02-03") == (4, 1, False)
+
+
 def test_a_lab_of_nvidia_stores_kv_in_8_bits_where_the_checkpoint_is_in_8() -> None:
     lab = {**ROW, "source": "AIConfigurator silicon sample", "engine": "trtllm", "engine_version": "1.0.0rc3"}
     lab |= {"model": "Qwen/Qwen3-32B", "gpu": "h100_sxm", "gemm_dtype": "fp8", "moe_dtype": "fp8", "tensor_parallel_size": "1"}
