@@ -60,8 +60,8 @@ def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> N
             raise SimulatorError(f"{name} has no {argument}: vLLM {until} removed it; leave it out", field=argument)
 
 
-# The overlap schedule of SGLang and TensorRT-LLM, too.
-_OF_ALL = ("async_scheduling",)
+# The overlap schedule and chunks of several tokens of SGLang and TensorRT-LLM, too.
+_OF_ALL = ("async_scheduling", "stream_interval")
 _COUNTERPARTS = {
     ("sglang", "watermark"): "there schedule_conservativeness keeps room for answers",
     ("sglang", "max_num_active_seqs"): "there max_num_seqs is max_running_requests",
@@ -70,6 +70,7 @@ _COUNTERPARTS = {
 _OF_SGLANG = {
     "schedule_conservativeness": "watermark keeps blocks free",
     "max_prefill_tokens": "max_num_batched_tokens limits a step",
+    "scheduler_recv_interval": "new requests are seen in every step",
 }
 
 
@@ -85,6 +86,10 @@ def _check_family(args: EngineArgs, name: str, family: str) -> None:
     if family == "sglang":
         if args.scheduling_policy == "priority":
             raise NotModelled(f"{name} with scheduling_policy priority (--enable-priority-scheduling)", field="scheduling_policy")
+        if args.scheduler_recv_interval > 1 and args.data_parallel_size > 1:
+            raise NotModelled(
+                f"{name} with scheduler_recv_interval above 1 and data_parallel_size above 1", field="scheduler_recv_interval"
+            )
         return
     for argument, counterpart in _OF_SGLANG.items():
         if getattr(args, argument) != getattr(EngineArgs(), argument):
@@ -116,6 +121,8 @@ def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> No
     if several or at_least(version, "0.27"):
         _check_at_most(name, args, "long_prefill_token_threshold", "max_model_len")
     _check_at_most(name, args, "max_num_active_seqs", "max_num_seqs")
+    if args.enable_lora:
+        _check_adapters(name, args)
     _check_at_most(
         name,
         args,
@@ -123,6 +130,21 @@ def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> No
         "max_num_batched_tokens",
         why="a step of so many tokens does not fit the buffers of the engine",
     )
+
+
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def _check_adapters(name: str, args: ResolvedArgs) -> None:
+    """Raise SimulatorError for slots of LoRA adapters that vLLM does not make. Source: vllm/config/lora.py (0.33)."""
+    if args.max_lora_rank not in _LORA_RANKS:
+        ranks = ", ".join(map(str, _LORA_RANKS))
+        raise SimulatorError(f"max_lora_rank {args.max_lora_rank}: {name} has {ranks}", field="max_lora_rank")
+    if args.max_cpu_loras is not None and args.max_cpu_loras < args.max_loras:
+        raise SimulatorError(
+            f"max_cpu_loras ({args.max_cpu_loras}) must be >= max_loras ({args.max_loras})",
+            field=("max_cpu_loras", "max_loras"),
+        )
 
 
 def _check_at_most(name: str, args: ResolvedArgs, smaller: str, larger: str, why: str = "") -> None:

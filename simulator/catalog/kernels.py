@@ -140,12 +140,14 @@ class Overheads:
 
     `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other; `exchange` what the
     exchange of data-parallel ranks in front of and behind experts takes.
-    `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
+    `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it,
+    `recurrent_us` what the many of a layer with a recurrence take more; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
-    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation, and `eager_quantize_us` more where kernels of their
-    own quantize the activations of its matmuls.
+    `launch_layer_us` to launch a layer, `launch_rank_us` more for every doubling of tensor-parallel ranks, `launch_experts_us`
+    more where it has experts and `launch_op_us` for each op that must not be fused; `eager_layer_us` without compilation, and
+    `eager_quantize_us` more where kernels of their own quantize the activations of its matmuls.
     Engines that run prompts without graphs or compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of
     such a step, `prompt_rank_us` more for every doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts
     and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes `prompt_on` times as
@@ -163,12 +165,16 @@ class Overheads:
     quantize: NonNegative = 1.0
     expert_skew: NonNegative = 0.0
     kernel_us: NonNegative
+    recurrent_us: NonNegative = 0.0
     step_us: NonNegative
     sequence_us: NonNegative
     rank_sequence_us: NonNegative = 0.0
     sync_step_us: NonNegative = 0.0
     sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0
+    launch_rank_us: NonNegative = 0.0
+    launch_experts_us: NonNegative = 0.0
+    launch_op_us: NonNegative = 0.0
     eager_layer_us: NonNegative = 0.0
     prompt_layer_us: NonNegative = 0.0
     prompt_rank_us: NonNegative = 0.0

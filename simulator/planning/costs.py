@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simulator import catalog
@@ -74,6 +74,17 @@ def watts(gpu: Gpu, busy: float) -> float:
     return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
 
 
+def watts_by_phase(gpu: Gpu, prices: Prices) -> dict[str, float]:
+    """Watts of one GPU while it idles, computes prompts, and decodes: as stated, else TDP, idle
+    IDLE_SHARE of it."""
+    stated = prices.power
+    return {
+        "idle": stated.idle_watts or IDLE_SHARE * gpu.tdp_watts,
+        "prefill": stated.prefill_watts or gpu.tdp_watts,
+        "decode": stated.decode_watts or gpu.tdp_watts,
+    }
+
+
 def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | None:
     """Dollars for `amount` of something that comes at `per_s`; None where it does not come.
 
@@ -107,9 +118,13 @@ def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
 
 
 def _stated(gpu: Gpu, prices: Prices) -> float | None:
-    """What the scenario says of this GPU, under whatever name of it."""
-    stated = prices.usd_per_gpu_hour.items()
-    named = {_canonical(name): usd for name, usd in stated} | dict(stated)
+    """What the scenario says of this GPU."""
+    return stated_price(gpu, prices.usd_per_gpu_hour)
+
+
+def stated_price(gpu: Gpu, stated: Mapping[str, float]) -> float | None:
+    """Dollars per GPU-hour of a GPU, stated under whatever name of it; None where it is not."""
+    named = {_canonical(name): usd for name, usd in stated.items()} | dict(stated)
     return named.get(gpu.name)
 
 

@@ -15,6 +15,7 @@ from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
+from simulator.planning.adapters import adapter_notes
 from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
@@ -286,7 +287,7 @@ def _with_run(
         result,
         verdict=run.steadiness.verdict,
         reason="; ".join(filter(None, (_reason(run), gains))),
-        metrics=run.metrics,
+        metrics=dict(run.metrics),
         slo=run.slo,
         promised=run.promised,
         binding=binding,
@@ -298,6 +299,7 @@ def _with_run(
             *([run.steadiness.note] if run.steadiness.note else []),
             *_streaming(deployment, fleet, run),
             *speculation_notes(fleet.server),
+            *adapter_notes(fleet.server),
         ),
         warmup_s=warm,
         trace=run.trace,
@@ -353,12 +355,21 @@ def _parts(scenario: Scenario, server: Server) -> dict[str, StepTime]:
     if not isinstance(scenario.latency, Roofline):
         return {"step": server.step_time}
     plan = server.plan
-    parts = scenario.latency.parts(server.target)
+    found = scenario.latency.parts(server.target)
+    parts = {name: _always_adapted(part) for name, part in found.items()}
     if scenario.calibration is None:
         return parts
     known = calibration.load_calibration(scenario.calibration)
     factors = known.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
+
+
+def _always_adapted(part: StepTime) -> StepTime:
+    """A part as it is where a LoRA adapter runs in every step."""
+    if part.adapters is None:
+        return part
+    tokens = part.tokens + part.adapters.tokens
+    return dataclasses.replace(part, tokens=tokens, adapters=None)
 
 
 def _reason(run: DeploymentRun) -> str:

@@ -237,6 +237,18 @@ class Owned:
 
 
 @spec
+class PowerDraw:
+    """Watts of one GPU while it idles, computes prompts (alone or beside decodes), and only decodes: as measured.
+
+    None is a guess: the TDP, of which 15 % while it idles. A power cap is not modelled: how much slower a capped GPU computes.
+    """
+
+    idle_watts: Positive | None = None
+    prefill_watts: Positive | None = None
+    decode_watts: Positive | None = None
+
+
+@spec
 class Prices:
     """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog.
 
@@ -245,6 +257,13 @@ class Prices:
 
     `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
     million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
+
+    `power`: watts by what a GPU does, for the energy of `sim horizon`.
+
+    `reserved_usd_per_gpu_hour`, `spot_usd_per_gpu_hour`: by GPU name, what one costs that is taken
+    around the clock, and one that may be reclaimed. With either of them a fleet over time is told the
+    cheapest mix of reserved, on-demand and spot replicas; at most `spot_at_most` of the replicas there
+    are at a time are on spot.
     """
 
     provider: str | None = None
@@ -253,6 +272,10 @@ class Prices:
     offers: tuple[Offer, ...] = ()
     owned: Owned | None = None
     usd_per_kwh: NonNegative | None = None
+    reserved_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    spot_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    spot_at_most: Annotated[float, Field(ge=0, le=1)] = 0.5
+    power: PowerDraw = Field(default_factory=PowerDraw)
 
     def electricity(self) -> float | None:
         """Dollars of a kWh at the GPUs, None where it is not stated."""

@@ -10,6 +10,7 @@ from pydantic_core import ArgsKwargs
 
 from simulator.errors import did_you_mean, nearest_names
 from simulator.spec import Positive, spec
+from simulator.workload.adapters import Adapters
 from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals
 from simulator.workload.lengths.discrete import Lengths
 from simulator.workload.lengths.presets import PRESETS
@@ -26,8 +27,8 @@ class Traffic:
 
     `correlation` is Spearman's rank correlation between prompt and output. `prefix` stands before
     every prompt and is shared with other requests; where none is written it is the dataset's, if
-    that has one. `sessions` make each arrival the first request of several. A smaller `priority`
-    goes first.
+    that has one. `sessions` make each arrival the first request of several; `adapters` are LoRA
+    adapters that they ask for. A smaller `priority` goes first.
     """
 
     dataset: str | None = None
@@ -36,6 +37,7 @@ class Traffic:
     correlation: Correlation | None = None
     prefix: Prefix | None = None
     sessions: Sessions | None = None
+    adapters: Adapters | None = None
     priority: int = 0
 
     @model_validator(mode="before")

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from simulator.engine.request import Request
+from simulator.engine.scheduler.adapters import RunningAdapters
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.scheduler import Step
 from simulator.engine.scheduler.speculative import SpeculativeBatch
 from simulator.engine.scheduler.windows import InWindow
 from simulator.errors import SimulatorError
-from simulator.latency.step import StepTime
+from simulator.latency.step import AdapterTime, StepTime
 
 Ticks = Callable[[Any], Any]
 
@@ -33,18 +34,23 @@ class Durations:
     """A StepTime as tables and factors.
 
     `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
-    half pairs. `prompt` is empty where a step's prompt chunks add nothing, `drafted` where nothing is drafted.
+    half pairs. `prompt` is empty where a step's prompt chunks add nothing, `drafted` where nothing is drafted,
+    `adapter_tokens` where no adapters are served.
     """
 
     __slots__ = (
+        "adapter_tokens",
         "constant",
         "decode",
         "drafted",
+        "load",
+        "per_adapter",
         "per_context",
         "per_half_pair",
         "per_sequence",
         "prompt",
         "sampled",
+        "swap",
         "tokens",
         "verified",
         "windows",
@@ -64,6 +70,11 @@ class Durations:
         self.windows: list[tuple[int, float, float, float]] = [
             (w.size, ticks(w.per_context), ticks(w.per_pair / 2), ticks(w.beyond)) for w in step_time.windows
         ]
+        adapters = step_time.adapters or AdapterTime(np.zeros(0))
+        self.adapter_tokens: list[float] = ticks(adapters.tokens[: config.max_num_batched_tokens + 1])
+        self.per_adapter: float = ticks(adapters.each)
+        self.swap: float = ticks(adapters.swap)
+        self.load: float = ticks(adapters.load)
         self.decode = [
             self.tokens[n * each] + self.sampled[n * each] + n * self.per_sequence + self.constant
             for n in range(min(config.max_num_seqs, config.max_num_batched_tokens // each) + 1)
@@ -73,9 +84,12 @@ class Durations:
 
 
 class StepTimer:
-    """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window."""
+    """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window.
 
-    __slots__ = ("amends", "batch", "decode", "durations", "per_context", "windows")
+    `amends`: even steps take more or less than their decode batch alone says, `amends_uneven`: steps with prompts do.
+    """
+
+    __slots__ = ("amends", "amends_uneven", "batch", "decode", "durations", "per_context", "windows")
 
     def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> None:
         self.durations = durations
@@ -86,6 +100,7 @@ class StepTimer:
             (sums[size], per_context, per_half_pair, beyond) for size, per_context, per_half_pair, beyond in durations.windows
         ]
         self.amends = bool(self.windows)
+        self.amends_uneven = bool(self.windows or durations.drafted or durations.prompt)
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
         """With padding and windows: what the composed even step takes, and by how much more each one after it."""
@@ -101,29 +116,36 @@ class StepTimer:
 
     def uneven(self, step: Step) -> tuple[float, int, int]:
         """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
-        durations, batch = self.durations, self.batch
+        durations, batch, chunks = self.durations, self.batch, step.chunks
         decoding, context = (0, 0) if step.pausing else (batch.count, batch.context)
         if step.stalled:
             decoding -= len(step.stalled)
             context -= sum(map(self._context_of, step.stalled))
         prompt_tokens = half_pairs = ends = 0
-        for request, tokens, last in step.chunks:
+        for request, tokens, last in chunks:
             prompt_tokens += tokens
             half_pairs += tokens * (2 * request.computed + tokens)
             ends += last
-        verified = decoding * durations.verified
-        tokens, sampled, sequences = verified + prompt_tokens, verified + ends, decoding + len(step.chunks)
+        verified, sequences = decoding * durations.verified, decoding + len(chunks)
+        tokens, sampled = verified + prompt_tokens, verified + ends
         seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if self.amends_uneven or step.padding:
+            seconds = self._amended(step, seconds, tokens, sampled, decoding + ends)
+        return seconds, prompt_tokens, decoding + ends
+
+    def _amended(self, step: Step, seconds: float, tokens: int, sampled: int, sequences: int) -> float:
+        """What a step takes that is not even and takes so long without drafts, prompts' own share, padding and windows."""
+        durations = self.durations
         if durations.drafted:
-            seconds += durations.drafted[decoding + ends]
+            seconds += durations.drafted[sequences]
         if durations.prompt and step.chunks:
             seconds += durations.prompt[tokens]
         if step.padding:
             seconds += self._padded(step, tokens, sampled)
         if self.windows:
             seconds += self._in_windows(step)
-        return seconds, prompt_tokens, decoding + ends
+        return seconds
 
     def _padded(self, step: Step, tokens: int, sampled: int) -> float:
         """What its padding adds to a step of so many tokens."""
@@ -176,6 +198,37 @@ class SpeculativeTimer(StepTimer):
         return self.batch.mean_context(request)
 
 
+class AdapterTimer(StepTimer):
+    """The same where LoRA adapters run, and some of them must be brought to the GPU before a step."""
+
+    __slots__ = ("adapters", "loaded", "swapped")
+
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow], adapters: RunningAdapters) -> None:
+        super().__init__(durations, batch, sums)
+        self.adapters = adapters
+        self.loaded = self.swapped = 0
+        self.amends = True
+
+    def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
+        """With padding, windows and adapters: what the composed even step takes, and by how much more each one after it."""
+        base, slope = super().add_to_even(step, base, slope)
+        return base + self._running(self.batch.count), slope
+
+    def uneven(self, step: Step) -> tuple[float, int, int]:
+        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
+        seconds, prompt_tokens, sampling = super().uneven(step)
+        adapters, durations = self.adapters, self.durations
+        decoding = 0 if step.pausing else self.batch.count - len(step.stalled)
+        seconds += self._running(decoding + prompt_tokens)
+        seconds += durations.swap * (adapters.swaps - self.swapped) + durations.load * (adapters.loads - self.loaded)
+        self.swapped, self.loaded = adapters.swaps, adapters.loads
+        return seconds, prompt_tokens, sampling
+
+    def _running(self, tokens: int) -> float:
+        computing = len(self.adapters.computing)
+        return self.durations.adapter_tokens[tokens] + self.durations.per_adapter * computing if computing else 0
+
+
 def _check(step_time: StepTime, config: SchedulerConfig) -> None:
     """Raise SimulatorError unless every step that the configuration allows has a finite time, 0 or more."""
     if step_time.verified != config.verified:
@@ -184,6 +237,8 @@ def _check(step_time: StepTime, config: SchedulerConfig) -> None:
         ("tokens", step_time.tokens, config.max_num_batched_tokens),
         ("sampled", step_time.sampled, config.max_num_seqs * config.verified),
     ]
+    if config.adapter_slots and step_time.adapters is not None:
+        tables.append(("adapters.tokens", step_time.adapters.tokens, config.max_num_batched_tokens))
     if len(step_time.drafted):
         tables.append(("drafted", step_time.drafted, config.max_num_seqs))
     for name, table, most in tables:

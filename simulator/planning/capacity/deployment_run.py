@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,15 @@ from simulator.engine.record import RunRecord
 from simulator.planning.capacity.search import Standing
 from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
-from simulator.results.metrics import Sample
+from simulator.results.metrics import Measures, Sample
 from simulator.results.model import CurvePoint, Verdict
 from simulator.results.over_time import mean_ready
 from simulator.results.slo import (
-    Columns,
     Promise,
     PromisedLatency,
     SloCheck,
     check_slo,
-    meets_slo,
+    kept_terms,
     promised_latencies,
 )
 from simulator.results.steady_state import Steadiness, Steady, judge
@@ -32,7 +32,6 @@ from simulator.scenario import Scenario
 from simulator.server import FleetPlan
 from simulator.statistics import BATCHES, half_width
 from simulator.workload.requests import Requests
-from simulator.workload.slo import Slo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +44,7 @@ class DeploymentRun:
     trace: RunRecord
     steadiness: Steadiness
     sample: Sample
-    metrics: dict[str, float | None]
+    metrics: Measures
     slo: tuple[SloCheck, ...]
     promised: tuple[PromisedLatency, ...]
     unanswered: Unanswered
@@ -87,7 +86,7 @@ def measured(
         trace,
         steadiness,
         sample,
-        metrics.measure(sample, steady=steady),
+        Measures(sample, steady),
         checks,
         latencies,
         none,
@@ -119,7 +118,7 @@ def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
     return dataclasses.replace(
         m,
         steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
-        metrics=metrics.measure(m.sample, steady=steady),
+        metrics=dataclasses.replace(m.metrics, steady=steady),
         slo=check_slo(promises, latencies),
         promised=promised_latencies(promises, latencies),
     )
@@ -138,7 +137,7 @@ def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     )
 
 
-def _point_values(values: dict[str, float | None]) -> dict[str, Any]:
+def _point_values(values: Mapping[str, float | None]) -> dict[str, Any]:
     """The metrics that a point has; rates are zero where nothing finished."""
     always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
     names = {f.name for f in dataclasses.fields(CurvePoint)} & set(values)
@@ -153,7 +152,7 @@ def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
     terms = [
         term
         for promise in metrics.window_promises(m.sample)
-        for term in _terms(promise.slo, promise.columns(columns))
+        for term in kept_terms(promise.slo, promise.columns(columns))
     ]
     margins = [_share_interval(column, need) for column, need in terms]
     return Standing(
@@ -162,16 +161,6 @@ def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
         surely_met=all(low >= need for low, _, need in margins),
         surely_missed=any(high < need for _, high, need in margins),
     )
-
-
-def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
-    """Each term of an SLO as which requests keep it, and the share that must."""
-    terms = []
-    for name in slo.limits():
-        others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
-        one_limit = dataclasses.replace(slo, **others)
-        terms.append((meets_slo(one_limit, columns), slo.percentile / 100))
-    return [*terms, *([(meets_slo(slo, columns), slo.goodput)] if slo.goodput else [])]
 
 
 def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:

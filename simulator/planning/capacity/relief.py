@@ -27,6 +27,7 @@ _WORDS: dict[Resource, str] = {
     "KV memory": "twice the KV cache",
     "sequence limit": "twice max_num_seqs",
     "token budget": "eight times max_num_batched_tokens",
+    "adapter slots": "twice max_loras",
     "API server": "twice the API servers",
 }
 
@@ -132,6 +133,10 @@ def _relieved(
         ("sequence limit", {"max_num_seqs": _MORE_SEQUENCES * limits.max_num_seqs}),
         ("token budget", {"max_num_batched_tokens": _MORE_TOKENS * limits.max_num_batched_tokens}),
     )
+    if limits.adapter_slots is not None:
+        twice = 2 * limits.adapter_slots.max_loras
+        kept = max(twice, limits.adapter_slots.max_cpu_loras)
+        asked = (*asked, ("adapter slots", {"max_loras": twice, "max_cpu_loras": kept}))
     if one.api_server is not None:
         ranks = one.plan.args.data_parallel_size
         asked = (

@@ -7,8 +7,9 @@ import pytest
 from support.latency_cases import CASES, Case, case
 
 from simulator.errors import NotModelled
+from simulator.latency.breakdown import scaled
 from simulator.latency.gpu_share import running_kernel
-from simulator.latency.step import StepWork
+from simulator.latency.step import StepTime, StepWork, Window
 from simulator.units import US
 
 DECODES = StepWork(contexts=(700,) * 16)
@@ -115,6 +116,19 @@ def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
     assert slow.seconds(PROMPT) - fast.seconds(PROMPT) == pytest.approx(added, rel=0.01)
 
 
+def test_a_layer_with_a_recurrence_has_more_small_kernels_in_sglang() -> None:
+    def constant(name: str, release: str) -> float:
+        c = case(name, "h200", release=release, tensor_parallel_size=4)
+        kernels = c.parts()["small kernels"].constant / US
+        return kernels / c.rank().overheads.kernel_us
+
+    recurrent, plain = "qwen3-next-80b-a3b", "qwen3-30b-a3b"
+    assert constant(plain, "sglang 0.5.9") == pytest.approx(constant(plain, "vllm 0.19.0"))
+    more = constant(recurrent, "sglang 0.5.9") - constant(recurrent, "vllm 0.19.0")
+    added = case(recurrent, "h200", release="sglang 0.5.9").rank().overheads
+    assert more == pytest.approx(36 * added.recurrent_us / added.kernel_us), "three of four layers"
+
+
 def test_pipeline_stages_take_a_whole_pass_for_one_sequence_and_share_many() -> None:
     one = case("llama-3.1-70b", "h200").bind()
     two = case("llama-3.1-70b", "h200", pipeline_parallel_size=2).bind()
@@ -152,6 +166,33 @@ def test_eager_steps_wait_for_launches_where_the_gpu_is_quick() -> None:
     graphs, eager = case("qwen2.5-0.5b"), case("qwen2.5-0.5b", enforce_eager=True)
     assert graphs.parts()["launches"].seconds(DECODES) == 0
     assert eager.bind().seconds(DECODES) > 2 * graphs.bind().seconds(DECODES)
+
+
+def test_launches_grow_with_ranks_and_experts_beyond_the_largest_graph() -> None:
+    def launching(name: str, tp: int, tokens: int = 600) -> float:
+        return float(case(name, tensor_parallel_size=tp).parts()["launches"].tokens[tokens])
+
+    assert launching("qwen3-30b-a3b", 8) > launching("qwen3-30b-a3b", 4) > 0
+    assert launching("qwen3-30b-a3b", 8) > launching("llama-3.1-8b", 8)
+    assert launching("qwen3-30b-a3b", 8, tokens=128) == 0
+
+
+def test_graphs_of_decodes_alone_leave_small_prompts_to_launches() -> None:
+    def prompt_s(**given: object) -> float:
+        return case("llama-3.1-8b", tensor_parallel_size=8, **given).bind().seconds(StepWork((), ((0, 64, True),)))
+
+    decode = StepWork((500,) * 8)
+    usual, alone = case("llama-3.1-8b"), case("llama-3.1-8b", cudagraph_mode="full_decode_only")
+    assert prompt_s(cudagraph_mode="full_decode_only") > 1.5 * prompt_s()
+    assert alone.bind().seconds(decode) == usual.bind().seconds(decode)
+
+
+@pytest.mark.parametrize("apart", [{"custom_ops": ("+quant_fp8",)}, {"enforce_eager": True}])
+def test_inputs_quantized_by_a_kernel_of_its_own_cost_what_fusing_saves(apart: dict[str, object]) -> None:
+    fused, own = (case("llama-3.1-8b", form="fp8", **given).parts()["gemm"] for given in ({}, apart))
+    assert own.tokens[2000] > 1.05 * fused.tokens[2000]
+    plain = [case("llama-3.1-8b", **given).parts()["gemm"] for given in ({}, apart)]
+    assert plain[0].tokens[2000] == plain[1].tokens[2000]
 
 
 def test_without_async_scheduling_the_engine_works_between_steps() -> None:
@@ -193,3 +234,23 @@ def test_a_step_of_a_70b_on_four_h100_takes_what_its_weights_take() -> None:
     seconds = case("llama-3.1-70b", tensor_parallel_size=4).bind().seconds(StepWork((650,) * 10))
     assert seconds == pytest.approx(0.0171, rel=0.08)
     assert np.isfinite(seconds)
+
+
+def test_a_scaled_part_takes_as_many_times_as_long_whatever_is_in_the_step() -> None:
+    rng = np.random.default_rng(3)
+    tokens, drawn = rng.random(101), rng.random(17)
+    part = StepTime(
+        tokens=tokens,
+        sampled=drawn,
+        per_sequence=0.3,
+        per_context=0.02,
+        per_pair=1e-4,
+        constant=0.7,
+        windows=(Window(20, 0.05, 2e-4, 0.4),),
+        prompt=rng.random(101),
+        drafted=rng.random(17),
+    )
+    works = (StepWork(contexts=(5, 30, 7)), StepWork(chunks=((4, 40, True), (0, 9, False))), StepWork((60,), ((8, 20, True),)))
+    for work in works:
+        assert scaled(part, 3.0).seconds(work) == pytest.approx(3.0 * part.seconds(work), rel=1e-12)
+    assert scaled(part, 1) is part

@@ -37,6 +37,13 @@ def test_the_cheapest_that_will_do_comes_first_and_the_others_say_what_they_cost
     assert "would start with" in sizing.candidates[2].why
 
 
+def test_what_costs_the_same_is_ranked_the_same_whichever_is_done_first(sizing: Sizing) -> None:
+    one = sizing.candidates[0]
+    ties = [dataclasses.replace(one, deployment=dataclasses.replace(one.deployment, name=name), why="") for name in "abc"]
+    ranked = [sizing_room._ranked(order) for order in (ties, ties[::-1], [ties[1], ties[2], ties[0]])]
+    assert all([c.deployment.name for c in each] == ["a", "b", "c"] for each in ranked)
+
+
 def test_a_spare_replica_is_one_more_than_the_traffic_needs(sizing: Sizing) -> None:
     assert sizing.best is not None
     assert sizing.best.wording == "2 GPUs = 2 replicas x 1 GPU"
@@ -145,5 +152,5 @@ def test_a_gpu_without_a_price_will_do_but_is_never_the_cheapest(tmp_path: Path,
 def test_a_fleet_that_changes_is_not_sized(tmp_path) -> None:
     faulty = "{name: H100, gpu: h100-sxm, replicas: 2, faults: [{kind: outage, at_s: 5s, replicas: [1]}]}"
     path = small(tmp_path, ("{name: H100, gpu: h100-sxm}", faulty))
-    with pytest.raises(NotModelled, match="H100: a size is of replicas that serve from start to end; take its autoscaler and"):
+    with pytest.raises(NotModelled, match="H100: a size is of replicas that serve from start to end; size_over_time is"):
         size(load(path))
