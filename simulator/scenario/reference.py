@@ -121,6 +121,8 @@ def _field(name: str, node: dict[str, Any], required: bool) -> FieldReference:
 def _default(value: Any) -> str:
     if value is None:
         return "left open"
+    if value == "":
+        return "empty"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

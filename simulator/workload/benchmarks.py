@@ -121,11 +121,18 @@ def _sharegpt(options: Mapping[str, str]) -> Fields:
     return {"dataset": "sharegpt", "output": _number(options, "sharegpt-output-len", 0, int)}
 
 
+def _spec_bench(options: Mapping[str, str]) -> Fields:
+    if options.get("spec-bench-category"):
+        raise NotModelled("--spec-bench-category takes some of its prompts; give prompt and output lengths instead")
+    return {"dataset": "spec_bench", "output": _number(options, "spec-bench-output-len", 256, int)}
+
+
 _DATASETS: Mapping[str, Callable[[Mapping[str, str]], Fields]] = {
     "random": _random,
     "prefix_repetition": _prefix_repetition,
     "sonnet": _sonnet,
     "sharegpt": _sharegpt,
+    "spec_bench": _spec_bench,
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
+from pydantic_core import ArgsKwargs
 
 from simulator.errors import did_you_mean, nearest_names
 from simulator.spec import Positive, spec
@@ -23,9 +25,10 @@ Correlation = Annotated[float, Field(ge=-1, le=1)]
 class Traffic:
     """Requests alike: lengths from a named `dataset`, or from `prompt` and `output`, which take precedence.
 
-    `correlation` is Spearman's rank correlation between prompt and output. `prefix` stands before every prompt and is shared
-    with other requests; `sessions` make each arrival the first request of several; `adapters` are LoRA adapters that they ask
-    for. A smaller `priority` goes first.
+    `correlation` is Spearman's rank correlation between prompt and output. `prefix` stands before
+    every prompt and is shared with other requests; where none is written it is the dataset's, if
+    that has one. `sessions` make each arrival the first request of several; `adapters` are LoRA
+    adapters that they ask for. A smaller `priority` goes first.
     """
 
     dataset: str | None = None
@@ -36,6 +39,15 @@ class Traffic:
     sessions: Sessions | None = None
     adapters: Adapters | None = None
     priority: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_prefix_of_its_dataset(cls, data: Any) -> Any:
+        given = data.kwargs if isinstance(data, ArgsKwargs) else data
+        if not isinstance(given, Mapping) or given.get("prefix") is not None or not isinstance(given.get("dataset"), str):
+            return data
+        preset = PRESETS.get(given["dataset"])
+        return data if preset is None or preset.prefix is None else {**given, "prefix": preset.prefix}
 
     @model_validator(mode="after")
     def _known_dataset(self) -> Traffic:

@@ -46,6 +46,8 @@ def named_lengths(row: Row, total: int, rng: np.random.Generator) -> tuple[Ints,
                 f"column dataset: no lengths are known of {dataset!r:.40}{offered}; give input_len and output_len"
             )
         law = PRESETS[dataset]
+        if law.prefix is not None:
+            raise MeasurementError(f"column dataset: the shared prompts of {dataset} are not modelled in a table; export a trace")
         return law.prompt.tokens_at(rng.random(total)), law.output.tokens_at(rng.random(total))
     if (written := number_in(row, "random_range_ratio")) is None:
         return None

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulator.workload.lengths.continuous import LogNormal, Quantiles
-from simulator.workload.lengths.discrete import Lengths, Uniform
+from simulator.workload.lengths.discrete import Fixed, Lengths, Uniform
+from simulator.workload.prompts.prefixes import SharedPrefix
 
 _SHARES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Prompt and output laws of a dataset, Spearman's correlation between the two, and the source of the figures."""
+    """Prompt and output laws of a dataset, Spearman's correlation between the two, and the source of the figures.
+
+    `prefix`: what its prompts share, before `prompt`.
+    """
 
     prompt: Lengths
     output: Lengths
     correlation: float
     source: str
+    prefix: SharedPrefix | None = None
 
 
 def _quantiles(*tokens: float) -> Quantiles:
@@ -79,5 +84,27 @@ PRESETS: dict[str, Preset] = {
         output=Uniform(min=820, max=1024),
         correlation=0.0,
         source=_INFERENCEX.format("8k in, 1k out"),
+    ),
+    "random": Preset(
+        prompt=Fixed(tokens=1024),
+        output=Fixed(tokens=128),
+        correlation=0.0,
+        source="what `vllm bench serve --dataset-name random` sends by default (vLLM 0.25.0, vllm/benchmarks/datasets)",
+    ),
+    "generated-shared-prefix": Preset(
+        prompt=Fixed(tokens=128),
+        output=Fixed(tokens=256),
+        correlation=0.0,
+        source="what `sglang.bench_serving --dataset-name generated-shared-prefix` sends by default: 64 system prompts of 2,048 "
+        "tokens with 16 questions each, shuffled (SGLang 0.5.6, bench_serving.py); from the 1,025th request on they come again",
+        prefix=SharedPrefix(num_groups=64, system_prompt_len=Fixed(tokens=2048), num_prompts_per_group=16),
+    ),
+    "spec_bench": Preset(
+        prompt=_quantiles(9, 9, 10, 11, 24, 55, 615, 724, 879, 1305, 1417, 1422),
+        output=Fixed(tokens=256),
+        correlation=0.0,
+        source="first turns of the 480 questions of Spec-Bench (github.com/hemingkx/Spec-Bench, read 2026-12-01) counted with "
+        "tiktoken's cl100k_base, 264 tokens on average without a chat template; the answers are those that "
+        "`vllm bench serve --dataset-name spec_bench` asks for by default (vLLM 0.25.0)",
     ),
 }

@@ -57,8 +57,8 @@ def test_a_dataset_stands_in_place_of_lengths() -> None:
     law = PRESETS["sharegpt"]
     assert requests.prompt_tokens.mean() == pytest.approx(law.prompt.expected(), rel=0.1)
     assert requests.output_tokens.mean() == pytest.approx(law.output.expected(), rel=0.1)
-    with pytest.raises(MeasurementError, match="no lengths are known of 'spec_bench'"):
-        load_of({**row, "dataset": "spec_bench"})
+    with pytest.raises(MeasurementError, match="no lengths are known of 'sonnet'"):
+        load_of({**row, "dataset": "sonnet"})
 
 
 def test_a_dataset_row_is_compared() -> None:

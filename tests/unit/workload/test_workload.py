@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from support.workloads import ARRIVALS, workload, write_lines
 
 from simulator.workload.arrivals.steady import Poisson
+from simulator.workload.benchmarks import workload_of_command
 from simulator.workload.fit.yaml import workload_yaml
 from simulator.workload.lengths.presets import PRESETS
 from simulator.workload.sample import sample
@@ -80,8 +81,23 @@ def test_a_dataset_gives_lengths_and_what_is_written_beside_it_wins():
 def test_every_dataset_names_its_source_and_can_be_drawn(name):
     assert len(PRESETS[name].source) > 20
     drawn = sample(workload(dataset=name, requests=20_000), 1)
-    assert drawn.prompt_tokens.mean() == pytest.approx(PRESETS[name].prompt.expected(), rel=0.05)
+    law = PRESETS[name]
+    shared = law.prefix.expected() if law.prefix else 0
+    assert drawn.prompt_tokens.mean() == pytest.approx(shared + law.prompt.expected(), rel=0.05)
     assert drawn.output_tokens.mean() == pytest.approx(PRESETS[name].output.expected(), rel=0.15)
+
+
+def test_datasets_have_the_meaning_that_benchmark_clients_give_them() -> None:
+    random = sample(workload(dataset="random", requests=10), 1)
+    assert (set(random.prompt_tokens), set(random.output_tokens)) == ({1024}, {128})
+    shared = workload(dataset="generated-shared-prefix")
+    assert shared.mix()[0].prefix.stock() == 64 * 16
+    assert dataclasses.replace(shared) == shared
+    assert set(sample(shared, 1).prompt_tokens) == {2048 + 128}
+    other = workload(dataset="generated-shared-prefix", prefix={"kind": "shared_prefix", "system_prompt_len": 10})
+    assert set(sample(other, 1).prompt_tokens) == {10 + 128}
+    asked = workload_of_command("vllm bench serve --dataset-name spec_bench --num-prompts 20 --request-rate 2")
+    assert (asked.dataset, set(sample(asked, 1).output_tokens)) == ("spec_bench", {256})
 
 
 def test_a_relative_trace_is_looked_for_in_the_folder_of_the_scenario():
