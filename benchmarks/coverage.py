@@ -92,11 +92,9 @@ def _ceiling(scenario: Scenario) -> Ceiling:
 def truth(scenario: Scenario) -> Keeps:
     """Whether a server that starts empty keeps up with a rate, in a run LONGER than those of a search."""
     fleet = plan_fleet(scenario, scenario.deployments[0])
-    full = _ceiling(scenario)
-    longer = round(LONGER * probes.CHECK * probes.WHOLE)
-    with patch.object(probes, "WHOLE", longer), patch.object(probes, "_OF_EMPTY", (longer, 0.0)):
-        flow = probes.flows(fleet, scenario.workload, full, scenario.seed + 1, 1.0, "empty")
-    return lambda rate: not flow(rate).grows
+    drawn = probes.probes(fleet, scenario.workload, _ceiling(scenario), scenario.seed + 1).traffic
+    many = drawn.chosen(round(LONGER * probes.CHECK * probes.WHOLE))
+    return lambda rate: not probes.from_empty(drawn, many, rate).grows
 
 
 def turn(keeps: Keeps, about: float) -> float:

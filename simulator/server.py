@@ -24,8 +24,8 @@ from simulator.engine.fleet.router import RoundRobin, Router
 from simulator.engine.instance.lock_step import LockStep
 from simulator.engine.load import Load, OpenLoop
 from simulator.engine.record import REFUSED, RunRecord
-from simulator.engine.scheduler.build import check_speculation
-from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
+from simulator.engine.scheduler.build import check_adapters, check_speculation
+from simulator.engine.scheduler.config import AdapterSlots, KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.engine.serve import serve, serve_pools
@@ -126,6 +126,8 @@ def plan_server(
         raise NotModelled(f"speculative decoding by {engine.name}; leave it out, or ask a release of vLLM")
     if limits.speculation:
         check_speculation(limits)
+    if limits.adapter_slots:
+        check_adapters(limits)
     return Server(plan, target, step_time, limits, acceptance, _data_parallel(plan), _queue_limits(plan.args))
 
 
@@ -395,6 +397,12 @@ def _speculation(args: ResolvedArgs) -> Speculation | None:
     return Speculation(tokens=args.spec_tokens, lookahead=args.spec_tokens if own_kv else 0, drops_last_block=reads)
 
 
+def _adapter_slots(args: ResolvedArgs) -> AdapterSlots | None:
+    if not args.enable_lora:
+        return None
+    return AdapterSlots(max_loras=args.max_loras, max_cpu_loras=args.max_cpu_loras or args.max_loras)
+
+
 def _queue_limits(args: ResolvedArgs) -> QueueLimits:
     return QueueLimits(
         max_num_queued_reqs=args.max_num_queued_reqs,
@@ -461,6 +469,7 @@ def _limits(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         prefill_schedule_interval=args.prefill_schedule_interval if _paces_prompts(plan) else 1,
         rules=SchedulerRules.of(plan.engine.scheduler_rules) if plan.engine.family == "vllm" else SchedulerRules(),
         speculation=_speculation(args),
+        adapter_slots=_adapter_slots(args),
     )
 
 

@@ -116,6 +116,8 @@ def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> No
     if several or at_least(version, "0.27"):
         _check_at_most(name, args, "long_prefill_token_threshold", "max_model_len")
     _check_at_most(name, args, "max_num_active_seqs", "max_num_seqs")
+    if args.enable_lora:
+        _check_adapters(name, args)
     _check_at_most(
         name,
         args,
@@ -123,6 +125,21 @@ def check_values(args: ResolvedArgs, name: str, family: str, version: str) -> No
         "max_num_batched_tokens",
         why="a step of so many tokens does not fit the buffers of the engine",
     )
+
+
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def _check_adapters(name: str, args: ResolvedArgs) -> None:
+    """Raise SimulatorError for slots of LoRA adapters that vLLM does not make. Source: vllm/config/lora.py (0.33)."""
+    if args.max_lora_rank not in _LORA_RANKS:
+        ranks = ", ".join(map(str, _LORA_RANKS))
+        raise SimulatorError(f"max_lora_rank {args.max_lora_rank}: {name} has {ranks}", field="max_lora_rank")
+    if args.max_cpu_loras is not None and args.max_cpu_loras < args.max_loras:
+        raise SimulatorError(
+            f"max_cpu_loras ({args.max_cpu_loras}) must be >= max_loras ({args.max_loras})",
+            field=("max_cpu_loras", "max_loras"),
+        )
 
 
 def _check_at_most(name: str, args: ResolvedArgs, smaller: str, larger: str, why: str = "") -> None:

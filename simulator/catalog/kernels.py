@@ -144,8 +144,9 @@ class Overheads:
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
-    `launch_layer_us` to launch a layer, `eager_layer_us` without compilation, and `eager_quantize_us` more where kernels of their
-    own quantize the activations of its matmuls.
+    `launch_layer_us` to launch a layer, `launch_rank_us` more for every doubling of tensor-parallel ranks, `launch_experts_us`
+    more where it has experts and `launch_op_us` for each op that must not be fused; `eager_layer_us` without compilation, and
+    `eager_quantize_us` more where kernels of their own quantize the activations of its matmuls.
     Engines that run prompts without graphs or compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of
     such a step, `prompt_rank_us` more for every doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts
     and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes `prompt_on` times as
@@ -169,6 +170,9 @@ class Overheads:
     sync_step_us: NonNegative = 0.0
     sync_sequence_us: NonNegative = 0.0
     launch_layer_us: NonNegative = 0.0
+    launch_rank_us: NonNegative = 0.0
+    launch_experts_us: NonNegative = 0.0
+    launch_op_us: NonNegative = 0.0
     eager_layer_us: NonNegative = 0.0
     prompt_layer_us: NonNegative = 0.0
     prompt_rank_us: NonNegative = 0.0

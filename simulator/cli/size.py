@@ -26,6 +26,7 @@ from simulator.cli.options import (
 from simulator.cli.progress import counted
 
 if TYPE_CHECKING:
+    from simulator.planning.changing.size import SizingOverTime
     from simulator.planning.size import Candidate, Sizing
     from simulator.results.model import DeploymentResult
     from simulator.scenario import Deployment
@@ -41,6 +42,10 @@ Over = Annotated[
 Spare = Annotated[int, typer.Option("--spare", min=0, help="Replicas that may be lost while the rest carries the demand.")]
 Growth = Annotated[float, typer.Option("--growth", min=1, help="Also size for so many times the traffic.")]
 Months = Annotated[float, typer.Option("--months", min=0.1, help="When that growth will have happened.")]
+Availability = Annotated[
+    float | None,
+    typer.Option("--availability", min=0, max=1, help="The share of the time in which the SLO is kept, such as 0.999."),
+]
 MaxReplicas = Annotated[int, typer.Option("--max-replicas", min=1, help="The most replicas to try.")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, help="Exit with code 1 above these dollars an hour.")]
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the answer's page to this file.")]
@@ -59,6 +64,7 @@ def size_command(
     spare: Spare = 0,
     growth: Growth = 1.0,
     months: Months = 12.0,
+    availability: Availability = None,
     max_replicas: MaxReplicas = 64,
     max_cost: MaxCost = None,
     report: Report = None,
@@ -72,8 +78,10 @@ def size_command(
     max_memory: MaxMemory = MAX_MEMORY_GB,
 ) -> None:
     """Find the cheapest configuration that carries the demand within the SLO, how many replicas,
-    and why the others lost."""
-    from simulator.planning.ci_checks import check_outputs, sizing_checks, write_checks
+    and why the others lost. Where replicas come and go or a rate varies for long, over the time."""
+    from simulator.errors import NotModelled
+    from simulator.planning.changing.size import goes_over_time, size_over_time
+    from simulator.planning.ci_checks import check_outputs, over_time_checks, sizing_checks, write_checks
     from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
     from simulator.scenario import load
@@ -84,6 +92,25 @@ def size_command(
     scenario = load(file, parsed_settings(settings), budget_of(max_requests, max_memory))
     for_all = arguments_for_all(file, parsed_settings(settings)) if gpus else {}
     deployments = _space(gpus, quantizations, tensor_parallel, over, for_all)
+    if availability is not None or goes_over_time(scenario, deployments or scenario.deployments):
+        if spare or growth > 1:
+            raise NotModelled("--spare and --growth of a size over time; give --availability, or more traffic with --set")
+        with counted(f"sizing {scenario.name} over time", quiet=quiet) as progress:
+            over_time = size_over_time(
+                scenario,
+                deployments=deployments,
+                availability=availability,
+                most=max_replicas,
+                seed=seed,
+                machine=machine_of(workers, cluster),
+                progress=progress,
+            )
+        _over_time(over_time, report, as_json=as_json, quiet=quiet)
+        checks = over_time_checks(over_time, max_cost)
+        write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
+        if not all(check.passed for check in checks):
+            raise typer.Exit(1)
+        return
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
         machine = machine_of(workers, cluster)
@@ -104,6 +131,24 @@ def size_command(
     write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
+
+
+def _over_time(sizing: SizingOverTime, report: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Print a size over time, and write its page where one is asked for."""
+    if as_json:
+        import json
+
+        from simulator.report.sizing_over_time import data
+
+        print(json.dumps(data(sizing), indent=1))
+    elif not quiet:
+        from simulator.cli.size_over_time import print_over_time
+
+        print_over_time(sizing)
+    if report is not None:
+        from simulator.report.pages.size_over_time import size_over_time_page
+
+        save_file(report, size_over_time_page(sizing), "--report")
 
 
 def _space(

@@ -36,6 +36,9 @@ _UNEVEN_OVER_PCIE = 0.5
 # streams of 10,000 tokens of context under vLLM 0.7.2 on H100, 7B to 70B in three formats (Red Hat
 # AI model cards). V1's figures were fitted with the longer of the two.
 _LAUNCHING = 3.0
+# Kernels of a layer that vLLM's compiler fuses unless they are named as custom ops: two norms, and what quantizes the inputs of
+# four matmuls.
+_OPS_A_LAYER = {"+rms_norm": 2, "+quant_fp8": 4}
 
 
 def parts(r: GpuShare) -> dict[str, StepTime]:
@@ -94,6 +97,7 @@ def add(steps: Iterable[StepTime]) -> StepTime:
         prompt=np.sum(prompts, axis=0) if prompts else np.zeros(0),
         drafted=np.sum(drafted, axis=0) if drafted else np.zeros(0),
         verified=max(s.verified for s in every),
+        adapters=next((s.adapters for s in every if s.adapters is not None), None),
     )
 
 
@@ -119,6 +123,7 @@ def scaled(part: StepTime, factor: float) -> StepTime:
         prompt=factor * part.prompt,
         drafted=factor * part.drafted,
         verified=part.verified,
+        adapters=part.adapters,
     )
 
 
@@ -257,6 +262,15 @@ def _head(r: GpuShare) -> Array:
     return r.head(vocabulary / r.tp, r.model.hidden) + largest + r.sampling.seconds(r.sequences, vocabulary, r.engine, reached)
 
 
+def _compiled_us(r: GpuShare) -> float:
+    """Microseconds to launch the compiled pieces of a step: layers, and what experts and collectives add to them."""
+    o, layers = r.overheads, r.model.layers
+    experts = sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
+    apart = sum(_OPS_A_LAYER.get(op, 0) for op in r.custom_ops)
+    per_layer = o.launch_layer_us + math.log2(r.tp) * o.launch_rank_us + apart * o.launch_op_us
+    return per_layer * len(layers) + o.launch_experts_us * experts
+
+
 def _eager_layer_us(r: GpuShare) -> float:
     """Microseconds to launch a layer that was not compiled, with what quantizes its inputs where that runs apart."""
     form = r.format("mlp")
@@ -271,9 +285,9 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     its graphs were captured for. Where V1 launches every layer by itself its one thread also prepares the batch, and nothing
     hides that: what an engine without asynchronous scheduling does between steps comes to the launches.
     """
-    per_layer = r.overheads.launch_layer_us if r.compiled else _eager_layer_us(r)
+    launching_us = _compiled_us(r) if r.compiled else _eager_layer_us(r) * len(r.model.layers)
     behind = r.asynchronous and r.engine.generation == "v1" and not r.compiled
-    launching = (per_layer * len(r.model.layers) + (r.overheads.sync_step_us if behind else 0.0)) * US
+    launching = (launching_us + (r.overheads.sync_step_us if behind else 0.0)) * US
     on_gpu = whole.tokens + whole.constant
     if r.engine.generation == "v0":
         gaps = np.asarray(physics.overlap(_LAUNCHING, on_gpu, launching)) - on_gpu
@@ -284,7 +298,7 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     if r.overheads.prompt_layer_us or r.overheads.prompt_on:
         return replace(found, prompt=_prompt_launches(r, on_gpu, gaps - covered))
     if r.engine.generation != "v0":
-        return found
+        return found if r.covers_prompts else replace(found, prompt=covered)
     longer = float(covered[min(1, len(covered) - 1)]) if r.longest_graph else 0.0
     windows = (Window(r.longest_graph, 0.0, 0.0, longer),) if longer else ()
     return replace(found, prompt=covered, windows=windows)

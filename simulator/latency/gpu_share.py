@@ -37,8 +37,11 @@ class GpuShare:
     width without. `dp` ranks bring their tokens together in front of the experts. `link_bytes_per_s` is what the user's server
     gives from one GPU to another in one direction, in place of the datasheet's. CUDA graphs cover steps of up to `largest_graph`
     tokens, in V0 decodes of up to `longest_graph` tokens of context, 0 where none gets longer.
-    `compiled`: the others run compiled code; `asynchronous`: a step is scheduled while the one
-    before runs; `verified`: tokens of a decoding sequence; `sampling`: what is done to logits;
+    `covers_prompts`: they do so where a step computes prompts too. `compiled`: the others run
+    compiled code; `quantizes_inputs`: what the kernels that quantize inputs take of their own time,
+    less than 1 where the compiler fuses them; `custom_ops`: what it must not fuse. `asynchronous`:
+    a step is scheduled while the one before runs; `verified`: tokens of a decoding sequence;
+    `sampling`: what is done to logits;
     `moe_backend`: the kernels of experts. `network` joins servers. `tf32`: matmuls of 32 bits run on tensor cores.
     `silicon`: measured kernels to take for matmuls and experts.
     """
@@ -59,7 +62,10 @@ class GpuShare:
     sequences: Array
     largest_graph: int
     longest_graph: int
+    covers_prompts: bool
     compiled: bool
+    quantizes_inputs: float
+    custom_ops: tuple[str, ...]
     asynchronous: bool
     sampling: Sampling = field(default_factory=Sampling)
     moe_backend: MoeBackend = "auto"
@@ -146,7 +152,7 @@ class GpuShare:
     def gemm_rates(self, form: WeightFormat | None) -> Rates:
         """Rates of a dense matmul over weights of a format. Raises NotModelled where its kernel is not known on this GPU."""
         reached = self._gemm_kernel(form)
-        return self._rates(form, reached, 3 * reached.quantize * self.overheads.quantize, reached.depth_ns * 1e-9)
+        return self._rates(form, reached, 3 * reached.quantize * self.quantizes_inputs, reached.depth_ns * 1e-9)
 
     def _gemm_kernel(self, form: WeightFormat | None) -> Matmul:
         kernel = running_kernel(form, self.gpu)
@@ -199,6 +205,8 @@ class GpuShare:
 def gpu_share(target: Target) -> GpuShare:
     """One rank of the target."""
     model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
+    own = target.host.on(overheads(engine))
+    compiled = engine.generation == "v1" and not args.enforce_eager
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
     stored = asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
     return GpuShare(
@@ -207,7 +215,7 @@ def gpu_share(target: Target) -> GpuShare:
         gpu=gpu,
         engine=engine,
         kernels=kernels(gpu),
-        overheads=target.host.on(overheads(engine)),
+        overheads=own,
         tp=args.tensor_parallel_size,
         pp=args.pipeline_parallel_size,
         dp=args.data_parallel_size if args.enable_expert_parallel and model.is_moe else 1,
@@ -219,7 +227,10 @@ def gpu_share(target: Target) -> GpuShare:
         largest_graph=engine.largest_cudagraph(args),
         longest_graph=engine.max_seq_len_to_capture if args.max_model_len > engine.max_seq_len_to_capture else 0,
         asynchronous=args.async_scheduling,
-        compiled=engine.generation == "v1" and not args.enforce_eager,
+        covers_prompts=args.graphs_cover_prompts,
+        compiled=compiled,
+        custom_ops=args.custom_ops,
+        quantizes_inputs=1.0 if engine.generation == "v1" and args.quantizes_apart else own.quantize,
         sampling=target.sampling,
         moe_backend=args.moe_backend,
         network=target.network,

@@ -36,7 +36,8 @@ class Host:
         if self.sequence_us is not None:
             scaled |= {"sequence_us": self.sequence_us, "sync_sequence_us": 0.0}
         if self.layer_us is not None:
-            scaled |= {"launch_layer_us": self.layer_us, "eager_layer_us": self.layer_us, "eager_quantize_us": 0.0}
+            scaled |= {"launch_layer_us": self.layer_us, "eager_layer_us": self.layer_us}
+            scaled |= {"eager_quantize_us": 0.0, "launch_rank_us": 0.0, "launch_experts_us": 0.0, "launch_op_us": 0.0}
         return replace(usual, **scaled)
 
 
@@ -47,6 +48,9 @@ _OF_THE_PROCESSOR = (
     "sync_step_us",
     "sync_sequence_us",
     "launch_layer_us",
+    "launch_rank_us",
+    "launch_experts_us",
+    "launch_op_us",
     "eager_layer_us",
     "eager_quantize_us",
 )

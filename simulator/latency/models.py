@@ -16,6 +16,7 @@ from simulator.latency.aiconfigurator import read_kernel_tables
 from simulator.latency.breakdown import add, parts
 from simulator.latency.gpu_share import gpu_share
 from simulator.latency.layer_profiles import Profile, read_profile
+from simulator.latency.lora import adapter_time
 from simulator.latency.speculative import drafter
 from simulator.latency.step import StepTime
 from simulator.latency.target import Target
@@ -62,7 +63,7 @@ class Roofline:
 
     def parts(self, target: Target) -> dict[str, StepTime]:
         """The step time by part, as `parts.parts` names them: their sum is what `bind` gives."""
-        return _with_drafter(parts(gpu_share(target)), target)
+        return _with_more(parts(gpu_share(target)), target)
 
 
 @spec
@@ -74,7 +75,7 @@ class Silicon:
     def bind(self, target: Target) -> StepTime:
         """The step time of one replica. Raises NotModelled where a kernel was not measured."""
         measured = replace(gpu_share(target), silicon=read_kernel_tables(target.gpu, target.engine))
-        return add(_with_drafter(parts(measured), target).values())
+        return add(_with_more(parts(measured), target).values())
 
 
 @spec
@@ -91,13 +92,17 @@ class MeasuredLayers:
         """The step time of one replica. Raises NotModelled beyond what was measured, MeasurementError for a bad file."""
         if target.args.decode_length > 1:
             raise NotModelled("speculative decoding beside layer times of one's own; take the roofline")
+        if target.args.enable_lora:
+            raise NotModelled("LoRA adapters beside layer times of one's own; take the roofline")
         beside = parts(gpu_share(target))
         return add((_from_profile(read_profile(self.path), target.model, target.args), beside["all-reduce"], beside["engine"]))
 
 
-def _with_drafter(found: dict[str, StepTime], target: Target) -> dict[str, StepTime]:
-    """The parts of a step, and drafting where tokens are drafted."""
-    return {**found, "drafter": drafter(target)} if target.args.decode_length > 1 else found
+def _with_more(found: dict[str, StepTime], target: Target) -> dict[str, StepTime]:
+    """The parts of a step, with drafting where tokens are drafted, and adapters where some are served."""
+    if target.args.decode_length > 1:
+        found = {**found, "drafter": drafter(target)}
+    return {**found, "adapters": adapter_time(target)} if target.args.enable_lora else found
 
 
 LatencySpec = Annotated[ConstantStep | Linear | Roofline | Silicon | MeasuredLayers, Field(discriminator="kind")]

@@ -21,15 +21,34 @@ class Window:
     beyond: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AdapterTime:
+    """What LoRA adapters add to a step, in seconds.
+
+    `tokens` to one of so many tokens while any adapter runs, shape (max_num_batched_tokens + 1,);
+    `each` for every adapter that runs; `swap` for one that is moved into a slot of the GPU's memory,
+    and `load` for one that is read from disk before that.
+    """
+
+    tokens: NDArray[np.float64]
+    each: float = 0.0
+    swap: float = 0.0
+    load: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class StepWork:
     """What the scheduler put into a step: the context of every decoding sequence, and the prefill chunks.
 
-    A chunk is (tokens computed before it, tokens in it, whether it ends its prompt, so that a token is sampled).
+    A chunk is (tokens computed before it, tokens in it, whether it ends its prompt, so that a token is sampled). `adapters`
+    run, and some of them must be swapped in or loaded for it.
     """
 
     contexts: tuple[int, ...] = ()
     chunks: tuple[tuple[int, int, bool], ...] = ()
+    adapters: int = 0
+    swaps: int = 0
+    loads: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +56,7 @@ class StepTime:
     """Seconds of a step from what the scheduler put into it.
 
     t = tokens[T] + sampled[B] + drafted[S] + per_sequence*N + per_context*C + per_pair*P + constant + windows + prompts
+        + adapters
 
     T tokens computed in the step, `verified` of each decoding sequence; N sequences in it; S of them sample (decodes, and
     prompts that finish); B tokens are sampled, `verified` of each decode;
@@ -46,7 +66,8 @@ class StepTime:
     empty where it is nothing.
 
     `tokens` has shape (max_num_batched_tokens + 1,), `sampled` shape (max_num_seqs * verified + 1,); both in seconds, finite,
-    >= 0. `drafted`, what drafting takes, has shape (max_num_seqs + 1,), or is empty where nothing is drafted.
+    >= 0. `drafted`, what drafting takes, has shape (max_num_seqs + 1,), or is empty where nothing is drafted. `adapters`: what
+    LoRA adapters add, None where none are served.
     """
 
     tokens: NDArray[np.float64]
@@ -59,6 +80,7 @@ class StepTime:
     prompt: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     drafted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     verified: int = 1
+    adapters: AdapterTime | None = None
 
     def seconds(self, step: StepWork) -> float:
         """Seconds of one step, term by term as defined above: what an engine's shortcuts must agree with."""
@@ -77,4 +99,7 @@ class StepTime:
             total += float(self.prompt[tokens])
         if len(self.drafted):
             total += float(self.drafted[len(step.contexts) + ends])
+        if self.adapters is not None and step.adapters:
+            a = self.adapters
+            total += float(a.tokens[tokens]) + a.each * step.adapters + a.swap * step.swaps + a.load * step.loads
         return total

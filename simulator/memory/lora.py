@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from simulator.catalog.engines import EngineArgs
 from simulator.catalog.models import LatentAttention, Model, MoeMlp
-from simulator.memory.tensors import Tensor
+from simulator.memory.tensors import Tensor, tensors
 from simulator.units import BYTES_OF
 
 # Projections that the engine runs as one: slices of it that have an A of their own.
@@ -28,6 +28,12 @@ def lora_bytes(model: Model, tensors: Iterable[Tensor], args: EngineArgs) -> flo
         return 0.0
     values = sum(_values(model, tensor, args) for tensor in tensors)
     return args.max_loras * args.max_lora_rank * values * BYTES_OF[model.dtype]
+
+
+def adapted(model: Model) -> int:
+    """Projections that have an adapter's matrices beside them, those that the engine runs as one counted as one."""
+    found = {(t.layer, t.module) for t in tensors(model) if t.layer is not None and t.place != "draft"}
+    return sum(module in _INWARD or module in _OUTWARD or module == "q_b_proj" for _, module in found)
 
 
 def _values(model: Model, tensor: Tensor, args: EngineArgs) -> float:

@@ -15,10 +15,12 @@ from simulator.results.assurance import SURE
 from simulator.results.files import unwritable
 from simulator.results.slo import SloCheck
 from simulator.text import as_markdown, sure, visible
+from simulator.units import DAY, HOUR
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+    from simulator.planning.changing.size import SizingOverTime
     from simulator.planning.size import Sizing
     from simulator.results.model import DeploymentResult, RunResult
 
@@ -73,6 +75,24 @@ def sizing_checks(sizing: Sizing, max_usd_per_hour: float | None = None) -> tupl
         checks.append(
             Check(f"{sizing.scenario.name}: cost", choice.usd_per_hour <= max_usd_per_hour, cost)
         )
+    return tuple(checks)
+
+
+def over_time_checks(
+    sizing: SizingOverTime, max_usd_per_hour: float | None = None
+) -> tuple[Check, ...]:
+    """Whether some fleet keeps the SLO as often as is asked, and within the budget."""
+    name = f"{sizing.scenario.name}: some deployment keeps the SLO over time"
+    best = sizing.best
+    if best is None:
+        whys = "; ".join(f"{f.deployment.name}: {f.why}" for f in sizing.fleets)
+        return (Check(name, False, whys),)
+    checks = [Check(name, True, f"{best.deployment.name}, {best.how}")]
+    if max_usd_per_hour is not None:
+        usd = best.mixed_usd_per_day * HOUR / DAY
+        cost = f"${usd:.2f} an hour against ${max_usd_per_hour:.2f}"
+        within = Check(f"{sizing.scenario.name}: cost", usd <= max_usd_per_hour, cost)
+        checks.append(within)
     return tuple(checks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simulator import catalog
@@ -99,9 +99,13 @@ def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
 
 
 def _stated(gpu: Gpu, prices: Prices) -> float | None:
-    """What the scenario says of this GPU, under whatever name of it."""
-    stated = prices.usd_per_gpu_hour.items()
-    named = {name if name == gpu.name else _canonical(name): usd for name, usd in stated}
+    """What the scenario says of this GPU."""
+    return stated_price(gpu, prices.usd_per_gpu_hour)
+
+
+def stated_price(gpu: Gpu, stated: Mapping[str, float]) -> float | None:
+    """Dollars per GPU-hour of a GPU, stated under whatever name of it; None where it is not."""
+    named = {name if name == gpu.name else _canonical(name): usd for name, usd in stated.items()}
     return named.get(gpu.name)
 
 

@@ -15,13 +15,14 @@ from simulator.latency.error_bands import extrapolations
 from simulator.latency.models import Roofline
 from simulator.latency.step import StepTime
 from simulator.memory.plan import MemoryPlan
+from simulator.planning.adapters import adapter_notes
 from simulator.planning.agreement import grows, keeps_up
 from simulator.planning.assured import assured
 from simulator.planning.bench_command import bench_command
 from simulator.planning.capacity.api_server import api_servers_for
 from simulator.planning.capacity.deployment_run import DeploymentRun, measured, promised
 from simulator.planning.capacity.full_batch import running_context
-from simulator.planning.capacity.probes import answered_by, full_server
+from simulator.planning.capacity.probes import Probes, answered_by, full_server
 from simulator.planning.costs import cost
 from simulator.planning.fleet_plan import plan_fleet, source_of
 from simulator.planning.launch import serve_command
@@ -145,31 +146,38 @@ def _limited(
     at: AtDemand, fleet: FleetPlan, run: DeploymentRun, machine: Machine
 ) -> DeploymentResult:
     """The result with its limits and what binds, or with why it has none."""
-    from simulator.planning.capacity.curve import with_limits
+    from simulator.planning.capacity.curve import asked_of, with_limits
     from simulator.planning.capacity.search import NoQueueingPoint
 
+    full = full_server(fleet.server, at.requests)
     try:
-        limited = with_limits(at.scenario, fleet, at.result, run, at.requests, machine)
-        return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited))
+        asked = asked_of(at.scenario, fleet, full)
+        limited = with_limits(at.scenario, fleet, at.result, run, at.requests, full, asked, machine)
     except NoQueueingPoint as reason:
         return _noted(at.result, f"no queueing point and no curve: {reason}")
+    return dataclasses.replace(limited, binding=_bound(at, fleet, run, limited, asked))
 
 
 def _bound(
-    at: AtDemand, fleet: FleetPlan, run: DeploymentRun, limited: DeploymentResult
+    at: AtDemand,
+    fleet: FleetPlan,
+    run: DeploymentRun,
+    limited: DeploymentResult,
+    asked: Probes | None,
 ) -> Binding | None:
     """What binds, by trial, of what was seen to hold requests back."""
     from simulator.planning.capacity.pools import pools_binding
     from simulator.planning.capacity.relief import binding
 
-    seen = limited.binding
-    if fleet.link is not None and limited.queueing_point is not None:
-        return pools_binding(at.scenario, fleet, at.requests, limited.queueing_point.value)
+    seen, point = limited.binding, limited.queueing_point
+    if asked is None:
+        assert point is not None
+        return pools_binding(at.scenario, fleet, at.requests, point.value)
     if seen is None:
         return None
     parts = _parts(at.scenario, fleet.server)
     seconds = resource_seconds(run.trace, parts, run.steadiness.warmup_s)
-    return binding(at.scenario, at.deployment, fleet, at.requests, seen, seconds)
+    return binding(at.scenario, at.deployment, fleet, at.requests, asked, seen, seconds)
 
 
 def _with_answers(
@@ -291,6 +299,7 @@ def _with_run(
             *([run.steadiness.note] if run.steadiness.note else []),
             *_streaming(deployment, fleet, run),
             *speculation_notes(fleet.server),
+            *adapter_notes(fleet.server),
         ),
         warmup_s=warm,
         trace=run.trace,
@@ -346,12 +355,21 @@ def _parts(scenario: Scenario, server: Server) -> dict[str, StepTime]:
     if not isinstance(scenario.latency, Roofline):
         return {"step": server.step_time}
     plan = server.plan
-    parts = scenario.latency.parts(server.target)
+    found = scenario.latency.parts(server.target)
+    parts = {name: _always_adapted(part) for name, part in found.items()}
     if scenario.calibration is None:
         return parts
     known = calibration.load_calibration(scenario.calibration)
     factors = known.find(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine)
     return {name: calibration.apply(part, factors) for name, part in parts.items()}
+
+
+def _always_adapted(part: StepTime) -> StepTime:
+    """A part as it is where a LoRA adapter runs in every step."""
+    if part.adapters is None:
+        return part
+    tokens = part.tokens + part.adapters.tokens
+    return dataclasses.replace(part, tokens=tokens, adapters=None)
 
 
 def _reason(run: DeploymentRun) -> str:

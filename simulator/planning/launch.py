@@ -26,7 +26,12 @@ _KV_TYPES = {"bf16": "bfloat16", "fp16": "float16", "int8": "int8_per_token_head
 # Written even where they are the release's defaults: they decide memory and batching.
 _DECISIVE = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens")
 # Fields of objects, an environment variable, or ours alone: none is a flag under its own name.
-_COMPILATION = ("cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size")
+_COMPILATION = (
+    "cudagraph_mode",
+    "cudagraph_capture_sizes",
+    "max_cudagraph_capture_size",
+    "custom_ops",
+)
 _DRAFTING = {ours: theirs for theirs, ours in SPECULATION.items()}
 _NO_FLAGS = {
     "memory_used_gib",

@@ -24,7 +24,8 @@ NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
     "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM "
     "V0",
-    "LoRA adapters, structured output and multi-modal inputs",
+    "structured output and multi-modal inputs; LoRA adapters beside speculative decoding, pipeline "
+    "stages, pools and other engines than vLLM's V1",
     "KV cache that is moved to CPU memory or disk; between a prefill and a decode pool transfers "
     "that fail, and those that overlap with the prompt's computation",
     "the start of replicas that all serve from the first request to the last",

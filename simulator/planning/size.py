@@ -141,7 +141,7 @@ def size(
         if d.pool.changes:
             raise NotModelled(
                 f"{d.name or 'a deployment'}: a size is of replicas that serve from start to end; "
-                "take its autoscaler and faults out, or let `sim run` answer"
+                "size_over_time is for those that come and go"
             )
     every = named([d.with_pool(replicas=1) for d in deployments or scenario.deployments])
     bounds, done = _bounds(scenario, every, ask)

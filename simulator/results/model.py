@@ -30,6 +30,7 @@ Resource = Literal[
     "KV memory",
     "sequence limit",
     "token budget",
+    "adapter slots",
     "API server",
     "compute",
     "bandwidth",

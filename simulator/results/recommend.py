@@ -103,8 +103,8 @@ def _sentence(
     parts = [f"{called(best)}: {rank} that {does}{how}"]
     if best.cost:
         parts.append(f"at ${best.cost.usd_per_hour:.2f} an hour")
-    if certain and best.assurance and best.assurance.sure_per_s and busiest:
-        room = best.assurance.sure_per_s / busiest - 1
+    if busiest and (each := _sure_each(best)):
+        room = each * best.replicas / busiest - 1
     if room is not None:
         parts.append(f"with room for {room:.0%} more traffic" if room > 0 else "with no room for more traffic")
     if not recovers(best, demand) and best.recovers_below_per_s is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,16 @@ def meets_slo(slo: Slo, latencies: Columns) -> Bools:
         column = latencies[name]
         met &= (column <= limit) | (np.isnan(column) if name == "tpot_s" else False)
     return met
+
+
+def kept_terms(slo: Slo, latencies: Columns) -> list[tuple[Bools, float]]:
+    """Each term of an SLO as which requests keep it, shape (n,), and the share that must."""
+    terms = []
+    for name in slo.limits():
+        others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
+        one_limit = replace(slo, **others)
+        terms.append((meets_slo(one_limit, latencies), slo.percentile / 100))
+    return [*terms, *([(meets_slo(slo, latencies), slo.goodput)] if slo.goodput else [])]
 
 
 def check_slo(

@@ -128,11 +128,12 @@ def _refuse_missing(workload: Workload, document: Document) -> None:
 
 def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
     """Raise for a price of a GPU that neither the catalog nor the scenario has, and for a provider without prices."""
-    for name in prices.usd_per_gpu_hour.keys() - gpus:
-        try:
-            catalog.gpu(name)
-        except SimulatorError as problem:
-            raise document.error(("prices", "usd_per_gpu_hour", name), f"prices.usd_per_gpu_hour: {problem}") from None
+    for field in ("usd_per_gpu_hour", "reserved_usd_per_gpu_hour", "spot_usd_per_gpu_hour"):
+        for name in getattr(prices, field).keys() - gpus:
+            try:
+                catalog.gpu(name)
+            except SimulatorError as problem:
+                raise document.error(("prices", field, name), f"prices.{field}: {problem}") from None
     if prices.provider is not None and prices.provider.lower() not in providers():
         unknown = UnknownName("provider", prices.provider, providers())
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
@@ -143,8 +144,21 @@ def _refuse_untimed(pool: Pool) -> None:
     if (pool.spec_method or pool.spec_model) and not pool.spec_tokens:
         drafter = pool.spec_method or pool.spec_model
         raise SimulatorError(f"{drafter} drafts no tokens: state num_speculative_tokens (spec_tokens)", field="spec_tokens")
-    if pool.enable_lora:
-        raise NotModelled("enable_lora: the time of LoRA is not modelled; `sim memory` answers for its memory")
+
+
+def _refuse_adapters(scenario: Scenario, pool: Pool) -> None:
+    """Raise for requests whose LoRA adapter no engine would take, in the engine's words where it has some."""
+    asked = [traffic.adapters for traffic in scenario.workload.mix() if traffic.adapters is not None]
+    if asked and not pool.enable_lora:
+        raise SimulatorError(
+            "requests ask for LoRA adapters, and the engine serves none; set enable_lora: true", field="enable_lora"
+        )
+    for adapters in asked:
+        if adapters.rank is not None and adapters.rank > pool.max_lora_rank:
+            raise SimulatorError(
+                f"LoRA rank {adapters.rank} is greater than max_lora_rank {pool.max_lora_rank}; raise it to {adapters.rank}",
+                field="max_lora_rank",
+            )
 
 
 def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
@@ -158,6 +172,7 @@ def _refuse_impossible(scenario: Scenario, deployment: Deployment) -> None:
 
 def _refuse_impossible_pool(scenario: Scenario, model: Model, pool: Pool) -> Server | DoesNotStart:
     _refuse_untimed(pool)
+    _refuse_adapters(scenario, pool)
     args = pool.engine_args()
     resolved = scenario.engine.resolve(args, pool.gpu, model)
     if resolved.max_num_batched_tokens > LONGEST:

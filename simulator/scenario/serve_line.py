@@ -320,7 +320,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
          "max_num_batched_tokens", "block_size", "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_num_partial_prefills",
          "long_prefill_token_threshold", "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs",
          "max_num_queued_tokens", "prefill_schedule_interval", "max_cudagraph_capture_size", "spec_tokens", "max_loras",
-         "max_lora_rank", "api_server_count", "stream_interval"), _whole,
+         "max_lora_rank", "max_cpu_loras", "api_server_count", "stream_interval"), _whole,
     ),
     **dict.fromkeys(
         ("enforce_eager", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling",
@@ -404,6 +404,8 @@ def _compilation(given: dict[str, Any]) -> dict[str, Any]:
         found["cudagraph_mode"] = str(given["cudagraph_mode"]).rsplit(".", 1)[-1].lower()
     if "cudagraph_capture_sizes" in given:
         found["cudagraph_capture_sizes"] = tuple(given["cudagraph_capture_sizes"])
+    if "custom_ops" in given:
+        found["custom_ops"] = tuple(given["custom_ops"])
     if "max_cudagraph_capture_size" in given:
         found["max_cudagraph_capture_size"] = given["max_cudagraph_capture_size"]
     return found

@@ -241,6 +241,11 @@ class Prices:
 
     `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
     million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
+
+    `reserved_usd_per_gpu_hour`, `spot_usd_per_gpu_hour`: by GPU name, what one costs that is taken
+    around the clock, and one that may be reclaimed. With either of them a fleet over time is told the
+    cheapest mix of reserved, on-demand and spot replicas; at most `spot_at_most` of the replicas there
+    are at a time are on spot.
     """
 
     provider: str | None = None
@@ -248,6 +253,9 @@ class Prices:
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
     owned: Owned | None = None
     usd_per_kwh: NonNegative | None = None
+    reserved_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    spot_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    spot_at_most: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def electricity(self) -> float | None:
         """Dollars of a kWh at the GPUs, None where it is not stated."""

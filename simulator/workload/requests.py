@@ -33,6 +33,7 @@ class Requests:
     goes first. `label` indexes `labels`, the workload classes. A request with `previous[i]` >= 0 is a later turn: it arrives
     `think_s[i]` after that request finished, and its `arrival_s` is not used. `decode_steps`: steps in which all its output
     tokens but the first come, where tokens are drafted and several may come of a step; None where each takes a step.
+    `adapter`: the LoRA adapter of each, 0 for none; None where no request has any.
     """
 
     arrival_s: Floats
@@ -45,6 +46,7 @@ class Requests:
     think_s: Floats | None = None
     hashes: BlockHashes | None = None
     decode_steps: Ints | None = None
+    adapter: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)

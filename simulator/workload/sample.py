@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from simulator.errors import ScenarioError
 from simulator.workload.arrivals.gaps import gamma_gaps
 from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
-from simulator.workload.draw import DrawnRows, DrawnSessions, draw_kinds, draw_rows, draw_sessions
+from simulator.workload.draw import DrawnRows, DrawnSessions, Mix, draw_kinds, draw_rows, draw_sessions
 from simulator.workload.prompts.hashes import stream_hashes
 from simulator.workload.prompts.prefixes import Stems
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
@@ -34,6 +34,7 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
     sessions = draw_sessions(mix, kinds, streams)
     rows = draw_rows(mix, sessions, streams, workload.requests)
     kind = sessions.kind[rows.session]
+    adapter = _adapters(mix, sessions, streams)
     has_turns, has_stems = any(c.sessions for c in mix), any(c.prefix for c in mix)
     return Requests(
         arrival_s=starts[rows.session],
@@ -44,8 +45,23 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
         labels=tuple(c.name for c in mix),
         previous=np.where(rows.turn > 0, np.arange(len(kind)) - 1, -1) if has_turns else None,
         think_s=rows.think_s if has_turns else _loop_think(workload.closed_loop, streams, len(kind)),
-        hashes=_hashes(sessions, rows, block_tokens) if has_turns or has_stems else None,
+        hashes=_hashes(sessions, rows, block_tokens, adapter) if has_turns or has_stems else None,
+        adapter=None if adapter is None else adapter[rows.session],
     )
+
+
+def _adapters(mix: Mix, sessions: DrawnSessions, streams: Streams) -> Ints | None:
+    """The LoRA adapter of each session, 0 for none; classes have different ones. None where no class has any."""
+    if not any(c.adapters for c in mix):
+        return None
+    chosen, before = np.zeros(len(sessions.kind), dtype=np.int64), 0
+    for index, traffic in enumerate(mix):
+        if traffic.adapters is not None:
+            own = np.flatnonzero(sessions.kind == index)
+            drawn = traffic.adapters.chosen(streams.within(traffic.name).uniform_at("adapter", sessions.number[own]))
+            chosen[own] = np.where(drawn > 0, drawn + before, 0)
+            before += traffic.adapters.count
+    return chosen
 
 
 def _starts(workload: Workload, streams: Streams) -> tuple[Floats, Ints]:
@@ -79,13 +95,18 @@ def _loop_think(loop: ClosedLoopArrivals | None, streams: Streams, n: int) -> Fl
     return loop.think * gamma_gaps(streams.of("think"), loop.think_cv)(n)
 
 
-def _hashes(sessions: DrawnSessions, rows: DrawnRows, block_tokens: int) -> BlockHashes:
-    """Hashes of the blocks that another request may have: a session's last turn lists only what came before it."""
+def _hashes(sessions: DrawnSessions, rows: DrawnRows, block_tokens: int, adapter: Ints | None) -> BlockHashes:
+    """Hashes of the blocks that another request may have: a session's last turn lists only what came before it.
+
+    What one LoRA adapter computed is not found with another.
+    """
     goes_on = np.append(rows.session[1:] == rows.session[:-1], False)
     ends = np.where(goes_on, rows.prompt + rows.output, rows.said)
     repeated = (sessions.stock[rows.session] >= 0) & (rows.turn == 0)
     ends = np.where(repeated, np.maximum(ends, rows.prompt), ends)
     stems = _with_stock(sessions, rows, repeated)
+    if adapter is not None:
+        stems = Stems(stems.ends, stems.nodes + adapter[:, None] * (stems.nodes.max(initial=0) + 1))
     return stream_hashes(stems, rows.session, ends, block_tokens)
 
 

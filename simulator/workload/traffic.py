@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from simulator.errors import did_you_mean, nearest_names
 from simulator.spec import Positive, spec
+from simulator.workload.adapters import Adapters
 from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals
 from simulator.workload.lengths.discrete import Lengths
 from simulator.workload.lengths.presets import PRESETS
@@ -23,7 +24,8 @@ class Traffic:
     """Requests alike: lengths from a named `dataset`, or from `prompt` and `output`, which take precedence.
 
     `correlation` is Spearman's rank correlation between prompt and output. `prefix` stands before every prompt and is shared
-    with other requests; `sessions` make each arrival the first request of several. A smaller `priority` goes first.
+    with other requests; `sessions` make each arrival the first request of several; `adapters` are LoRA adapters that they ask
+    for. A smaller `priority` goes first.
     """
 
     dataset: str | None = None
@@ -32,6 +34,7 @@ class Traffic:
     correlation: Correlation | None = None
     prefix: Prefix | None = None
     sessions: Sessions | None = None
+    adapters: Adapters | None = None
     priority: int = 0
 
     @model_validator(mode="after")

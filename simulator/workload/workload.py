@@ -44,7 +44,9 @@ class Workload(Traffic):
 
     @model_validator(mode="after")
     def _one_kind_of_traffic(self) -> Workload:
-        inline = [name for name in ("dataset", "prompt", "output", "prefix", "sessions") if getattr(self, name) is not None]
+        inline = [
+            name for name in ("dataset", "prompt", "output", "prefix", "sessions", "adapters") if getattr(self, name) is not None
+        ]
         if self.trace is not None and (inline or self.classes):
             raise ValueError(f"a trace brings its own requests; leave out {' and '.join(inline or ['classes'])}")
         if self.classes and inline:
@@ -90,7 +92,7 @@ class Workload(Traffic):
         """The classes; what is written without classes is one called `all`. Empty for a trace."""
         if self.classes or self.trace is not None:
             return self.classes
-        fields = ("dataset", "prompt", "output", "correlation", "prefix", "sessions", "priority")
+        fields = ("dataset", "prompt", "output", "correlation", "prefix", "sessions", "adapters", "priority")
         return (TrafficClass(name="all", **{name: getattr(self, name) for name in fields}),)
 
     @property

@@ -53,6 +53,19 @@ MISTAKES = [
         "11:5",
         "speculative decoding by sglang-0.5.19; leave it out, or ask a release of vLLM",
     ),
+    (
+        "prompt: {",
+        "adapters: {count: 3, rank: 64}\n  prompt: {",
+        "10:5",
+        "requests ask for LoRA adapters, and the engine serves none; set enable_lora: true",
+    ),
+    (
+        GPU,
+        f"{GPU}\n    enable_lora: true\n    max_loras: 4\n    max_cpu_loras: 3",
+        "15:5",
+        "max_cpu_loras (3) must be >= max_loras (4)",
+    ),
+    (GPU, f"{GPU}\n    enable_lora: true\n    scheduling_policy: priority", "11:5", "LoRA adapters with another scheduler"),
     (GPU, f"{GPU}\n    gpu_memory_utilization: 90", "13:5", "must be less than or equal to 1, not 90"),
     (
         GPU,

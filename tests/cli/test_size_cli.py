@@ -86,3 +86,46 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert left.code == 2
     assert message in left.err
     assert left.err.count("\n") == 1
+
+
+OVER_TIME = """\
+deployments:
+  - {name: fixed, gpu: l40s}
+  - {name: failing, gpu: l40s, faults: [{kind: random, mtbf_s: 1h, detected_after_s: 5}], cold_start: {engine_s: 10}}
+"""
+
+
+@pytest.fixture
+def over_time(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run `sim size` on the small scenario over two minutes, with replicas that fail."""
+    path = small(tmp_path, ("requests: 400", "duration: 2min"))
+    text = path.read_text("utf-8")
+    path.write_text(text[: text.index("deployments:")] + OVER_TIME, "utf-8")
+
+    def run(*words: str) -> Finished:
+        return sim(capsys, monkeypatch, "size", str(path), "--workers", "1", *words)
+
+    return run
+
+
+def test_replicas_that_fail_are_sized_with_spares(over_time, tmp_path: Path) -> None:
+    left = over_time("--availability", "0.95", "--report", str(tmp_path / "size.html"), "--max-cost", "0.5")
+    assert left.code == 1, left.err
+    assert "failing: spares" in left.out
+    assert "Take failing (1 replica, 0 of them spare), $24.00 a day." in left.out
+    assert "not fixed (1 replica all the time): the same" in left.out
+    page = (tmp_path / "size.html").read_text("utf-8")
+    assert "Spares against availability: failing" in page
+
+
+def test_a_size_over_time_is_data_too(over_time) -> None:
+    answer = json.loads(over_time("--availability", "0.95", "--json").out)
+    assert [fleet["name"] for fleet in answer["fleets"]] == ["failing", "fixed"]
+    assert answer["fleets"][0]["spares"][0]["spares"] == 0
+    assert answer["fleets"][1]["needs"] == [1] * 24
+
+
+def test_a_size_over_time_has_no_spares_or_growth_beside_its_availability(over_time) -> None:
+    left = over_time("--spare", "1")
+    assert left.code == 2
+    assert "--spare and --growth of a size over time" in left.err

@@ -51,7 +51,7 @@ OPEN = {
     "kv_cache_memory_bytes", "num_gpu_blocks_override", "cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size",
     "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode", "spec_method", "spec_model",
     "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "api_server_count",
-    "max_prefill_tokens", "capacity_scheduler_policy", "spec_acceptance_length", "spec_acceptance_rates",
+    "max_prefill_tokens", "max_cpu_loras", "capacity_scheduler_policy", "spec_acceptance_length", "spec_acceptance_rates",
 }  # fmt: skip
 
 

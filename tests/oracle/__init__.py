@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from oracle.adapters import AdapterServer
 from oracle.parallel import ALONE, FrontLane, Ranks, Reports
 from oracle.rules import Arguments, Group, Rules, rules_of
 from oracle.server import Item, Server
@@ -38,6 +39,8 @@ FINISHED, REFUSED, TIMED_OUT, CANCELLED, NEVER_SCHEDULED = range(5)
 def kind_of(limits) -> type[Server]:
     if limits.sglang is not None:
         return SglangServer
+    if limits.adapter_slots is not None:
+        return AdapterServer
     return NoEvictServer if limits.guaranteed_no_evict else Server
 
 
@@ -65,6 +68,9 @@ class Oracle:
         self.arguments = arguments or Arguments()
         how = self.rules, self.arguments
         self.servers = [kind_of(limits)(i, t, limits, self.log, *how) for i, (t, limits) in enumerate(replicas)]
+        for server in self.servers:
+            if isinstance(server, AdapterServer):
+                server.of = requests.adapter.tolist()
         self.steps: list[dict[str, float]] = []
         self.gaps: list[float] = []
         self.events: list[tuple] = []

@@ -14,6 +14,7 @@ from support.engine_cases import (
     ENGINE_KNOWS,
     NEW_FAMILIES,
     Case,
+    adapter_cases,
     assert_equal,
     assert_invariants,
     cached_cases,
@@ -28,6 +29,15 @@ from support.engine_cases import (
 )
 
 from simulator.engine.record import FINISHED
+
+FCFS = {"scheduling_policy": "fcfs"}
+ADAPTER_FAMILIES = {
+    "plain": cases(**FCFS),
+    "cached": cached_cases(**FCFS),
+    "windows": hybrid_cases(**FCFS),
+    "ranks": parallel_cases(lock_step=False, **FCFS),
+    "lock step": parallel_cases(lock_step=True, **FCFS),
+}
 
 
 def drawn(examples: int) -> settings:
@@ -110,6 +120,13 @@ def test_ranks_behind_their_front_end_equal_the_naive_simulator_too(case: Case) 
 @given(parallel_cases(lock_step=True))
 def test_ranks_in_lock_step_equal_the_naive_simulator_too(case: Case) -> None:
     check(case)
+
+
+@pytest.mark.parametrize("family", ADAPTER_FAMILIES)
+@drawn(15)
+@given(st.data())
+def test_lora_adapters_equal_the_naive_simulator_too(family: str, data: st.DataObject) -> None:
+    check(data.draw(adapter_cases(ADAPTER_FAMILIES[family])))
 
 
 @drawn(50)

@@ -33,12 +33,12 @@ from simulator.engine.record import (
     RunRecord,
     inter_token_latencies,
 )
-from simulator.engine.scheduler.config import KvGroup, SchedulerConfig, Speculation
+from simulator.engine.scheduler.config import AdapterSlots, KvGroup, SchedulerConfig, Speculation
 from simulator.engine.scheduler.rules import SchedulerRules
 from simulator.engine.scheduler.sglang_rules import SglangRules
 from simulator.engine.serve import serve
 from simulator.latency.client import ApiServer
-from simulator.latency.step import StepTime, Window
+from simulator.latency.step import AdapterTime, StepTime, Window
 from simulator.workload.requests import BlockHashes, Requests
 
 
@@ -369,6 +369,26 @@ def _longer(times: StepTime, config: SchedulerConfig, drafted: np.ndarray) -> St
         drafted=drafted.astype(np.float64),
         verified=config.verified,
     )
+
+
+@st.composite
+def adapter_cases(draw: st.DrawFn, of: st.SearchStrategy[Case]) -> Case:
+    """A case in which requests have LoRA adapters, so many of which run at once."""
+    case = draw(of)
+    n = len(case.requests)
+    adapter = np.array(draw(st.lists(st.integers(0, draw(st.integers(1, 6))), min_size=n, max_size=n)))
+    equal: dict[int, tuple[StepTime, SchedulerConfig]] = {}
+    for pair in case.replicas:
+        if id(pair) not in equal:
+            times, limits = pair
+            table = np.array([draw(st.integers(0, 2)) for _ in range(3)])[np.arange(limits.max_num_batched_tokens + 1) % 3]
+            each, swap, load = (float(draw(st.integers(0, most))) for most in (2, 5, 9))
+            most = draw(st.integers(1, 3))
+            slots = AdapterSlots(max_loras=most, max_cpu_loras=most + draw(st.integers(0, 2)))
+            adapters = AdapterTime(table.astype(np.float64), each, swap, load)
+            equal[id(pair)] = replace(times, adapters=adapters), replace(limits, adapter_slots=slots)
+    replicas = [equal[id(pair)] for pair in case.replicas]
+    return replace(case, replicas=replicas, requests=replace(case.requests, adapter=adapter))
 
 
 BALANCES = ("router", "in_turn", "fewest_waiting", "weighted", "rotating", "in_flight")

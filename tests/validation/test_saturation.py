@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from simulator.latency.target import Target
 from simulator.memory.plan import plan_memory
 from simulator.planning.capacity.closed_loop import SHARE, levels_off
 from simulator.planning.capacity.full_batch import ceiling
-from simulator.planning.capacity.probes import CHECK, WHOLE, flows
+from simulator.planning.capacity.probes import CHECK, WHOLE, probes
 from simulator.planning.capacity.search import MOST_SIMULATIONS, Flow, queueing_point
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.results.steady_state import judge
@@ -85,11 +86,9 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
     scenario = load(CHATBOT)
     fleet = plan_fleet(scenario, next(d for d in scenario.deployments if d.name.startswith("L40S")))
     full = ceiling(fleet.server.step_time, fleet.server.limits, sample(scenario.workload, scenario.seed))
-    asked = 0
+    of, asked = probes(fleet, scenario.workload, full, scenario.seed), 0
 
-    def counted(share: float):
-        flow = flows(fleet, scenario.workload, full, scenario.seed, share)
-
+    def counted(flow: Callable[[float], Flow]) -> Callable[[float], Flow]:
         def ask(rate: float) -> Flow:
             nonlocal asked
             asked += 1
@@ -97,7 +96,7 @@ def test_the_queueing_point_is_where_a_run_ten_times_longer_turns_from_stable_to
 
         return ask
 
-    found = queueing_point(counted(1.0), full.requests_per_s, check=counted(CHECK))
+    found = queueing_point(counted(of.mixed), full.requests_per_s, check=counted(of.burst), calm=counted(of.calm))
     longer = dataclasses.replace(scenario.workload, requests=10 * round(CHECK * WHOLE))
 
     def grows(rate: float) -> bool:
@@ -114,9 +113,7 @@ def test_just_above_the_queueing_point_a_search_sees_growth_though_a_large_batch
     scenario = load(CHATBOT)
     fleet = plan_fleet(scenario, next(d for d in scenario.deployments if d.name == "L4, GPTQ 4-bit"))
     full = ceiling(fleet.server.step_time, fleet.server.limits, sample(scenario.workload, scenario.seed))
-    flow = flows(fleet, scenario.workload, full, scenario.seed)
-    check = flows(fleet, scenario.workload, full, scenario.seed, CHECK, "burst")
-    point = queueing_point(flow, full.requests_per_s, check=check).value
-    burst = flows(fleet, scenario.workload, full, scenario.seed, start="burst")
-    assert burst(1.03 * point).grows
-    assert burst(0.97 * point).keeps_up(0.02)
+    asked = probes(fleet, scenario.workload, full, scenario.seed)
+    point = queueing_point(asked.mixed, full.requests_per_s, check=asked.burst, calm=asked.calm).value
+    assert asked.calm(1.03 * point).grows
+    assert asked.calm(0.97 * point).keeps_up(0.02)

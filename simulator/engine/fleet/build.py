@@ -13,14 +13,15 @@ from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.queue_limits import Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import Durations, ReceiverTimer, SpeculativeTimer, StepTimer, Ticks
+from simulator.engine.instance.durations import AdapterTimer, Durations, ReceiverTimer, SpeculativeTimer, StepTimer, Ticks
 from simulator.engine.instance.instance import Finished, Instance
 from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.record import Recorder
 from simulator.engine.request import Request
+from simulator.engine.scheduler.adapters import AdapterScheduler
 from simulator.engine.scheduler.build import Role, build_scheduler
 from simulator.engine.scheduler.config import SchedulerConfig
-from simulator.engine.scheduler.decoding import DecodeBatch
+from simulator.engine.scheduler.scheduler import Scheduler
 from simulator.engine.scheduler.speculative import SpeculativeBatch
 from simulator.engine.scheduler.windows import InWindow
 from simulator.latency.step import StepTime
@@ -37,18 +38,22 @@ def build_instances(
     prefixes: bool,
     role: Role = "",
     first: int = 0,
+    adapters: Sequence[int] | None = None,
 ) -> list[Instance]:
-    """An instance a server, numbered from `first` on; `prefixes`: whether requests tell what their blocks hold."""
+    """An instance a server, numbered from `first` on; `prefixes`: whether requests tell what their blocks hold.
+
+    `adapters`: the LoRA adapter of each request, by its index.
+    """
     kind = Instance if data_parallel.lock_step is None else Rank
 
     def build(number: int, step_time: StepTime, config: SchedulerConfig) -> Instance:
         times = durations(step_time, config)
         sizes = {size for size, *_ in times.windows}
-        scheduler, sums = build_scheduler(config, sizes, prefixes=prefixes, role=role)
+        scheduler, sums = build_scheduler(config, sizes, prefixes=prefixes, role=role, adapters=adapters)
         return kind(
             number,
             scheduler,
-            _timer(times, scheduler.batch, sums, role),
+            _timer(times, scheduler, sums, role),
             async_scheduling=config.async_scheduling,
             clock=clock,
             recorder=recorder,
@@ -58,10 +63,15 @@ def build_instances(
     return [build(number, *server) for number, server in enumerate(servers, first)]
 
 
-def _timer(durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow], role: Role) -> StepTimer:
+def _timer(durations: Durations, scheduler: Scheduler, sums: Mapping[int, InWindow], role: Role) -> StepTimer:
+    batch = scheduler.batch
     if role == "decode":
         return ReceiverTimer(durations, batch, sums)
-    return SpeculativeTimer(durations, batch) if isinstance(batch, SpeculativeBatch) else StepTimer(durations, batch, sums)
+    if isinstance(batch, SpeculativeBatch):
+        return SpeculativeTimer(durations, batch)
+    if isinstance(scheduler, AdapterScheduler):
+        return AdapterTimer(durations, batch, sums, scheduler.adapters)
+    return StepTimer(durations, batch, sums)
 
 
 def rank_sets(

@@ -64,6 +64,7 @@ class Fleet:
         self.lanes: list[Lane] = []
         self.finished: Finished = self._finish
         self.block_size = servers[0][1].block_size
+        self.adapters = None if requests.adapter is None else requests.adapter.tolist()
         self.one_server, self.replica_of = servers, array("i")
         at_first = servers if life_rules is None else [*servers] * life_rules.replicas
         endpoints = self._build(at_first)
@@ -107,6 +108,7 @@ class Fleet:
             self.durations,
             prefixes=self.requests.hashes is not None,
             first=len(self.instances),
+            adapters=self.adapters,
         )
         for instance, (_, config) in zip(made, servers, strict=True):
             self.instances.append(instance)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from simulator.engine.request import Request
+from simulator.engine.scheduler.adapters import RunningAdapters
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.scheduler import Step
 from simulator.engine.scheduler.speculative import SpeculativeBatch
 from simulator.engine.scheduler.windows import InWindow
 from simulator.errors import SimulatorError
-from simulator.latency.step import StepTime
+from simulator.latency.step import AdapterTime, StepTime
 
 Ticks = Callable[[Any], Any]
 
@@ -34,18 +35,23 @@ class Durations:
     """A StepTime as tables and factors.
 
     `decode[n]` is what n decoding sequences take beyond their context. A prompt chunk of c tokens after p counts c * (2 p + c)
-    half pairs. `prompt` is empty where a step's prompt chunks add nothing, `drafted` where nothing is drafted.
+    half pairs. `prompt` is empty where a step's prompt chunks add nothing, `drafted` where nothing is drafted,
+    `adapter_tokens` where no adapters are served.
     """
 
     __slots__ = (
+        "adapter_tokens",
         "constant",
         "decode",
         "drafted",
+        "load",
+        "per_adapter",
         "per_context",
         "per_half_pair",
         "per_sequence",
         "prompt",
         "sampled",
+        "swap",
         "tokens",
         "verified",
         "windows",
@@ -65,6 +71,11 @@ class Durations:
         self.windows: list[tuple[int, float, float, float]] = [
             (w.size, ticks(w.per_context), ticks(w.per_pair / 2), ticks(w.beyond)) for w in step_time.windows
         ]
+        adapters = step_time.adapters or AdapterTime(np.zeros(0))
+        self.adapter_tokens: list[float] = ticks(adapters.tokens[: config.max_num_batched_tokens + 1])
+        self.per_adapter: float = ticks(adapters.each)
+        self.swap: float = ticks(adapters.swap)
+        self.load: float = ticks(adapters.load)
         self.decode = [
             self.tokens[n * each] + self.sampled[n * each] + n * self.per_sequence + self.constant
             for n in range(min(config.max_num_seqs, config.max_num_batched_tokens // each) + 1)
@@ -198,6 +209,37 @@ class SpeculativeTimer(StepTimer):
         return self.batch.mean_context(request)
 
 
+class AdapterTimer(StepTimer):
+    """The same where LoRA adapters run, and some of them must be brought to the GPU before a step."""
+
+    __slots__ = ("adapters", "loaded", "swapped")
+
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow], adapters: RunningAdapters) -> None:
+        super().__init__(durations, batch, sums)
+        self.adapters = adapters
+        self.loaded = self.swapped = 0
+        self.amends = True
+
+    def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
+        """With padding, windows and adapters: what the composed even step takes, and by how much more each one after it."""
+        base, slope = super().add_to_even(step, base, slope)
+        return base + self._running(self.batch.count), slope
+
+    def uneven(self, step: Step) -> tuple[float, int, int]:
+        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
+        seconds, prompt_tokens, sampling = super().uneven(step)
+        adapters, durations = self.adapters, self.durations
+        decoding = 0 if step.pausing else self.batch.count - len(step.stalled)
+        seconds += self._running(decoding + prompt_tokens)
+        seconds += durations.swap * (adapters.swaps - self.swapped) + durations.load * (adapters.loads - self.loaded)
+        self.swapped, self.loaded = adapters.swaps, adapters.loads
+        return seconds, prompt_tokens, sampling
+
+    def _running(self, tokens: int) -> float:
+        computing = len(self.adapters.computing)
+        return self.durations.adapter_tokens[tokens] + self.durations.per_adapter * computing if computing else 0
+
+
 def _check(step_time: StepTime, config: SchedulerConfig) -> None:
     """Raise SimulatorError unless every step that the configuration allows has a finite time, 0 or more."""
     if step_time.verified != config.verified:
@@ -206,6 +248,8 @@ def _check(step_time: StepTime, config: SchedulerConfig) -> None:
         ("tokens", step_time.tokens, config.max_num_batched_tokens),
         ("sampled", step_time.sampled, config.max_num_seqs * config.verified),
     ]
+    if config.adapter_slots and step_time.adapters is not None:
+        tables.append(("adapters.tokens", step_time.adapters.tokens, config.max_num_batched_tokens))
     if len(step_time.drafted):
         tables.append(("drafted", step_time.drafted, config.max_num_seqs))
     for name, table, most in tables:

@@ -147,8 +147,7 @@ class Instance:
             self.log.ended += pack_ended(steps, scheduler.pool.total - scheduler.pool.free)
         self.log.end(self.clock.now)
         had = dict.fromkeys((*self.leaving, *scheduler.running.values(), *scheduler.waiting))
-        while scheduler.waiting:
-            scheduler.waiting.popleft()
+        scheduler.waiting.clear()
         self.stretch.steps = 0
         self.asleep, self.leaving = True, NOBODY
         return [request for request in had if not self.recorder.has_left(request)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from simulator.engine.kv.blocks import BlockPool
@@ -12,6 +12,7 @@ from simulator.engine.kv.own_blocks import OwnBlocksPool
 from simulator.engine.kv.radix_pool import RadixPool
 from simulator.engine.kv.windowed import WindowedPool
 from simulator.engine.request import Request
+from simulator.engine.scheduler.adapters import AdapterScheduler, RunningAdapters
 from simulator.engine.scheduler.config import KvGroup, SchedulerConfig
 from simulator.engine.scheduler.decoding import DecodeBatch
 from simulator.engine.scheduler.pools import DecodePoolScheduler, PrefillPoolScheduler
@@ -32,15 +33,22 @@ DECODE: Role = "decode"
 
 
 def build_scheduler(
-    config: SchedulerConfig, windows: Iterable[int], *, prefixes: bool, role: Role = ""
+    config: SchedulerConfig,
+    windows: Iterable[int],
+    *,
+    prefixes: bool,
+    role: Role = "",
+    adapters: Sequence[int] | None = None,
 ) -> tuple[Scheduler, Mapping[int, InWindow]]:
     """The scheduler that obeys `config`, and the sums over its decode batch of each window of the step time.
 
     `windows`: the sizes that the step time depends on; `prefixes`: whether requests tell what their blocks hold; `role`: of which
-    of two pools it is, if of any. Raises NotModelled for what does not go together.
+    of two pools it is, if of any; `adapters`: the LoRA adapter of each request. Raises NotModelled for what does not go together.
     """
     if role:
         check_role(config, role)
+    if config.adapter_slots:
+        check_adapters(config)
     caching = config.enable_prefix_caching and not _finds_nothing(config, prefixes=prefixes)
     plain = config.kv_groups == (KvGroup(),)
     _check(config, caching=caching, plain=plain, windows=bool(windows))
@@ -62,6 +70,8 @@ def build_scheduler(
     if config.scheduling_policy == "static" and not role:
         return StaticScheduler(config, running, batch, BlockPool(config, batch)), timed
     pool = _pool(config, batch, sums, caching=caching, prefixes=prefixes)
+    if config.adapter_slots and adapters is not None:
+        return AdapterScheduler(config, running, batch, pool, RunningAdapters(adapters, config.adapter_slots)), timed
     return _kind(config, role)(config, running, batch, pool), timed
 
 
@@ -83,8 +93,9 @@ def _kind(config: SchedulerConfig, role: Role) -> type[VllmScheduler]:
 
 def check_role(config: SchedulerConfig, role: Role) -> None:
     """Raise NotModelled for what an instance of a pool cannot be."""
-    if config.speculation:
-        raise NotModelled(f"speculative decoding in a {role} pool")
+    if config.speculation or config.adapter_slots:
+        what = "speculative decoding" if config.speculation else "LoRA adapters"
+        raise NotModelled(f"{what} in a {role} pool")
     if config.scheduling_policy != "fcfs":
         raise NotModelled(f"scheduling_policy {config.scheduling_policy} in a {role} pool; use fcfs")
     if config.prefill_first or config.prefill_schedule_interval > 1:
@@ -131,6 +142,14 @@ def _check(config: SchedulerConfig, *, caching: bool, plain: bool, windows: bool
         check_speculation(config)
     if caching and config.state_blocks:
         raise NotModelled("a prefix cache beside recurrent states that are not cached; switch enable_prefix_caching off")
+
+
+def check_adapters(config: SchedulerConfig) -> None:
+    """Raise NotModelled for what does not go together with LoRA adapters."""
+    if config.sglang is not None or config.guaranteed_no_evict or config.scheduling_policy != "fcfs":
+        raise NotModelled("LoRA adapters with another scheduler than vLLM's first come, first served")
+    if config.speculation or config.prefill_first or config.prefill_schedule_interval > 1:
+        raise NotModelled("LoRA adapters with speculative decoding, or prompts in steps of their own or in one of so many")
 
 
 def check_speculation(config: SchedulerConfig) -> None:

@@ -45,6 +45,17 @@ class Speculation:
 
 
 @spec
+class AdapterSlots:
+    """Room for LoRA adapters: `max_loras` different ones run at once, `max_cpu_loras` are kept in host memory.
+
+    Source: vLLM vllm/config/lora.py.
+    """
+
+    max_loras: Count
+    max_cpu_loras: Count
+
+
+@spec
 class SchedulerConfig:
     """What one instance may do in a step, and the KV blocks it has. Names and meaning are vLLM's.
 
@@ -60,6 +71,7 @@ class SchedulerConfig:
     less. `long_prefill_token_threshold_adaptive`: the threshold is at least max_num_batched_tokens shared out among all present.
     `prefill_schedule_interval`: prompts are computed in one step of so many while others decode. `rules`: the release's.
     `speculation`: tokens are drafted, and a decoding sequence takes one token of the budget more for each.
+    `adapter_slots`: where LoRA adapters are served, how many run at once.
     `guaranteed_no_evict`: the scheduler is TensorRT-LLM's, which lets in who has blocks to its end.
     `sglang`: the scheduler is SGLang's, with these numbers; of the others those hold that it has too.
     """
@@ -87,6 +99,7 @@ class SchedulerConfig:
     prefill_schedule_interval: Count = 1
     rules: SchedulerRules = SchedulerRules()
     speculation: Speculation | None = None
+    adapter_slots: AdapterSlots | None = None
     guaranteed_no_evict: bool = False
     sglang: SglangRules | None = None
 

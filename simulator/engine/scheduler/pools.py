@@ -82,6 +82,12 @@ class ArrivedFirst:
         """Take out one."""
         self.others.remove(request)
 
+    def clear(self) -> None:
+        """Take out all."""
+        self.others.clear()
+        self.loading.clear()
+        self.here = 0
+
     def load(self) -> Request:
         """Let the first of those whose KV is elsewhere wait for it."""
         request = self.others.popleft()

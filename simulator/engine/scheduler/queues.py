@@ -35,6 +35,9 @@ class Queue(Protocol):
     def remove(self, request: Request, /) -> None:
         """Take out one."""
 
+    def clear(self) -> None:
+        """Take out all."""
+
 
 class PriorityQueue:
     """Waiting requests by (priority, arrival); there is no front to be put back at."""
@@ -65,3 +68,7 @@ class PriorityQueue:
         """Take out one."""
         self.heap.remove((*priority_key(request), request))
         heapify(self.heap)
+
+    def clear(self) -> None:
+        """Take out all."""
+        self.heap.clear()

@@ -21,21 +21,25 @@ from simulator.planning.capacity.deployment_run import (
 from simulator.planning.capacity.full_batch import Ceiling
 from simulator.planning.capacity.pools import pools_ceiling, pools_turn
 from simulator.planning.capacity.probes import (
-    CHECK,
     STATIONARY,
     WHOLE,
-    Start,
+    Probes,
     answered_by,
-    drawn_count,
     enough_talks,
-    flows,
     full_server,
+    probes,
     requests_at_rate,
     work_error,
 )
 from simulator.planning.capacity.replicas import worst_miss
 from simulator.planning.capacity.scaled_down import ScaledDown, fleet
-from simulator.planning.capacity.search import Flow, Standing, Turn, queueing_point, slo_capacity
+from simulator.planning.capacity.search import (
+    OVERLOAD,
+    Standing,
+    Turn,
+    queueing_point,
+    slo_capacity,
+)
 from simulator.planning.costs import usd_per
 from simulator.planning.fleet_plan import source_of
 from simulator.planning.machines.pool import IN_PROCESS, Machine, each
@@ -62,19 +66,19 @@ class _Rates:
 
     scenario: Scenario
     fleet: ScaledDown
-    requests: int
+    requests: Callable[[float], int]
     seen: dict[float, DeploymentRun]
 
     def at(self, rate: float) -> DeploymentRun:
         if rate not in self.seen:
-            self.seen[rate] = _at_rate((self.scenario, self.fleet, self.requests, rate))
+            self.seen[rate] = _at_rate((self.scenario, self.fleet, self.requests(rate), rate))
         return self.seen[rate]
 
     def simulate(self, rates: Sequence[float], machine: Machine) -> None:
         """Simulate several rates, beside each other where that is worth starting processes."""
         missing = [rate for rate in dict.fromkeys(rates) if rate not in self.seen]
-        many = len(missing) * self.requests >= _WORTH_PROCESSES
-        tasks = [(self.scenario, self.fleet, self.requests, rate) for rate in missing]
+        tasks = [(self.scenario, self.fleet, self.requests(rate), rate) for rate in missing]
+        many = sum(requests for _, _, requests, _ in tasks) >= _WORTH_PROCESSES
         for place, outcome in each(_at_rate, tasks, machine if many else IN_PROCESS):
             self.seen[missing[place]] = outcome.value()
 
@@ -100,13 +104,21 @@ class Capacity:
 
 
 def capacity(scenario: Scenario, plan: FleetPlan, requests: Requests) -> Capacity:
-    """What a deployment that starts carries, from short searches and without a curve. May raise
-    NoQueueingPoint."""
-    full, many = full_server(plan.server, requests), _part(plan)
-    rates = _rates(scenario, many, full, requests)
-    turn = _queueing(scenario, plan, full, requests, CHECK)
+    """What a deployment that starts carries, without a curve. May raise NoQueueingPoint."""
+    full = full_server(plan.server, requests)
+    rates = _rates(scenario, plan, full, requests)
+    turn = _queueing(scenario, plan, full, asked_of(scenario, plan, full), requests)
     slo = slo_capacity(rates.standing, turn.estimate) if scenario.promises else None
     return Capacity(turn.estimate, slo, turn.recovers_below)
+
+
+def asked_of(scenario: Scenario, plan: FleetPlan, full: Ceiling) -> Probes | None:
+    """What its engine alone is asked, which gets all requests; None of two pools, which are asked
+    together. May raise NoQueueingPoint."""
+    if plan.link is not None:
+        return None
+    engine = dataclasses.replace(plan.letting_all_in(), client=None)
+    return probes(engine, scenario.workload, full, scenario.seed)
 
 
 def with_limits(
@@ -115,14 +127,15 @@ def with_limits(
     result: DeploymentResult,
     run: DeploymentRun,
     requests: Requests,
+    full: Ceiling,
+    asked: Probes | None,
     machine: Machine = IN_PROCESS,
 ) -> DeploymentResult:
     """Queueing point, SLO capacity, the curve through both, and where KV memory runs out, from
     simulations on a machine. May raise NoQueueingPoint."""
-    full, many = full_server(plan.server, requests), _part(plan)
-    found = _queueing(scenario, plan, full, requests, 1.0)
+    found = _queueing(scenario, plan, full, asked, requests)
     told = _agreed(scenario, plan, full, run, found)
-    rates = _rates(scenario, many, full, requests)
+    rates = _rates(scenario, plan, full, requests)
     demand, queueing = scenario.workload.mean_rate(), told.turn.estimate
     if demand is not None:
         rates.seen[demand], result = told.run, _told(result, told)
@@ -153,8 +166,22 @@ def _ceiling(plan: FleetPlan, full: Ceiling, requests: Requests) -> float:
     return min(full.requests_per_s, api_server_ceiling(plan, requests)) * plan.instances
 
 
-def _rates(scenario: Scenario, many: ScaledDown, full: Ceiling, requests: Requests) -> _Rates:
-    return _Rates(scenario, many, _curve_requests(many, full, requests), {})
+def _rates(scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests) -> _Rates:
+    many = _part(plan)
+    taken_in = min(1.0, api_server_ceiling(plan, requests) / full.requests_per_s)
+    filled = round(_CURVE_FILLINGS * taken_in * full.sequences * many.part.pool.instances)
+    least = max(_CURVE_REQUESTS, filled)
+
+    def enough(rate: float) -> int:
+        """Fills the batch several times, and lets conversations, whose later turns are long in
+        coming, come and go."""
+        if requests.previous is None:
+            return least
+        each = rate / plan.instances
+        talks = min(_CURVE_TALKS, enough_talks(requests, full, each)) * many.part.instances
+        return max(least, talks)
+
+    return _Rates(scenario, many, enough, {})
 
 
 def _slo_capacity(
@@ -275,37 +302,24 @@ def _left_out(scenario: Scenario, requests: Requests) -> list[str]:
     ]
 
 
-def _curve_requests(many: ScaledDown, full: Ceiling, requests: Requests) -> int:
-    """Enough to fill the batch several times, and of conversations, whose later turns are long in
-    coming, more."""
-    filled = max(_CURVE_REQUESTS, round(_CURVE_FILLINGS * full.sequences * many.part.instances))
-    if requests.previous is None:
-        return filled
-    return max(filled, min(_CURVE_TALKS, enough_talks(requests, full)) * many.part.instances)
-
-
 def _queueing(
-    scenario: Scenario, plan: FleetPlan, full: Ceiling, requests: Requests, share: float
+    scenario: Scenario, plan: FleetPlan, full: Ceiling, asked: Probes | None, requests: Requests
 ) -> Turn:
-    """Where one replica turns, times their number; searched with a share of the usual requests.
+    """Where one replica turns, times their number.
 
-    The search is of the engine alone, which gets all requests: what its API server takes is known,
-    and the less of the two is what both do.
+    The search is of the engine alone: what its API server takes is known, and the less of the two
+    is what both do.
     """
-    if plan.link is not None:
+    if asked is None:
         return pools_turn(scenario, plan, full, requests)
-    engine = dataclasses.replace(plan.letting_all_in(), client=None)
-
-    def asked(share: float, start: Start) -> Callable[[float], Flow]:
-        return flows(engine, scenario.workload, full, scenario.seed, share, start)
-
-    flow = asked(share, "mixed")
-    check = asked(CHECK, "burst") if share > CHECK else flow
-    turn = queueing_point(flow, full.requests_per_s, check=check, empty=asked(CHECK, "empty"))
+    taken_in = api_server_ceiling(plan, requests)
+    beyond = OVERLOAD * taken_in
+    if full.requests_per_s > beyond and asked.burst(beyond).low_per_s >= taken_in:
+        return Turn(taken_in, taken_in, taken_in).times(plan.instances)
+    turn = queueing_point(asked.mixed, full.requests_per_s, check=asked.burst, calm=asked.calm)
     if scenario.workload.trace is None:  # a trace is what it is; other requests are drawn
-        drawn = drawn_count(scenario.workload, scenario.seed)
-        turn = turn.widened(work_error(full, requests, drawn))
-    return turn.within(api_server_ceiling(plan, requests)).times(plan.instances)
+        turn = turn.widened(work_error(full, requests, len(asked.traffic.drawn)))
+    return turn.within(taken_in).times(plan.instances)
 
 
 def _levels(scenario: Scenario, many: ScaledDown) -> float | None:

@@ -18,12 +18,11 @@ from simulator.results.metrics import Sample
 from simulator.results.model import CurvePoint, Verdict
 from simulator.results.over_time import mean_ready
 from simulator.results.slo import (
-    Columns,
     Promise,
     PromisedLatency,
     SloCheck,
     check_slo,
-    meets_slo,
+    kept_terms,
     promised_latencies,
 )
 from simulator.results.steady_state import Steadiness, Steady, judge
@@ -32,7 +31,6 @@ from simulator.scenario import Scenario
 from simulator.server import FleetPlan
 from simulator.statistics import BATCHES, half_width
 from simulator.workload.requests import Requests
-from simulator.workload.slo import Slo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +151,7 @@ def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
     terms = [
         term
         for promise in metrics.window_promises(m.sample)
-        for term in _terms(promise.slo, promise.columns(columns))
+        for term in kept_terms(promise.slo, promise.columns(columns))
     ]
     margins = [_share_interval(column, need) for column, need in terms]
     return Standing(
@@ -162,16 +160,6 @@ def standing(rate_per_s: float, m: DeploymentRun) -> Standing:
         surely_met=all(low >= need for low, _, need in margins),
         surely_missed=any(high < need for _, high, need in margins),
     )
-
-
-def _terms(slo: Slo, columns: Columns) -> list[tuple[NDArray[np.bool_], float]]:
-    """Each term of an SLO as which requests keep it, and the share that must."""
-    terms = []
-    for name in slo.limits():
-        others: dict[str, Any] = dict.fromkeys(slo.limits().keys() - {name})
-        one_limit = dataclasses.replace(slo, **others)
-        terms.append((meets_slo(one_limit, columns), slo.percentile / 100))
-    return [*terms, *([(meets_slo(slo, columns), slo.goodput)] if slo.goodput else [])]
 
 
 def _share_interval(kept: NDArray[np.bool_], need: float) -> tuple[float, float, float]:

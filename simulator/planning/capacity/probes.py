@@ -7,8 +7,8 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from simulator.planning.capacity.completions import Parts, amounts, parts_of, po
 from simulator.planning.capacity.full_batch import Ceiling, ceiling, running_context
 from simulator.planning.capacity.prefix_hits import prefix_hits
 from simulator.planning.capacity.search import TOLERANCE, Flow, NoQueueingPoint
-from simulator.results.steady_state import last_arrival, warmup_end
+from simulator.results.steady_state import MOSTLY, last_arrival, warmup_end
 from simulator.server import FleetPlan, Server
 from simulator.statistics import BATCHES
 from simulator.workload.requests import Floats, Ints, Requests
@@ -32,12 +32,14 @@ STATIONARY = frozenset({"poisson", "gamma", "weibull", "constant", "users"})
 WHOLE = 40_000
 CHECK = 0.25
 _FEWEST = 10 * BATCHES
+_DRAWN = 10_000
 _SETTLES = 3
 _STRATUM = 100
-# Of a run that starts full, and of one that starts empty: requests, and times the batch.
-_OF_FULL, _OF_EMPTY = (1_000, 16.0), (8_000, 64.0)
+# Of a run that starts full, of one that may fill and of a long one: requests, and times the batch.
+_OF_FULL, _TO_FILL, _OF_CALM = (1_000, 8.0), (2_000, 12.0), (8_000, 64.0)
+_BELOW, _LATE = 0.75, 1 / 3
 _STAYS, _FEWEST_OF_TALKS = 5, 2_000
-_RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 10, 4
+_RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 4, 4
 _APART, _MORE = 20.0, 4
 _PRECISE = 0.02
 
@@ -48,12 +50,20 @@ def requests_at_rate(workload: Workload, rate_per_s: float, requests: int, seed:
     Where the rate varies over time it is the whole pattern, up to WHOLE requests: more of a trace
     are left out, and a longer pattern comes as Poisson arrivals of the mean rate.
     """
+    if _is_stationary(workload):
+        drawn = _at_unit_rate(workload, max(requests, _DRAWN), seed)
+        first = drawn if len(drawn) == requests else _picked(drawn, np.arange(requests))
+        return replace(first, arrival_s=first.arrival_s / rate_per_s)
     shaped = workload.at_rate(rate_per_s)
-    if shaped.arrivals is not None and shaped.arrivals.kind in STATIONARY:
-        return sample(replace(shaped, requests=requests, duration=None), seed)
     most = WHOLE if shaped.trace is not None else WHOLE + 1
     whole = sample(replace(shaped, requests=min(most, workload.requests or most)), seed)
     return whole if len(whole) <= WHOLE else sample(shaped.evened(requests), seed)
+
+
+@functools.lru_cache(maxsize=4)
+def _at_unit_rate(workload: Workload, requests: int, seed: int) -> Requests:
+    """This many requests of steady traffic at a request a second; fewer are the first of them."""
+    return sample(replace(workload.at_rate(1.0), requests=requests, duration=None), seed)
 
 
 def full_server(server: Server, requests: Requests, *, at_best: bool = False) -> Ceiling:
@@ -110,23 +120,46 @@ def answered_by(server: Server, requests: Requests) -> Requests:
     return replace(picked, previous=np.where(picked.previous >= 0, rows[picked.previous], -1))
 
 
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """The requests that a search chooses from, and the replica that gets them."""
+
+    one: FleetPlan
+    drawn: Requests
+    full: Ceiling
+    seed: int
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Work and context of the mean request that gets an answer, shape (2,)."""
+        each = amounts(answered_by(self.one.server, self.drawn), self.full)
+        return np.array([amount.mean() for amount in each])
+
+    @cached_property
+    def by_work(self) -> Ints:
+        """The rows of the requests in order of the work in them."""
+        return np.argsort(self.full.work_s(self.drawn), kind="stable")
+
+    def every_kth(self, wanted: int) -> Ints:
+        """So many rows, or the same ones over and over: every k-th by work, so that a share has the
+        mean work of all."""
+        return self.by_work[np.arange(wanted) * len(self.drawn) // wanted]
+
+    def chosen(self, wanted: int) -> Requests:
+        """So many of the requests, well mixed; the first ones where they share prefixes."""
+        if self.drawn.hashes is None:
+            mixed = np.random.default_rng(self.seed).permutation(self.every_kth(wanted))
+            return _picked(self.drawn, mixed)
+        return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
+
+
 _Runs = Callable[[float], list[Parts | None]]
-Start = Literal["burst", "mixed", "empty"]
-"""How a server begins a run of a search: full of requests that came at once, full of requests that
-are each some way through, or empty."""
 
 
-def flows(
-    fleet: FleetPlan,
-    workload: Workload,
-    full: Ceiling,
-    seed: int,
-    share: float = 1.0,
-    start: Start = "mixed",
-) -> Callable[[float], Flow]:
-    """What one replica completes at each rate, as a function of the rate, always of the same
-    requests: WHOLE of them at most, or a share of that; a burst of less than CHECK has all of them,
-    so that two servers are compared on the same.
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """What one replica completes at each rate, always of the same requests; each rate is simulated
+    once.
 
     They come well mixed, and evenly where the server is full: whether a queue grows in the long run
     depends on the mean rate and the mean work, and bursts of either would only blur the answer.
@@ -139,59 +172,53 @@ def flows(
     not does not. So there are three starts. A `burst` marches together. A `mixed` run is several,
     each begun anew with requests that are each some way through, as a server that was always full
     has them; there are as many as make the rate known to _PRECISE, and the interval is as wide as
-    they differ. An `empty` one begins as service does, with arrivals as random as Poisson's within
-    a hundred and evenly spread beyond.
+    they differ. A `calm` one begins below full, with arrivals as random as Poisson's within a
+    hundred and evenly spread beyond; where it does not fill it is a long one.
 
     Conversations begin at even distances on an empty server; their later turns come when the
-    earlier ones are answered. Raises NoQueueingPoint for a trace of few requests that share
-    prefixes: the same again would find them all in the cache.
+    earlier ones are answered.
     """
+
+    traffic: Traffic
+    burst: Callable[[float], Flow]
+    mixed: Callable[[float], Flow]
+    calm: Callable[[float], Flow]
+
+
+def probes(fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int) -> Probes:
+    """What can be asked of one replica of a fleet. Raises NoQueueingPoint for a trace of few
+    requests that share prefixes: the same again would find them all in the cache."""
     drawn = _drawn(workload, seed)
-    traffic = _Traffic(fleet.with_instances(1), drawn, full, seed)
-    most = round(WHOLE * share)
+    traffic = Traffic(fleet.with_instances(1), drawn, full, seed)
     if drawn.previous is not None:
-        return traffic.flow(_talks(traffic))
+        talks = _asked(_talks, traffic)
+        return Probes(traffic, talks, talks, talks)
     if drawn.hashes is not None and len(drawn) < _FEWEST:
         few = f"{len(drawn):,} requests that share prefixes"
         raise NoQueueingPoint(f"{few} are too few to overload it for long")
-    if start == "empty":
-        return traffic.flow(_from_empty(traffic, _enough(full, _OF_EMPTY, most)))
-    if start == "burst":
-        wanted = _enough(full, _OF_FULL, most) if share >= CHECK else most
-        return traffic.flow(_from_burst(traffic, wanted))
-    if drawn.hashes is not None:
-        return traffic.flow(_one_after_another(traffic, most))
-    return traffic.flow(_begun_anew(traffic, most))
+    mixed = _begun_anew if drawn.hashes is None else _one_after_another
+    starts = (_from_burst, mixed, _from_below)
+    return Probes(traffic, *(_asked(start, traffic) for start in starts))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Traffic:
-    """The requests that a search chooses from, and the replica that gets them."""
-
-    one: FleetPlan
-    drawn: Requests
-    full: Ceiling
-    seed: int
-
-    def flow(self, parts: Callable[[float], list[Parts | None]]) -> Callable[[float], Flow]:
-        """A flow from the parts of the runs at a rate."""
-        return lambda rate: pooled(parts(rate))
-
-    def mean(self) -> Floats:
-        """Work and context of the mean request that gets an answer, shape (2,)."""
-        each = amounts(answered_by(self.one.server, self.drawn), self.full)
-        return np.array([amount.mean() for amount in each])
-
-    def chosen(self, wanted: int) -> Requests:
-        """So many of the requests, well mixed; the first ones where they share prefixes."""
-        if self.drawn.hashes is None:
-            return _picked(self.drawn, _mixed(self.drawn, wanted, self.full, self.seed))
-        return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
+def _asked(start: Callable[[Traffic], _Runs], traffic: Traffic) -> Callable[[float], Flow]:
+    """The flow of runs with a start, which are drawn when the first rate is asked."""
+    runs = functools.cache(partial(start, traffic))
+    return functools.cache(lambda rate: pooled(runs()(rate)))
 
 
-def drawn_count(workload: Workload, seed: int) -> int:
-    """How many requests a search draws to choose from, whose mean is taken for that of all."""
-    return len(_drawn(workload, seed))
+def burst_of(traffic: Traffic, fleet: FleetPlan, at_once: float, rate: float) -> Flow:
+    """What one replica of another fleet completes of the requests of a burst, so many of them at
+    once."""
+    other = replace(traffic, one=fleet.with_instances(1))
+    return pooled(_run(other, _of_a_burst(traffic), at_once, rate))
+
+
+def from_empty(traffic: Traffic, requests: Requests, rate: float) -> Flow:
+    """What its replica completes of requests from an empty server on, nearly as random as
+    Poisson's."""
+    came = replace(requests, arrival_s=_nearly_poisson(len(requests), traffic.seed) / rate)
+    return pooled([_in_parts(traffic, came, traffic.one.serve(came))])
 
 
 def _drawn(workload: Workload, seed: int) -> Requests:
@@ -225,49 +252,91 @@ def _enough(full: Ceiling, wanted: tuple[int, float], most: int) -> int:
     return min(most, max(fewest, round(fillings * full.sequences)))
 
 
-def enough_talks(requests: Requests, full: Ceiling) -> int:
-    """Requests of conversations that show how a full replica does: those that come while some stay
-    from their first turn to their last answer, _STAYS times."""
+def enough_talks(requests: Requests, full: Ceiling, rate_per_s: float) -> int:
+    """Requests of conversations that show how a replica does at a rate: those that come while some
+    stay from their first turn to their last answer, _STAYS times."""
     assert requests.previous is not None
     think = 0.0 if requests.think_s is None else float(np.nansum(requests.think_s))
     answering = len(requests) * full.sequences / full.requests_per_s
     stay_s = (think + answering) / max(1, int(np.count_nonzero(requests.previous < 0)))
-    return max(_FEWEST_OF_TALKS, round(_STAYS * full.requests_per_s * stay_s))
+    return max(_FEWEST_OF_TALKS, round(_STAYS * rate_per_s * stay_s))
 
 
-def _talks(traffic: _Traffic) -> _Runs:
-    wanted = min(WHOLE // 2, enough_talks(traffic.drawn, traffic.full), len(traffic.drawn))
-    talks = _picked(traffic.drawn, np.arange(wanted))
-    return partial(_run, traffic, talks, _even_starts(talks), traffic.mean())
+def _talks(traffic: Traffic) -> _Runs:
+    full, drawn = traffic.full, traffic.drawn
+    enough = enough_talks(drawn, full, full.requests_per_s)
+    wanted = min(WHOLE // 2, enough, len(drawn))
+    talks = _picked(drawn, np.arange(wanted))
+    places = _even_starts(talks)
+
+    def parts(rate: float) -> list[Parts | None]:
+        requests = replace(talks, arrival_s=places / rate)
+        return [_in_parts(traffic, requests, traffic.one.serve(requests))]
+
+    return parts
 
 
-def _from_empty(traffic: _Traffic, wanted: int) -> _Runs:
-    many = traffic.chosen(wanted)
-    return partial(_run, traffic, many, _nearly_poisson(len(many), traffic.seed), traffic.mean())
+def _from_burst(traffic: Traffic) -> _Runs:
+    return partial(_run, traffic, _of_a_burst(traffic), traffic.full.sequences)
 
 
-def _from_burst(traffic: _Traffic, wanted: int) -> _Runs:
-    many = traffic.chosen(wanted)
-    places = _places(len(many), min(round(traffic.full.sequences), len(many) // 10))
-    return partial(_run, traffic, many, places, traffic.mean())
+def _of_a_burst(traffic: Traffic) -> Requests:
+    return traffic.chosen(_enough(traffic.full, _OF_FULL, round(CHECK * WHOLE)))
 
 
-def _run(
-    traffic: _Traffic, many: Requests, places: Floats, mean: Floats, rate: float
-) -> list[Parts | None]:
-    """One run at a rate, in equal parts."""
-    requests = replace(many, arrival_s=places / rate)
-    trace = traffic.one.serve(requests)
-    return [parts_of(trace, requests, traffic.full, [_edges(trace, requests)], mean)]
+def _from_below(traffic: Traffic) -> _Runs:
+    """Runs that are long only where a shorter one does not fill the server."""
+    most, rng = round(CHECK * WHOLE), np.random.default_rng(traffic.seed)
+    sizes = sorted({_enough(traffic.full, each, most) for each in (_TO_FILL, _OF_CALM)})
+    shared = traffic.drawn.hashes is not None
+    at_once = 0 if shared else round(_BELOW * traffic.full.sequences)
+    tries = [_begun(traffic.chosen(size), at_once, rng) for size in sizes]
+
+    def parts(rate: float) -> list[Parts | None]:
+        for begun in tries:
+            later = _nearly_poisson(len(begun) - at_once, traffic.seed)
+            requests = replace(begun, arrival_s=np.append(np.zeros(at_once), later) / rate)
+            trace = traffic.one.serve(requests)
+            edges = _late(trace)
+            if _is_full(trace, edges):
+                break
+            edges = _edges(trace, requests)
+        return [parts_of(trace, requests, traffic.full, [edges], traffic.mean, at_once)]
+
+    return parts
 
 
-def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
+def _run(traffic: Traffic, many: Requests, at_once: float, rate: float) -> list[Parts | None]:
+    """One run at a rate, in equal parts; so many of the requests come at once."""
+    crowd = min(round(at_once), len(many) // _LEAST_FILLINGS)
+    requests = replace(many, arrival_s=_places(len(many), crowd) / rate)
+    return [_in_parts(traffic, requests, traffic.one.serve(requests))]
+
+
+def _in_parts(traffic: Traffic, requests: Requests, trace: RunRecord) -> Parts | None:
+    return parts_of(trace, requests, traffic.full, [_edges(trace, requests)], traffic.mean)
+
+
+def _late(trace: RunRecord) -> Floats:
+    """The edges of the parts of the end of a run."""
+    end = last_arrival(trace)
+    return np.linspace((1 - _LATE) * end, end, BATCHES + 1, dtype=np.float64)
+
+
+def _is_full(trace: RunRecord, edges: Floats) -> bool:
+    """Whether requests wait in most of the time between the first and the last edge."""
+    s, begin, end = trace.stretches, edges[0], edges[-1]
+    inside = np.clip(np.minimum(s["end_s"], end) - np.maximum(s["start_s"], begin), 0.0, None)
+    return bool(inside[s["waiting"] > 0].sum() > MOSTLY * (end - begin))
+
+
+def _begun_anew(traffic: Traffic) -> _Runs:
     """Runs of requests that share nothing, one after another until the rate is known."""
     rng = np.random.default_rng(traffic.seed)
-    rows = _dealt(traffic.drawn, traffic.full, most, rng)
+    rows = _dealt(traffic, rng)
     at_once = min(round(traffic.full.sequences), rows.shape[1])
-    begun = [_begun(traffic.drawn, row, at_once, rng) for row in rows]
-    measured = partial(_measured, traffic, at_once, traffic.mean(), len(begun))
+    begun = [_begun(_picked(traffic.drawn, row), at_once, rng) for row in rows]
+    measured = partial(_measured, traffic, at_once, BATCHES if len(rows) == 1 else _RUN_PARTS)
 
     def parts(rate: float) -> list[Parts | None]:
         seen: list[Parts | None] = []
@@ -281,13 +350,13 @@ def _begun_anew(traffic: _Traffic, most: int) -> _Runs:
 
 
 def _measured(
-    traffic: _Traffic, at_once: int, mean: Floats, runs: int, begun: Requests, rate: float
+    traffic: Traffic, at_once: int, parts: int, begun: Requests, rate: float
 ) -> Parts | None:
-    """One of so many runs that begin full, at a rate."""
+    """One of the runs that begin full, at a rate."""
     requests = replace(begun, arrival_s=_places(len(begun), at_once) / rate)
     trace = traffic.one.serve(requests)
-    edges = _begun_edges(trace, at_once, BATCHES if runs == 1 else _RUN_PARTS)
-    return parts_of(trace, requests, traffic.full, [edges], mean, at_once)
+    edges = _begun_edges(trace, at_once, parts)
+    return parts_of(trace, requests, traffic.full, [edges], traffic.mean, at_once)
 
 
 def _is_known(flow: Flow) -> bool:
@@ -296,28 +365,25 @@ def _is_known(flow: Flow) -> bool:
     return known or (flow.keeps_up(TOLERANCE) and not flow.grows)
 
 
-def _dealt(drawn: Requests, full: Ceiling, most: int, rng: np.random.Generator) -> Ints:
+def _dealt(traffic: Traffic, rng: np.random.Generator) -> Ints:
     """The rows of several runs, shape (runs, requests), or of a long one where the batch is large.
 
     Every k-th by the work in them, dealt out like cards, so that each run has the mean work of all.
     """
-    length = _enough(full, _OF_FULL, most // _LEAST_RUNS)
-    runs = min(_MOST_RUNS, most // length)
-    if length < _LEAST_FILLINGS * full.sequences:
-        runs, length = 1, most
-    by_work = np.argsort(full.work_s(drawn), kind="stable")
-    chosen = by_work[np.arange(runs * length) * len(drawn) // (runs * length)]
-    dealt = rng.permuted(chosen.reshape(length, runs), axis=1).T
+    length = _enough(traffic.full, _OF_FULL, WHOLE // _LEAST_RUNS)
+    runs = min(_MOST_RUNS, WHOLE // length)
+    if length < _LEAST_FILLINGS * traffic.full.sequences:
+        runs, length = 1, WHOLE
+    dealt = rng.permuted(traffic.every_kth(runs * length).reshape(length, runs), axis=1).T
     return rng.permuted(dealt, axis=1)
 
 
-def _begun(drawn: Requests, rows: Ints, at_once: int, rng: np.random.Generator) -> Requests:
-    """The requests of some rows, and before them those that a full server would have under way: a
-    long one more often than a short one, each with a part of its output written, which is now its
-    context."""
-    upto = np.cumsum(drawn.output_tokens)
+def _begun(requests: Requests, at_once: int, rng: np.random.Generator) -> Requests:
+    """The requests, and before them so many as a full server would have under way: a long one more
+    often than a short one, each with a part of its output written, which is now its context."""
+    upto = np.cumsum(requests.output_tokens)
     under_way = np.searchsorted(upto, rng.random(at_once) * upto[-1], side="right")
-    begun = _picked(drawn, np.concatenate([under_way, rows]))
+    begun = _picked(requests, np.concatenate([under_way, np.arange(len(requests))]))
     written = np.zeros(len(begun), np.int64)
     written[:at_once] = begun.output_tokens[:at_once] * rng.random(at_once)
     prompt, left = begun.prompt_tokens + written, begun.output_tokens - written
@@ -333,20 +399,19 @@ def _begun_edges(trace: RunRecord, at_once: int, parts: int) -> Floats:
     return np.linspace(start, end, parts + 1, dtype=np.float64)
 
 
-def _one_after_another(traffic: _Traffic, most: int) -> _Runs:
+def _one_after_another(traffic: Traffic) -> _Runs:
     """Runs of requests that share prefixes: in one simulation, whose cache lives on."""
     full = traffic.full
-    held = replace(full, sequences=max(full.sequences, full.kv_sequences))
-    many = traffic.chosen(_RUNS * _enough(held, _OF_FULL, most // _RUNS))
+    many = traffic.chosen(_RUNS * _enough(full, _OF_FULL, WHOLE // _RUNS))
     runs = _RUNS if len(many) >= _RUNS * _LEAST_FILLINGS * full.sequences else 1
     rows = np.linspace(0, len(many), runs + 1).astype(np.int64)
     places, started = _from_full(rows, round(full.sequences))
-    begun, mean = _under_way(many, started, traffic.seed), traffic.mean()
+    begun = _under_way(many, started, traffic.seed)
 
     def parts(rate: float) -> list[Parts | None]:
         requests = replace(begun, arrival_s=places / rate)
         trace = traffic.one.serve(requests)
-        return [parts_of(trace, requests, full, _windows(trace, rows), mean)]
+        return [parts_of(trace, requests, full, _windows(trace, rows), traffic.mean)]
 
     return parts
 
@@ -365,7 +430,7 @@ def _from_full(edges: Ints, sequences: int) -> tuple[Floats, Ints]:
     """
     lengths = np.diff(edges)
     place = np.arange(edges[-1]) - np.repeat(edges[:-1], lengths)
-    at_once = np.repeat(np.minimum(sequences, lengths // 10), lengths)
+    at_once = np.repeat(np.minimum(sequences, lengths // _LEAST_FILLINGS), lengths)
     begins: Floats = _APART * np.repeat(edges[:-1], lengths).astype(np.float64)
     return begins + np.maximum(0, place - at_once), np.flatnonzero(place < at_once)
 
@@ -381,9 +446,10 @@ def _under_way(requests: Requests, rows: Ints, seed: int) -> Requests:
 def _nearly_poisson(requests: int, seed: int) -> Floats:
     """Arrivals in units of the mean distance: random within each _STRATUM of them, which hold as
     many each."""
-    stratum = np.arange(requests) // _STRATUM
+    begins = np.arange(requests) // _STRATUM * _STRATUM
+    length = np.minimum(_STRATUM, requests - begins)
     within: Floats = np.random.default_rng(seed).random(requests)
-    return np.sort((stratum + within) * _STRATUM)
+    return np.sort(begins + within * length)
 
 
 def _even_starts(requests: Requests) -> Floats:
@@ -393,14 +459,6 @@ def _even_starts(requests: Requests) -> Floats:
     first = requests.previous < 0
     starts: Floats = (np.cumsum(first) - 1.0) * (len(first) / np.count_nonzero(first))
     return starts
-
-
-def _mixed(requests: Requests, wanted: int, full: Ceiling, seed: int) -> Ints:
-    """So many of the requests, or the same ones over and over, in random order: every k-th by the
-    work in them, so that a share has the mean work of all."""
-    by_work = np.argsort(full.work_s(requests), kind="stable")
-    chosen = by_work[np.arange(wanted) * len(requests) // wanted]
-    return np.random.default_rng(seed).permutation(chosen)
 
 
 def _picked(requests: Requests, rows: Ints) -> Requests:

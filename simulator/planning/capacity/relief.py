@@ -11,7 +11,8 @@ from math import ceil
 from simulator.errors import SimulatorError
 from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.full_batch import Ceiling
-from simulator.planning.capacity.probes import flows, full_server
+from simulator.planning.capacity.probes import Probes, burst_of, full_server
+from simulator.planning.capacity.search import OVERLOAD
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.results.model import Binding, Resource
 from simulator.scenario import Deployment, Scenario
@@ -20,13 +21,13 @@ from simulator.workload.requests import Requests
 
 NOTICED = 0.03
 """The share of its rate that a replica must gain before a limit is said to bind."""
-_SHARE, _OVERLOAD = 0.1, 1.3
 _MORE_SEQUENCES, _MORE_TOKENS, _MORE_KV, _MORE_SERVERS = 2, 8, 2, 2
 _HOPEFUL = 1.01
 _WORDS: dict[Resource, str] = {
     "KV memory": "twice the KV cache",
     "sequence limit": "twice max_num_seqs",
     "token budget": "eight times max_num_batched_tokens",
+    "adapter slots": "twice max_loras",
     "API server": "twice the API servers",
 }
 
@@ -50,6 +51,7 @@ def binding(
     deployment: Deployment,
     fleet: FleetPlan,
     requests: Requests,
+    asked: Probes,
     found: Binding,
     seconds: dict[Resource, float],
 ) -> Binding:
@@ -60,7 +62,8 @@ def binding(
     `seconds`.
     """
     tried = sorted(
-        trials(scenario, deployment, fleet, requests, found.resource), key=lambda t: -t.gain
+        trials(scenario, deployment, fleet, requests, asked, found.resource),
+        key=lambda t: -t.gain,
     )
     said = "; ".join(trial.words for trial in tried)
     if tried and tried[0].gain >= NOTICED:
@@ -79,40 +82,45 @@ def binding(
 
 
 def trials(
-    scenario: Scenario, deployment: Deployment, fleet: FleetPlan, requests: Requests, seen: Resource
+    scenario: Scenario,
+    deployment: Deployment,
+    fleet: FleetPlan,
+    requests: Requests,
+    asked: Probes,
+    seen: Resource,
 ) -> Iterator[Trial]:
     """The limits that may bind, relieved one at a time: that which was `seen` to hold requests
-    back, and those whose relief raises the ceiling in closed form. Each is simulated, full, as the
-    deployment itself is."""
-    one = fleet.with_instances(1)
-    base = full_server(one.server, requests)
-    completed = 0.0
+    back, and those whose relief raises the ceiling in closed form.
+
+    Each is simulated, full, with the requests of a burst that the deployment itself was asked. Its
+    engine and its API server alone, for the less of the two is what both do. Conversations, which
+    take long to fill a server, are judged by the ceiling.
+    """
+    one, base = fleet.with_instances(1), asked.traffic.full
+    ceiling = min(base.requests_per_s, api_server_ceiling(one, requests))
     for resource, relieved in _relieved(scenario, deployment, one):
-        full = full_server(relieved.server, requests)
-        ceilings = (_ceiling(fleet, c, requests) for fleet, c in ((relieved, full), (one, base)))
-        if resource != seen and next(ceilings) < _HOPEFUL * next(ceilings):
+        full, taken_in = (
+            full_server(relieved.server, requests),
+            api_server_ceiling(relieved, requests),
+        )
+        higher = min(full.requests_per_s, taken_in)
+        if resource != seen and higher < _HOPEFUL * ceiling:
             continue
-        if (
-            requests.previous is not None
-        ):  # conversations take long to fill a server: by the ceiling
+        if requests.previous is not None:
             yield Trial(resource, full.requests_per_s / base.requests_per_s - 1)
             continue
-        completed = completed or _completed(scenario, one, base, base)
-        if completed:
-            yield Trial(resource, _completed(scenario, relieved, full, base) / completed - 1)
+        before = asked.burst(OVERLOAD * base.requests_per_s).completed_per_s
+        after = before if resource == "API server" else _completed(asked, relieved, full)
+        before = min(before, api_server_ceiling(one, requests))
+        if before:
+            yield Trial(resource, min(after, taken_in) / before - 1)
 
 
-def _ceiling(fleet: FleetPlan, full: Ceiling, requests: Requests) -> float:
-    """The closed form of a replica and of the API server before it, whichever completes less."""
-    return min(full.requests_per_s, api_server_ceiling(fleet, requests))
-
-
-def _completed(scenario: Scenario, fleet: FleetPlan, full: Ceiling, base: Ceiling) -> float:
-    """Requests/s that a replica completes when more come than it takes."""
-    offered = _OVERLOAD * max(full.requests_per_s, base.requests_per_s)
-    return flows(fleet, scenario.workload, full, scenario.seed, _SHARE, "burst")(
-        offered
-    ).completed_per_s
+def _completed(asked: Probes, relieved: FleetPlan, full: Ceiling) -> float:
+    """Requests/s that a relieved engine completes when more come than it takes."""
+    engine = dataclasses.replace(relieved.letting_all_in(), client=None)
+    offered = OVERLOAD * max(full.requests_per_s, asked.traffic.full.requests_per_s)
+    return burst_of(asked.traffic, engine, full.sequences, offered).completed_per_s
 
 
 def _relieved(
@@ -125,6 +133,10 @@ def _relieved(
         ("sequence limit", {"max_num_seqs": _MORE_SEQUENCES * limits.max_num_seqs}),
         ("token budget", {"max_num_batched_tokens": _MORE_TOKENS * limits.max_num_batched_tokens}),
     )
+    if limits.adapter_slots is not None:
+        twice = 2 * limits.adapter_slots.max_loras
+        kept = max(twice, limits.adapter_slots.max_cpu_loras)
+        asked = (*asked, ("adapter slots", {"max_loras": twice, "max_cpu_loras": kept}))
     if one.api_server is not None:
         ranks = one.plan.args.data_parallel_size
         asked = (

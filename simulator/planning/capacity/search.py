@@ -18,7 +18,7 @@ from simulator.text import number
 
 TOLERANCE = 0.02
 MOST_SIMULATIONS = 25
-_OVERLOAD, _CROWDED = 1.3, 1.1
+OVERLOAD, _CROWDED = 1.15, 1.1
 SLOWER = 0.05
 
 
@@ -106,7 +106,7 @@ def queueing_point(
     guess_per_s: float,
     *,
     check: Callable[[float], Flow] | None = None,
-    empty: Callable[[float], Flow] | None = None,
+    calm: Callable[[float], Flow] | None = None,
     tolerance: float = TOLERANCE,
     most: int = MOST_SIMULATIONS,
 ) -> Turn:
@@ -114,25 +114,25 @@ def queueing_point(
     simulations.
 
     A queue that is never empty completes at its capacity whatever is offered, so one overloaded
-    run, found from `guess_per_s` upwards, measures it. Then the rates just below and above must
-    bear it out: the one below may not grow, and the one above may not be seen to keep up. Where one
-    does, the search goes on between what kept up and what grew; it stops at the tolerance, or when
-    the noise of a run no longer tells which of the two it is. That happens where a server with a
-    backlog is slower than one that keeps up, as recomputation after preemptions can make it. Such a
-    server has two rates: up to one it keeps up, and below the other it also works a backlog off.
-    The first is the point, and the interval begins at the second.
+    run, found from `guess_per_s` upwards, measures it: what comes at a lower rate it works off. The
+    rate just above must bear it out: it may not be seen to keep up. Where it does, the search goes
+    on between what kept up and what grew; it stops at the tolerance, or when the noise of a run no
+    longer tells which of the two it is. That happens where a server with a backlog is slower than
+    one that keeps up, as recomputation after preemptions can make it. Such a server has two rates:
+    up to one it keeps up, and below the other it also works a backlog off. The first is the point,
+    and the interval begins at the second.
 
     `flow` starts full and measures the capacity. `check`, `flow` itself unless given, may be
     shorter and start full of requests that came at once; it is asked first, and where it surely
-    completes less the interval holds that too. `empty`, `check` unless given, starts empty, as
+    completes less the interval holds that too. `calm`, `check` unless given, starts below full, as
     service does: it tells what keeps up above what a full server completes. Raises NoQueueingPoint
     when no rate overloads it.
     """
-    search = _Search(flow, check or flow, empty, tolerance, most)
+    search = _Search(flow, check or flow, calm, tolerance, most)
     crowded = search.overload(guess_per_s)
     capacity = crowded.completed_per_s
     step = 1 + max(tolerance, (crowded.high_per_s - crowded.low_per_s) / 2 / capacity)
-    if search.bears_out(capacity / step, capacity * step):
+    if search.bears_out(capacity, step):
         low, high = max(search.low, crowded.low_per_s), min(search.high, crowded.high_per_s)
         return search.turn(Turn(capacity, low, high), crowded)
     search.climb()
@@ -148,7 +148,7 @@ class _Search:
 
     flow: Callable[[float], Flow]
     check: Callable[[float], Flow]
-    empty: Callable[[float], Flow] | None
+    calm: Callable[[float], Flow] | None
     tolerance: float
     left: int
     low: float = 0.0
@@ -183,27 +183,27 @@ class _Search:
         self.left -= 1
         return self.flow(rate)
 
-    def ask_empty(self, rate: float) -> Flow:
-        assert self.empty is not None
+    def ask_calm(self, rate: float) -> Flow:
+        assert self.calm is not None
         self.left -= 1
-        return self.empty(rate)
+        return self.calm(rate)
 
     def overload(self, guess: float) -> Flow:
         """A run that surely grows, not by more than twice its capacity.
 
-        Where only requests that came at once crowd it by a tenth, it is theirs: the empty server
-        tells how far it keeps up."""
-        rate, further, calm = _OVERLOAD * guess, 2.0, 0.0
+        Where only requests that came at once crowd it by a tenth, it is theirs: a server that
+        is not full tells how far it keeps up."""
+        rate, further, calm = OVERLOAD * guess, 2.0, 0.0
         while self.left > 0:
             seen = self.ask_shorter(rate)
-            nearer = _OVERLOAD * seen.completed_per_s
+            nearer = OVERLOAD * seen.completed_per_s
             near = rate <= 2 * seen.completed_per_s or nearer <= 1.2 * calm
             if seen.grows and near and self.check is not self.flow and self.left > 0:
                 self.high, self.burst = min(self.high, rate), seen
                 crowded = _CROWDED * seen.completed_per_s
                 rate = crowded if calm < crowded < rate else rate
                 seen = self.ask_longer(rate)
-                if self.empty is not None and not seen.grows and rate >= crowded:
+                if self.calm is not None and not seen.grows and rate >= crowded:
                     return self.burst
             if not seen.grows:
                 calm = max(calm, rate)
@@ -221,35 +221,36 @@ class _Search:
             f"no rate up to {number(rate, 4)} requests/s overloads it; is a step free of cost?"
         )
 
-    def bears_out(self, below: float, above: float) -> bool:
-        """Whether the rates just below and above the estimate agree with it; the bracket moves
-        either way."""
+    def bears_out(self, capacity: float, step: float) -> bool:
+        """Whether the rate a step above the capacity agrees with it; the bracket moves either
+        way."""
+        above = capacity * step
         if self.low >= above:
             return False
-        if self.low < below and self.left > 0:
-            if self.ask(below).grows:
-                self.high = below
-                return False
-            self.low = below
         if above < self.high and self.left > 0:
-            seen = self.ask(above, grows=True) if self.empty is None else self.ask_empty(above)
-            if not seen.grows and seen.keeps_up(
-                (math.sqrt(above / below) - 1) / (1 if self.empty is None else 2)
-            ):
-                self.low, self.climbing = above, self.empty is not None
+            if self.keeps_up_beyond(above, step - 1):
+                self.low, self.climbing = above, self.calm is not None
                 return False
             self.high = above
-        return self.low <= below
+        return self.low <= capacity / step
+
+    def keeps_up_beyond(self, rate: float, share: float) -> bool:
+        """Whether it is seen to keep up with a rate that is a share above its capacity."""
+        if self.calm is None:
+            seen = self.ask(rate, grows=True)
+            return not seen.grows and seen.keeps_up(share)
+        seen = self.ask_calm(rate)
+        return not seen.grows and seen.keeps_up(share / 2)
 
     def climb(self) -> None:
-        """Where an empty server keeps up above what a full one completes: on to a rate at which it
-        does not."""
+        """Where a server that is not full keeps up above what a full one completes: on to a
+        rate at which it does not."""
         if not self.climbing:
             return
         self.high = math.inf
         while self.left > 0 and math.isinf(self.high):
             rate = self.low * _CROWDED
-            if self.ask_empty(rate).keeps_up(self.tolerance):
+            if self.ask_calm(rate).keeps_up(self.tolerance):
                 self.low = rate
             else:
                 self.high = rate
@@ -257,7 +258,7 @@ class _Search:
     def bisect(self) -> None:
         while self.left > 0 and self.high > self.low * (1 + self.tolerance) ** 2:
             middle = math.sqrt(self.low * self.high) if self.low else self.high / 2
-            seen = self.ask_empty(middle) if self.climbing else self.ask(middle)
+            seen = self.ask_calm(middle) if self.climbing else self.ask(middle)
             if seen.grows:
                 self.high = middle
             elif seen.keeps_up(self.tolerance) or not self.low:
@@ -278,15 +279,22 @@ def slo_capacity(
     miss it as interval.
 
     The queueing point bounds it. `tried` are rates that are asked anyway, such as those of a curve;
-    bisection goes on between them. None when even a fiftieth of the queueing point misses it: then
-    no rate meets it. The `demand` is on the side that its own run says: where it meets the SLO so
-    do the rates below it, whose shorter runs may miss it by chance.
+    bisection goes on between them. Where none of them surely meets it an idle server is asked, at a
+    fiftieth of the queueing point: None when that misses it too. The `demand` is on the side that
+    its own run says: where it meets the SLO so do the rates below it, whose shorter runs may miss
+    it by chance.
     """
-    asked = {*tried, queueing.value / 50, queueing.value, *({demand} if demand else ())}
-    seen = {rate: standing(rate) for rate in sorted(asked) if rate <= queueing.value}
+    point = queueing.value
+    asked = {*tried, *({demand} if demand else ())}
+    seen = {rate: standing(rate) for rate in asked if rate <= point}
+    if not any(s.surely_met for s in seen.values()):
+        seen[point / 50] = standing(point / 50)
     if demand in seen and seen[demand].met:
         seen = {rate: s for rate, s in seen.items() if rate >= demand}
     low, high = _bracket(seen)
+    if low is not None and high is None and low < point:
+        seen[point] = standing(point)
+        low, high = _bracket(seen)
     if low is None:
         return None
     while high is not None and high > low * (1 + tolerance):

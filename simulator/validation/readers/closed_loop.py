@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from simulator.catalog.engines import Engine, engine
 from simulator.catalog.frontends import ENDPOINTS
 from simulator.catalog.gpus import ComputeType, gpu
 from simulator.catalog.models import Model, MoeMlp, model
@@ -32,7 +34,15 @@ from simulator.validation.protocols import (
     uniform_lengths,
     weighted_median,
 )
-from simulator.validation.readers.inferencex import HARNESS_LENGTHS, HARNESS_MODELS, HARNESS_RATIO, Run, Script, script
+from simulator.validation.readers.inferencex import (
+    HARNESS_LENGTHS,
+    HARNESS_MODELS,
+    HARNESS_RATIO,
+    Run,
+    Script,
+    image,
+    script,
+)
 from simulator.validation.readers.own_columns import FIGURES, card_of, named_lengths, sent_in
 from simulator.validation.readers.rows import (
     Prediction,
@@ -63,6 +73,8 @@ _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", 
 # Decode steps that InferenceX's client sees of a first token beyond what others see, fitted to its own runs of vLLM 0.11-0.18 on
 # H100, H200 and B200; AIConfigurator's runs, to which it was not, agree.
 BENCHMARK_CLIENT = FrontEnd(decode_steps=1.6)
+# Its runs of vLLM 0.10.2 in autumn 2025 (client and server in containers of their own) show none of them: 100 of Llama-3.3-70B.
+_CLIENT_SINCE = date(2025, 11, 4)
 
 _ONE = {
     "output_tok_s": ("output_tok_s", 1.0),
@@ -151,7 +163,10 @@ def what_ran(row: Row) -> Hashable | None:
 
 def client_of(row: Row) -> FrontEnd:
     """What the client of a row sees besides the engine: column `endpoint` may say that it is `chat`."""
-    client = BENCHMARK_CLIENT if text(row, "source").startswith(("InferenceX", _LAB)) else FrontEnd()
+    day = day_of(row) if _is_inferencex(row) else None
+    early = day is not None and day < _CLIENT_SINCE
+    known = text(row, "source").startswith(("InferenceX", _LAB)) and not early
+    client = BENCHMARK_CLIENT if known else FrontEnd()
     endpoint = text(row, "endpoint") or client.endpoint
     if endpoint not in ENDPOINTS:
         raise MeasurementError(f"column endpoint: {endpoint!r} is not one of {', '.join(ENDPOINTS)}")
@@ -198,7 +213,7 @@ def drawn_requests(row: Row, rng: np.random.Generator, usual: int) -> Requests:
 def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     """The server of a row, and whether the row, or its harness's script, states its engine and a parallelism that we model."""
     base, card = model(text(row, "model")), card_of(row)
-    release, stated = engine_of(row, _ASSUMED_OF_OTHERS.get(text(row, "engine").lower(), ASSUMED_VERSION))
+    release, stated = _release(row)
     if release.family == "vllm":
         ran = script_of(row)
         told = {**(_parallelism(row) if ran is None else ran.args), **engine_arguments(row)}
@@ -209,6 +224,14 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
     form, sampling = quantization_of(row, base), sampling_of(row)
     server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
     return server, stated and args.data_parallel_size == 1
+
+
+def _release(row: Row) -> tuple[Engine, bool]:
+    """The engine of a row, and whether the row or its harness's workflows say which release it was."""
+    found, stated = engine_of(row, _ASSUMED_OF_OTHERS.get(text(row, "engine").lower(), ASSUMED_VERSION))
+    day = day_of(row) if _is_inferencex(row) and found.family == "vllm" and not text(row, "engine_version") else None
+    served = image(day) if day else None
+    return (engine(f"vllm {served}"), True) if served else (found, stated)
 
 
 def _parallelism(row: Row) -> dict[str, Any]:

@@ -35,6 +35,33 @@ _DATA_PARALLEL = {
 }
 
 
+# vLLM's image in the harness's workflows, from each day on; later rows state their own.
+_IMAGES = (
+    (date(2025, 9, 21), "0.10.2"),
+    (date(2025, 11, 4), "0.11.0"),
+    (date(2025, 12, 5), "0.11.2"),
+    (date(2026, 1, 2), "0.13.0"),
+    (date(2026, 2, 25), "0.15.1"),
+)
+_IMAGES_END = date(2026, 3, 27)
+# Scripts of gpt-oss changed on these days.
+_FP8_CACHE, _ASYNC_BY_DEFAULT = date(2025, 12, 5), date(2026, 2, 25)
+_PIECEWISE = (date(2025, 11, 4), date(2025, 12, 5))
+
+
+def image(day: date) -> str | None:
+    """The release of vLLM that the harness ran on NVIDIA cards on a day; None where its rows say so themselves.
+
+    Source: .github/workflows and .github/configs/nvidia-master.yaml with their dated history.
+
+    >>> image(date(2025, 10, 29))
+    '0.10.2'
+    """
+    if not _IMAGES[0][0] <= day < _IMAGES_END:
+        return None
+    return max(found for found in _IMAGES if found[0] <= day)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a row states. `form` is `fp8`, `nvfp4`, `int4` or `mxfp4`; `gpu` a catalog name.
@@ -81,7 +108,7 @@ def script(run: Run) -> Script:
     ... # doctest: +NORMALIZE_WHITESPACE
     {'max_model_len': 2068, 'gpu_memory_utilization': 0.9, 'enable_prefix_caching': False,
      'tensor_parallel_size': 4, 'data_parallel_size': 1, 'enable_expert_parallel': True,
-     'max_num_seqs': 256}
+     'max_num_seqs': 256, 'cudagraph_mode': 'piecewise'}
     """
     spare = 20 if run.prompt_tokens == run.output_tokens == 1024 else 200
     args: dict[str, Any] = {
@@ -94,7 +121,7 @@ def script(run: Run) -> Script:
     if not run.has_blackwell_set:
         return Script(args)
     args |= {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 2 * run.prompt_tokens}
-    return Script(args | {"stream_interval": 20})
+    return Script(args | {"stream_interval": 20, "max_cudagraph_capture_size": 2048})
 
 
 def _parallelism(run: Run) -> dict[str, Any]:
@@ -116,7 +143,7 @@ def _minimax_m2(run: Run) -> dict[str, Any]:
     if run.day >= _TF32:
         caching["float32_matmul_precision"] = "high"
     if run.card == "h100":
-        return {**caching, "max_num_seqs": 256}
+        return {**caching, "max_num_seqs": 256, "cudagraph_mode": "piecewise"}
     if run.form != "fp8" or run.has_blackwell_set:
         return caching
     experts = run.card != "h200" or run.day >= _EXPERTS_ON_H200
@@ -136,23 +163,35 @@ def _kimi_k2_5(run: Run) -> dict[str, Any]:
 
 
 def _gpt_oss(run: Run) -> dict[str, Any]:
-    args: dict[str, Any] = {"max_num_batched_tokens": 8192}
-    if run.day < _NO_PREFIX_CACHING:
-        args["max_num_seqs"] = run.users
-    if run.day < date(2026, 2, 25):
-        args["async_scheduling"] = True
+    args: dict[str, Any] = {"max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 2048}
     if run.card == "b200":
+        args["max_num_seqs"] = 512
+    elif run.day < _NO_PREFIX_CACHING:
+        args["max_num_seqs"] = run.users
+    if run.card == "h100" and run.day < _NO_PREFIX_CACHING:
+        args["max_model_len"] = 10_240
+    if run.day < _ASYNC_BY_DEFAULT:
+        args["async_scheduling"] = True
+    if run.card == "b200" and run.day >= _FP8_CACHE:
         args["kv_cache_dtype"] = "fp8"
+    if run.card != "b200" and _PIECEWISE[0] <= run.day < _PIECEWISE[1]:
+        args["cudagraph_mode"] = "piecewise"
     return args
 
 
 def _llama_70b(run: Run) -> dict[str, Any]:
-    return {
+    args: dict[str, Any] = {
         "max_num_batched_tokens": 8192,
         "max_num_seqs": run.users,
         "async_scheduling": True,
         "kv_cache_dtype": "fp8",
     }
+    if run.card == "h100":
+        return {**args, "max_model_len": 10_240}
+    if run.card == "b200":
+        graphs = {"cudagraph_mode": "full_decode_only", "custom_ops": ("+quant_fp8", "+rms_norm")}
+        return {**args, **graphs, "max_num_seqs": 512}
+    return args
 
 
 _OF_A_MODEL = {

@@ -154,6 +154,33 @@ def test_eager_steps_wait_for_launches_where_the_gpu_is_quick() -> None:
     assert eager.bind().seconds(DECODES) > 2 * graphs.bind().seconds(DECODES)
 
 
+def test_launches_grow_with_ranks_and_experts_beyond_the_largest_graph() -> None:
+    def launching(name: str, tp: int, tokens: int = 600) -> float:
+        return float(case(name, tensor_parallel_size=tp).parts()["launches"].tokens[tokens])
+
+    assert launching("qwen3-30b-a3b", 8) > launching("qwen3-30b-a3b", 4) > 0
+    assert launching("qwen3-30b-a3b", 8) > launching("llama-3.1-8b", 8)
+    assert launching("qwen3-30b-a3b", 8, tokens=128) == 0
+
+
+def test_graphs_of_decodes_alone_leave_small_prompts_to_launches() -> None:
+    def prompt_s(**given: object) -> float:
+        return case("llama-3.1-8b", tensor_parallel_size=8, **given).bind().seconds(StepWork((), ((0, 64, True),)))
+
+    decode = StepWork((500,) * 8)
+    usual, alone = case("llama-3.1-8b"), case("llama-3.1-8b", cudagraph_mode="full_decode_only")
+    assert prompt_s(cudagraph_mode="full_decode_only") > 1.5 * prompt_s()
+    assert alone.bind().seconds(decode) == usual.bind().seconds(decode)
+
+
+@pytest.mark.parametrize("apart", [{"custom_ops": ("+quant_fp8",)}, {"enforce_eager": True}])
+def test_inputs_quantized_by_a_kernel_of_its_own_cost_what_fusing_saves(apart: dict[str, object]) -> None:
+    fused, own = (case("llama-3.1-8b", form="fp8", **given).parts()["gemm"] for given in ({}, apart))
+    assert own.tokens[2000] > 1.05 * fused.tokens[2000]
+    plain = [case("llama-3.1-8b", **given).parts()["gemm"] for given in ({}, apart)]
+    assert plain[0].tokens[2000] == plain[1].tokens[2000]
+
+
 def test_without_async_scheduling_the_engine_works_between_steps() -> None:
     ahead, behind = (case("llama-3.1-8b", async_scheduling=way).parts()["engine"] for way in (True, False))
     assert behind.seconds(DECODES) > ahead.seconds(DECODES)

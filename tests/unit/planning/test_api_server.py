@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.planning_fixtures import small
 
+from simulator.planning.capacity import curve
 from simulator.planning.capacity.api_server import api_server_ceiling
 from simulator.planning.capacity.curve import capacity
 from simulator.planning.capacity.deployment_run import measured
@@ -48,6 +49,16 @@ def test_what_one_process_takes_bounds_the_queueing_point_and_the_slo_capacity(t
     assert found.queueing.high == pytest.approx(MOST)
     assert found.slo is not None
     assert found.slo.value <= found.queueing.value
+
+
+def test_an_engine_that_surely_takes_more_than_its_api_server_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "queueing_point", None)
+    scenario = slow(tmp_path)
+    found = capacity(scenario, fleet_of(scenario), sample(scenario.workload, scenario.seed)).queueing
+    assert (found.low, found.high) == (found.value, found.value)
+    assert found.value == pytest.approx(MOST)
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.8, "stable"), (1.15, "overloaded")])

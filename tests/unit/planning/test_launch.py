@@ -68,6 +68,7 @@ FORMS: list[dict[str, object]] = [
     {"tensor_parallel_size": 2, "enforce_eager": True, "enable_prefix_caching": False},
     {"kv_cache_dtype": "fp8", "max_model_len": 2048, "gpu_memory_utilization": 0.8},
     {"cudagraph_mode": "full_decode_only", "cudagraph_capture_sizes": (1, 2, 4), "max_num_seqs": 32},
+    {"custom_ops": ("+quant_fp8", "+rms_norm")},
     {"max_cudagraph_capture_size": 64, "block_size": 32, "async_scheduling": False},
     {"long_prefill_token_threshold": 512, "max_num_partial_prefills": 2, "scheduling_policy": "priority"},
     {"num_gpu_blocks_override": 4000, "data_parallel_size": 2, "enable_expert_parallel": True},

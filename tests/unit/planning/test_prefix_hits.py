@@ -8,7 +8,7 @@ from support.planning_fixtures import small
 
 from simulator.planning.capacity import probes
 from simulator.planning.capacity.prefix_hits import prefix_hits
-from simulator.planning.capacity.probes import CHECK, answered_by, flows, full_server
+from simulator.planning.capacity.probes import answered_by, full_server
 from simulator.planning.capacity.replicas import OPTIMISM
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
@@ -72,7 +72,8 @@ def test_the_ceiling_is_near_the_queueing_point(
     fleet = plan_fleet(scenario, scenario.deployments[1])
     requests = sample(scenario.workload, scenario.seed)
     full, best = full_server(fleet.server, requests), full_server(fleet.server, requests, at_best=True)
-    found = queueing_point(flows(fleet, scenario.workload, full, scenario.seed, CHECK), full.requests_per_s).value
+    asked = probes.probes(fleet, scenario.workload, full, scenario.seed)
+    found = queueing_point(asked.mixed, full.requests_per_s).value
     assert full.requests_per_s == pytest.approx(found, rel=near)
     assert best.requests_per_s > found / OPTIMISM
 

@@ -73,11 +73,11 @@ def test_the_slo_capacity_is_at_most_the_queueing_point(l40s: DeploymentResult) 
     assert 0.8 * l40s.queueing_point.value < l40s.slo_capacity.value <= l40s.queueing_point.value
 
 
-def test_the_curve_goes_from_idle_past_the_queueing_point_through_the_demand(l40s: DeploymentResult) -> None:
+def test_the_curve_goes_from_a_light_load_past_the_queueing_point_through_the_demand(l40s: DeploymentResult) -> None:
     rates = [point.rate_per_s for point in l40s.curve]
     assert rates == sorted(rates)
     assert l40s.queueing_point is not None
-    assert rates[0] < 0.05 * l40s.queueing_point.value
+    assert rates[0] < 0.25 * l40s.queueing_point.value
     assert rates[-1] > l40s.queueing_point.value
     assert 20.0 in rates
     latencies = [point.e2e_p50_s for point in l40s.curve if point.e2e_p50_s is not None]

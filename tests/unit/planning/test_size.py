@@ -145,5 +145,5 @@ def test_a_gpu_without_a_price_will_do_but_is_never_the_cheapest(tmp_path: Path,
 def test_a_fleet_that_changes_is_not_sized(tmp_path) -> None:
     faulty = "{name: H100, gpu: h100-sxm, replicas: 2, faults: [{kind: outage, at_s: 5s, replicas: [1]}]}"
     path = small(tmp_path, ("{name: H100, gpu: h100-sxm}", faulty))
-    with pytest.raises(NotModelled, match="H100: a size is of replicas that serve from start to end; take its autoscaler and"):
+    with pytest.raises(NotModelled, match="H100: a size is of replicas that serve from start to end; size_over_time is"):
         size(load(path))

@@ -103,6 +103,13 @@ def test_what_is_likely_is_recommended_only_where_nothing_is_sure_and_says_so():
     assert any("two measured runs" in line for line in found.lines)
 
 
+def test_room_is_counted_to_the_rate_that_growth_is_counted_to():
+    likely = priced("likely", 3.0, slo_capacity=Estimate(8.0, 7.0, 9.0))
+    found = recommend([sured(likely, 0.75, likely_per_s=5.0)], 4.0)
+    assert "with room for 25% more traffic" in found.sentence
+    assert "Likely up to 5 requests/s; at +50 % it takes 2 replicas" in " ".join(found.lines)
+
+
 @pytest.mark.parametrize("chance", [0.3, 0.41, 0.5, 0.55, 0.6])
 def test_what_is_less_than_likely_is_not_recommended_whichever_side_of_the_limit_it_came_out(chance):
     near = sured(missed("near", 3.0, 1.1) if chance < 0.5 else priced("near", 3.0), chance, likely_per_s=2.5)

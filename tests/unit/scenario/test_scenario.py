@@ -120,6 +120,11 @@ MISTAKES = [
         "  requests: 100\nprices: {usd_per_gpu_hour: {l44: 1.0}}\n",
         r"case.yaml:8:29: prices.usd_per_gpu_hour: unknown GPU 'l44'; did you mean 'l4'",
     ),
+    (
+        "  requests: 100\n",
+        "  requests: 100\nprices: {spot_usd_per_gpu_hour: {l44: 1.0}}\n",
+        r"case.yaml:8:34: prices.spot_usd_per_gpu_hour: unknown GPU 'l44'; did you mean 'l4'",
+    ),
     ("requests: 100", "requests: 1000000000000", r"case.yaml:7:3: workload.requests: about 1,000,000,000,000 requests; at most"),
     ("requests: 100", "duration: 10000000d", r"case.yaml:7:3: workload.duration: about 3,456,000,000,000 requests; at most"),
     ("rate: 4/s", "rate: 1e300", r"case.yaml:4:29: workload.arrivals.rate: 1e\+300 requests a second; is that the unit"),

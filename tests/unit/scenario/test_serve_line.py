@@ -26,7 +26,7 @@ def test_each_argument_is_honoured_or_changes_nothing_or_is_refused_and_only_one
     assert len(set(listed)) == len(listed)
     fields = {f.name for f in dataclasses.fields(EngineArgs)}
     assert set(SHORT.values()) <= {*listed, "quantization"}
-    own = {"fit_max_model_len", "memory_used_gib", "cudagraph_mode", "float32_matmul_precision"}
+    own = {"fit_max_model_len", "memory_used_gib", "cudagraph_mode", "custom_ops", "float32_matmul_precision"}
     assert fields - own <= {*_EXACT, *_NESTED}, "each field of ours can be written in a line"
 
 
@@ -110,6 +110,11 @@ def test_objects_are_read_as_json_by_dotted_names_and_as_pairs() -> None:
     }
     config = '{"method": "mtp", "num_speculative_tokens": 3}'
     assert parse(["m", "--speculative-config", config]).arguments == {"spec_method": "mtp", "spec_tokens": 3}
+
+
+def test_ops_that_the_compiler_must_not_fuse_are_read_from_its_config() -> None:
+    line = parse("""vllm serve m --compilation-config '{"custom_ops": ["+quant_fp8"]}'""")
+    assert line.arguments == {"custom_ops": ("+quant_fp8",)}
 
 
 def test_api_server_processes_and_the_length_of_chunks_are_arguments() -> None:
@@ -248,7 +253,7 @@ def test_a_deployment_takes_its_line_and_what_is_written_beside_it_wins(tmp_path
         ("--cpu-offload-gb 3", r"s.yaml:7:5: deployments\[0\].serve: --cpu-offload-gb: .*not modelled"),
         ("--max-num-sequences 3", "unknown argument --max-num-sequences"),
         ("--spec-method mtp --spec-tokens 1", "has no draft layers"),
-        ("--enable-lora", "time of LoRA is not modelled"),
+        ("--enable-lora --enforce-eager", "time of LoRA adapters with enforce_eager"),
         ("--watermark 0.01", "vllm-0.19.0 has no watermark: vLLM 0.24.0 introduced it"),
         ("--max-num-queued-reqs 8", "vllm-0.19.0 has no max_num_queued_reqs: vLLM 0.29.0 introduced it"),
     ],

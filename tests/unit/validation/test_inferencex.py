@@ -74,3 +74,45 @@ def test_a_nightly_build_is_the_release_of_its_day():
 def test_a_date_that_is_none_is_refused():
     with pytest.raises(MeasurementError, match="column measured: 'May'"):
         engine_of({**ROW, "engine_version": "nightly", "measured": "May"}, "0.11.0")
+
+
+LLAMA = {
+    **ROW,
+    "measured": "2025-10-29",
+    "engine_version": "",
+    "model": "meta-llama/Llama-3.1-70B",
+    "moe_dtype": "",
+    "tensor_parallel_size": "8",
+    "attention_dp_size": "1",
+    "moe_ep_size": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("day", "release"), [("2025-10-29", "0.10.2"), ("2025-11-04", "0.11.0"), ("2025-12-05", "0.11.2"), ("2026-02-01", "0.13.0")]
+)
+def test_a_row_without_a_release_had_the_workflows_image_of_its_day(day: str, release: str):
+    server, stated = closed_loop_server({**LLAMA, "measured": day})
+    assert (server.engine.version, stated) == (release, True)
+
+
+def test_a_later_row_without_a_release_is_not_stated():
+    assert not closed_loop_server({**LLAMA, "measured": "2026-04-20"})[1]
+
+
+def test_scripts_of_one_model_compile_it_otherwise_on_each_card():
+    hopper, blackwell = (closed_loop_server({**LLAMA, "gpu": f"{card}_sxm"})[0].args for card in ("h100", "b200"))
+    assert (blackwell.cudagraph_mode, blackwell.max_num_seqs) == ("full_decode_only", 512)
+    assert "+quant_fp8" in blackwell.custom_ops
+    assert (hopper.cudagraph_mode, hopper.max_num_seqs, hopper.max_model_len) == (None, 4, 10_240)
+
+
+def test_the_harness_of_2025_saw_no_steps_beside_the_engine():
+    assert client_of(LLAMA).decode_steps == 0 < client_of(ROW).decode_steps
+
+
+def test_a_cache_of_eight_bits_came_to_gpt_oss_with_its_script():
+    run = Run("gpt-oss-120b", "mxfp4", "b200-sxm", date(2025, 11, 2), 1024, 1024, 16, 8)
+    before, after = script(run).args, script(replace(run, day=date(2026, 2, 26))).args
+    assert "kv_cache_dtype" not in before and after["kv_cache_dtype"] == "fp8"
+    assert before["max_cudagraph_capture_size"] == after["max_cudagraph_capture_size"] == 2048

@@ -3,22 +3,25 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.planning_fixtures import small
 from support.workloads import workload, write_lines
 
+from simulator.engine.record import RunRecord
 from simulator.planning.capacity import probes
 from simulator.planning.capacity.curve import capacity
 from simulator.planning.capacity.full_batch import Ceiling
-from simulator.planning.capacity.probes import CHECK, WHOLE, flows, full_server, requests_at_rate, work_error
+from simulator.planning.capacity.probes import WHOLE, full_server, requests_at_rate, work_error
 from simulator.planning.capacity.search import queueing_point
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.planning.machines.pool import InProcess
 from simulator.planning.run import review
 from simulator.results.model import DeploymentResult
 from simulator.scenario import load
+from simulator.server import FleetPlan
 from simulator.workload.requests import Requests
 from simulator.workload.sample import sample
 
@@ -83,11 +86,11 @@ def test_a_day_whose_evenings_are_heavier_has_one_queueing_point(tmp_path: Path)
     scenario = load(path)
     fleet = plan_fleet(scenario, scenario.deployments[0])
     full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
-    whole, part = (flows(fleet, scenario.workload, full, scenario.seed, share) for share in (1.0, CHECK))
+    asked = probes.probes(fleet, scenario.workload, full, scenario.seed)
     rate = 1.3 * full.requests_per_s
-    assert whole(rate).grows
-    assert whole(rate).completed_per_s == pytest.approx(part(rate).completed_per_s, rel=0.02)
-    calm = whole(0.7 * full.requests_per_s)
+    assert asked.mixed(rate).grows
+    assert asked.mixed(rate).completed_per_s == pytest.approx(asked.burst(rate).completed_per_s, rel=0.02)
+    calm = asked.calm(0.7 * full.requests_per_s)
     assert calm.keeps_up(0.02)
     assert np.isclose(calm.completed_per_s, calm.offered_per_s, rtol=0.01)
 
@@ -99,7 +102,7 @@ def test_conversations_have_a_queueing_point_whatever_rate_is_tried(tmp_path: Pa
     scenario = load(small(tmp_path, ("arrivals:", f"{talks}\n  arrivals:")))
     fleet = plan_fleet(scenario, scenario.deployments[0])
     full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
-    flow = flows(fleet, scenario.workload, full, scenario.seed, CHECK)
+    flow = probes.probes(fleet, scenario.workload, full, scenario.seed).mixed
     assert [flow(times * full.requests_per_s).grows for times in (0.5, 2.0, 1000.0)] == [False, True, True]
     assert flow(0.5 * full.requests_per_s).keeps_up(0.05)
     found = queueing_point(flow, full.requests_per_s)
@@ -159,3 +162,60 @@ def test_the_interval_of_a_queueing_point_is_no_narrower_than_the_draw_of_its_re
     assert point.high is not None
     assert 1 - point.low / point.value > 1.96 * 0.014
     assert point.high / point.value - 1 > 1.96 * 0.014
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "{kind: gamma, rate: 20, cv: 2}"])
+def test_fewer_requests_at_another_rate_are_the_first_of_what_is_drawn_once(tmp_path: Path, arrivals: str) -> None:
+    kind = arrivals if arrivals.startswith("{") else "{kind: poisson, rate: 20}"
+    lengths = ("prompt: 100\n  output: 20", "prompt: {kind: lognormal, mean: 100, p95: 300}\n  output: 20")
+    drawn = load(small(tmp_path, ("{kind: poisson, rate: 20/s}", kind), lengths)).workload
+    found = requests_at_rate(drawn, 3.0, 700, seed=5)
+    alone = sample(dataclasses.replace(drawn.at_rate(3.0), requests=700, duration=None), 5)
+    assert np.allclose(found.arrival_s, alone.arrival_s, rtol=1e-12)
+    assert np.array_equal(found.prompt_tokens, alone.prompt_tokens)
+
+
+def _asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[probes.Probes, list[int]]:
+    """The probes of a small deployment, and how many requests each simulation of them has."""
+    monkeypatch.setattr(probes, "WHOLE", 40_000)
+    scenario = load(small(folder, ("token_us: 1}", "token_us: 50}")))
+    fleet = plan_fleet(scenario, scenario.deployments[0])
+    assert isinstance(fleet, FleetPlan)
+    full = full_server(fleet.server, sample(scenario.workload, scenario.seed))
+    counts: list[int] = []
+    serve = FleetPlan.serve
+
+    def counted(self: FleetPlan, requests: Requests, **how: Any) -> RunRecord:
+        counts.append(len(requests))
+        return serve(self, requests, **how)
+
+    monkeypatch.setattr(FleetPlan, "serve", counted)
+    return probes.probes(fleet, scenario.workload, full, scenario.seed), counts
+
+
+def test_a_calm_run_is_long_only_where_a_short_one_does_not_fill_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, counts = _asked(tmp_path, monkeypatch)
+    rate = asked.traffic.full.requests_per_s
+    assert asked.calm(1.2 * rate).grows
+    assert len(counts) == 1
+    assert asked.calm(0.8 * rate).keeps_up(0.02)
+    assert len(counts) == 3
+    assert counts[2] > 3 * counts[1]
+
+
+def test_each_rate_is_simulated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, counts = _asked(tmp_path, monkeypatch)
+    first = asked.burst(300.0)
+    assert asked.burst(300.0) is first
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize("requests", [1_000, 3_072])
+def test_nearly_poisson_arrivals_come_as_fast_at_their_end(requests: int) -> None:
+    """A last stratum of fewer requests is as much shorter."""
+    times = probes._nearly_poisson(requests, 1)
+    assert requests - 100 <= times[-1] <= requests
+    late = times[times > times[-1] - 50]
+    assert 25 <= len(late) <= 100

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from support.planning_fixtures import small
 
-from simulator.planning.capacity import relief
+from simulator.planning.capacity import probes, relief
+from simulator.planning.capacity.curve import asked_of
+from simulator.planning.capacity.probes import full_server
 from simulator.planning.capacity.relief import binding, trials
 from simulator.planning.fleet_plan import plan_fleet
 from simulator.results.model import Binding, Resource
@@ -20,14 +22,17 @@ SECONDS: dict[Resource, float] = {"bandwidth": 3.0, "compute": 1.0}
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relief, "_SHARE", 0.02)
+    monkeypatch.setattr(probes, "WHOLE", 4_000)
 
 
 def asked(tmp_path: Path, limits: str):
     scenario = load(small(tmp_path, (LIMITS, limits)))
     fleet = plan_fleet(scenario, scenario.deployments[0])
     assert isinstance(fleet, FleetPlan)
-    return scenario, scenario.deployments[0], fleet, sample(scenario.workload, scenario.seed)
+    requests = sample(scenario.workload, scenario.seed)
+    probed = asked_of(scenario, fleet, full_server(fleet.server, requests))
+    assert probed is not None
+    return scenario, scenario.deployments[0], fleet, requests, probed
 
 
 def test_too_few_sequences_bind_and_twice_as_many_do_about_twice_as_much(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ def test_the_queueing_point_is_the_capacity_however_wrong_the_guess(guess: float
     assert len(server.asked) <= MOST_SIMULATIONS
 
 
-def test_a_good_guess_takes_three_simulations() -> None:
+def test_a_good_guess_takes_two_simulations() -> None:
     server = Server(10.0)
     queueing_point(server, 10.4)
-    assert len(server.asked) == 3
+    assert len(server.asked) == 2
 
 
 def test_noise_widens_the_interval_and_the_interval_holds_the_capacity() -> None:
@@ -142,8 +142,8 @@ def test_a_rate_that_was_seen_to_keep_up_is_not_taken_for_a_crowded_one() -> Non
 
 
 def test_a_server_that_thrashes_with_a_backlog_has_the_rate_it_keeps_up_to_and_the_one_it_recovers_below() -> None:
-    """A burst leaves a backlog at once, random phases in most runs and not in others, an empty server none up to its capacity."""
-    empty = Server(10.0)
+    """A burst leaves a backlog at once, random phases in most runs and not in others, one below full none up to its capacity."""
+    calm = Server(10.0)
 
     def mixed(rate: float) -> Flow:
         return Flow(rate, min(rate, 8.5), 6.0, 11.0)
@@ -151,9 +151,33 @@ def test_a_server_that_thrashes_with_a_backlog_has_the_rate_it_keeps_up_to_and_t
     def burst_at_once(rate: float) -> Flow:
         return Flow(rate, min(rate, 7.0), min(rate, 7.0), min(rate, 7.0))
 
-    found = queueing_point(mixed, 10.0, check=burst_at_once, empty=empty)
+    found = queueing_point(mixed, 10.0, check=burst_at_once, calm=calm)
     assert found.value == pytest.approx(10.0, rel=0.03)
     assert (found.low, found.recovers_below) == (7.0, 7.0)
     assert found.high is not None
     assert 10.0 <= found.high <= 10.5
-    assert len(empty.asked) < 12
+    assert len(calm.asked) < 12
+
+
+def test_an_idle_server_is_asked_only_where_no_rate_surely_meets_the_slo() -> None:
+    asked: list[float] = []
+
+    def standing(rate: float) -> Standing:
+        asked.append(rate)
+        return _limit(rate, at=6.0)
+
+    assert slo_capacity(standing, QUEUEING, tried=(5.0, 6.1)) is not None
+    assert min(asked) == 5.0
+    assert slo_capacity(standing, QUEUEING, tried=(5.9, 6.1)) is not None
+    assert min(asked) == QUEUEING.value / 50
+
+
+def test_the_queueing_point_itself_is_asked_only_where_every_rate_below_meets_the_slo() -> None:
+    asked: list[float] = []
+
+    def standing(rate: float) -> Standing:
+        asked.append(rate)
+        return _limit(rate, at=6.0)
+
+    slo_capacity(standing, QUEUEING, tried=(2.0, 6.0, 8.0))
+    assert max(asked) == 8.0

@@ -1,0 +1,1 @@
+"""Sizing over time: what each hour needs, policies that follow it, spares, commitments."""
