@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -135,6 +136,20 @@ class Kernels:
 
 
 @spec
+class Apart:
+    """What differs where an engine computes prompts in one pool and answers in another.
+
+    `prompt_on` and `experts_on` replace an engine's; `hand_over_ms` passes between the end of a prompt and its transfer's start,
+    for queues that both sides poll.
+    """
+
+    prompt_on: dict[str, Positive] = Field(default_factory=dict)
+    experts_on: dict[str, Positive] = Field(default_factory=dict)
+    hand_over_ms: NonNegative = 0.0
+    source: str
+
+
+@spec
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
@@ -183,8 +198,16 @@ class Overheads:
     gemm_on: dict[str, Positive] = Field(default_factory=dict)
     eager_quantize_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
+    apart: Apart | None = None
     source: str
     checked: str
+
+    def in_a_pool(self) -> Overheads:
+        """The overheads in a prefill or a decode pool."""
+        if self.apart is None:
+            return self
+        experts_on, prompt_on = self.experts_on | self.apart.experts_on, self.prompt_on | self.apart.prompt_on
+        return replace(self, experts_on=experts_on, prompt_on=prompt_on)
 
 
 @spec

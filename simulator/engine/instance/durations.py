@@ -167,7 +167,7 @@ class StepTimer:
 
 
 class ReceiverTimer(StepTimer):
-    """The same where KV comes from elsewhere: the last prompt token of a request is then computed as a decode is, without launches."""
+    """The same where KV comes from elsewhere: the last prompt token is then computed as a decode is, with its graph."""
 
     __slots__ = ("launches",)
 

@@ -62,7 +62,7 @@ def predict_apart(row: Row, bench: Bench) -> Prediction:
     rng = np.random.default_rng([users, count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
     requests = drawn_requests(_as_sent(row), rng, min(PROMPTS_EACH * users, max(_MOST, 2 * users)))
     bench.afford(requests)
-    pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances, _router(row)) for pool in (prefill, decode))
+    pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances, router_of(row)) for pool in (prefill, decode))
     link = link_of_card(decode.server)
     fleet = FleetPlan(pools, decode.server.client, link=link)
     trace = fleet.serve(requests, source=ClosedLoop(concurrency=users))
@@ -85,10 +85,10 @@ def _is_inferencex(row: Row) -> bool:
 
 def _as_sent(row: Row) -> Row:
     """The row with the range of lengths that InferenceX's client draws from, which it does not state."""
-    return {"length_range_ratio": str(HARNESS_RATIO)} | row if _is_inferencex(row) else row
+    return {"length_range_ratio": str(HARNESS_RATIO), **row} if _is_inferencex(row) else row
 
 
-def _router(row: Row) -> Router:
+def router_of(row: Row) -> Router:
     """Who gives requests to workers: several front ends that each go round, where InferenceX measured, so that it is chance."""
     return Random() if _is_inferencex(row) else RoundRobin()
 
@@ -124,7 +124,8 @@ def pool_of(row: Row, role: Role) -> MeasuredPool:
                 decode_ranks=number("attention_dp_size", "decode"),
             )
         )[role]
-    server = MeasuredServer(base, quantization_of(row, base), card, release, measured_args(**told), client=BENCHMARK_CLIENT)
+    form = quantization_of(row, base)
+    server = MeasuredServer(base, form, card, release, measured_args(**told), client=BENCHMARK_CLIENT, apart=True)
     return MeasuredPool(server, number("num_workers"))
 
 

@@ -82,14 +82,16 @@ def pool_arguments(run: PooledRun) -> dict[str, dict[str, Any]]:
 
 
 def _tensorrt_llm(run: PooledRun) -> tuple[dict[str, Any], dict[str, Any]]:
-    prompts, tokens = _PROMPTS.get((run.form, run.card, run.prompt_tokens)) or _PROMPTS_ELSE.get(run.prompt_tokens, (None, None))
+    known = _PROMPTS.get((run.form, run.card, run.prompt_tokens)) or _PROMPTS_ELSE.get(run.prompt_tokens)
     prefill: dict[str, Any] = {
         "async_scheduling": False,
         "enable_chunked_prefill": False,
         "max_model_len": run.prompt_tokens + _SPARE,
     }
-    if prompts:
-        prefill |= {"max_num_seqs": prompts, "max_num_batched_tokens": tokens}
+    if known:
+        prefill |= {"max_num_seqs": known[0], "max_num_batched_tokens": known[1]}
+    else:
+        prefill |= {"max_num_batched_tokens": max(_VLLM_TOKENS, run.prompt_tokens + _SPARE)}
     seats = _decode_seats(run)
     return prefill, {} if seats is None else {"max_num_seqs": seats, "max_num_batched_tokens": max(seats, 64)}
 
