@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 QUICK := tests/unit tests/property tests/contract tests/golden tests/cli
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run check quick test fuzz faults audit chromium golden bench accuracy coverage bands report reference docs clean
+.PHONY: help setup run check quick test fuzz faults audit mutants chromium golden bench accuracy coverage bands report reference docs clean
 
 CLOSED_LOOPS ?= ../shared/validation/closed_loop_vllm.csv
 FIGURES ?= ../shared/validation
 TIMES ?= 100
+MUTANTS ?= 40
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -46,9 +47,12 @@ fuzz: $(STAMP)  ## the property tests on cases that no run has drawn before: 30,
 faults: $(STAMP)  ## signals, full disks, missing folders and broken clusters, done to the commands: hours
 	PYTHONPATH=tests $(BIN)/python -m faults --times $(TIMES)
 
-audit: $(STAMP)  ## known vulnerabilities of what is installed, from the advisory database of PyPI
+audit: $(STAMP)  ## known vulnerabilities of what is installed, by PyPI's advisories, and licences
 	$(BIN)/python -m pip install --quiet --group audit
-	$(BIN)/pip-audit --local --skip-editable
+	PYTHONPATH=tests $(BIN)/python -m audit
+
+mutants: $(STAMP)  ## small changes to the package, and which of them no test notices: MUTANTS of each of its parts, hours
+	PYTHONPATH=tests $(BIN)/python -m mutants --each $(MUTANTS)
 
 chromium:
 	@command -v chromium >/dev/null || { \
@@ -61,8 +65,9 @@ golden: $(STAMP)  ## rewrite the golden summaries; review the diff
 bench: $(STAMP)  ## measure speed, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-accuracy: $(STAMP)  ## closed loops in sample and with a combination left out by a refit, public reports, cards by class
+accuracy: $(STAMP)  ## closed loops in sample, left out by a refit and calibrated by two points, public reports, cards by class
 	$(BIN)/python -m benchmarks.leave_out $(CLOSED_LOOPS)
+	$(BIN)/python -m benchmarks.two_points $(CLOSED_LOOPS)
 	$(BIN)/python -m benchmarks.public_reports $(FIGURES)
 	$(BIN)/python -m benchmarks.cards
 

@@ -7,10 +7,10 @@ import errno
 import io
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simulator.errors import MeasurementError, SimulatorError, did_you_mean, nearest_names
 
@@ -22,6 +22,7 @@ _DRAFT, OLD = ".draft", ".old"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 Kind = type[SimulatorError]
+T = TypeVar("T")
 
 
 def read_content(path: Path, kind: Kind = MeasurementError, *, most: int = DATA_BYTES, hint: str = "") -> bytes:
@@ -156,6 +157,37 @@ def write_file(path: Path, content: str | bytes) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def without_panic(read: Callable[[], T]) -> T:
+    """What a reader of polars gives. Raises OSError where it panics over a damaged file.
+
+    A panic is no Exception, and says its own on stderr; that goes nowhere.
+    """
+    from polars.exceptions import PanicException
+
+    with _silent_stderr():
+        try:
+            return read()
+        except PanicException as problem:
+            raise OSError(f"damaged: {str(problem).splitlines()[0]:.200}") from None
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """What libraries write to the process's stderr themselves goes nowhere."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def make_folder(folder: Path) -> None:

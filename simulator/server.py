@@ -435,6 +435,7 @@ def _of_another_engine(args: ResolvedArgs, plan: MemoryPlan) -> SchedulerConfig:
         max_prefill_tokens=prompts if args.enable_chunked_prefill else min(prompts, args.max_num_batched_tokens),
         schedule_policy="lpm" if args.scheduling_policy == "lpm" else "fcfs",
         schedule_conservativeness=args.schedule_conservativeness,
+        recv_interval=args.scheduler_recv_interval,
         caches_answers="caches_answers" in plan.engine.scheduler_rules,
     )
     return replace(common, enable_chunked_prefill=True, sglang=rules)

@@ -60,8 +60,8 @@ def check_arguments(args: EngineArgs, name: str, family: str, version: str) -> N
             raise SimulatorError(f"{name} has no {argument}: vLLM {until} removed it; leave it out", field=argument)
 
 
-# The overlap schedule of SGLang and TensorRT-LLM, too.
-_OF_ALL = ("async_scheduling",)
+# The overlap schedule and chunks of several tokens of SGLang and TensorRT-LLM, too.
+_OF_ALL = ("async_scheduling", "stream_interval")
 _COUNTERPARTS = {
     ("sglang", "watermark"): "there schedule_conservativeness keeps room for answers",
     ("sglang", "max_num_active_seqs"): "there max_num_seqs is max_running_requests",
@@ -70,6 +70,7 @@ _COUNTERPARTS = {
 _OF_SGLANG = {
     "schedule_conservativeness": "watermark keeps blocks free",
     "max_prefill_tokens": "max_num_batched_tokens limits a step",
+    "scheduler_recv_interval": "new requests are seen in every step",
 }
 
 
@@ -85,6 +86,10 @@ def _check_family(args: EngineArgs, name: str, family: str) -> None:
     if family == "sglang":
         if args.scheduling_policy == "priority":
             raise NotModelled(f"{name} with scheduling_policy priority (--enable-priority-scheduling)", field="scheduling_policy")
+        if args.scheduler_recv_interval > 1 and args.data_parallel_size > 1:
+            raise NotModelled(
+                f"{name} with scheduler_recv_interval above 1 and data_parallel_size above 1", field="scheduler_recv_interval"
+            )
         return
     for argument, counterpart in _OF_SGLANG.items():
         if getattr(args, argument) != getattr(EngineArgs(), argument):

@@ -56,7 +56,8 @@ class EngineArgs:
     fair share of the step. The API server answers 503 to a request that would be one more than `max_num_queued_reqs` without
     their last token, or comes while prompts of `max_num_queued_tokens` tokens or more wait for their first.
     Of SGLang alone: the policy `lpm` takes those with the longest known prefix first; `schedule_conservativeness` scales what is
-    kept free for answers; `max_prefill_tokens` are those of a step that takes several prompts. Its other arguments stand here
+    kept free for answers; `max_prefill_tokens` are those of a step that takes several prompts; `scheduler_recv_interval`:
+    while requests decode new ones are looked for once in so many steps. Its other arguments stand here
     under vLLM's names: max_num_batched_tokens is chunked_prefill_size, max_num_seqs max_running_requests, block_size page_size.
     Of TensorRT-LLM alone: `capacity_scheduler_policy`, None for guaranteed_no_evict; max_num_batched_tokens is max_num_tokens
     and max_num_seqs max_batch_size there.
@@ -93,6 +94,7 @@ class EngineArgs:
     scheduling_policy: Literal["fcfs", "priority", "static", "lpm"] = "fcfs"
     schedule_conservativeness: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)] = 1.0
     max_prefill_tokens: Count | None = None
+    scheduler_recv_interval: Count = 1
     capacity_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     async_scheduling: bool | None = None
     scheduler_reserve_full_isl: bool | None = None

@@ -55,6 +55,8 @@ class Engine:
     scheduler that hold in this release and not in all, by their names in engine/scheduler/rules.py.
     `extrapolated`: nothing of this engine was measured; its figures are taken from a sibling.
     `taken_for`: which release it is taken for, in words, where that is not the one it is called.
+    `like`: the release that an engine of one's own is changed from, and `own_overheads` what it adds
+    around its kernels other than that, by the names of catalog/kernels.py.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Engine:
     max_seq_len_to_capture: Count = 8192
     cudagraphs_follow_max_num_seqs: bool = False
     scheduler_rules: tuple[str, ...] = ("cap_at_admission", "cap_counts_steps")
+    like: str = ""
+    own_overheads: tuple[tuple[str, NonNegative], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}>"
@@ -221,6 +225,8 @@ def engine(name: str | Engine = "vllm") -> Engine:
 def on_card(release: Engine, card: Gpu) -> Engine:
     """The engine that a release starts on a card: vLLM 0.8 to 0.10 fell back to V0 where compute capability is below 8.
 
+    An engine of one's own starts on every card as it is described.
+
     Source: vLLM 0.10.0, vllm/engine/arg_utils.py `_is_v1_supported_oracle`; 0.11 has no V0.
 
     >>> from simulator.catalog.gpus import gpu
@@ -229,7 +235,7 @@ def on_card(release: Engine, card: Gpu) -> Engine:
     """
     old_card = card.compute_capability is not None and card.compute_capability < _V1_CAPABILITY
     had_v0 = release.family == "vllm" and release.generation == "v1" and not release.at_least(_V0_GONE)
-    if not old_card or not had_v0:
+    if not old_card or not had_v0 or release.like:
         return release
     said = f"{release.name} serves {card.name}, whose compute capability is below 8, with its V0 engine"
     return dataclasses.replace(engine(f"{release.name} V0"), taken_for=said)

@@ -155,7 +155,8 @@ class Overheads:
 
     `all_reduce` multiplies the time before an all-reduce's first byte, where ranks wait for each other; `exchange` what the
     exchange of data-parallel ranks in front of and behind experts takes.
-    `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it; `step_us` and
+    `kernel_us` is a small kernel (norm, rotary embedding, activation, cache write) and the gap behind it,
+    `recurrent_us` what the many of a layer with a recurrence take more; `step_us` and
     `sequence_us` are the engine's own work between steps, to which `sync_step_us` and `sync_sequence_us` come where it does not
     schedule a step while the one before runs. Tensor-parallel ranks each prepare the batch and wait for the slowest:
     `rank_sequence_us` more a sequence for every doubling of them. Where no CUDA graph covers a step, the CPU needs
@@ -179,6 +180,7 @@ class Overheads:
     quantize: NonNegative = 1.0
     expert_skew: NonNegative = 0.0
     kernel_us: NonNegative
+    recurrent_us: NonNegative = 0.0
     step_us: NonNegative
     sequence_us: NonNegative
     rank_sequence_us: NonNegative = 0.0
@@ -260,9 +262,9 @@ def kernels(gpu: Gpu) -> Kernels:
 
 
 def overheads(engine: Engine) -> Overheads:
-    """The overheads of an engine: of its own family and generation."""
+    """The overheads of an engine: of its own family and generation, under those that it states itself."""
     name = stanzas.find("overheads", f"{engine.family}-{engine.generation}", "engine overheads")
-    return Overheads(name=name, **_dated(stanzas.load_entry("overheads", name)))
+    return Overheads(name=name, **_dated(stanzas.load_entry("overheads", name)) | dict(engine.own_overheads))
 
 
 @cache

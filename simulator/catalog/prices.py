@@ -8,7 +8,7 @@ from typing import Literal
 from simulator.catalog import stanzas
 from simulator.catalog.gpus import Gpu, gpu
 from simulator.errors import UnknownName
-from simulator.spec import Positive, spec
+from simulator.spec import NonNegative, Positive, spec
 
 Commitment = Literal["on-demand", "spot", "community"]
 
@@ -29,6 +29,18 @@ class Price:
     source_kind: Literal["primary", "secondary"]
     checked: str
     note: str = ""
+
+
+@spec
+class Offer:
+    """A price of one's own: what somebody asks for one hour of one GPU, with where that stands and as of when."""
+
+    gpu: str
+    usd_per_gpu_hour: NonNegative
+    provider: str = "own price list"
+    commitment: Commitment = "on-demand"
+    source: str = ""
+    checked: str = ""
 
 
 def prices(gpu_name: str | Gpu | None = None) -> tuple[Price, ...]:

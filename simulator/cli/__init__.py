@@ -23,6 +23,7 @@ _COMMANDS = {
     "memory": "memory.memory_command",
     "size": "size.size_command",
     "sweep": "sweep.sweep_command",
+    "horizon": "horizon.horizon_command",
     "compare": "compare.compare_command",
     "report": "report.report_command",
     "export": "export.export_command",
@@ -123,7 +124,9 @@ def _code() -> int | str | None:
         return _refuse(": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as problem:
+    except BaseException as problem:
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":  # of a library in Rust
+            raise
         return _refuse(fault_message(problem), code=FAULT)
     return code
 

@@ -85,13 +85,14 @@ def size_command(
     from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
     from simulator.scenario import load
-    from simulator.scenario.reading import arguments_for_all
+    from simulator.scenario.reading import arguments_for_all, own_gpus
 
     check_outputs(junit, github)
     check_page(report)
     scenario = load(file, parsed_settings(settings), budget_of(max_requests, max_memory))
     for_all = arguments_for_all(file, parsed_settings(settings)) if gpus else {}
-    deployments = _space(gpus, quantizations, tensor_parallel, over, for_all)
+    cards = own_gpus(file, parsed_settings(settings)) if gpus else {}
+    deployments = _space(gpus, quantizations, tensor_parallel, over, for_all, cards)
     if availability is not None or goes_over_time(scenario, deployments or scenario.deployments):
         if spare or growth > 1:
             raise NotModelled("--spare and --growth of a size over time; give --availability, or more traffic with --set")
@@ -152,7 +153,12 @@ def _over_time(sizing: SizingOverTime, report: Path | None, *, as_json: bool, qu
 
 
 def _space(
-    gpus: str, quantizations: str, tensor_parallel: str, over: list[str], for_all: dict[str, Any]
+    gpus: str,
+    quantizations: str,
+    tensor_parallel: str,
+    over: list[str],
+    for_all: dict[str, Any],
+    cards: dict[str, Any],
 ) -> tuple[Deployment, ...] | None:
     """The deployments of the options with the scenario's own arguments for all, None when no GPU is
     named.
@@ -174,7 +180,7 @@ def _space(
     if not all(part.isdigit() and int(part) for part in sizes):
         raise ScenarioError(f"--tensor-parallel-size {tensor_parallel}: expected whole numbers such as 1,2,4")
     arguments = {a.path: [parse_yaml(text, Path("--over")) for text in a.values] for a in map(axis, over)}
-    return space(_names(gpus), _names(quantizations), [int(part) for part in sizes], arguments, for_all)
+    return space(_names(gpus), _names(quantizations), [int(part) for part in sizes], arguments, for_all, cards)
 
 
 def _names(text: str) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
 import simpy
+from simpy.events import NORMAL
 
 TRANSFER, FIRST_INSTANCE = 1 << 39, 1 << 40
 REPORT, DEADLINE, CHANGE = 1 << 49, 1 << 50, 1 << 51
@@ -42,13 +44,15 @@ class Clock(simpy.Environment):
     def __init__(self) -> None:
         super().__init__()
         self.last_at, self.last_turn = -1.0, 0
-        self.queue = self._queue
+        self.queue: list[Any] = self._queue
+        self.next_number = self._eid.__next__
 
     def set(self, alarm: Alarm, when: float) -> None:
         """Let the alarm go off at `when`."""
+        next_number = self.next_number
         alarm.when = when
-        alarm.number = number = next(self._eid)
-        heappush(self._queue, (when, alarm.turn, number, alarm))  # type: ignore[misc]
+        alarm.number = number = next_number()
+        heappush(self.queue, (when, alarm.turn, number, alarm))
 
     def cancel(self, alarm: Alarm) -> None:
         """Let the alarm pass in silence."""
@@ -56,18 +60,23 @@ class Clock(simpy.Environment):
 
     def work(self, most: int) -> bool:
         """Let at most so many events happen; False if nothing is left. An alarm has no callbacks, no value and cannot fail."""
-        queue = self._queue
+        queue = self.queue
         for _ in range(most):
             if not queue:
                 return False
-            self._now, turn, number, event = heappop(queue)
-            if type(event) is not Alarm:
-                heappush(queue, (self._now, turn, number, event))
-                self.step()
-            elif number == event.number:
-                action = event.action
-                action(event)
+            self._now, _, number, alarm = heappop(queue)
+            if number == alarm.number:
+                action = alarm.action
+                action(alarm)
         return True
+
+    def schedule(self, event: Any, priority: Any = NORMAL, delay: float = 0) -> None:
+        """Let another event of SimPy happen when an alarm in its place goes off."""
+        self.set(Alarm(self, priority, partial(self._happen, event)), self._now + delay)
+
+    def _happen(self, event: Any, alarm: Alarm) -> None:
+        heappush(self.queue, (alarm.when, alarm.turn, alarm.number, event))
+        self.step()
 
     def reach(self, when: float, turn: int) -> None:
         """Let it be `when`, before which nothing is due: a step ends there, or a time-out, that others may hear of."""

@@ -69,7 +69,7 @@ class Feed:
         self.requests, self.branches, self.clock, self.ticks, self.send = requests, branches, clock, ticks, send
         self.thinks = None if requests.think_s is None else array("d", ticks(requests.think_s))
         self.followers: dict[int, list[int]] = {}
-        self.first_turns: Ints = np.arange(len(requests))
+        self.first_turns: Ints | range = range(len(requests))
         if requests.previous is not None:
             for index in np.flatnonzero(requests.previous >= 0).tolist():
                 self.followers.setdefault(requests.previous.item(index), []).append(index)
@@ -116,10 +116,11 @@ class OpenFeed(Feed):
 
     def _arrive(self, alarm: Alarm) -> None:
         """Send the request that arrives now, if there is one, after the alarm is set for the next."""
-        arriving, self.upcoming = self.upcoming, next(self.coming, None)
-        if self.upcoming is not None:
-            alarm.turn = self.upcoming.index
-            self.clock.set(alarm, self.upcoming.arrived)
+        arriving = self.upcoming
+        self.upcoming = upcoming = next(self.coming, None)
+        if upcoming is not None:
+            alarm.turn = upcoming.index
+            self.clock.set(alarm, upcoming.arrived)
         if arriving is not None:
             send = self.send
             send(arriving)
@@ -128,6 +129,7 @@ class OpenFeed(Feed):
         columns, path = self.requests, self.branches.path
         for first in range(0, len(self.first_turns), _BATCH):
             rows = self.first_turns[first : first + _BATCH]
+            rows = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
             indices, prompts, outputs = rows.tolist(), columns.prompt_tokens[rows].tolist(), columns.output_tokens[rows].tolist()
             priorities = repeat(0) if columns.priority is None else columns.priority[rows].tolist()
             paths = repeat(NOTHING) if columns.hashes is None else map(path, indices)
@@ -189,7 +191,7 @@ class ClosedFeed(Feed):
         self.loop = loop
         if any(len(turns) > 1 for turns in self.followers.values()):
             raise SimulatorError("closed loop: a user cannot send two later turns of one request")
-        self.to_send = iter(self.first_turns.tolist())
+        self.to_send = map(int, self.first_turns)
         self.pause = ticks(loop.think_s)
 
     def start(self) -> None:

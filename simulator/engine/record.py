@@ -106,9 +106,17 @@ _PLANNED = np.dtype(
 )
 _ENDED = np.dtype([("steps", "<i4"), ("kv_blocks", "<i4")])
 planned_step, ended_step = struct.Struct("<3d6i"), struct.Struct("<2i")
+sampled_at, steps_ended = struct.Struct("<3d12xi8x"), struct.Struct("<i4x")
+"""Of the same rows: start, base, slope and how many sampled; and how many steps."""
 pack_planned, pack_ended = planned_step.pack, ended_step.pack
 _pack_times, _TIMES_AT = struct.Struct("<2d").pack_into, 8
 _NEVER = math.nan
+_ROWS_AT_ONCE = 1 << 16
+
+
+def _seldom_written(count: int, dtype: type[np.generic]) -> Any:
+    """A column of zeros of which most stay so: memory that nobody writes to is not taken."""
+    return np.zeros(count, dtype).data
 
 
 class Log:
@@ -170,7 +178,10 @@ class Transfers:
 
 
 class Recorder:
-    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit."""
+    """The log while the simulation runs: an array a column, a `Log` a replica; times in the engine's own unit.
+
+    `left` is when a request left that has `failed`; nothing is read from it where one has not.
+    """
 
     __slots__ = (
         "arrival",
@@ -189,11 +200,11 @@ class Recorder:
 
     def __init__(self, count: int) -> None:
         never = array("d", [_NEVER])
-        self.arrival, self.scheduled, self.first_token, self.finish, self.left = (never * count for _ in range(5))
+        self.arrival, self.scheduled, self.first_token, self.finish = (never * count for _ in range(4))
         self.replica = array("i", [-1]) * count
         self.failed = array("b", [0]) * count
-        self.cached = array("i", [0]) * count
-        self.preemptions = array("i", [0]) * count
+        self.left = _seldom_written(count, np.float64)
+        self.cached, self.preemptions = (_seldom_written(count, np.int32) for _ in range(2))
         self.gaps = array("d")
         self.refusals: dict[int, str] = {}
         self.logs: list[Log] = []
@@ -240,20 +251,24 @@ class Recorder:
     def keep_waiting(self, request: Request, reason: str) -> None:
         """Write that a request waits for ever, and why."""
         self.failed[request.index] = int(NEVER_SCHEDULED)
+        self.left[request.index] = _NEVER
         self.refusals[request.index] = reason
         self.preemptions[request.index] = request.preemptions
 
     def record(self, requests: Requests, tick_s: float | None, block_size: tuple[int, ...]) -> RunRecord:
         """The log as columns, in seconds."""
         scale = 1.0 if tick_s is None else tick_s
-        times = ("arrival", "scheduled", "first_token", "finish", "left")
-        columns: dict[str, Column] = {f"{name}_s": _scaled(np.frombuffer(getattr(self, name)), scale) for name in times}
+        times = ("arrival", "scheduled", "first_token", "finish")
+        columns: dict[str, Column] = {f"{name}_s": as_seconds(np.frombuffer(getattr(self, name)), scale) for name in times}
         finished, failed = ~np.isnan(columns["finish_s"]), np.frombuffer(self.failed, np.int8)
-        columns["left_s"] = np.where(finished, columns["finish_s"], columns["left_s"])
+        columns["left_s"] = columns["finish_s"]
+        if failed.any():
+            left = as_seconds(np.asarray(self.left), scale)
+            columns["left_s"] = np.where(finished, columns["finish_s"], np.where(failed, left, _NEVER))
         columns["status"] = np.where(finished, FINISHED, np.where(failed, failed, CANCELLED)).astype(np.int8)
-        columns |= {"replica": np.array(self.replica, np.int32)}
+        columns |= {"replica": np.frombuffer(self.replica, np.int32)}
         columns |= {"prompt_tokens": requests.prompt_tokens, "output_tokens": requests.output_tokens}
-        columns |= {"cached_tokens": np.array(self.cached, np.int32), "preemptions": np.array(self.preemptions, np.int32)}
+        columns |= {"cached_tokens": np.asarray(self.cached), "preemptions": np.asarray(self.preemptions)}
         follows = np.zeros(len(requests), np.int8) if requests.previous is None else (requests.previous >= 0).astype(np.int8)
         columns |= {"follows": follows}
         if requests.decode_steps is not None:
@@ -268,16 +283,22 @@ class Recorder:
         logs = self.logs or [Log()]
         planned = _joined([np.frombuffer(log.planned, _PLANNED) for log in logs])
         ended = _joined([np.frombuffer(log.ended, _ENDED) for log in logs])
-        steps = ended["steps"].astype(np.int64)
-        end = Stretch(planned["start_s"], planned["base_s"], planned["slope_s"], steps).until(steps)
+        end = np.empty(len(planned))
+        for first in range(0, len(planned), _ROWS_AT_ONCE):
+            at = slice(first, first + _ROWS_AT_ONCE)
+            steps = ended["steps"][at].astype(np.int64)
+            start, base, slope = (planned[name][at] for name in ("start_s", "base_s", "slope_s"))
+            end[at] = Stretch(start, base, slope, steps).until(steps)
         rows = [len(log.ended) // _ENDED.itemsize for log in logs]
-        columns: dict[str, Column] = {"replica": np.repeat(np.arange(len(rows), dtype=np.int32), rows)}
+        columns: dict[str, Column] = {"replica": np.zeros(len(planned), np.int32)}
+        if len(rows) > 1:
+            columns["replica"] = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
         columns |= {name: part[name] for part in (planned, ended) for name in part.dtype.names or ()}
         if len(rows) > 1:
             order = np.argsort(planned["start_s"], kind="stable")
             end, columns = end[order], {name: column[order] for name, column in columns.items()}
-        columns |= {name: _scaled(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
-        return columns | {"end_s": _scaled(end, scale)}
+        columns |= {name: as_seconds(columns[name], scale) for name in ("start_s", "base_s", "slope_s")}
+        return columns | {"end_s": as_seconds(end, scale)}
 
 
 def _joined(parts: list[Column]) -> Column:
@@ -285,7 +306,7 @@ def _joined(parts: list[Column]) -> Column:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _scaled(ticks: Column, scale: float) -> Column:
+def as_seconds(ticks: Column, scale: float) -> Column:
     """Times in seconds; what already is in seconds is not copied."""
     return ticks if scale == 1.0 else ticks * scale
 
@@ -295,12 +316,20 @@ def inter_token_latencies(record: RunRecord) -> tuple[NDArray[np.float64], NDArr
 
     One entry a step with decoding sequences, and one a gap that a preemption made: exact, without a row per token.
     """
-    rows = {name: column[record.stretches["decoding"] > 0] for name, column in record.stretches.items()}
-    steps = rows["steps"].astype(np.int64)
-    nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
-    values = np.repeat(rows["base_s"], steps) + nth * np.repeat(rows["slope_s"], steps)
-    weights = np.repeat(rows["decoding"].astype(np.int64), steps)
-    return np.concatenate([values, record.gaps_s]), np.concatenate([weights, np.ones(len(record.gaps_s), dtype=np.int64)])
+    columns = record.stretches
+    rows = np.flatnonzero(columns["decoding"] > 0)
+    end = int(columns["steps"][rows].sum(dtype=np.int64))
+    values, weights = np.empty(end + len(record.gaps_s)), np.ones(end + len(record.gaps_s), dtype=np.int64)
+    values[end:] = record.gaps_s
+    filled = 0
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        steps = columns["steps"][some].astype(np.int64)
+        nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+        at = slice(filled, filled := filled + len(nth))
+        values[at] = np.repeat(columns["base_s"][some], steps) + nth * np.repeat(columns["slope_s"][some], steps)
+        weights[at] = np.repeat(columns["decoding"][some], steps)
+    return values, weights
 
 
 def timeline(record: RunRecord, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

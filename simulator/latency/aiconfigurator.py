@@ -19,6 +19,7 @@ from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.catalog.kernels import RunningKernel
 from simulator.errors import NotModelled
+from simulator.files import without_panic
 from simulator.latency import physics
 from simulator.latency.physics import Array, Rates
 
@@ -119,7 +120,7 @@ def _curves(path: Path, by: tuple[str, ...], count: str, distribution: str | Non
     """Curves of the fastest kernel at each point."""
     import polars as pl
 
-    table = pl.read_parquet(path)
+    table = without_panic(lambda: pl.read_parquet(path))
     if distribution is not None:
         table = table.filter(pl.col("distribution") == distribution)
     best = table.filter(pl.col("latency") > 0).group_by(*by, count).agg(pl.col("latency").min()).sort(*by, count)

@@ -52,7 +52,7 @@ def parts(r: GpuShare) -> dict[str, StepTime]:
         "experts": step(r, tokens=o.experts * sum((n * c.experts for c, n in costs), nothing)),
         "attention": _attention(r, costs),
         "all-reduce": step(r, tokens=_all_reduces(r, costs)),
-        "small kernels": step(r, tokens=moved, constant=small * o.kernel_us * US),
+        "small kernels": step(r, tokens=moved, constant=(small * o.kernel_us + _recurrences(r) * o.recurrent_us) * US),
         "head": step(r, sampled=_head(r)),
     }
     gpu = {name: part if name == "all-reduce" else scaled(part, r.kernels.derating) for name, part in gpu.items()}
@@ -304,12 +304,17 @@ def _launches(r: GpuShare, whole: StepTime) -> StepTime:
     return replace(found, prompt=covered, windows=windows)
 
 
+def _recurrences(r: GpuShare) -> int:
+    """Layers with a recurrence."""
+    return sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in r.model.layers)
+
+
 def _prompt_launches(r: GpuShare, on_gpu: Array, counted: Array) -> Array:
     """What a step takes longer by that computes prompts, where no graph covers these; `counted` of it stands elsewhere."""
     o, layers = r.overheads, r.model.layers
     launching = (o.prompt_layer_us + math.log2(r.tp) * o.prompt_rank_us) * len(layers)
     launching += o.prompt_experts_us * sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
-    launching += o.prompt_recurrent_us * sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in layers)
+    launching += o.prompt_recurrent_us * _recurrences(r)
     slower = o.prompt_on.get(r.gpu.architecture, 1.0) * on_gpu
     waits = np.maximum(launching * US, slower) - on_gpu
     return np.where(r.tokens > 0, np.maximum(waits - counted, 0.0), 0.0)

@@ -268,5 +268,7 @@ def _taken(model: Model, quantization: Quantization | None, gpu: Gpu, engine: En
             what = "experts" if group == "experts" else "matmuls"
             yield f"{running_kernel(form, gpu)} {what} on {gpu.name}: taken from {kernel.taken_from}"
     yield from overheads(engine).extrapolated
+    if engine.like:
+        yield f"{engine.taken_for}; what was measured, and the error bands, are the release's"
     if engine.extrapolated:
         yield f"{engine.name}: nothing of this version was measured"

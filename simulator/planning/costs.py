@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from simulator import catalog
 from simulator.catalog.gpus import Gpu
+from simulator.errors import UnknownName
 from simulator.results.model import Cost
 from simulator.scenario import Deployment, Owned, Pool, Prices
 from simulator.units import HOUR, HOURS_PER_MONTH
 
 if TYPE_CHECKING:
-    from simulator.catalog.prices import Price
+    from simulator.catalog.prices import Offer, Price
 
 _YOURS = "given in the scenario"
 _HOURS_PER_YEAR = 8766.0
@@ -73,6 +74,17 @@ def watts(gpu: Gpu, busy: float) -> float:
     return gpu.tdp_watts * (busy + IDLE_SHARE * (1 - busy))
 
 
+def watts_by_phase(gpu: Gpu, prices: Prices) -> dict[str, float]:
+    """Watts of one GPU while it idles, computes prompts, and decodes: as stated, else TDP, idle
+    IDLE_SHARE of it."""
+    stated = prices.power
+    return {
+        "idle": stated.idle_watts or IDLE_SHARE * gpu.tdp_watts,
+        "prefill": stated.prefill_watts or gpu.tdp_watts,
+        "decode": stated.decode_watts or gpu.tdp_watts,
+    }
+
+
 def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | None:
     """Dollars for `amount` of something that comes at `per_s`; None where it does not come.
 
@@ -85,14 +97,21 @@ def usd_per(amount: float, usd_per_hour: float, per_s: float | None) -> float | 
 def price_of(pool: Pool, prices: Prices) -> tuple[float, str, str] | None:
     """Dollars per GPU-hour, where from, and as of when.
 
-    The first of: the pool's own, the scenario's for this GPU, hardware that is owned, the catalog's
-    cheapest listing.
+    The first of: the pool's own, the scenario's for this GPU, the cheapest of its own offers,
+    hardware that is owned, the catalog's cheapest listing.
     """
     gpu, own = pool.gpu, pool.usd_per_gpu_hour
     if own is None:
         own = _stated(gpu, prices)
     if own is not None:
         return own, _YOURS, ""
+    if offer := _offered(gpu, prices):
+        said = f": {offer.source}" if offer.source else ""
+        return (
+            offer.usd_per_gpu_hour,
+            f"{offer.provider} {offer.commitment}, {_YOURS}{said}",
+            offer.checked,
+        )
     if prices.owned is not None:
         return owned_usd_per_gpu_hour(prices.owned, gpu), f"owned hardware, {_YOURS}", ""
     return _listed(gpu, prices)
@@ -105,22 +124,38 @@ def _stated(gpu: Gpu, prices: Prices) -> float | None:
 
 def stated_price(gpu: Gpu, stated: Mapping[str, float]) -> float | None:
     """Dollars per GPU-hour of a GPU, stated under whatever name of it; None where it is not."""
-    named = {name if name == gpu.name else _canonical(name): usd for name, usd in stated.items()}
+    named = {_canonical(name): usd for name, usd in stated.items()} | dict(stated)
     return named.get(gpu.name)
 
 
+def _offered(gpu: Gpu, prices: Prices) -> Offer | None:
+    """The cheapest of the scenario's own offers of a GPU that provider and commitment allow."""
+    asked = None if prices.provider is None else prices.provider.lower()
+    found = [
+        offer
+        for offer in prices.offers
+        if gpu.name in (offer.gpu, _canonical(offer.gpu))
+        and offer.commitment == prices.commitment
+        and asked in (None, offer.provider.lower())
+    ]
+    return min(found, key=lambda offer: offer.usd_per_gpu_hour, default=None)
+
+
 def _canonical(name: str) -> str:
-    return catalog.gpu(name).name
+    """The catalog's name of a GPU; one that it does not have is called as it is written."""
+    try:
+        return catalog.gpu(name).name
+    except UnknownName:
+        return name
 
 
 def _listed(gpu: Gpu, prices: Prices) -> tuple[float, str, str] | None:
     from simulator.catalog.prices import price
-    from simulator.errors import UnknownName
 
     try:
         listed = price(gpu.name, prices.provider, prices.commitment)
     except UnknownName as unknown:
-        if unknown.kind == "GPU":
+        if unknown.kind == "GPU" or prices.offers:
             return None
         raise
     return None if listed is None else (listed.usd_per_gpu_hour, _whose(listed), listed.checked)

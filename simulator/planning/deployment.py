@@ -287,7 +287,7 @@ def _with_run(
         result,
         verdict=run.steadiness.verdict,
         reason="; ".join(filter(None, (_reason(run), gains))),
-        metrics=run.metrics,
+        metrics=dict(run.metrics),
         slo=run.slo,
         promised=run.promised,
         binding=binding,

@@ -57,6 +57,7 @@ _SGLANG = {
     "scheduling_policy": "schedule-policy",
     "schedule_conservativeness": "schedule-conservativeness",
     "max_prefill_tokens": "max-prefill-tokens",
+    "scheduler_recv_interval": "scheduler-recv-interval",
 }
 _TRTLLM = {
     "tensor_parallel_size": "tp_size",

@@ -301,11 +301,11 @@ def _second_price(done: Sequence[Candidate]) -> float:
 
 
 def _ranked(done: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """By dollars, then GPUs; each but the first told what it costs more. Then those that will not
-    do, by name."""
+    """By dollars, then GPUs, then name, for they are done in any order; each but the first told
+    what it costs more. Then those that will not do, by name."""
     able = sorted(
         (c for c in done if c.replicas is not None),
-        key=lambda c: (c.usd_per_hour, c.deployment.gpus),
+        key=lambda c: (c.usd_per_hour, c.deployment.gpus, c.deployment.name),
     )
     others = sorted((c for c in done if c.replicas is None), key=lambda c: c.deployment.name)
     lost = [dataclasses.replace(c, why=_dearer(c, able[0])) for c in able[1:]]

@@ -21,11 +21,14 @@ def space(
     tensor_parallel_sizes: Sequence[int] = (1,),
     arguments: Mapping[str, Sequence[Any]] | None = None,
     for_all: Mapping[str, Any] | None = None,
+    cards: Mapping[str, Any] | None = None,
 ) -> tuple[Deployment, ...]:
     """A deployment for each combination; `arguments` are engine arguments, or other fields of a
     deployment, with their values.
 
     `for_all`: arguments that every one of them has, where the combination does not say otherwise.
+
+    `cards`: the fields of GPUs of one's own, by their names.
 
     Raises ScenarioError for a name that is not in the catalog or a value that a field cannot have,
     and for an empty space.
@@ -36,7 +39,11 @@ def space(
     for gpu, form, parallel, *values in itertools.product(*axes):
         given = dict(zip(arguments, values, strict=True))
         name = _name(gpu, form, parallel, given)
-        card = {"gpu": gpu, "quantization": form, "tensor_parallel_size": parallel}
+        card = {
+            "gpu": (cards or {}).get(gpu, gpu),
+            "quantization": form,
+            "tensor_parallel_size": parallel,
+        }
         found.append(_deployment({**(for_all or {}), **card, **given, "name": name}))
     if not found:
         empty = "the space is empty: give at least one GPU, quantization and tensor-parallel size"

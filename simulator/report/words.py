@@ -174,7 +174,7 @@ def _margin(d: DeploymentResult) -> str:
         return ""
     worst = min(known, key=lambda check: check.chance or 0.0)
     by = abs((worst.measured or 0.0) - worst.limit)
-    return f"{'misses' if not worst.met else 'keeps'} {worst.term} by {seconds(by)}, inside the error"
+    return f"{'misses' if not worst.met else 'keeps'} {worst.term} by {seconds(float(f'{by:.2g}'))}, inside the error"
 
 
 def queueing(d: DeploymentResult) -> str:

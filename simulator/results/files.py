@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SimulatorError
-from simulator.files import DATA_BYTES, OLD, clear_drafts, draft_of, read_json_object
+from simulator.files import DATA_BYTES, OLD, clear_drafts, draft_of, read_json_object, without_panic
 from simulator.numbers import finite_number
 from simulator.results.model import RunResult
 from simulator.results.summary import from_summary, to_summary
@@ -148,7 +148,7 @@ def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
 def _read_parquet(path: Path) -> pl.DataFrame:
     import polars as pl
 
-    return pl.read_parquet(path)
+    return without_panic(lambda: pl.read_parquet(path))
 
 
 def _with_trace(deployment: Any, requests: pl.DataFrame, steps: pl.DataFrame) -> Any:

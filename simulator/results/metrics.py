@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from simulator.results.tables import latencies
 
 Floats = NDArray[np.float64]
 _INSTANT = 1e-9
+_PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Sample:
         return np.clip(inside, 0.0, None)
 
     @cached_property
-    def gaps(self) -> tuple[Floats, Floats]:
-        """Inter-token latencies of the window, increasing, with how often each occurred."""
-        return _gaps(self)
+    def itl(self) -> dict[str, float]:
+        """The mean and the percentiles of the inter-token latencies of the window; empty where there are none."""
+        return _itl(self)
 
     def within(self, event: str) -> NDArray[np.bool_]:
         """Requests whose event, a column of seconds, falls in the window."""
@@ -63,10 +64,9 @@ class Sample:
         return (at >= self.start_s) & (at <= self.end_s)
 
     @cached_property
-    def latencies(self) -> dict[str, Floats]:
-        """The latencies of the requests that arrived in the window, where they are defined."""
-        within = {name: column[self.arrived] for name, column in self.columns.items()}
-        return {name: column[np.isfinite(column)] for name, column in within.items()}
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """Mean and percentiles of each latency of the requests that arrived in the window; empty where it is undefined."""
+        return {name: _figures(column[self.arrived & np.isfinite(column)]) for name, column in self.columns.items()}
 
     @cached_property
     def output_tokens(self) -> float:
@@ -115,7 +115,30 @@ def measured_window(
 
 def measure(s: Sample, *, steady: bool = True) -> dict[str, float | None]:
     """Every metric by name. None where it is undefined (nothing finished, one token each), and where the run is not steady."""
-    return {m.name: None if m.steady and not steady else m.value(s) for m in METRICS}
+    return dict(Measures(s, steady=steady))
+
+
+@dataclass(frozen=True, eq=False)
+class Measures(Mapping[str, float | None]):
+    """Every metric by name, each worked out when it is asked for. `times`: what some of them are multiplied by."""
+
+    sample: Sample
+    steady: bool = True
+    times: Mapping[str, float] = field(default_factory=dict)
+    known: dict[str, float | None] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitem__(self, name: str) -> float | None:
+        if name not in self.known:
+            metric = _BY_NAME[name]
+            value = None if metric.steady and not self.steady else metric.value(self.sample)
+            self.known[name] = None if value is None else value * self.times.get(name, 1.0)
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_BY_NAME)
+
+    def __len__(self) -> int:
+        return len(_BY_NAME)
 
 
 def window_latencies(s: Sample) -> dict[str, Floats]:
@@ -149,8 +172,8 @@ def _per_gpu(value: Callable[[Sample], float | None], s: Sample) -> float | None
 
 
 def _per_user(s: Sample) -> float | None:
-    tpot = s.latencies["tpot_s"]
-    return float(1 / tpot.mean()) if len(tpot) and tpot.mean() > 0 else None
+    tpot = s.latencies["tpot_s"].get("mean", 0.0)
+    return 1 / tpot if tpot > 0 else None
 
 
 def _bench(column: str | None, s: Sample) -> float | None:
@@ -161,14 +184,15 @@ def _bench(column: str | None, s: Sample) -> float | None:
     return float(amount / span) if span > 0 else None
 
 
-def _mean(name: str, s: Sample) -> float | None:
-    values = s.latencies[name]
-    return float(values.mean()) if len(values) else None
+def _figures(values: Floats) -> dict[str, float]:
+    if not len(values):
+        return {}
+    percentiles = zip(_PERCENTILES, np.percentile(values, _PERCENTILES).tolist(), strict=True)
+    return {"mean": float(values.mean()), **{f"p{q}": value for q, value in percentiles}}
 
 
-def _percentile(name: str, q: float, s: Sample) -> float | None:
-    values = s.latencies[name]
-    return float(np.percentile(values, q)) if len(values) else None
+def _latency(name: str, figure: str, s: Sample) -> float | None:
+    return s.latencies[name].get(figure)
 
 
 def _gaps(s: Sample) -> tuple[Floats, Floats]:
@@ -178,21 +202,25 @@ def _gaps(s: Sample) -> tuple[Floats, Floats]:
     kept = {name: rows[name][seen] for name in ("steps", "decoding", "base_s", "slope_s")}
     values, weights = inter_token_latencies(dataclasses.replace(s.trace, stretches=kept))
     order = np.argsort(values)
-    return values[order], weights[order].astype(np.float64)
+    values = values[order]
+    weights = weights[order]
+    return values, weights.astype(np.float64)
 
 
-def _itl_mean(s: Sample) -> float | None:
-    values, weights = s.gaps
-    return float(np.average(values, weights=weights)) if len(values) else None
-
-
-def _itl_percentile(q: float, s: Sample) -> float | None:
-    """The smallest gap that at least q % of the gaps do not exceed."""
-    values, weights = s.gaps
+def _itl(s: Sample) -> dict[str, float]:
+    """Of the gaps, of which there are several a request, only these are kept; q %: the smallest that q % do not exceed."""
+    values, weights = _gaps(s)
     if not len(values):
-        return None
+        return {}
+    found = {"mean": float(np.average(values, weights=weights))}
     upto = np.cumsum(weights)
-    return float(values[min(np.searchsorted(upto, q / 100 * upto[-1]), len(values) - 1)])
+    for q in _PERCENTILES:
+        found[f"p{q}"] = float(values[min(np.searchsorted(upto, q / 100 * upto[-1]), len(values) - 1)])
+    return found
+
+
+def _itl_of(name: str, s: Sample) -> float | None:
+    return s.itl.get(name)
 
 
 def _goodput(s: Sample) -> float | None:
@@ -257,16 +285,15 @@ def _latency_metrics() -> tuple[Metric, ...]:
     found = []
     for key, (title, words) in _LATENCIES.items():
         name = f"{key}_s"
-        found.append(Metric(f"{key}_mean_s", "s", f"Mean {title}: {words}.", partial(_mean, name), steady=True))
-        for q in (50, 90, 99):
+        found.append(Metric(f"{key}_mean_s", "s", f"Mean {title}: {words}.", partial(_latency, name, "mean"), steady=True))
+        for q in _PERCENTILES:
             text = f"{title} that {q} % of the requests do not exceed, of those that got an answer."
-            found.append(Metric(f"{key}_p{q}_s", "s", text, partial(_percentile, name, q), steady=True))
+            found.append(Metric(f"{key}_p{q}_s", "s", text, partial(_latency, name, f"p{q}"), steady=True))
     words = "every gap between two tokens of a request, each counted once"
-    found.append(Metric("itl_mean_s", "s", f"Mean ITL: {words}.", _itl_mean, steady=True))
-    found += [
-        Metric(f"itl_p{q}_s", "s", f"ITL that {q} % of the gaps do not exceed.", partial(_itl_percentile, q), steady=True)
-        for q in (50, 90, 99)
-    ]
+    found.append(Metric("itl_mean_s", "s", f"Mean ITL: {words}.", partial(_itl_of, "mean"), steady=True))
+    for q in _PERCENTILES:
+        text = f"ITL that {q} % of the gaps do not exceed."
+        found.append(Metric(f"itl_p{q}_s", "s", text, partial(_itl_of, f"p{q}"), steady=True))
     return tuple(found)
 
 
@@ -344,3 +371,4 @@ METRICS: tuple[Metric, ...] = (
         partial(_bench, "output_tokens"),
     ),
 )
+_BY_NAME = {metric.name: metric for metric in METRICS}

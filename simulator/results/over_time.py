@@ -79,7 +79,7 @@ def fleet_over_time(
     width = max(horizon / _BINS, _SHORTEST_S)
     edges = np.arange(0.0, horizon, width)
     moments = tuple(_moment(record, good, ready, starting, start, width) for start in edges.tolist())
-    hours = _replica_seconds(record.events, horizon) / HOUR
+    hours = paid_between(record.events, 0.0, horizon) / HOUR
     sent = np.isfinite(r["arrival_s"])
     return OverTime(
         horizon_s=horizon,
@@ -162,16 +162,20 @@ def _moment(
     )
 
 
-def _replica_seconds(events: Sequence[FleetEvent], horizon: float) -> float:
-    """Seconds that replicas were paid for: from start to end, or to the end of the run."""
+def paid_between(events: Sequence[FleetEvent], start: float, end: float) -> float:
+    """Replica-seconds that were paid for between two times: of each from its start to its end."""
     began: dict[int, float] = {}
     total = 0.0
     for event in events:
         if event.what in ("starts", "ready"):
             began.setdefault(event.replica, event.when)
         elif event.what in ("dies", "gone") and event.replica in began:
-            total += event.when - began.pop(event.replica)
-    return total + sum(max(horizon - since, 0.0) for since in began.values())
+            total += _within(began.pop(event.replica), event.when, start, end)
+    return total + sum(_within(since, end, start, end) for since in began.values())
+
+
+def _within(since: float, until: float, start: float, end: float) -> float:
+    return max(0.0, min(until, end) - max(since, start))
 
 
 def _share_at_none(ready: tuple[Floats, Floats], horizon: float) -> float:

@@ -4,7 +4,7 @@ one is from it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
+from math import ceil, inf
 
 from simulator.results.assurance import LIKELY
 from simulator.results.model import Cost, DeploymentResult, Recommendation
@@ -221,7 +221,7 @@ def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | N
     running = [d for d in deployments if d.runs]
     demand = f"at {number(rate_per_s, 6)} requests/s" if rate_per_s else "at this load"
     if not running:
-        return f"Nothing here starts. Nearest way out: {_remedy(deployments[0])}." if deployments else "Nothing to compare."
+        return f"Nothing here starts. Nearest way out: {_nearest_start(deployments)}." if deployments else "Nothing to compare."
     if not any(_served(d) for d in running):
         return f"Nothing here completed a request. {called(running[0])}: {running[0].reason}."
     if undecided := [d for d in running if _is_open(d)]:
@@ -243,5 +243,11 @@ def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | N
     return f"Nothing here meets the SLO {demand}. The nearest is {called(closest)}: {worst}."
 
 
-def _remedy(deployment: DeploymentResult) -> str:
-    return deployment.remedies[0] if deployment.remedies else deployment.reason
+def _nearest_start(deployments: Sequence[DeploymentResult]) -> str:
+    """What would make the deployment start that is missing the least memory, as a share of its card."""
+
+    def missing(d: DeploymentResult) -> float:
+        return d.memory.used_bytes / d.memory.total_bytes if d.memory else inf
+
+    nearest = min(deployments, key=lambda d: (not d.remedies, missing(d)))
+    return f"{called(nearest)} with {nearest.remedies[0]}" if nearest.remedies else f"{called(nearest)}: {nearest.reason}"

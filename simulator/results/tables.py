@@ -43,7 +43,9 @@ def latencies(trace: RunRecord) -> dict[str, Floats]:
         "tpot_s": (r["finish_s"] - r["first_token_s"]) / gaps,
         "e2e_s": r["finish_s"] - r["arrival_s"] + frontend,
     }
-    return {name: np.where(finished, column, np.nan) for name, column in columns.items()}
+    for column in columns.values():
+        column[~finished] = np.nan
+    return columns
 
 
 def requests_table(trace: RunRecord) -> pl.DataFrame:

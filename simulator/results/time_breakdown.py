@@ -44,9 +44,10 @@ def resource_seconds(trace: RunRecord, parts: Mapping[str, StepTime], start_s: f
     A matmul counts as compute in steps of so many tokens that arithmetic alone, at the rate it reaches in the largest steps,
     takes more than half of its time, and as bandwidth in the others.
     """
+    by_part = step_seconds(trace, parts, start_s)
     rows = _since(trace, start_s, _verified(parts))
     spent: dict[Resource, float] = {}
-    for name, seconds in step_seconds(trace, parts, start_s).items():
+    for name, seconds in by_part.items():
         if name in _RESOURCES:
             spent[_RESOURCES[name]] = spent.get(_RESOURCES[name], 0.0) + seconds
             continue
@@ -65,7 +66,7 @@ def _verified(parts: Mapping[str, StepTime]) -> int:
 def _since(trace: RunRecord, start_s: float, verified: int) -> dict[str, NDArray[np.float64]]:
     late = trace.stretches["start_s"] >= start_s
     rows = {name: trace.stretches[name][late] for name in _COLUMNS}
-    decoding = rows["decoding"].astype(np.int64)
+    decoding = rows["decoding"]
     return rows | {
         "tokens": decoding * verified + rows["prefill_tokens"],
         "drafting": rows["sampled"],
@@ -109,4 +110,4 @@ def _arithmetic(part: StepTime, rows: Mapping[str, Floats]) -> Floats:
     """Seconds that the same tokens take at the slope of the largest steps."""
     most = len(part.tokens) - 1
     slope = (part.tokens[most] - part.tokens[most // 2]) / max(most - most // 2, 1)
-    return np.asarray(rows["tokens"] * rows["steps"] * slope)
+    return np.asarray(rows["tokens"].astype(np.int64) * rows["steps"] * slope)

@@ -159,6 +159,8 @@ def schema() -> dict[str, Any]:
     for properties in (deployment["properties"], pool["properties"]):
         properties["speculative_config"] = {"type": "object", "description": "vLLM's --speculative-config."}
     deployment["properties"]["serve"] = {"type": "string", "description": "A `vllm serve` line."}
+    own = "The path of a YAML file with GPUs, models, engines and prices of your own, by the names used here."
+    found["properties"]["catalog"] = {"type": "string", "description": own}
     return found
 
 

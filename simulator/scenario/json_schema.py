@@ -7,12 +7,19 @@ from functools import cache
 from typing import Any
 
 from simulator.catalog.gpus import own_gpu_fields
+from simulator.catalog.own_engine import own_engine_fields
 from simulator.scenario.explaining import schema
 from simulator.scenario.shorthand import pool_names, slo_names
 
 Node = dict[str, Any]
 _TEXT: Node = {"type": "string"}
 _AMOUNT: Node = {"type": "string", "pattern": r"^\s*[$pP]?\s*\d"}
+_OWN_ENGINE: Node = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {name: {} for name in own_engine_fields()},
+    "required": ["name", "like"],
+}
 _NAMED_UNIONS = ("arrivals", "router")
 
 
@@ -30,7 +37,7 @@ def file_schema() -> Node:
     _with_short_names(slo, slo_names())
     engine = {name: node for name, node in pool["properties"].items() if name not in _around_the_engine()}
     definitions["Engine"] = _or_text(
-        {"type": "object", "additionalProperties": False, "properties": {"version": _TEXT, **engine}},
+        {"type": "object", "additionalProperties": False, "properties": {"version": {"anyOf": [_TEXT, _OWN_ENGINE]}, **engine}},
         "An engine and its version, such as vllm-0.19.0, or that as `version` with arguments for every deployment.",
     )
     definitions["Model"] = _or_text(

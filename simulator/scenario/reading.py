@@ -15,6 +15,7 @@ from simulator.catalog.models import is_path
 from simulator.document import Document, Location, read_document
 from simulator.errors import SimulatorError
 from simulator.scenario.explaining import explained
+from simulator.scenario.own_catalog import own_catalog
 from simulator.scenario.refusals import refuse
 from simulator.scenario.serve_line import ServeLine, fields_of, parse
 from simulator.scenario.shorthand import short_names, spelled_out
@@ -38,12 +39,21 @@ def scenario_of(document: Document, budget: Budget = Budget()) -> Scenario:  # n
     data = spelled_out(_beside(document.plain(), document.path.parent), document)
     data.setdefault("name", document.path.stem)
     arguments = _take_engine_arguments(data, document)
+    data = own_catalog(document, data.pop("catalog", None)).put_into(data)
     try:
         scenario = TypeAdapter(Scenario).validate_python(_with_defaults(_with_lines(data, document), arguments))
     except ValidationError as problem:
         raise explained(document, problem) from None
     refuse(scenario, document, budget)
     return scenario
+
+
+def own_gpus(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The fields of the GPUs that a scenario's own catalog has, by name."""
+    document = read_document(Path(path))
+    for dotted, text in settings:
+        document = document.with_value(dotted, text)
+    return dict(own_catalog(document, document.plain().get("catalog")).gpus)
 
 
 def arguments_for_all(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -134,8 +134,15 @@ def _refuse_unknown(prices: Prices, gpus: set[str], document: Document) -> None:
                 catalog.gpu(name)
             except SimulatorError as problem:
                 raise document.error(("prices", field, name), f"prices.{field}: {problem}") from None
-    if prices.provider is not None and prices.provider.lower() not in providers():
-        unknown = UnknownName("provider", prices.provider, providers())
+    for index, offer in enumerate(prices.offers):
+        if offer.gpu not in gpus:
+            try:
+                catalog.gpu(offer.gpu)
+            except SimulatorError as problem:
+                raise document.error(("prices", "offers", index, "gpu"), f"prices.offers[{index}].gpu: {problem}") from None
+    known = (*providers(), *dict.fromkeys(offer.provider.lower() for offer in prices.offers))
+    if prices.provider is not None and prices.provider.lower() not in known:
+        unknown = UnknownName("provider", prices.provider, known)
         raise document.error(("prices", "provider"), f"prices.provider: {unknown}")
 
 

@@ -339,6 +339,7 @@ _EXACT: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
     "spec_acceptance_rates": lambda name, value: {name: tuple(_share(name, each)[name] for each in (value or "").split(","))},
     "schedule_conservativeness": _share,
     "max_prefill_tokens": _whole,
+    "scheduler_recv_interval": _whole,
     "max_model_len": _length,
     "kv_cache_dtype": _cache_type,
     "cudagraph_capture_sizes": _sizes,

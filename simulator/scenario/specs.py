@@ -15,7 +15,8 @@ from simulator.catalog.engines import Engine, EngineArgs
 from simulator.catalog.gpus import Gpu, gpu_from_fields
 from simulator.catalog.links import LinkSpec, link_of
 from simulator.catalog.models import Model, model_from_fields
-from simulator.catalog.prices import Commitment
+from simulator.catalog.own_engine import engine_from_fields
+from simulator.catalog.prices import Commitment, Offer
 from simulator.catalog.quantizations import Quantization
 from simulator.engine.fleet.autoscaler import Autoscaler, most_replicas
 from simulator.engine.fleet.faults import ColdStart, Happening, Outage
@@ -80,7 +81,7 @@ OwnModelName = Annotated[Model | None, _named(catalog.model, _MODEL, model_from_
 QuantizationName = Annotated[
     Quantization | None, _named(_quantization, "a name, as in `sim catalog quantizations`, or auto", optional=True)
 ]
-EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0")]
+EngineName = Annotated[Engine, _named(catalog.engine, "an engine and its version, such as vllm-0.19.0", engine_from_fields)]
 
 
 SEVERAL_POOLS = (
@@ -236,11 +237,28 @@ class Owned:
 
 
 @spec
+class PowerDraw:
+    """Watts of one GPU while it idles, computes prompts (alone or beside decodes), and only decodes: as measured.
+
+    None is a guess: the TDP, of which 15 % while it idles. A power cap is not modelled: how much slower a capped GPU computes.
+    """
+
+    idle_watts: Positive | None = None
+    prefill_watts: Positive | None = None
+    decode_watts: Positive | None = None
+
+
+@spec
 class Prices:
     """Where prices come from: dollars per GPU-hour by GPU name, owned hardware, or a provider and commitment of the catalog.
 
+    `offers`: a price list of one's own, which goes before the catalog's; `provider` and `commitment`
+    choose in it as they do there. It may stand in a file, under `prices` of the scenario's `catalog`.
+
     `usd_per_kwh`: what electricity costs where the GPUs stand, the room's own (PUE) included; then the report says what of it a
     million tokens take. It is shown beside the price of a GPU-hour and not added to it: a rented GPU's has it in.
+
+    `power`: watts by what a GPU does, for the energy of `sim horizon`.
 
     `reserved_usd_per_gpu_hour`, `spot_usd_per_gpu_hour`: by GPU name, what one costs that is taken
     around the clock, and one that may be reclaimed. With either of them a fleet over time is told the
@@ -251,11 +269,13 @@ class Prices:
     provider: str | None = None
     commitment: Commitment = "on-demand"
     usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
     owned: Owned | None = None
     usd_per_kwh: NonNegative | None = None
     reserved_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
     spot_usd_per_gpu_hour: dict[str, NonNegative] = Field(default_factory=dict)
     spot_at_most: Annotated[float, Field(ge=0, le=1)] = 0.5
+    power: PowerDraw = Field(default_factory=PowerDraw)
 
     def electricity(self) -> float | None:
         """Dollars of a kWh at the GPUs, None where it is not stated."""

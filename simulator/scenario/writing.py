@@ -12,6 +12,7 @@ from simulator import catalog
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, gpu_to_fields
 from simulator.catalog.models import Model, model_to_fields
+from simulator.catalog.own_engine import engine_to_fields
 from simulator.catalog.quantizations import Quantization
 from simulator.document import Document
 from simulator.errors import SimulatorError
@@ -109,6 +110,8 @@ def _name_or_fields(entry: Gpu | Model | Quantization | Engine) -> Any:
         pass
     if isinstance(entry, Gpu):
         return _written(gpu_to_fields(entry))
+    if entry.like:
+        return {"version": _written(engine_to_fields(entry))}
     raise SimulatorError(f"the engine {entry.name} was made by hand, and cannot be written to a file")
 
 

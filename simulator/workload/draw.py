@@ -17,6 +17,7 @@ from simulator.workload.traffic import TrafficClass
 
 Mix = tuple[TrafficClass, ...]
 MOST_ROWS = 4 * MOST_REQUESTS
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +53,8 @@ class DrawnRows:
 
 def draw_kinds(mix: Mix, streams: Streams, n: int) -> Ints:
     """The classes of `n` sessions; a class begins as many as its share of requests asks for, given its mean number of turns."""
+    if len(mix) == 1:
+        return np.zeros(n, dtype=np.int64)
     weights = np.array([c.share / c.mean_turns() for c in mix])
     kind = np.searchsorted(np.cumsum(weights / weights.sum()), streams.uniform("class", n), side="right")
     return np.minimum(kind, len(mix) - 1).astype(np.int64)
@@ -113,6 +116,29 @@ def _joined(parts: list[Stems], kind: Ints) -> Stems:
     return Stems(ends, nodes)
 
 
+def draw_lone(mix: Mix, kind: Ints, streams: Streams) -> tuple[Ints, Ints]:
+    """Prompt and output tokens of requests of these classes that stand alone: no turns, and nothing in front that is shared.
+
+    As `draw_rows` draws them, so many at once, so that a long run takes no more memory than its columns.
+    """
+    prompt, output = np.empty(len(kind), dtype=np.int64), np.empty(len(kind), dtype=np.int64)
+    prompts, outputs = streams.of("prompt"), streams.of("output")
+    for first in range(0, len(kind), _ROWS_AT_ONCE):
+        at = slice(first, first + _ROWS_AT_ONCE)
+        kinds, p, o = kind[at], prompt[at], output[at]
+        u, v = prompts.random(len(kinds)), outputs.random(len(kinds))
+        for index, traffic in enumerate(mix):
+            ours = kinds == index
+            p[ours] = traffic.prompt_law().tokens_at(u[ours])
+            o[ours] = _answers(traffic, u[ours], v[ours])
+    return prompt, output
+
+
+def _answers(traffic: TrafficClass, u: Floats, v: Floats) -> Ints:
+    """Tokens of answers whose uniform numbers are `v`, to prompts whose uniform numbers are `u`."""
+    return traffic.output_law().tokens_at(correlated(u, v, traffic.rank_correlation()))
+
+
 def _lengths(mix: Mix, sessions: DrawnSessions, session: Ints, turn: Ints, streams: Streams) -> tuple[Ints, Ints]:
     """Tokens that each request adds to its session, and those of its answer."""
     u_prompt, u_output = streams.uniform("prompt", len(session)), streams.uniform("output", len(session))
@@ -129,7 +155,7 @@ def _lengths(mix: Mix, sessions: DrawnSessions, session: Ints, turn: Ints, strea
         later = traffic.sessions.later_prompt() if traffic.sessions is not None else None
         tokens = traffic.prompt_law().tokens_at(u)
         own[ours] = tokens if later is None else np.where(nth == 0, tokens, later.tokens_at(u))
-        output[ours] = traffic.output_law().tokens_at(correlated(u, v, traffic.rank_correlation()))
+        output[ours] = _answers(traffic, u, v)
     return own, output
 
 

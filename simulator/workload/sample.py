@@ -5,13 +5,15 @@ Every column draws from a random stream of its own (`streams`), so the same seed
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import ScenarioError
 from simulator.workload.arrivals.gaps import gamma_gaps
 from simulator.workload.arrivals.steady import AllAtOnce, Arrivals, ClosedLoopArrivals, Recorded
-from simulator.workload.draw import DrawnRows, DrawnSessions, Mix, draw_kinds, draw_rows, draw_sessions
+from simulator.workload.draw import DrawnRows, DrawnSessions, Mix, draw_kinds, draw_lone, draw_rows, draw_sessions
 from simulator.workload.prompts.hashes import stream_hashes
 from simulator.workload.prompts.prefixes import Stems
 from simulator.workload.requests import BlockHashes, Floats, Ints, Requests
@@ -31,23 +33,41 @@ def sample(workload: Workload, seed: int, block_tokens: int = 16) -> Requests:
         return replay(workload.trace, workload.arrivals, workload.requests, workload.duration, streams, block_tokens)
     mix = workload.mix()
     starts, kinds = _starts(workload, streams)
+    has_turns, has_stems = any(c.sessions for c in mix), any(c.prefix for c in mix)
+    if not (has_turns or has_stems or any(c.adapters for c in mix)):
+        prompt, output = draw_lone(mix, kinds, streams)
+        return Requests(
+            arrival_s=starts,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            think_s=_loop_think(workload.closed_loop, streams, len(kinds)),
+            **_of_classes(workload, kinds),
+        )
     sessions = draw_sessions(mix, kinds, streams)
     rows = draw_rows(mix, sessions, streams, workload.requests)
     kind = sessions.kind[rows.session]
     adapter = _adapters(mix, sessions, streams)
-    has_turns, has_stems = any(c.sessions for c in mix), any(c.prefix for c in mix)
     return Requests(
         arrival_s=starts[rows.session],
         prompt_tokens=rows.prompt,
         output_tokens=rows.output,
-        priority=np.array([c.priority for c in mix], dtype=np.int64)[kind] if any(c.priority for c in mix) else None,
-        label=kind if workload.classes else None,
-        labels=tuple(c.name for c in mix),
         previous=np.where(rows.turn > 0, np.arange(len(kind)) - 1, -1) if has_turns else None,
         think_s=rows.think_s if has_turns else _loop_think(workload.closed_loop, streams, len(kind)),
         hashes=_hashes(sessions, rows, block_tokens, adapter) if has_turns or has_stems else None,
         adapter=None if adapter is None else adapter[rows.session],
+        **_of_classes(workload, kind),
     )
+
+
+def _of_classes(workload: Workload, kind: Ints) -> dict[str, Any]:
+    """The columns of requests that tell their classes."""
+    mix = workload.mix()
+    priorities = [traffic.priority for traffic in mix]
+    return {
+        "priority": np.array(priorities, dtype=np.int64)[kind] if any(priorities) else None,
+        "label": kind if workload.classes else None,
+        "labels": tuple(traffic.name for traffic in mix),
+    }
 
 
 def _adapters(mix: Mix, sessions: DrawnSessions, streams: Streams) -> Ints | None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from polars.exceptions import PanicException
 
 import simulator.cli as command_line
 from simulator.cli.faults import FAULT
@@ -39,14 +40,29 @@ def test_a_long_message_keeps_its_beginning_and_its_end(
     assert said.startswith("error: file.csv: column") and said.endswith("; use fewer\n") and len(said) < 700
 
 
+def test_a_panic_of_a_library_is_a_fault_in_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def panicking(*_: str) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(command_line, "application", panicking)
+    monkeypatch.setattr("sys.argv", ["sim", "run", "a.yaml"])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert left.value.code == FAULT
+    assert "not of your input (PanicException: index out of bounds)" in capsys.readouterr().err
+
+
 STRUCK = """
 import os, signal, sys, types
 cli = types.ModuleType("simulator.cli")
 cli.main = lambda: os.kill(os.getpid(), signal.SIGINT)
 sys.modules["simulator.cli"] = cli
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from simulator.__main__ import main
-main()
+from simulator.__main__ import start
+start()
 """
 
 

@@ -22,10 +22,16 @@ TESTS = {
         "tests/property/test_memory.py",
         "tests/property/test_weights.py",
         "tests/property/test_training.py",
+        "tests/golden/test_plans.py",
         "tests/validation/test_startup_memory.py",
         "tests/validation/test_training_memory.py",
     ),
-    "latency": ("tests/unit/latency", "tests/property/test_latency.py", "tests/contract/test_latency_models.py"),
+    "latency": (
+        "tests/unit/latency",
+        "tests/property/test_latency.py",
+        "tests/contract/test_latency_models.py",
+        "tests/golden/test_plans.py",
+    ),
     "engine": (
         "tests/unit/engine",
         "tests/property/test_engine.py",
@@ -34,7 +40,12 @@ TESTS = {
         "tests/contract/test_routers.py",
         "tests/contract/test_server.py",
     ),
-    "results": ("tests/unit/results", "tests/property/test_results.py", "tests/contract/test_metrics_registry.py"),
+    "results": (
+        "tests/unit/results",
+        "tests/property/test_results.py",
+        "tests/contract/test_metrics_registry.py",
+        "tests/cli/test_export_cli.py",
+    ),
     "planning": ("tests/unit/planning", "tests/property/test_planning.py"),
 }
 WIDER = (

@@ -107,6 +107,7 @@ class SglangServer(Server):
         self.last: list[Item] = []
         self.chunked: Item | None = None
         self.full = False
+        self.seen, self.unlooked, self.was_prompts = 0, 0, False
         first = min(Fraction("0.7") * Fraction(str(self.how.schedule_conservativeness)), Fraction(1))
         self.least = first * Fraction("0.14")
         self.ratio, self.fall = first, (first - self.least) / 600
@@ -169,8 +170,13 @@ class SglangServer(Server):
         if self.chunked is not None:
             self.keep(self.chunked, self.chunked.computed)
         self.reqs = [item for item in self.reqs if not item.gone]
+        if self.was_prompts or not self.reqs or self.unlooked >= self.how.recv_interval:
+            self.seen, self.unlooked = len(self.waiting), 0
+        self.seen = min(self.seen, len(self.waiting))
         self.merge()
-        step = self.prompts(now) if self.chunked or (self.waiting and not self.full) else None
+        step = self.prompts(now) if self.chunked or (self.seen and not self.full) else None
+        self.was_prompts = step is not None
+        self.unlooked += not self.was_prompts
         return step or self.decodes()
 
     def merge(self) -> None:
@@ -189,7 +195,7 @@ class SglangServer(Server):
         if places <= 0 and not self.chunked:
             self.full = True
             return None
-        if self.how.schedule_policy == "lpm" and self.limits.enable_prefix_caching and len(self.waiting) <= 128:
+        if self.how.schedule_policy == "lpm" and self.limits.enable_prefix_caching and self.seen <= 128:
             self.sort_by_prefix()
         reserve = sum((min(r.output - r.received, 4096) * self.ratio for r in self.reqs), Fraction(0))
         taken = 0
@@ -216,7 +222,7 @@ class SglangServer(Server):
             tokens = min(lacking, chunk, math.floor(total_left()))
             add(item, tokens, 0 if tokens < lacking else min(item.output, 4096))
             new_chunked = item if tokens < lacking else None
-        for item in list(self.waiting):
+        for item in self.waiting[: self.seen]:
             if len(given) >= places:
                 self.full = True
             if self.full:
@@ -256,6 +262,7 @@ class SglangServer(Server):
         for item in given:
             if item in self.waiting:
                 self.waiting.remove(item)
+                self.seen -= 1
                 self.running.append(item)
                 if math.isnan(self.log["scheduled"][item.index]):
                     self.log["scheduled"][item.index] = now
@@ -278,7 +285,8 @@ class SglangServer(Server):
 
     def sort_by_prefix(self) -> None:
         others, last, length = Tree(), [], {}
-        for item in self.waiting:
+        seen, unseen = self.waiting[: self.seen], self.waiting[self.seen :]
+        for item in seen:
             length[item] = self.find(item, item.known)[1] * self.size
             labels = item.labels[: item.known // self.size]
             if length[item] <= 32:
@@ -286,7 +294,8 @@ class SglangServer(Server):
                     last.append(item)
                 else:
                     others.insert(labels)
-        self.waiting.sort(key=lambda item: (item in last, -length[item] if item not in last else 0))
+        seen.sort(key=lambda item: (item in last, -length[item] if item not in last else 0))
+        self.waiting = seen + unseen
 
     def lacking(self, items: list[Item]) -> int:
         return sum(self.blocks(i.computed + 1) - self.blocks(i.computed) for i in items if not i.complete)
@@ -324,7 +333,8 @@ class SglangServer(Server):
             self.running.remove(victim)
             victim.computed, victim.prefilling = 0, True
             self.log["preemptions"][victim.index] += 1
-            self.waiting.append(victim)
+            self.waiting.insert(self.seen, victim)
+            self.seen += 1
         self.preempted += count
         answered, asked = sum(i.received for i in alive), sum(i.output for i in alive)
         self.ratio = min(Fraction(answered + 20 * len(alive), asked + 1), Fraction(1))

@@ -214,6 +214,7 @@ def sglang_cases(draw: st.DrawFn, *, shared: bool, **fixed: Any) -> Case:
         max_prefill_tokens=draw(st.integers(1, 60)),
         schedule_policy=draw(st.sampled_from(["fcfs", "lpm"])),
         schedule_conservativeness=draw(st.sampled_from([0.01, 0.01, 1.0, 2.0])),
+        recv_interval=draw(st.sampled_from([1, 1, 2, 5, 30])),
         caches_answers=draw(st.booleans()),
     )
     usual = {"scheduling_policy": "fcfs", "state_blocks": 0, "max_num_batched_tokens": 128, "enable_chunked_prefill": True}

@@ -597,7 +597,12 @@ def ended(words: tuple[str, ...]) -> Left:
     try:
         with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(), _limited():
             warnings.simplefilter("error")
-            code = command_line._code()
+            try:
+                code = command_line._code()
+            except (TooLong, KeyboardInterrupt):
+                raise
+            except BaseException as problem:  # such as a panic of a library in Rust
+                kept, code = [problem], 70
     finally:
         command_line.fault_message, sys.argv, Processes.count = former, argv, count  # type: ignore[method-assign]
     return Left(

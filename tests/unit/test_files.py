@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from polars.exceptions import PanicException
 
 from simulator.errors import ConfigError, MeasurementError
-from simulator.files import DEEPEST, parse_json, read_csv_rows, read_json, read_text, write_file
+from simulator.files import DEEPEST, parse_json, read_csv_rows, read_json, read_text, without_panic, write_file
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
@@ -125,3 +126,15 @@ def test_a_trace_of_more_lines_than_requests_can_be_is_refused(tmp_path: Path, m
     (tmp_path / "a.csv").write_text("arrival,prompt_tokens,output_tokens\n" + "0,1,1\n" * 10)
     with pytest.raises(MeasurementError, match="11 lines; at most 10 are read"):
         readers.read_trace_table(tmp_path / "a.csv", lambda names: pytest.fail("not read"))
+
+
+def test_a_panic_of_a_library_over_a_damaged_file_is_an_error_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    def read() -> None:
+        os.write(2, b"thread 'x' panicked at parquet.rs:1")
+        raise PanicException("left == right failed\nleft: 0")
+
+    with pytest.raises(OSError, match="^damaged: left == right failed$"):
+        without_panic(read)
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+    assert without_panic(lambda: 7) == 7

@@ -73,6 +73,10 @@ class RankSet:
         """The fraction of the KV blocks that requests hold now."""
         return sum(rank.kv_use() for rank in self.ranks) / len(self.ranks)
 
+    def kv_use_at_least(self) -> float:
+        """A fraction that `kv_use` is not below."""
+        return sum(rank.kv_use_at_least() for rank in self.ranks) / len(self.ranks)
+
     def why_closed(self) -> str:
         """Why it turns away who comes now; empty if it does not."""
         return "" if self.door is None else self.door.why_closed(self.outstanding)

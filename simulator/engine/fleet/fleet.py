@@ -27,7 +27,7 @@ from simulator.engine.instance.durations import Durations, in_seconds, in_ticks
 from simulator.engine.instance.instance import Finished, Instance
 from simulator.engine.kv.prefix_tree import PrefixTree
 from simulator.engine.load import Load
-from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord
+from simulator.engine.record import LOST, REFUSED, TIMED_OUT, Recorder, RunRecord, as_seconds
 from simulator.engine.request import Request
 from simulator.engine.scheduler.config import SchedulerConfig
 from simulator.latency.client import ApiServer
@@ -92,6 +92,7 @@ class Fleet:
         for instance in self.instances:
             instance.finished = self.finished
         self.timeout = None if load.timeout_s is None else ticks(load.timeout_s)
+        self.unwatched = self.timeout is None and not self.lanes  # what is sent is at its instance, for as long as it takes
         self.deadlines: deque[tuple[Request, Instance | None]] = deque()
         self.deadline = Alarm(self.clock, DEADLINE, self._give_up)
 
@@ -142,7 +143,7 @@ class Fleet:
         self._deliver_tokens()
         trace = self.recorder.record(self.requests, self.tick_s, sizes)
         times = {"taken_s": self.taken, "entered_s": self.entered}
-        columns = {name: np.frombuffer(column) * (self.tick_s or 1.0) for name, column in times.items()}
+        columns = {name: as_seconds(np.frombuffer(column), self.tick_s or 1.0) for name, column in times.items()}
         return self._by_replica(replace(trace, requests={**trace.requests, **columns}))
 
     def _by_replica(self, record: RunRecord) -> RunRecord:
@@ -166,6 +167,7 @@ class Fleet:
             mine = replica == number
             for column in columns:
                 column[mine] = lane.delivered(column[mine])
+        self.lanes.clear()
 
     def _leave_waiting(self, instance: Instance) -> None:
         """Note who waits for ever: the first in the queue, which can never be scheduled, and those behind it."""
@@ -178,13 +180,17 @@ class Fleet:
 
     def _arrive(self, request: Request) -> None:
         """Send a request to an instance, or away if it can never be served there."""
-        self.recorder.arrival[request.index] = request.arrived
-        instance = self.only
+        index, recorder, instance = request.index, self.recorder, self.only
+        recorder.arrival[index] = request.arrived
         if instance is None:
             choose = self.choose
             instance = choose(request)
-        if request.prompt + request.output > self.most_tokens[instance.number]:
-            self._turn_away(request, why_never(request, self.configs[instance.number]))
+        number = instance.number
+        if request.prompt + request.output > self.most_tokens[number]:
+            self._turn_away(request, why_never(request, self.configs[number]))
+        elif self.unwatched:
+            recorder.replica[index] = number
+            instance.arrive(request)
         else:
             self._give(request, instance)
 

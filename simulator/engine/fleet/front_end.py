@@ -12,13 +12,13 @@ import numpy as np
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.instance.durations import Ticks
 from simulator.engine.instance.instance import Instance
-from simulator.engine.record import ended_step, planned_step
+from simulator.engine.record import sampled_at, steps_ended
 from simulator.engine.request import Request
 from simulator.latency.client import ApiServer
 from simulator.workload.requests import Floats
 
-_planned, _ended = planned_step.unpack_from, ended_step.unpack_from
-_PLANNED, _ENDED = planned_step.size, ended_step.size
+_planned, _ended = sampled_at.unpack_from, steps_ended.unpack_from
+_PLANNED, _ENDED = sampled_at.size, steps_ended.size
 
 
 class Lane:
@@ -53,17 +53,20 @@ class Lane:
 
     def take(self, request: Request) -> None:
         """Take in a request that is sent now, and give it to the instance when that is done."""
-        now, coming = self.clock.now, self.coming
-        begins = max(self.catch_up(now), now)
+        now, coming, index = self.clock.now, self.coming, request.index
+        begins = self.catch_up(now)
+        if begins < now:
+            begins = now
         work = self.request + self.prompt_token * request.prompt
         self.free_at = begins + (work if self.processes == 1 else work / self.processes)
-        self.taken[request.index] = begins
+        self.taken[index] = begins
         self.instance.outstanding += 1
         enters = begins + work
         if coming:
-            enters = max(enters, coming[-1][0])
+            last_enters = coming[-1][0]
+            enters = enters if enters > last_enters else last_enters
         else:
-            self.alarm.turn = request.index
+            self.alarm.turn = index
             self.clock.set(self.alarm, enters)
         coming.append((enters, request))
 
@@ -100,8 +103,8 @@ class Lane:
         planned, ended = self.instance.log.planned, self.instance.log.ended
         row, closed = self.row, len(ended) // _ENDED
         while row < closed:
-            start, base, slope, _, _, _, sampled, _, _ = _planned(planned, row * _PLANNED)
-            steps, _ = _ended(ended, row * _ENDED)
+            start, base, slope, sampled = _planned(planned, row * _PLANNED)
+            (steps,) = _ended(ended, row * _ENDED)
             last = start + (steps * base + slope * (steps * (steps - 1) // 2))
             if last > now:
                 break
@@ -110,7 +113,7 @@ class Lane:
             row, self.done = row + 1, 0
         self.row = row
         if row * _PLANNED < len(planned):
-            start, base, slope, _, _, _, sampled, _, _ = _planned(planned, row * _PLANNED)
+            start, base, slope, sampled = _planned(planned, row * _PLANNED)
             if start + base <= now:
                 steps = _ended(ended, row * _ENDED)[0] if row < closed else self.instance.stretch.steps
                 done = _ended_by(now, start, base, slope, steps)

@@ -5,9 +5,10 @@ Where a server has several data-parallel ranks a router chooses the server, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import count
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from simulator.engine.request import Request
 from simulator.spec import Count, Natural, NonNegative, spec
 
 Choose = Callable[[Request], Any]
-_outstanding, _kv_use = attrgetter("outstanding"), methodcaller("kv_use")
+_outstanding = attrgetter("outstanding")
 
 
 @spec
@@ -95,7 +96,16 @@ class LeastKvUse:
 
     def start(self, pool: InstancePool, rng: np.random.Generator) -> Choose:
         """What chooses the instance of a request."""
-        return lambda request: min(pool.ready, key=_kv_use)
+        return lambda request: _least_kv_use(pool.ready)
+
+
+def _least_kv_use(endpoints: Sequence[Any]) -> Any:
+    """The first of those with the smallest KV use; asked only of those that may be below the others."""
+    chosen, least = endpoints[0], math.inf
+    for endpoint in endpoints:
+        if endpoint.kv_use_at_least() < least and (use := endpoint.kv_use()) < least:
+            chosen, least = endpoint, use
+    return chosen
 
 
 @spec

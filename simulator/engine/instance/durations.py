@@ -85,9 +85,12 @@ class Durations:
 
 
 class StepTimer:
-    """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window."""
+    """How long the steps of one instance take: from its durations, its decode batch, and the sums over that of each window.
 
-    __slots__ = ("amends", "batch", "decode", "durations", "per_context", "windows")
+    `amends`: even steps take more or less than their decode batch alone says, `amends_uneven`: steps with prompts do.
+    """
+
+    __slots__ = ("amends", "amends_uneven", "batch", "decode", "durations", "per_context", "windows")
 
     def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> None:
         self.durations = durations
@@ -98,6 +101,7 @@ class StepTimer:
             (sums[size], per_context, per_half_pair, beyond) for size, per_context, per_half_pair, beyond in durations.windows
         ]
         self.amends = bool(self.windows)
+        self.amends_uneven = bool(self.windows or durations.drafted or durations.prompt)
 
     def add_to_even(self, step: Step, base: float, slope: float) -> tuple[float, float]:
         """With padding and windows: what the composed even step takes, and by how much more each one after it."""
@@ -113,29 +117,36 @@ class StepTimer:
 
     def uneven(self, step: Step) -> tuple[float, int, int]:
         """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
-        durations, batch = self.durations, self.batch
+        durations, batch, chunks = self.durations, self.batch, step.chunks
         decoding, context = (0, 0) if step.pausing else (batch.count, batch.context)
         if step.stalled:
             decoding -= len(step.stalled)
             context -= sum(map(self._context_of, step.stalled))
         prompt_tokens = half_pairs = ends = 0
-        for request, tokens, last in step.chunks:
+        for request, tokens, last in chunks:
             prompt_tokens += tokens
             half_pairs += tokens * (2 * request.computed + tokens)
             ends += last
-        verified = decoding * durations.verified
-        tokens, sampled, sequences = verified + prompt_tokens, verified + ends, decoding + len(step.chunks)
+        verified, sequences = decoding * durations.verified, decoding + len(chunks)
+        tokens, sampled = verified + prompt_tokens, verified + ends
         seconds = durations.tokens[tokens] + durations.sampled[sampled] + durations.per_sequence * sequences + durations.constant
         seconds += durations.per_context * context + durations.per_half_pair * half_pairs
+        if self.amends_uneven or step.padding:
+            seconds = self._amended(step, seconds, tokens, sampled, decoding + ends)
+        return seconds, prompt_tokens, decoding + ends
+
+    def _amended(self, step: Step, seconds: float, tokens: int, sampled: int, sequences: int) -> float:
+        """What a step takes that is not even and takes so long without drafts, prompts' own share, padding and windows."""
+        durations = self.durations
         if durations.drafted:
-            seconds += durations.drafted[decoding + ends]
+            seconds += durations.drafted[sequences]
         if durations.prompt and step.chunks:
             seconds += durations.prompt[tokens]
         if step.padding:
             seconds += self._padded(step, tokens, sampled)
         if self.windows:
             seconds += self._in_windows(step)
-        return seconds, prompt_tokens, decoding + ends
+        return seconds
 
     def _padded(self, step: Step, tokens: int, sampled: int) -> float:
         """What its padding adds to a step of so many tokens."""

@@ -170,6 +170,11 @@ class Instance:
             used = self.scheduler.used(min(steps, self._composed(self.clock.now, self.clock.passed(self.turn))))
         return used / pool.total
 
+    def kv_use_at_least(self) -> float:
+        """A fraction that `kv_use` is not below, for little: that of the first step of the stretch, where no step gives back."""
+        pool = self.scheduler.pool
+        return 0.0 if pool.gives_back else (pool.total - pool.free) / pool.total
+
     def _composed(self, now: float, passed: bool) -> int:
         """Steps of the stretch that are composed by now; with async scheduling one more than have begun."""
         return max(self.stretch.begun(now, passed) + self.async_scheduling, 1)
@@ -211,15 +216,16 @@ class Instance:
         """The same with async scheduling: a step is composed when the one before it begins, the last of its stretch."""
         others, stretch, now = self.others, self.stretch, alarm.when
         while True:
-            if self.leaving and stretch.steps > 1:
-                self._let_go(self.leaving, now)
+            steps, leaving = stretch.steps, self.leaving
+            if steps > 1 and leaving:
+                self._let_go(leaving, now)
                 self.leaving = NOBODY
-                now = stretch.until(stretch.steps - 1)
-            elif stretch.steps or self._begin(now):
+                now = stretch.until(steps - 1)
+            elif steps or self._begin(now):
                 self.settle(now)
                 self.compose(self.end, now, True)
-                last = stretch.steps - 1
-                now = stretch.start if self.leaving or last <= 0 else stretch.until(last)
+                steps = stretch.steps
+                now = stretch.start if steps <= 1 or self.leaving else stretch.until(steps - 1)
             else:
                 self.asleep = True
                 return
@@ -266,11 +272,13 @@ class Instance:
         """Carry out a step that is not an even one, and note who got a first token, or one after a gap."""
         recorder, end = self.recorder, self.end
         done = self.scheduler.carry_out(step)
+        failed, first_token = recorder.failed, recorder.first_token
         for request in step.completed:
+            index = request.index
             if request.token_at is not None:
                 recorder.gap(request, end)
-            elif not recorder.failed[request.index]:
-                recorder.first_token[request.index] = end
+            elif not failed[index]:
+                first_token[index] = end
         for request in step.resumed:
             recorder.gap(request, end)
         if self.pauses.count and not step.pausing:
@@ -313,16 +321,15 @@ class Instance:
             return self._find_nothing(step, now, in_flight)
         batch, timer = scheduler.batch, self.timer
         count, waiting = batch.count, len(scheduler.waiting)
-        per_context = timer.per_context
-        base, slope = timer.decode[count] + per_context * batch.context, per_context * count
+        slope = timer.per_context
+        base = timer.decode[count] + slope * batch.context
+        slope *= count
         if timer.amends or step.padding:
             base, slope = timer.add_to_even(step, base, slope)
+        stretch.base, stretch.slope = base, slope
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
-        steps = 1 if one_by_one else scheduler.horizon()
-        stretch.base = base
-        stretch.slope = slope
-        stretch.steps = steps
-        self.end = start + base if steps == 1 else stretch.until(steps)
+        stretch.steps = steps = 1 if one_by_one else scheduler.horizon()
+        self.end = start + base if steps == 1 else start + (steps * base + slope * (steps * (steps - 1) // 2))
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
@@ -344,26 +351,29 @@ class Instance:
 
     def _plan_one_step(self, step: Step, now: float) -> None:
         """Make a stretch of one step: with prompt chunks in it, or without some that decode, or after a preemption."""
-        scheduler, stretch, recorder = self.scheduler, self.stretch, self.recorder
-        start = stretch.start
+        scheduler, stretch = self.scheduler, self.stretch
+        start, scheduled = stretch.start, self.recorder.scheduled
         for request in step.started:
-            recorder.scheduled[request.index] = now
+            scheduled[request.index] = now
             if request.computed:
-                recorder.cached[request.index] = request.computed
+                self.recorder.cached[request.index] = request.computed
+        base, prompt_tokens, sampled = self.timer.uneven(step)
+        stretch.base, stretch.slope, stretch.steps = base, 0, 1
+        self.end = start + base
+        decoding = even = scheduler.batch.count
+        if step.stalled or step.resumed or self.pauses.count or step.pausing:
+            decoding, even = self._pause(step, decoding - len(step.stalled))
+        sequences, waiting = decoding + len(step.chunks) + step.padding, len(scheduler.waiting)
+        self.log.planned += pack_planned(start, base, 0, sequences, even, prompt_tokens, sampled, waiting, self.preempted)
+        self.preempted = 0
+
+    def _pause(self, step: Step, decoding: int) -> tuple[int, int]:
+        """Note who waits for the next token; of so many that could decode, who do, and who did in the step before too."""
+        start = self.stretch.start
         for request in step.stalled:
             if request.token_at is None:
                 request.token_at = start
-        base, prompt_tokens, sampled = self.timer.uneven(step)
-        stretch.base = base
-        stretch.slope = 0
-        stretch.steps = 1
-        self.end = start + base
-        decoding = scheduler.batch.count - len(step.stalled)
         if step.pausing:
             self.pauses.add(start, decoding, step.chunks[0][0].order)
-            decoding = 0
-        sequences = decoding + len(step.chunks) + step.padding
-        even = 0 if step.pausing else decoding - len(step.resumed) - self.pauses.count
-        waiting = len(scheduler.waiting)
-        self.log.planned += pack_planned(start, base, 0, sequences, even, prompt_tokens, sampled, waiting, self.preempted)
-        self.preempted = 0
+            return 0, 0
+        return decoding, decoding - len(step.resumed) - self.pauses.count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import le, lt
 from typing import Any
 
 
@@ -29,16 +28,17 @@ class Stretch:
 
     def begun(self, now: float, passed: bool) -> int:
         """How many have begun by now; one that begins at this very instant counts if its turn has `passed`."""
-        gone, base, until = now - self.start, self.base, self.until
-        begins_by = le if passed else lt
-        steps = 0
+        gone, base, until, all_steps = now - self.start, self.base, self.until, self.steps
+        near = 0
         if gone > 0 and base:
-            steps = min(int(gone / (base + self.slope * (gone / base) / 2)), self.steps)  # near it; no slope is below 0
-        if begins_by(until(steps), now):
-            steps += 1
-            while steps < self.steps and begins_by(until(steps), now):
-                steps += 1
+            near = int(gone / (base + self.slope * (gone / base) / 2))  # no slope is below 0
+            near = near if near < all_steps else all_steps
+        begins = until(near)
+        if begins < now or (passed and begins == now):
+            near += 1
+            while near < all_steps and ((begins := until(near)) < now or (passed and begins == now)):
+                near += 1
         else:
-            while steps and not begins_by(until(steps - 1), now):
-                steps -= 1
-        return steps
+            while near and ((begins := until(near - 1)) > now or (begins == now and not passed)):
+                near -= 1
+        return int(near)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from simulator.engine.request import Request, Status
 from simulator.engine.scheduler.config import SchedulerConfig
@@ -41,6 +42,8 @@ class BlockPool:
         "total",
         "watermark",
     )
+    gives_back: ClassVar[bool] = False
+    """Whether blocks come free within a stretch of even steps."""
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         self.finds = self.ordered = False
@@ -99,15 +102,20 @@ class BlockPool:
 
         `lacking` of its tokens are to be computed in all. Unless it is `alone`, some blocks must stay free.
         """
-        size = self.block_size
-        ahead = self.ahead
+        return self.admit_new(request, tokens, lacking, alone)
+
+    def admit_new(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
+        """The same for one that can have found nothing, so that it was not looked up."""
+        size, ahead, free = self.block_size, self.ahead, self.free
         needed = -(-(tokens + ahead) // size) + self.states
-        must_fit = max(needed, -(-lacking // size) + self.states) if self.reserve else needed
+        must_fit = needed
+        if self.reserve and lacking > tokens + ahead:
+            must_fit = -(-lacking // size) + self.states
         if not alone:
             must_fit += self.watermark
-        if must_fit > self.free:
+        if must_fit > free:
             return False
-        self.free -= needed
+        self.free = free - needed
         request.beyond = ahead
         return True
 

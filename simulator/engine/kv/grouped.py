@@ -104,13 +104,17 @@ class GroupedPool(WindowedPool):
         needed = self._needed(chunks)
         if needed > self.free or self.one_by_one:
             return False
-        late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
-        late.update((request.order, request) for request, _, _ in chunks)
-        self.fresh = [request for request in late.values() if self._unsteady(request)]
-        self._let_fall(self.batch.step, late)
+        step = self.batch.step
+        if self.fresh or chunks:
+            late = {request.order: request for request in self.fresh if request.status is Status.DECODING}
+            late.update((request.order, request) for request, _, _ in chunks)
+            self.fresh = [request for request in late.values() if self._unsteady(request)]
+            self._let_fall(step, late)
+        else:
+            self._let_fall(step)
         self._take_free(needed)
         for request, tokens, _ in chunks:
-            self.cache.register(request, request.computed + tokens, self.batch.step)
+            self.cache.register(request, request.computed + tokens, step)
         self._watch_contested()
         return True
 
@@ -123,8 +127,9 @@ class GroupedPool(WindowedPool):
         return bool(self.lag) and request.status is Status.DECODING and self._place(request) != self._context(request)
 
     def _free_counted(self, blocks: int) -> None:
-        self.cache.queue.append_blocks(blocks)
-        self.free += blocks
+        if blocks:
+            self.cache.queue.append_blocks(blocks)
+            self.free += blocks
 
     def _watch_contested(self) -> None:
         self.watching = False
@@ -260,14 +265,15 @@ class GroupedPool(WindowedPool):
             twice = self.counted + self.counted
             self._free_counted(rounds * sum(self.counted) + sum(twice[first : first + rest]))
             return
-        unnamed = 0
+        falls, counted, unnamed = self.falls, self.counted, 0
         for step in range(batch.step + 1, batch.step + steps):
-            if self.falls[step % size]:
+            at = step % size
+            if falls[at]:
                 self._free_counted(unnamed)
                 self._let_fall(step)
                 unnamed = 0
             else:
-                unnamed += self.counted[step % size]
+                unnamed += counted[at]
         self._free_counted(unnamed)
 
     def horizon(self, steps: int) -> int:

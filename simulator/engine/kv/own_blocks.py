@@ -120,7 +120,7 @@ class OwnBlocksPool(BlockPool):
     def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
         """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
         if not request.kv:
-            return BlockPool.admit(self, request, tokens, lacking, alone)
+            return self.admit_new(request, tokens, lacking, alone)
         size, idle = self.block_size, self.idle
         needed = -(-(tokens + self.ahead) // size)
         must_fit = idle + (max(needed, -(-lacking // size)) if self.reserve else needed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from simulator.engine.kv.prefix_tree import with_own
 from simulator.engine.kv.radix import Node, RadixTree
@@ -30,6 +31,7 @@ class RadixPool:
     """
 
     __slots__ = ("batch", "block_size", "finds", "free", "total", "tree")
+    gives_back: ClassVar[bool] = False
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch) -> None:
         self.batch = batch

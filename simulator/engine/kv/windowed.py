@@ -37,6 +37,7 @@ class WindowedPool(BlockPool):
     """
 
     __slots__ = ("caps", "fresh", "lag", "sizes", "sliding", "wanted")
+    gives_back = True
 
     def __init__(self, config: SchedulerConfig, batch: DecodeBatch, sums: Mapping[tuple[int, int], WindowSums]) -> None:
         super().__init__(config, batch)
@@ -128,8 +129,8 @@ class WindowedPool(BlockPool):
                     request.kv = self._context(request) - 1
                 self.fresh.append(request)
 
-    def admit(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
-        """Give the waiting request that was looked up last the blocks of its first `tokens`; False if too few are free."""
+    def admit_new(self, request: Request, tokens: int, lacking: int, alone: bool) -> bool:
+        """Give a waiting request the blocks of its first `tokens`; False if too few are free."""
         needed = self._blocks(tokens) + self.states
         must_fit = max(needed, self._whole(0, lacking) + self.states) if self.reserve else needed
         if not alone:

@@ -133,16 +133,14 @@ class DecodeBatch:
                 self.join(request)
         for request in stalled:
             self.postpone(request)
-        due = self.due
-        return self._finished() if due and due[0] >> ORDER_BITS <= step else _NOBODY
+        due, past = self.due, (step + 1) << ORDER_BITS
+        return self._finished(past) if due and due[0] < past else _NOBODY
 
-    def _finished(self) -> Sequence[Request]:
-        due, step = self.due, self.step
-        running, ring, size = self.running, self.ring, self.block_size
-        past = (step + 1) << ORDER_BITS
+    def _finished(self, past: int) -> Sequence[Request]:
+        due, step, find, ring, size = self.due, self.step, self.running.get, self.ring, self.block_size
         done: list[Request] = []
         while due and due[0] < past:
-            request = running.get(heappop(due) & ORDER_MASK)
+            request = find(heappop(due) & ORDER_MASK)
             if request is not None and request.last_step == step and request.status is _DECODING:
                 offset = request.offset
                 request.status = _FINISHED

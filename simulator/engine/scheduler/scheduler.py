@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from simulator.engine.kv.blocks import Chunk
 from simulator.engine.request import Request
@@ -50,10 +50,14 @@ EVEN, IDLE, AGAIN = Step(even=True), Step(), Step()
 
 
 class Blocks(Protocol):
-    """KV blocks: `total`, of which `free` hold nothing that a request uses."""
+    """KV blocks: `total`, of which `free` hold nothing that a request uses.
+
+    `gives_back`: whether some come free within a stretch of even steps.
+    """
 
     total: int
     free: int
+    gives_back: ClassVar[bool]
 
 
 class Scheduler(Protocol):

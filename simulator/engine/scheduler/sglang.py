@@ -7,8 +7,9 @@
 3.  *Full.* Where one does not fit, or max_running_requests are there, the batch is full until one of it leaves.
 4.  *Decodes* otherwise. Where a block is lacking, those with the shortest answer so far are retracted: they lose what they
     computed and wait again at the end of the queue. The share then jumps to what has been answered of all that was asked for.
-5.  *Radix tree.* Prompts are entered in it when they have been computed, answers when they are complete.
-6.  *Overlap.* A step is composed while the one before it runs. So one who finishes in that decodes once more for nothing, and
+5.  *Looking.* New requests are seen after a step of prompts, when nobody decodes, and else once in `recv_interval` decodes.
+6.  *Radix tree.* Prompts are entered in it when they have been computed, answers when they are complete.
+7.  *Overlap.* A step is composed while the one before it runs. So one who finishes in that decodes once more for nothing, and
     the batch is known not to be full a step later still.
 
 Two things are simpler than there. A retracted request keeps the token that the step in flight samples for it, and the
@@ -24,6 +25,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import islice
 
 from simulator.engine.kv.radix import RadixTree
 from simulator.engine.kv.radix_pool import RadixPool
@@ -78,7 +80,8 @@ class SglangScheduler:
     of prompts completed; `prefilled`: it is the step before, `after_prompts`: it was, when this one was composed. `shrunk`: not
     all of it go on. `unlanded`: the same as joiners for each step whose results are not known yet. `fading` have their last
     token from such a step, and so decode once more; `stale` ones have finished, but no decode step has taken note of it.
-    `paused`: those that decode missed the step before.
+    `paused`: those that decode missed the step before. `seen`: how many of those who wait the scheduler knows of, the first
+    ones; `unlooked`: decode steps since it looked for others.
     """
 
     __slots__ = (
@@ -97,9 +100,11 @@ class SglangScheduler:
         "reserve",
         "rules",
         "running",
+        "seen",
         "shrunk",
         "stale",
         "unlanded",
+        "unlooked",
         "waiting",
     )
 
@@ -118,7 +123,7 @@ class SglangScheduler:
         self.joiners: Sequence[Request] = NOBODY
         self.unlanded: deque[Sequence[Request]] = deque()
         self.fading: list[Request] = []
-        self.stale = self.admitted = 0
+        self.stale = self.admitted = self.seen = self.unlooked = 0
         self.full = self.paused = self.prefilled = self.after_prompts = self.shrunk = False
 
     # Composing a step
@@ -130,9 +135,11 @@ class SglangScheduler:
         for request in self.prefilling:
             self.pool.keep(request, request.computed)
         self.after_prompts = self.prefilled
+        if self.prefilled or self.unlooked >= self.rules.recv_interval or not self._members:
+            self.seen, self.unlooked = len(self.waiting), 0
         if self.prefilled:
             self._merge()
-        step = self._compose_prompts() if self.prefilling or (self.waiting and not self.full) else None
+        step = self._compose_prompts() if self.prefilling or (self.seen and not self.full) else None
         return step or self._compose_decodes()
 
     @property
@@ -153,13 +160,13 @@ class SglangScheduler:
         if places <= 0 and not self.prefilling:
             self.full = True
             return None
-        if self.rules.schedule_policy == "lpm" and len(self.waiting) <= LPM_MOST_WAITING and self.pool.finds:
-            self.waiting = deque(self._by_prefix())
+        if self.rules.schedule_policy == "lpm" and self.seen <= LPM_MOST_WAITING and self.pool.finds:
+            self.waiting = deque([*self._by_prefix(), *islice(self.waiting, self.seen, None)])
         adder = PromptAdder(self)
         for request in self.prefilling:
             adder.go_on(request)
         let_in = 0
-        for request in self.waiting:
+        for request in islice(self.waiting, self.seen):
             self.full = self.full or len(adder.chunks) >= places
             if self.full or not adder.add(request):
                 break
@@ -170,6 +177,7 @@ class SglangScheduler:
         if not chunks:
             return None
         step = Step()
+        self.seen -= let_in
         for _ in range(let_in):
             self._start(self.waiting.popleft(), step)
         step.chunks = [(request, tokens, request.computed + tokens == request.known) for request, tokens in chunks]
@@ -193,13 +201,14 @@ class SglangScheduler:
         self.pool.take_prompts(needed, sum(n for _, n in chunks), len(chunks))
 
     def _by_prefix(self) -> list[Request]:
-        """Those who wait, the longest known prefix first.
+        """Those known to wait, the longest known prefix first.
 
         Where several share a prefix that none has computed, all but the first go last, so that they find it.
         """
         pool, seen = self.pool, RadixTree()
         keys: dict[Request, float] = {}
-        for request in self.waiting:
+        waiting = list(islice(self.waiting, self.seen))
+        for request in waiting:
             known = pool.prefix(request)
             keys[request] = -known
             if known <= IN_BATCH_PREFIX:
@@ -208,7 +217,7 @@ class SglangScheduler:
                     keys[request] = 1
                 else:
                     seen.insert(request.path, blocks)
-        return sorted(self.waiting, key=keys.__getitem__)
+        return sorted(waiting, key=keys.__getitem__)
 
     def _compose_decodes(self) -> Step:
         """A step of decodes, those retracted that it has no room for."""
@@ -260,7 +269,8 @@ class SglangScheduler:
             pool.make_room(-(-RETRACT_STEPS * len(order) // pool.block_size))
             victim.status, victim.computed = _PREEMPTED, 0
             victim.preemptions += 1
-            self.waiting.append(victim)
+            self.waiting.insert(self.seen, victim)
+            self.seen += 1
         self.reserve.jump(sum(answered[r] for r in order), sum(r.output for r in order), len(order))
         return retracted
 
@@ -280,9 +290,12 @@ class SglangScheduler:
 
     def horizon(self) -> int:
         """How many even steps follow on each other, the composed one the first, if nothing comes from outside."""
-        if self.waiting and not self.full:
+        if self.seen and not self.full:
             return 1
-        return self.pool.horizon(self.batch.horizon())
+        most = self.batch.horizon()
+        if len(self.waiting) > self.seen:
+            most = min(most, self.rules.recv_interval - self.unlooked)
+        return self.pool.horizon(most)
 
     def would_admit(self, leaving: int) -> bool:
         """Whether one that comes now might be admitted at once, `leaving` of the running ones about to be retired."""
@@ -299,12 +312,12 @@ class SglangScheduler:
                 self._land(NOBODY)
             self.pool.take_following(steps)
             self.reserve.decay(steps - 1)
-        return self._decoded(self.batch.advance(steps))
+        return self._decoded(self.batch.advance(steps), steps)
 
     def carry_out(self, step: Step) -> Sequence[Request]:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
         if not step.chunks:
-            return self._decoded(self.batch.advance(1))
+            return self._decoded(self.batch.advance(1), 1)
         completed = []
         for request, tokens, last in step.chunks:
             request.computed += tokens
@@ -322,7 +335,8 @@ class SglangScheduler:
         self.unlanded.append(completed)
         return done
 
-    def _decoded(self, done: Sequence[Request]) -> Sequence[Request]:
+    def _decoded(self, done: Sequence[Request], steps: int) -> Sequence[Request]:
+        self.unlooked = (self.unlooked + steps - 1) % self.rules.recv_interval + 1
         self.fading += done
         self.unlanded.append(NOBODY)
         return done
@@ -358,6 +372,7 @@ class SglangScheduler:
         """Let a request go that nobody waits for any more."""
         if self.running.pop(request.order, None) is None:
             if request.status is not _FINISHED:
+                self.seen -= request in islice(self.waiting, self.seen)
                 self.waiting.remove(request)
             return
         if request.status is _DECODING:

@@ -17,15 +17,19 @@ class SglangRules:
     `chunked_prefill_size`: prompt tokens of a step, None without chunked prefill; `max_prefill_tokens`: of a step that takes
     more than one prompt. `schedule_policy`: first come, first served, or the longest known prefix first (lpm).
     `schedule_conservativeness` scales the share of their remaining answers that is kept free for running requests: it begins
-    at 0.7, falls to 14 % of that in 600 decode steps, and jumps when requests are retracted. `caches_answers`: an answer can be
+    at 0.7, falls to 14 % of that in 600 decode steps, and jumps when requests are retracted.
+    `recv_interval`: while requests decode the scheduler looks for new ones once in so many steps
+    (scheduler_recv_interval). `caches_answers`: an answer can be
     found by later prompts, not only the prompt before it.
 
-    Source: SGLang 0.5.6 and 0.5.9, python/sglang/srt/environ.py, managers/scheduler.py and managers/schedule_policy.py.
+    Source: SGLang 0.5.6 and 0.5.9, python/sglang/srt/environ.py, managers/scheduler.py,
+    managers/scheduler_recv_skipper.py and managers/schedule_policy.py.
     """
 
     chunked_prefill_size: Count | None = 8192
     max_prefill_tokens: Count = 16384
     schedule_policy: Literal["fcfs", "lpm"] = "fcfs"
+    recv_interval: Count = 1
     schedule_conservativeness: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)] = 1.0
     caches_answers: bool = True
 

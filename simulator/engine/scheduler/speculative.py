@@ -245,12 +245,11 @@ class SpeculativeBatch(DecodeBatch):
                 self.join(request)
         for request in stalled:
             self.postpone(request)
-        due = self.due
-        return self._finished() if due and due[0] >> ORDER_BITS <= step else NOBODY
+        due, past = self.due, (step + 1) << ORDER_BITS
+        return self._finished(past) if due and due[0] < past else NOBODY
 
-    def _finished(self) -> Sequence[Request]:
+    def _finished(self, past: int) -> Sequence[Request]:
         due, running, step = self.due, self.running, self.step
-        past = (step + 1) << ORDER_BITS
         done: list[Request] = []
         while due and due[0] < past:
             request = running.get(heappop(due) & ORDER_MASK)

@@ -275,26 +275,29 @@ class VllmScheduler:
         """Start waiting requests while budget, sequences and blocks last; gives the step with them in it."""
         waiting, running, pool = self.waiting, self.running, self.pool
         most = self._cap() if self.cap_varies else self.long_prefill_token_threshold
-        finds, held_back = pool.finds, self.held_back
+        finds, held_back, chunked = pool.finds, self.held_back, self.chunked
         while waiting and budget > 0 and len(running) < self.max_num_seqs:
             request = waiting[0]
-            if request.status is _WAITING_FOR_KV:
+            status = request.status
+            if status is _WAITING_FOR_KV:
                 break
-            hits = pool.look_up(request) if finds or request.preemptions else 0
-            if hits < 0:
-                break
+            hits, admit = 0, pool.admit_new
+            if finds or status is _PREEMPTED:
+                hits, admit = pool.look_up(request), pool.admit
+                if hits < 0:
+                    break
             lacking = request.prompt + request.generated - hits
             tokens = lacking if lacking < most else most
             if held_back and (lacking > 1 or self.rules.holds_hits):
                 pool.head_waits()
                 break
             if tokens > budget:
-                if not self.chunked:
+                if not chunked:
                     pool.head_waits()
                     break
                 tokens = budget
             request.order = order = self.admitted
-            if not pool.admit(request, tokens, lacking, not running):
+            if not admit(request, tokens, lacking, not running):
                 request.order = -1
                 break
             if step is EVEN or step is IDLE:
@@ -303,7 +306,7 @@ class VllmScheduler:
             budget -= tokens
             running[order] = request
             self.admitted = order + 1
-            if request.status is _WAITING:
+            if status is _WAITING:
                 step.started.append(request)
             request.status = _PREFILLING
             request.computed = hits
@@ -337,10 +340,9 @@ class VllmScheduler:
         """Carry out the composed step, whatever is in it; gives those who have all their tokens now, in running order."""
         completed = complete_chunks(step)
         done = self.batch.advance(1, completed, step.stalled)
-        pool = self.pool
-        if pool.notes:
+        if self.pool.notes:
             for request in completed:
-                pool.begin_decoding(request)
+                self.pool.begin_decoding(request)
         if self.prefilling:
             self.prefilling = [request for request in self.prefilling if request.status is _PREFILLING]
         return done

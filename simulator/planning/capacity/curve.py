@@ -148,7 +148,7 @@ def with_limits(
         slo_capacity=slo,
         ceiling_per_s=_ceiling(plan, full, requests),
         curve=_curve(scenario, rates, queueing),
-        oom_point=_with_rates(plan, result.oom_point, rates.seen),
+        oom_point=with_rates(plan, result.oom_point, rates.seen),
         cost=_with_slo(result.cost, slo, plan, requests),
         notes=(*result.notes, *_notes(scenario, plan, slo, rates, requests)),
     )
@@ -232,7 +232,7 @@ def _told(result: DeploymentResult, told: Agreed) -> DeploymentResult:
         result,
         verdict=verdict,
         reason=reason,
-        metrics=run.metrics,
+        metrics=dict(run.metrics),
         slo=run.slo,
         promised=run.promised,
         cost=cost,
@@ -341,7 +341,7 @@ def _levels(scenario: Scenario, many: ScaledDown) -> float | None:
     return None if found is None else found * many.times
 
 
-def _with_rates(
+def with_rates(
     plan: FleetPlan, point: OomPoint | None, seen: dict[float, DeploymentRun]
 ) -> OomPoint | None:
     """The OOM point with the rates at which KV memory ran out in the simulations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from simulator.engine.record import RunRecord
 from simulator.planning.capacity.search import Standing
 from simulator.results import metrics
 from simulator.results.answers import Unanswered, unanswered
-from simulator.results.metrics import Sample
+from simulator.results.metrics import Measures, Sample
 from simulator.results.model import CurvePoint, Verdict
 from simulator.results.over_time import mean_ready
 from simulator.results.slo import (
@@ -43,7 +44,7 @@ class DeploymentRun:
     trace: RunRecord
     steadiness: Steadiness
     sample: Sample
-    metrics: dict[str, float | None]
+    metrics: Measures
     slo: tuple[SloCheck, ...]
     promised: tuple[PromisedLatency, ...]
     unanswered: Unanswered
@@ -85,7 +86,7 @@ def measured(
         trace,
         steadiness,
         sample,
-        metrics.measure(sample, steady=steady),
+        Measures(sample, steady),
         checks,
         latencies,
         none,
@@ -117,7 +118,7 @@ def rejudged(m: DeploymentRun, verdict: Steady) -> DeploymentRun:
     return dataclasses.replace(
         m,
         steadiness=dataclasses.replace(m.steadiness, verdict=verdict),
-        metrics=metrics.measure(m.sample, steady=steady),
+        metrics=dataclasses.replace(m.metrics, steady=steady),
         slo=check_slo(promises, latencies),
         promised=promised_latencies(promises, latencies),
     )
@@ -136,7 +137,7 @@ def curve_point(rate_per_s: float, m: DeploymentRun) -> CurvePoint:
     )
 
 
-def _point_values(values: dict[str, float | None]) -> dict[str, Any]:
+def _point_values(values: Mapping[str, float | None]) -> dict[str, Any]:
     """The metrics that a point has; rates are zero where nothing finished."""
     always = {"requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
     names = {f.name for f in dataclasses.fields(CurvePoint)} & set(values)

@@ -36,8 +36,8 @@ _DRAWN = 10_000
 _SETTLES = 3
 _STRATUM = 100
 # Of a run that starts full, of one that may fill and of a long one: requests, and times the batch.
-_OF_FULL, _TO_FILL, _OF_CALM = (1_000, 8.0), (2_000, 12.0), (8_000, 64.0)
-_BELOW, _LATE = 0.75, 1 / 3
+_OF_FULL, _TO_FILL, _OF_CALM = (1_000, 8.0), (2_000, 20.0), (8_000, 64.0)
+_BELOW, _LATE = 0.9, 1 / 3
 _STAYS, _FEWEST_OF_TALKS = 5, 2_000
 _RUNS, _LEAST_RUNS, _MOST_RUNS, _LEAST_FILLINGS, _RUN_PARTS = 5, 3, 8, 4, 4
 _APART, _MORE = 20.0, 4
@@ -121,7 +121,7 @@ def answered_by(server: Server, requests: Requests) -> Requests:
 
 
 @dataclass(frozen=True, eq=False)
-class Traffic:
+class ProbeTraffic:
     """The requests that a search chooses from, and the replica that gets them."""
 
     one: FleetPlan
@@ -153,7 +153,7 @@ class Traffic:
         return _picked(self.drawn, np.arange(min(wanted, len(self.drawn))))
 
 
-_Runs = Callable[[float], list[Parts | None]]
+_Asked = Callable[[float], Flow]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,17 +179,17 @@ class Probes:
     earlier ones are answered.
     """
 
-    traffic: Traffic
-    burst: Callable[[float], Flow]
-    mixed: Callable[[float], Flow]
-    calm: Callable[[float], Flow]
+    traffic: ProbeTraffic
+    burst: _Asked
+    mixed: _Asked
+    calm: _Asked
 
 
 def probes(fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int) -> Probes:
     """What can be asked of one replica of a fleet. Raises NoQueueingPoint for a trace of few
     requests that share prefixes: the same again would find them all in the cache."""
     drawn = _drawn(workload, seed)
-    traffic = Traffic(fleet.with_instances(1), drawn, full, seed)
+    traffic = ProbeTraffic(fleet.with_instances(1), drawn, full, seed)
     if drawn.previous is not None:
         talks = _asked(_talks, traffic)
         return Probes(traffic, talks, talks, talks)
@@ -201,24 +201,24 @@ def probes(fleet: FleetPlan, workload: Workload, full: Ceiling, seed: int) -> Pr
     return Probes(traffic, *(_asked(start, traffic) for start in starts))
 
 
-def _asked(start: Callable[[Traffic], _Runs], traffic: Traffic) -> Callable[[float], Flow]:
+def _asked(start: Callable[[ProbeTraffic], _Asked], traffic: ProbeTraffic) -> _Asked:
     """The flow of runs with a start, which are drawn when the first rate is asked."""
-    runs = functools.cache(partial(start, traffic))
-    return functools.cache(lambda rate: pooled(runs()(rate)))
+    begun = functools.cache(partial(start, traffic))
+    return functools.cache(lambda rate: begun()(rate))
 
 
-def burst_of(traffic: Traffic, fleet: FleetPlan, at_once: float, rate: float) -> Flow:
+def burst_of(traffic: ProbeTraffic, fleet: FleetPlan, at_once: float, rate: float) -> Flow:
     """What one replica of another fleet completes of the requests of a burst, so many of them at
     once."""
     other = replace(traffic, one=fleet.with_instances(1))
-    return pooled(_run(other, _of_a_burst(traffic), at_once, rate))
+    return _run(other, _of_a_burst(traffic), at_once, rate)
 
 
-def from_empty(traffic: Traffic, requests: Requests, rate: float) -> Flow:
+def from_empty(traffic: ProbeTraffic, requests: Requests, rate: float) -> Flow:
     """What its replica completes of requests from an empty server on, nearly as random as
     Poisson's."""
     came = replace(requests, arrival_s=_nearly_poisson(len(requests), traffic.seed) / rate)
-    return pooled([_in_parts(traffic, came, traffic.one.serve(came))])
+    return _counted(traffic, came, traffic.one.serve(came))
 
 
 def _drawn(workload: Workload, seed: int) -> Requests:
@@ -262,59 +262,63 @@ def enough_talks(requests: Requests, full: Ceiling, rate_per_s: float) -> int:
     return max(_FEWEST_OF_TALKS, round(_STAYS * rate_per_s * stay_s))
 
 
-def _talks(traffic: Traffic) -> _Runs:
+def _talks(traffic: ProbeTraffic) -> _Asked:
     full, drawn = traffic.full, traffic.drawn
     enough = enough_talks(drawn, full, full.requests_per_s)
     wanted = min(WHOLE // 2, enough, len(drawn))
     talks = _picked(drawn, np.arange(wanted))
     places = _even_starts(talks)
 
-    def parts(rate: float) -> list[Parts | None]:
+    def flow(rate: float) -> Flow:
         requests = replace(talks, arrival_s=places / rate)
-        return [_in_parts(traffic, requests, traffic.one.serve(requests))]
+        return _counted(traffic, requests, traffic.one.serve(requests))
 
-    return parts
+    return flow
 
 
-def _from_burst(traffic: Traffic) -> _Runs:
+def _from_burst(traffic: ProbeTraffic) -> _Asked:
     return partial(_run, traffic, _of_a_burst(traffic), traffic.full.sequences)
 
 
-def _of_a_burst(traffic: Traffic) -> Requests:
+def _of_a_burst(traffic: ProbeTraffic) -> Requests:
     return traffic.chosen(_enough(traffic.full, _OF_FULL, round(CHECK * WHOLE)))
 
 
-def _from_below(traffic: Traffic) -> _Runs:
-    """Runs that are long only where a shorter one does not fill the server."""
+def _from_below(traffic: ProbeTraffic) -> _Asked:
+    """Runs that are long only where a shorter one does not fill the server; what fills does not
+    keep up, whatever it completes by chance."""
     most, rng = round(CHECK * WHOLE), np.random.default_rng(traffic.seed)
     sizes = sorted({_enough(traffic.full, each, most) for each in (_TO_FILL, _OF_CALM)})
     shared = traffic.drawn.hashes is not None
     at_once = 0 if shared else round(_BELOW * traffic.full.sequences)
     tries = [_begun(traffic.chosen(size), at_once, rng) for size in sizes]
 
-    def parts(rate: float) -> list[Parts | None]:
+    def flow(rate: float) -> Flow:
         for begun in tries:
             later = _nearly_poisson(len(begun) - at_once, traffic.seed)
             requests = replace(begun, arrival_s=np.append(np.zeros(at_once), later) / rate)
             trace = traffic.one.serve(requests)
-            edges = _late(trace)
-            if _is_full(trace, edges):
+            late = _late(trace)
+            full = _is_full(trace, late)
+            if full:
                 break
-            edges = _edges(trace, requests)
-        return [parts_of(trace, requests, traffic.full, [edges], traffic.mean, at_once)]
+        edges = late if full else _edges(trace, requests)
+        found = pooled([parts_of(trace, requests, traffic.full, [edges], traffic.mean, at_once)])
+        return replace(found, low_per_s=0.0) if full else found
 
-    return parts
+    return flow
 
 
-def _run(traffic: Traffic, many: Requests, at_once: float, rate: float) -> list[Parts | None]:
-    """One run at a rate, in equal parts; so many of the requests come at once."""
+def _run(traffic: ProbeTraffic, many: Requests, at_once: float, rate: float) -> Flow:
+    """One run at a rate; so many of the requests come at once."""
     crowd = min(round(at_once), len(many) // _LEAST_FILLINGS)
     requests = replace(many, arrival_s=_places(len(many), crowd) / rate)
-    return [_in_parts(traffic, requests, traffic.one.serve(requests))]
+    return _counted(traffic, requests, traffic.one.serve(requests))
 
 
-def _in_parts(traffic: Traffic, requests: Requests, trace: RunRecord) -> Parts | None:
-    return parts_of(trace, requests, traffic.full, [_edges(trace, requests)], traffic.mean)
+def _counted(traffic: ProbeTraffic, requests: Requests, trace: RunRecord) -> Flow:
+    edges = _edges(trace, requests)
+    return pooled([parts_of(trace, requests, traffic.full, [edges], traffic.mean)])
 
 
 def _late(trace: RunRecord) -> Floats:
@@ -330,7 +334,7 @@ def _is_full(trace: RunRecord, edges: Floats) -> bool:
     return bool(inside[s["waiting"] > 0].sum() > MOSTLY * (end - begin))
 
 
-def _begun_anew(traffic: Traffic) -> _Runs:
+def _begun_anew(traffic: ProbeTraffic) -> _Asked:
     """Runs of requests that share nothing, one after another until the rate is known."""
     rng = np.random.default_rng(traffic.seed)
     rows = _dealt(traffic, rng)
@@ -338,19 +342,19 @@ def _begun_anew(traffic: Traffic) -> _Runs:
     begun = [_begun(_picked(traffic.drawn, row), at_once, rng) for row in rows]
     measured = partial(_measured, traffic, at_once, BATCHES if len(rows) == 1 else _RUN_PARTS)
 
-    def parts(rate: float) -> list[Parts | None]:
+    def flow(rate: float) -> Flow:
         seen: list[Parts | None] = []
         for requests in begun:
             seen.append(measured(requests, rate))
             if len(seen) >= _LEAST_RUNS and _is_known(pooled(seen)):
                 break
-        return seen
+        return pooled(seen)
 
-    return parts
+    return flow
 
 
 def _measured(
-    traffic: Traffic, at_once: int, parts: int, begun: Requests, rate: float
+    traffic: ProbeTraffic, at_once: int, parts: int, begun: Requests, rate: float
 ) -> Parts | None:
     """One of the runs that begin full, at a rate."""
     requests = replace(begun, arrival_s=_places(len(begun), at_once) / rate)
@@ -365,7 +369,7 @@ def _is_known(flow: Flow) -> bool:
     return known or (flow.keeps_up(TOLERANCE) and not flow.grows)
 
 
-def _dealt(traffic: Traffic, rng: np.random.Generator) -> Ints:
+def _dealt(traffic: ProbeTraffic, rng: np.random.Generator) -> Ints:
     """The rows of several runs, shape (runs, requests), or of a long one where the batch is large.
 
     Every k-th by the work in them, dealt out like cards, so that each run has the mean work of all.
@@ -399,7 +403,7 @@ def _begun_edges(trace: RunRecord, at_once: int, parts: int) -> Floats:
     return np.linspace(start, end, parts + 1, dtype=np.float64)
 
 
-def _one_after_another(traffic: Traffic) -> _Runs:
+def _one_after_another(traffic: ProbeTraffic) -> _Asked:
     """Runs of requests that share prefixes: in one simulation, whose cache lives on."""
     full = traffic.full
     many = traffic.chosen(_RUNS * _enough(full, _OF_FULL, WHOLE // _RUNS))
@@ -408,12 +412,12 @@ def _one_after_another(traffic: Traffic) -> _Runs:
     places, started = _from_full(rows, round(full.sequences))
     begun = _under_way(many, started, traffic.seed)
 
-    def parts(rate: float) -> list[Parts | None]:
+    def flow(rate: float) -> Flow:
         requests = replace(begun, arrival_s=places / rate)
         trace = traffic.one.serve(requests)
-        return [parts_of(trace, requests, full, _windows(trace, rows), traffic.mean)]
+        return pooled([parts_of(trace, requests, full, _windows(trace, rows), traffic.mean)])
 
-    return parts
+    return flow
 
 
 def _places(requests: int, at_once: int) -> Floats:

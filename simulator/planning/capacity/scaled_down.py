@@ -45,12 +45,8 @@ class ScaledDown:
         """The part under its share of the traffic, with the amounts that add up over replicas those
         of the whole."""
         run = measured(scenario, self.part, requests)
-        added = {
-            name: value * self.times
-            for name in _ADD_UP
-            if (value := run.metrics.get(name)) is not None
-        }
-        return dataclasses.replace(run, metrics={**run.metrics, **added})
+        times = dict.fromkeys(_ADD_UP, self.times)
+        return dataclasses.replace(run, metrics=dataclasses.replace(run.metrics, times=times))
 
     def notes(self, requests: Requests) -> list[str]:
         """What was not simulated as a whole, in words; nothing where all of it was."""

@@ -9,6 +9,7 @@ so, and the others go on.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 TRIES = 3
+# Seconds between looks of a worker at whether its parent lives.
+_LOOK_S = 1.0
 CONNECT_S, GONE_S, _POLL_S = 10.0, 5.0, 0.02
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
@@ -147,7 +150,13 @@ class _Pool(Generic[T, R]):
     def _executor(self) -> Any:
         from joblib.externals.loky import get_reusable_executor
 
-        return get_reusable_executor(max_workers=self.workers, timeout=60, env=_ONE_THREAD)
+        return get_reusable_executor(
+            max_workers=self.workers,
+            timeout=60,
+            env=_ONE_THREAD,
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
 
     def _submit(self) -> None:
         """Keep two items a worker under way; a suspect goes alone."""
@@ -187,6 +196,17 @@ class _Pool(Generic[T, R]):
                 )
             else:
                 self.suspects.append(index)
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: end once the process that started it is gone, which may have been killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

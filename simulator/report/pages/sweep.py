@@ -164,8 +164,8 @@ def _pareto(served: Sequence[Row], best: Sequence[int], paths: Sequence[str], *,
     points = chart.mark_point(filled=True, size=60).encode(
         x=x,
         y=y,
-        color=_color(data),
-        shape=_shape(data),
+        color=_color(served),
+        shape=_shape(served),
         tooltip=tip,
         opacity=alt.condition("datum.front", alt.value(1), alt.value(0.4)),
     )
@@ -261,7 +261,7 @@ def _axis_panel(served: Sequence[Row], path: str, others: Sequence[str], name: s
         chart.mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=1.6) if lines else chart.mark_point(size=30, filled=True)
     )
     drawn: dict[str, Any] = (
-        mark.encode(x=x, y=y, color=_color(data), detail="setting:N", tooltip=tip)
+        mark.encode(x=x, y=y, color=_color(served), detail="setting:N", tooltip=tip)
         .properties(width="container", height=220, title=_PANELS[name])
         .to_dict()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -43,6 +43,7 @@ from simulator.validation.readers.inferencex import (
     image,
     script,
 )
+from simulator.validation.readers.inferencex_others import OTHERS_MODELS, doubtful, other_script
 from simulator.validation.readers.own_columns import FIGURES, card_of, named_lengths, sent_in
 from simulator.validation.readers.rows import (
     Prediction,
@@ -65,8 +66,13 @@ PROMPTS_EACH = 10
 PROMPTS_AT_A_RATE = 1000
 _MOST_USERS = MOST_REQUESTS // PROMPTS_EACH
 _LAB = "AIConfigurator"
+_COPIED_MODELS = HARNESS_MODELS | OTHERS_MODELS
 # Releases assumed where a row names neither a release nor, of vLLM, a date; of other engines the middle of the rows' time.
 ASSUMED_VERSION = "0.11.0"
+_LABELS = (
+    "source", "measured", "engine", "model", "gpu", "moe_dtype", "tensor_parallel_size", "attention_dp_size", "moe_tp_size",
+    "moe_ep_size", "input_len", "output_len", "concurrency",
+)  # fmt: skip
 _ASSUMED_OF_OTHERS = {"sglang": "0.5.8", "trtllm": "1.1.0", "tensorrt-llm": "1.1.0"}
 # Formats of `gemm_dtype` and `moe_dtype`. gpt-oss is MXFP4 whatever they say.
 _FORMATS = {"bfloat16": "", "fp8": "fp8", "int4_wo": "w4a16", "nvfp4": "nvfp4", "fp8_block": "fp8-block"}
@@ -89,6 +95,7 @@ _ONE = {
 def compare_many(table: MeasurementTable, bench: Bench | None = None) -> Findings:
     """Rows that name model, GPU and parallelism, with latencies or throughput."""
     doubts = {id(table.rows[index]): why for index, why in contradicted(table.rows, what_ran).items()}
+    doubts |= _doubtful_rows(table.rows)
     return compare_rows(
         table, lambda row, bench: predict_many(row, bench, doubts.get(id(row))), lambda row: values_in(row, FIGURES), bench
     )
@@ -112,6 +119,23 @@ def predict_many(row: Row, bench: Bench, suspect: str | None = None) -> Predicti
     trace = bench.run(server, requests, load)
     found = figures_at_client(trace, requests)
     return Prediction(found, server, load_regime(trace), stated, suspect or cannot_be(row, server, len(requests)))
+
+
+def _doubtful_rows(rows: Sequence[Row]) -> dict[int, str]:
+    """By the row's identity, why a run of another engine than vLLM is not what its columns say."""
+    alike: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        if _by_the_harness(row) and text(row, "engine").lower() not in ("", "vllm"):
+            alike.setdefault(tuple(text(row, name) for name in _LABELS), []).append(row)
+    found: dict[int, str] = {}
+    for twins in alike.values():
+        slowest = max(number_in(row, "tpot_ms_mean") or 0.0 for row in twins)
+        for row in twins:
+            faster = (number_in(row, "tpot_ms_mean") or slowest) < slowest
+            family = engine_of(row, _ASSUMED_OF_OTHERS[text(row, "engine").lower()])[0].family
+            why = doubtful(_run_of(row, day_of(row) or date.max), family, faster_twin=faster)
+            found |= {id(row): why} if why else {}
+    return found
 
 
 def load_of(row: Row) -> tuple[Requests, Load]:
@@ -178,20 +202,22 @@ def script_of(row: Row) -> Script | None:
     day = day_of(row)
     if not _is_inferencex(row) or day is None:
         return None
+    return script(_run_of(row, day))
+
+
+def _run_of(row: Row, day: date) -> Run:
     form = text(row, "moe_dtype", "gemm_dtype")
-    return script(
-        Run(
-            model=model(text(row, "model")).name,
-            form="int4" if form == "int4_wo" else form.split("_")[0],
-            gpu=gpu(text(row, "gpu")).name,
-            day=day,
-            prompt_tokens=count(row, "input_len", most=LONGEST),
-            output_tokens=count(row, "output_len", most=LONGEST),
-            users=count(row, "concurrency", most=_MOST_USERS),
-            tensor=whole_in(row, "tensor_parallel_size") or 1,
-            experts=whole_in(row, "moe_ep_size") or 1,
-            ranks=whole_in(row, "attention_dp_size") or 1,
-        )
+    return Run(
+        model=model(text(row, "model")).name,
+        form="int4" if form == "int4_wo" else form.split("_")[0],
+        gpu=gpu(text(row, "gpu")).name,
+        day=day,
+        prompt_tokens=count(row, "input_len", most=LONGEST),
+        output_tokens=count(row, "output_len", most=LONGEST),
+        users=count(row, "concurrency", most=_MOST_USERS),
+        tensor=whole_in(row, "tensor_parallel_size") or 1,
+        experts=whole_in(row, "moe_ep_size") or 1,
+        ranks=whole_in(row, "attention_dp_size") or 1,
     )
 
 
@@ -219,7 +245,7 @@ def closed_loop_server(row: Row) -> tuple[MeasuredServer, bool]:
         told = {**(_parallelism(row) if ran is None else ran.args), **engine_arguments(row)}
         told["enable_expert_parallel"] |= _only_whole(base, told["tensor_parallel_size"])
     else:
-        told = {**_of_another_engine(row), **engine_arguments(row)}
+        told = {**_of_another_engine(row, release.family), **engine_arguments(row)}
     args = measured_args(pipeline_parallel_size=whole_in(row, "pipeline_parallel_size") or 1, **told)
     form, sampling = quantization_of(row, base), sampling_of(row)
     server = MeasuredServer(base, form, card, release, args, sampling=sampling, client=client_of(row))
@@ -242,30 +268,38 @@ def _parallelism(row: Row) -> dict[str, Any]:
     }
 
 
-def _of_another_engine(row: Row) -> dict[str, Any]:
+def _of_another_engine(row: Row, family: str) -> dict[str, Any]:
     """The parallelism of SGLang or TensorRT-LLM, whose ranks of attention and of experts are the same GPUs.
 
     Labels of InferenceX multiply the two: `tp 64` beside `moe tp 8, ep 8` is one server of 8 GPUs (its scripts of 2025 and
-    2026 pass one number for both). They switch prefix caching off.
+    2026 pass one number for both). They switch prefix caching off. TensorRT-LLM stores KV in 8 bits where
+    the checkpoint is one of its own in 8 or 4.
     """
     told = _parallelism(row)
-    if not _is_inferencex(row):
-        return told
+    if not _by_the_harness(row):
+        own = family == "tensorrt-llm" and text(row, "moe_dtype", "gemm_dtype") in ("fp8", "nvfp4")
+        return {**told, "kv_cache_dtype": "fp8"} if own else told
     experts, split = whole_in(row, "moe_ep_size") or 1, whole_in(row, "moe_tp_size") or 1
     gpus = told["tensor_parallel_size"] * told["data_parallel_size"]
     if experts > 1 and gpus == experts * split:
         gpus = experts
     together = told["data_parallel_size"] > 1
-    return {
+    labelled = {
         "tensor_parallel_size": 1 if together else gpus,
         "data_parallel_size": gpus if together else 1,
         "enable_expert_parallel": experts > 1 or together,
         "enable_prefix_caching": False,
     }
+    return {**labelled, **other_script(_run_of(row, day_of(row) or date.max), family)}
 
 
 def _is_inferencex(row: Row) -> bool:
     return text(row, "source") == "InferenceX"
+
+
+def _by_the_harness(row: Row) -> bool:
+    """Whether InferenceX ran it, whoever lists it."""
+    return _is_inferencex(row) or _is_copied(row)
 
 
 def _is_lab(row: Row) -> bool:
@@ -274,16 +308,18 @@ def _is_lab(row: Row) -> bool:
 
 
 def _is_copied(row: Row) -> bool:
-    """Whether a row of AIConfigurator's table is a run of InferenceX: its 15 of Kimi-K2.5 are those to the last digit."""
+    """Whether a row of AIConfigurator's table is a run of InferenceX: all of Kimi-K2.5 and Qwen3.5 are."""
     lengths = whole_in(row, "input_len", most=LONGEST), whole_in(row, "output_len", most=LONGEST)
     return (
-        text(row, "source").startswith(_LAB) and lengths in HARNESS_LENGTHS and model(text(row, "model")).name in HARNESS_MODELS
+        text(row, "source").startswith(_LAB) and lengths in HARNESS_LENGTHS and model(text(row, "model")).name in _COPIED_MODELS
     )
 
 
 def quantization_of(row: Row, base: Model) -> Any:
     """The format of a row's weights."""
     written = text(row, "moe_dtype", "gemm_dtype")
+    if written == "fp8" and base.name.startswith("deepseek") and text(row, "engine").lower() not in ("", "vllm"):
+        written = "fp8_block"  # the checkpoint is block-quantized, whatever an engine calls it
     return measured_quantization("" if "gpt-oss" in base.name else _FORMATS.get(written, written), base)
 
 

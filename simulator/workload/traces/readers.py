@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from simulator.errors import MeasurementError
-from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content
+from simulator.files import DATA_BYTES, DEEPEST, parse_json, read_content, without_panic
 from simulator.numbers import MOST_REQUESTS
 from simulator.workload.traces.agentic import flattened
 from simulator.workload.traces.columns import Layout
@@ -137,8 +137,8 @@ def _csv(path: Path, content: bytes, choose: Choose) -> TraceTable:
 
 def _parquet(path: Path, choose: Choose) -> TraceTable:
     try:
-        layout = choose(flat_names(pl.read_parquet_schema(path)))
-        frame = pl.scan_parquet(path).select(_renamed(layout)).collect()
+        layout = choose(flat_names(without_panic(lambda: pl.read_parquet_schema(path))))
+        frame = without_panic(lambda: pl.scan_parquet(path).select(_renamed(layout)).collect())
     except FileNotFoundError:
         raise MeasurementError(f"{path}: no such file") from None
     except (pl.exceptions.PolarsError, OSError) as problem:

@@ -147,7 +147,7 @@ def test_nothing_is_left_open_but_what_nobody_asked_for() -> None:
         "spec_acceptance_length", "spec_acceptance_rates",
         "spec_model", "max_cudagraph_capture_size", "limit_mm_per_prompt", "mm_processor_kwargs", "mamba_cache_mode",
         "max_num_scheduled_tokens", "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "api_server_count",
-        "max_prefill_tokens", "capacity_scheduler_policy",
+        "max_prefill_tokens", "capacity_scheduler_policy", "max_cpu_loras",
     }  # fmt: skip
     with pytest.raises(ValidationError, match="max_num_seqs"):
         dataclasses.replace(resolved, max_num_seqs=None)

@@ -37,6 +37,13 @@ def test_sglang_computes_a_prompt_while_nobody_decodes() -> None:
     assert sorted(np.repeat(gaps, weights).tolist()) == [1, 1, 2]
 
 
+def test_while_requests_decode_new_ones_are_looked_for_once_in_so_many_steps() -> None:
+    seldom = replace(SGLANG, sglang=replace(RULES, recv_interval=4))
+    record = served(seldom, (0, 5, 12), (2, 7, 1), (7, 7, 1), (20, 7, 1))
+    assert record.requests["scheduled_s"].tolist() == [0, 5, 10, 20], "after four decodes or at once"
+    assert served(SGLANG, (0, 5, 12), (2, 7, 1)).requests["scheduled_s"].tolist() == [0, 2]
+
+
 def test_who_finishes_while_the_next_step_is_composed_decodes_once_more_for_nothing() -> None:
     overlapped = replace(SGLANG, async_scheduling=True)
     record = served(overlapped, (0, 5, 2), (2, 5, 1))

@@ -7,8 +7,9 @@ import pytest
 from support.latency_cases import CASES, Case, case
 
 from simulator.errors import NotModelled
+from simulator.latency.breakdown import scaled
 from simulator.latency.gpu_share import running_kernel
-from simulator.latency.step import StepWork
+from simulator.latency.step import StepTime, StepWork, Window
 from simulator.units import US
 
 DECODES = StepWork(contexts=(700,) * 16)
@@ -113,6 +114,19 @@ def test_a_slower_link_makes_all_reduces_slower_and_nothing_else() -> None:
     message = 1024 * c.model.hidden * 2
     added = 2 * len(c.model.layers) * message * (1 / 5e9 - 1 / 20e9) / reached.nccl_link
     assert slow.seconds(PROMPT) - fast.seconds(PROMPT) == pytest.approx(added, rel=0.01)
+
+
+def test_a_layer_with_a_recurrence_has_more_small_kernels_in_sglang() -> None:
+    def constant(name: str, release: str) -> float:
+        c = case(name, "h200", release=release, tensor_parallel_size=4)
+        kernels = c.parts()["small kernels"].constant / US
+        return kernels / c.rank().overheads.kernel_us
+
+    recurrent, plain = "qwen3-next-80b-a3b", "qwen3-30b-a3b"
+    assert constant(plain, "sglang 0.5.9") == pytest.approx(constant(plain, "vllm 0.19.0"))
+    more = constant(recurrent, "sglang 0.5.9") - constant(recurrent, "vllm 0.19.0")
+    added = case(recurrent, "h200", release="sglang 0.5.9").rank().overheads
+    assert more == pytest.approx(36 * added.recurrent_us / added.kernel_us), "three of four layers"
 
 
 def test_pipeline_stages_take_a_whole_pass_for_one_sequence_and_share_many() -> None:
@@ -220,3 +234,23 @@ def test_a_step_of_a_70b_on_four_h100_takes_what_its_weights_take() -> None:
     seconds = case("llama-3.1-70b", tensor_parallel_size=4).bind().seconds(StepWork((650,) * 10))
     assert seconds == pytest.approx(0.0171, rel=0.08)
     assert np.isfinite(seconds)
+
+
+def test_a_scaled_part_takes_as_many_times_as_long_whatever_is_in_the_step() -> None:
+    rng = np.random.default_rng(3)
+    tokens, drawn = rng.random(101), rng.random(17)
+    part = StepTime(
+        tokens=tokens,
+        sampled=drawn,
+        per_sequence=0.3,
+        per_context=0.02,
+        per_pair=1e-4,
+        constant=0.7,
+        windows=(Window(20, 0.05, 2e-4, 0.4),),
+        prompt=rng.random(101),
+        drafted=rng.random(17),
+    )
+    works = (StepWork(contexts=(5, 30, 7)), StepWork(chunks=((4, 40, True), (0, 9, False))), StepWork((60,), ((8, 20, True),)))
+    for work in works:
+        assert scaled(part, 3.0).seconds(work) == pytest.approx(3.0 * part.seconds(work), rel=1e-12)
+    assert scaled(part, 1) is part

@@ -87,3 +87,16 @@ def test_the_worst_case_of_compiling_is_no_reason_for_hope() -> None:
 
 def test_a_kv_cache_set_by_hand_has_no_band() -> None:
     assert start(1.0, uncertainty_gib=0.5, fixed=True, kv_cache_memory_bytes=1 * GIB).outcome()[0] == "starts"
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_just_fits_to_the_byte_starts(kind: Outcome) -> None:
+    assert CASES[kind](0.0).outcome() == ("starts", "")
+
+
+def test_a_share_that_is_free_to_the_byte_is_enough() -> None:
+    """Of 24 GiB half is wanted, and half is held: by a display, and by the CUDA context."""
+    held = 12.0 - context_bytes(CARD) / GIB
+    few = {"weights_gib": 1.0, "gpu_memory_utilization": 0.5}
+    assert start(9.0, memory_used_gib=held, **few).outcome() == ("starts", "")
+    assert start(9.0, memory_used_gib=held + 1e-6, **few).outcome()[0] == "too_little_free_memory"

@@ -9,7 +9,7 @@ from simulator.catalog.gpus import gpu
 from simulator.catalog.models import model
 from simulator.catalog.quantizations import quantization
 from simulator.errors import NotModelled
-from simulator.memory.plan import MemoryPlan, plan_memory
+from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
 from simulator.units import GIB
 
 
@@ -262,3 +262,9 @@ def test_ranks_of_context_parallelism_hold_as_many_times_the_tokens_in_the_plan_
     one, eight = (plan("deepseek-v3", "h200-sxm", decode_context_parallel_size=size, **args) for size in (1, 8))
     assert eight.num_gpu_blocks == one.num_gpu_blocks
     assert eight.kv_tokens == 8 * one.kv_tokens
+
+
+def test_the_blocks_of_context_parallel_ranks_are_told_from_the_tokens_that_all_of_them_print() -> None:
+    args = {"max_model_len": 4096, "tensor_parallel_size": 8, "kv_cache_memory_bytes": 2 * GIB}
+    split = plan("deepseek-v3", "h200-sxm", version="0.19.0", decode_context_parallel_size=8, **args)
+    assert blocks_printed_as(split, split.kv_tokens) == split.num_gpu_blocks

@@ -37,6 +37,13 @@ def test_the_cheapest_that_will_do_comes_first_and_the_others_say_what_they_cost
     assert "would start with" in sizing.candidates[2].why
 
 
+def test_what_costs_the_same_is_ranked_the_same_whichever_is_done_first(sizing: Sizing) -> None:
+    one = sizing.candidates[0]
+    ties = [dataclasses.replace(one, deployment=dataclasses.replace(one.deployment, name=name), why="") for name in "abc"]
+    ranked = [sizing_room._ranked(order) for order in (ties, ties[::-1], [ties[1], ties[2], ties[0]])]
+    assert all([c.deployment.name for c in each] == ["a", "b", "c"] for each in ranked)
+
+
 def test_a_spare_replica_is_one_more_than_the_traffic_needs(sizing: Sizing) -> None:
     assert sizing.best is not None
     assert sizing.best.wording == "2 GPUs = 2 replicas x 1 GPU"

@@ -5,7 +5,8 @@ import pytest
 from support.traces import served, trace
 
 from simulator.engine.record import REFUSED, TIMED_OUT
-from simulator.results.metrics import METRICS, measure, measured_window, window_latencies
+from simulator.results import metrics
+from simulator.results.metrics import METRICS, Measures, Metric, Sample, measure, measured_window, window_latencies
 from simulator.results.slo import Promise
 from simulator.results.tables import latencies, requests_table, stretches_table, trace_of
 from simulator.workload.slo import Slo
@@ -177,3 +178,17 @@ def test_every_metric_is_defined_in_a_sentence_and_named_once():
     names = [m.name for m in METRICS]
     assert len(set(names)) == len(names)
     assert all(m.definition.endswith(".") for m in METRICS)
+
+
+def test_a_metric_is_worked_out_when_it_is_asked_for_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sample] = []
+
+    def counted(sample: Sample) -> float:
+        asked.append(sample)
+        return 2.0
+
+    monkeypatch.setitem(metrics._BY_NAME, "itl_mean_s", Metric("itl_mean_s", "s", "", counted))
+    found = Measures(measured_window(trace([served(0.0, 0.5, 1.5)])), times={"itl_mean_s": 3.0})
+    assert found["requests_per_s"] is not None and not asked
+    assert (found["itl_mean_s"], found["itl_mean_s"], len(asked)) == (6.0, 6.0, 1)
+    assert list(found) == [metric.name for metric in METRICS]

@@ -54,10 +54,13 @@ def test_without_all_prices_the_fewest_gpus_win():
     assert "smallest" in found.sentence or "only" in found.sentence
 
 
-def test_nothing_fits_and_the_nearest_way_out_is_named():
-    found = recommend(nothing_fits().deployments, 4.0)
+def test_nothing_fits_and_the_nearest_way_out_is_named_with_its_card():
+    far, near = nothing_fits().deployments
+    found = recommend([far, near], 4.0)
     assert found.deployment is None
-    assert nothing_fits().deployments[0].remedies[0] in found.sentence
+    needed = [d.memory.used_bytes / d.memory.total_bytes for d in (far, near)]
+    assert needed[1] < needed[0]
+    assert found.sentence.endswith(f"{near.name} ({near.title}) with {near.remedies[0]}.")
 
 
 def test_a_missed_slo_names_the_nearest_and_by_how_much():

@@ -1,13 +1,14 @@
 """Drawing requests: streams, mixtures, sessions and shared prefixes, worked by hand."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 from support.workloads import workload
 
 from simulator.errors import ScenarioError
-from simulator.workload.draw import correlated
+from simulator.workload.draw import correlated, draw_kinds, draw_lone, draw_rows, draw_sessions
 from simulator.workload.fit.statistics import spearman
 from simulator.workload.sample import sample
 from simulator.workload.streams import Streams
@@ -94,6 +95,31 @@ def test_classes_get_their_shares_labels_and_priorities():
     assert set(drawn.prompt_tokens[drawn.label == 1]) == {500}
     assert drawn.priority[drawn.label == 1].tolist() == [7] * int((drawn.label == 1).sum())
     assert set(drawn.priority[drawn.label == 0]) == {0}
+
+
+def test_requests_that_stand_alone_are_drawn_as_sessions_of_one_turn_are():
+    spec = workload(
+        classes=[
+            {"name": "chat", "share": 3, "prompt": SPREAD, "output": SPREAD},
+            {"name": "batch", "prompt": SPREAD, "output": 9, "correlation": 0.5},
+        ],
+    )
+    mix, streams = spec.mix(), Streams(1)
+    kind = draw_kinds(mix, streams, (1 << 16) + 3)
+    rows = draw_rows(mix, draw_sessions(mix, kind, streams), streams, None)
+    prompt, output = draw_lone(mix, kind, streams)
+    assert prompt.tolist() == rows.prompt.tolist()
+    assert output.tolist() == rows.output.tolist()
+
+
+def test_drawing_requests_that_stand_alone_takes_little_more_memory_than_their_columns():
+    spec = workload(prompt=10, output=5, requests=200_000)
+    sample(spec, 1)
+    tracemalloc.start()
+    drawn = sample(spec, 1)
+    peak = tracemalloc.get_traced_memory()[1] / len(drawn)
+    tracemalloc.stop()
+    assert peak < 50.0
 
 
 def test_a_class_can_come_at_times_of_its_own():

@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,41 @@ def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_not(kind
     assert [outcomes[x].value() for x in range(8) if x != 3] == [x * x for x in range(8) if x != 3]
     if kind == "processes":
         assert len(list(tmp_path.iterdir())) == pool.TRIES == 3
+
+
+KILLED = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from killed import report
+from simulator.planning.machines.pool import Processes, each
+list(each(report, [pathlib.Path(sys.argv[1], name) for name in ("a", "b")], Processes(2)))
+"""
+REPORT = """
+import os, time
+def report(path):
+    path.with_suffix(".draft").write_text(str(os.getpid()))
+    path.with_suffix(".draft").rename(path)
+    time.sleep(60)
+"""
+
+
+def test_the_workers_of_a_killed_process_end_soon(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(REPORT)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=env)
+    assert _within(60, lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    workers = [int((tmp_path / name).read_text()) for name in ("a", "b")]
+    parent.kill()
+    parent.wait()
+    assert _within(15, lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def _within(seconds: float, true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.05)
+    return true()
 
 
 def test_leaving_early_stops_the_processes() -> None:

@@ -1,0 +1,1 @@
+"""Long horizons: weeks of traffic from the hours that differ."""
