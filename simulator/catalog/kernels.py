@@ -139,12 +139,11 @@ class Kernels:
 class Apart:
     """What differs where an engine computes prompts in one pool and answers in another.
 
-    `prompt_on` and `experts_on` replace an engine's; `hand_over_ms` passes between the end of a prompt and its transfer's start,
+    `prompt_on` replaces an engine's; `hand_over_ms` passes between the end of a prompt and its transfer's start,
     for queues that both sides poll.
     """
 
     prompt_on: dict[str, Positive] = Field(default_factory=dict)
-    experts_on: dict[str, Positive] = Field(default_factory=dict)
     hand_over_ms: NonNegative = 0.0
     source: str
 
@@ -208,8 +207,7 @@ class Overheads:
         """The overheads in a prefill or a decode pool."""
         if self.apart is None:
             return self
-        experts_on, prompt_on = self.experts_on | self.apart.experts_on, self.prompt_on | self.apart.prompt_on
-        return replace(self, experts_on=experts_on, prompt_on=prompt_on)
+        return replace(self, prompt_on=self.prompt_on | self.apart.prompt_on)
 
 
 @spec
