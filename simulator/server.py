@@ -12,6 +12,7 @@ from simulator.catalog.acceptance import family_of, measured_acceptance
 from simulator.catalog.engine_args import EngineArgs, ResolvedArgs
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu, require_rates
+from simulator.catalog.kernels import overheads
 from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Model
 from simulator.catalog.quantizations import Quantization
@@ -42,6 +43,7 @@ from simulator.memory.plan import MemoryPlan, blocks_printed_as, plan_memory
 from simulator.memory.speculative import reads_hidden_states
 from simulator.numbers import MOST_ENGINES
 from simulator.spec import first_mistake
+from simulator.units import MS
 from simulator.workload.acceptance import Acceptance
 from simulator.workload.requests import Requests
 from simulator.workload.streams import Streams
@@ -96,6 +98,7 @@ def plan_server(
     sampling: Sampling | None = None,
     network: LinkSpec | None = None,
     kv_tokens: int | None = None,
+    apart: bool = False,
 ) -> Server | DoesNotStart:
     """One engine as it runs with these arguments, or why it does not start.
 
@@ -103,7 +106,8 @@ def plan_server(
     GPU to another in one direction, in place of the datasheet's; `host` its processor, None a
     usual one; `sampling` how answers are sampled, None greedy; `network` what joins the servers of
     one replica, None the usual link. `kv_tokens` is the KV cache that
-    the engine printed at its start: the plan then has the blocks that print so.
+    the engine printed at its start: the plan then has the blocks that print so. `apart`: it is of a
+    prefill or a decode pool.
 
     Raises NotModelled for what has no model, SimulatorError for arguments that the engine refuses.
     """
@@ -112,7 +116,7 @@ def plan_server(
         printed = replace(args, num_gpu_blocks_override=blocks_printed_as(plan, kv_tokens))
         plan = plan_memory(model, quantization, gpu, printed, engine)
     told = link_bytes_per_s, host or Host(), sampling or Sampling(), network or LinkSpec()
-    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, *told)
+    target = Target(plan.model, plan.quantization, plan.gpu, plan.args, plan.engine, *told, apart)
     if not plan.starts:
         return DoesNotStart(plan, target)
     require_rates(gpu)
@@ -295,11 +299,12 @@ def kv_link(prefill: PoolPlan, decode: PoolPlan, link: LinkPlan) -> KvLink:
     senders, receivers = prefill.server.plan.gpus_per_replica, decode.server.plan.gpus_per_replica
     block = decode.server.plan.layout.block_bytes * receivers
     port = link.port_bytes_per_s
+    known = overheads(decode.server.target.engine).apart
     return KvLink(
         out=(senders * port,) * prefill.instances,
         into=(receivers * port,) * decode.instances,
         block_bytes=block,
-        latency_s=link.latency_s,
+        latency_s=link.latency_s + (known.hand_over_ms * MS if known else 0.0),
     )
 
 

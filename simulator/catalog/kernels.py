@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -135,6 +136,19 @@ class Kernels:
 
 
 @spec
+class Apart:
+    """What differs where an engine computes prompts in one pool and answers in another.
+
+    `prompt_on` replaces an engine's; `hand_over_ms` passes between the end of a prompt and its transfer's start,
+    for queues that both sides poll.
+    """
+
+    prompt_on: dict[str, Positive] = Field(default_factory=dict)
+    hand_over_ms: NonNegative = 0.0
+    source: str
+
+
+@spec
 class Overheads:
     """What an engine adds to its kernels: multipliers on their seconds, and seconds of its own.
 
@@ -185,8 +199,15 @@ class Overheads:
     gemm_on: dict[str, Positive] = Field(default_factory=dict)
     eager_quantize_us: NonNegative = 0.0
     extrapolated: tuple[str, ...] = ()
+    apart: Apart | None = None
     source: str
     checked: str
+
+    def in_a_pool(self) -> Overheads:
+        """The overheads in a prefill or a decode pool."""
+        if self.apart is None:
+            return self
+        return replace(self, prompt_on=self.prompt_on | self.apart.prompt_on)
 
 
 @spec

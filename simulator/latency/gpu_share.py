@@ -205,7 +205,7 @@ class GpuShare:
 def gpu_share(target: Target) -> GpuShare:
     """One rank of the target."""
     model, quantization, gpu, args, engine = target.model, target.quantization, target.gpu, target.args, target.engine
-    own = target.host.on(overheads(engine))
+    own = target.host.on(overheads(engine).in_a_pool() if target.apart else overheads(engine))
     compiled = engine.generation == "v1" and not args.enforce_eager
     asked = (quantization.kv_cache_dtype if quantization else None) or "bf16"
     stored = asked if args.kv_cache_dtype == "auto" else args.kv_cache_dtype

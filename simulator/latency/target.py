@@ -20,6 +20,7 @@ class Target:
 
     `link_bytes_per_s`: what the user's server gives from one GPU to another in one direction, in place of the datasheet's.
     `host`: its processor. `sampling`: how answers are sampled. `network` joins the servers of one replica.
+    `apart`: it is of a prefill or a decode pool.
     """
 
     model: Model
@@ -31,3 +32,4 @@ class Target:
     host: Host = field(default_factory=Host)
     sampling: Sampling = field(default_factory=Sampling)
     network: LinkSpec = field(default_factory=LinkSpec)
+    apart: bool = False

@@ -71,6 +71,7 @@ def _plan_pool(scenario: Scenario, deployment: Deployment, pool: Pool) -> Server
         host=pool.host,
         sampling=scenario.sampling,
         network=pool.network,
+        apart=deployment.apart,
     )
 
 

@@ -34,7 +34,7 @@ class MeasuredServer:
 
     `kv_tokens`: the KV cache of one engine as that printed it, which replaces the planned one. `client` is what measured it, None
     where the engine did. `client_sequence_s` is what a client in the engine's own process needs of the CPU for each sequence of a
-    step.
+    step. `apart`: it is of a prefill or a decode pool.
     """
 
     model: Model
@@ -49,6 +49,7 @@ class MeasuredServer:
     sampling: Sampling = field(default_factory=Sampling)
     client: FrontEnd | None = None
     client_sequence_s: float = 0.0
+    apart: bool = False
 
     @property
     def engines(self) -> int:
@@ -64,7 +65,7 @@ class MeasuredServer:
     def key(self) -> tuple[object, ...]:
         """What decides a binding."""
         quantization = self.quantization.name if self.quantization else None
-        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.host, self.sampling, self.client_sequence_s
+        told = self.args, self.kv_tokens, self.link_bytes_per_s, self.host, self.sampling, self.client_sequence_s, self.apart
         return self.model.name, quantization, self.gpu.name, self.engine.name, told
 
 
@@ -118,6 +119,7 @@ class Bench:
             host=measured.host,
             sampling=measured.sampling,
             kv_tokens=measured.kv_tokens,
+            apart=measured.apart,
         )
 
     def run(self, measured: MeasuredServer, requests: Requests, source: Load | None = None) -> RunRecord:

@@ -66,6 +66,10 @@ class DecodeServer(Server):
     def queued(self) -> int:
         return len(self.waiting) + len(self.ready)
 
+    def _launches(self, given: dict[Item, int], prompt_tokens: int) -> bool:
+        """A prompt's last token, or any single one, is computed as a decode is."""
+        return prompt_tokens > 0 and any(n > 1 for n in given.values())
+
     def _admit(self, budget, given, cap, held_back, now) -> None:
         for item in self.ready:
             if not (budget and len(self.running) < self.limits.max_num_seqs):

@@ -435,9 +435,13 @@ class Server:
         seconds += sum(w.beyond for w in time.windows if any(each >= w.size for each in contexts))
         if len(time.drafted):
             seconds += time.drafted[drafting]
-        if row["prefill_tokens"] and len(time.prompt):
+        if len(time.prompt) and self._launches(given, row["prefill_tokens"]):
             seconds += time.prompt[sum(given.values())]
         return Step(parts, float(seconds + in_windows), row, sum(given.values()))
+
+    def _launches(self, given: dict[Item, int], prompt_tokens: int) -> bool:
+        """Whether a step runs as one that computes prompts."""
+        return prompt_tokens > 0
 
     def _verify(self, item: Item, n: int) -> int:
         """Let `n` tokens of a decoding request be verified; how many come of it."""

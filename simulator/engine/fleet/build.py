@@ -13,7 +13,7 @@ from simulator.engine.fleet.pool import InstancePool
 from simulator.engine.fleet.queue_limits import Door, QueueLimits
 from simulator.engine.fleet.reports import LoadReports
 from simulator.engine.fleet.router import Router
-from simulator.engine.instance.durations import AdapterTimer, Durations, SpeculativeTimer, StepTimer, Ticks
+from simulator.engine.instance.durations import AdapterTimer, Durations, ReceiverTimer, SpeculativeTimer, StepTimer, Ticks
 from simulator.engine.instance.instance import Finished, Instance
 from simulator.engine.instance.lock_step import Rank, RankGroup
 from simulator.engine.record import Recorder
@@ -53,7 +53,7 @@ def build_instances(
         return kind(
             number,
             scheduler,
-            _timer(times, scheduler, sums),
+            _timer(times, scheduler, sums, role),
             async_scheduling=config.async_scheduling,
             clock=clock,
             recorder=recorder,
@@ -63,8 +63,10 @@ def build_instances(
     return [build(number, *server) for number, server in enumerate(servers, first)]
 
 
-def _timer(durations: Durations, scheduler: Scheduler, sums: Mapping[int, InWindow]) -> StepTimer:
+def _timer(durations: Durations, scheduler: Scheduler, sums: Mapping[int, InWindow], role: Role) -> StepTimer:
     batch = scheduler.batch
+    if role == "decode":
+        return ReceiverTimer(durations, batch, sums)
     if isinstance(batch, SpeculativeBatch):
         return SpeculativeTimer(durations, batch)
     if isinstance(scheduler, AdapterScheduler):

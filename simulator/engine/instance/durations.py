@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,27 @@ class StepTimer:
     def _context_of(self, request: Request) -> float:
         """Tokens that a decoding sequence attends to."""
         return self.batch.step + request.offset
+
+
+class ReceiverTimer(StepTimer):
+    """The same where KV comes from elsewhere: the last prompt token is then computed as a decode is, with its graph."""
+
+    __slots__ = ("launches",)
+
+    def __init__(self, durations: Durations, batch: DecodeBatch, sums: Mapping[int, InWindow]) -> None:
+        self.launches = durations.prompt
+        if self.launches:
+            durations = copy(durations)
+            durations.prompt = []
+        super().__init__(durations, batch, sums)
+
+    def uneven(self, step: Step) -> tuple[float, int, int]:
+        """What the composed step takes, whatever is in it; its prompt tokens, and how many sequences sample in it."""
+        seconds, prompt_tokens, sampled = super().uneven(step)
+        if self.launches and any(tokens > 1 for _, tokens, _ in step.chunks):
+            ends = sum(last for *_, last in step.chunks)
+            seconds += self.launches[sampled - ends + prompt_tokens]
+        return seconds, prompt_tokens, sampled
 
 
 class SpeculativeTimer(StepTimer):

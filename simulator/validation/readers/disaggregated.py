@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from simulator.catalog.gpus import gpu
 from simulator.catalog.links import LinkSpec
 from simulator.catalog.models import Model, MoeMlp, model
+from simulator.engine.fleet.router import Random, RoundRobin, Router
 from simulator.engine.load import ClosedLoop
 from simulator.numbers import LONGEST, MOST_REQUESTS
 from simulator.results.steady_state import load_regime
@@ -23,7 +24,11 @@ from simulator.validation.readers.closed_loop import (
     drawn_requests,
     quantization_of,
 )
+from simulator.validation.readers.inferencex import HARNESS_RATIO
+from simulator.validation.readers.recipes import PooledRun, pool_arguments
 from simulator.validation.readers.rows import Prediction, compare_rows, count, engine_of, measured_args, values_in
+
+Role = Literal["prefill", "decode"]
 
 # Requests that are simulated at most: beyond them the first ones, who come all at once, hardly count.
 _MOST = 40_000
@@ -55,9 +60,9 @@ def predict_apart(row: Row, bench: Bench) -> Prediction:
     prefill, decode = pool_of(row, "prefill"), pool_of(row, "decode")
     users = count(row, "concurrency", most=MOST_REQUESTS // PROMPTS_EACH)
     rng = np.random.default_rng([users, count(row, "input_len", most=LONGEST), count(row, "output_len", most=LONGEST)])
-    requests = drawn_requests(row, rng, min(PROMPTS_EACH * users, max(_MOST, 2 * users)))
+    requests = drawn_requests(_as_sent(row), rng, min(PROMPTS_EACH * users, max(_MOST, 2 * users)))
     bench.afford(requests)
-    pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances) for pool in (prefill, decode))
+    pools = tuple(PoolPlan(bench.bind(pool.server), pool.instances, router_of(row)) for pool in (prefill, decode))
     link = link_of_card(decode.server)
     fleet = FleetPlan(pools, decode.server.client, link=link)
     trace = fleet.serve(requests, source=ClosedLoop(concurrency=users))
@@ -74,11 +79,25 @@ def link_of_card(server: MeasuredServer) -> LinkPlan:
     return LinkPlan(link.port_bytes_per_s, link.latency_s)
 
 
-def pool_of(row: Row, role: str) -> MeasuredPool:
+def _is_inferencex(row: Row) -> bool:
+    return text(row, "source").startswith("InferenceX")
+
+
+def _as_sent(row: Row) -> Row:
+    """The row with the range of lengths that InferenceX's client draws from, which it does not state."""
+    return {"length_range_ratio": str(HARNESS_RATIO), **row} if _is_inferencex(row) else row
+
+
+def router_of(row: Row) -> Router:
+    """Who gives requests to workers: several front ends that each go round, where InferenceX measured, so that it is chance."""
+    return Random() if _is_inferencex(row) else RoundRobin()
+
+
+def pool_of(row: Row, role: Role) -> MeasuredPool:
     """One pool of a row. With attention data parallelism each rank attends on its own GPU."""
 
-    def number(name: str) -> int:
-        return whole_in(row, f"{role}_{name}") or 1
+    def number(name: str, of: str = role) -> int:
+        return whole_in(row, f"{of}_{name}") or 1
 
     base, card = model(text(row, "model")), gpu(text(row, "gpu"))
     release, _ = engine_of(row, ASSUMED_VERSION)
@@ -89,7 +108,24 @@ def pool_of(row: Row, role: str) -> MeasuredPool:
     }
     split = number("moe_tp_size")
     told["enable_expert_parallel"] = number("moe_ep_size") > 1 or _cannot_split(base, split)
-    server = MeasuredServer(base, quantization_of(row, base), card, release, measured_args(**told), client=BENCHMARK_CLIENT)
+    if _is_inferencex(row):
+        told |= pool_arguments(
+            PooledRun(
+                family=release.family,
+                release=text(row, "engine_version"),
+                form=text(row, "precision"),
+                gpu=card.name,
+                prompt_tokens=count(row, "input_len", most=LONGEST),
+                output_tokens=count(row, "output_len", most=LONGEST),
+                users=count(row, "concurrency", most=MOST_REQUESTS),
+                prefill_workers=number("num_workers", "prefill"),
+                prefill_ranks=number("attention_dp_size", "prefill"),
+                decode_workers=number("num_workers", "decode"),
+                decode_ranks=number("attention_dp_size", "decode"),
+            )
+        )[role]
+    form = quantization_of(row, base)
+    server = MeasuredServer(base, form, card, release, measured_args(**told), client=BENCHMARK_CLIENT, apart=True)
     return MeasuredPool(server, number("num_workers"))
 
 
