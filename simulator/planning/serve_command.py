@@ -22,8 +22,7 @@ from simulator.workload.workload import Workload
 STREAMED_PER_S, STREAMED_AT_BEST = 7_000, 14_500
 NOT_MODELLED = (
     "the network between client and server, and clients that disconnect",
-    "a client that is itself the bottleneck, and the API servers of SGLang, TensorRT-LLM and vLLM "
-    "V0",
+    "a client that is itself the bottleneck, and the API servers of TensorRT-LLM and vLLM V0",
     "structured output and multi-modal inputs; LoRA adapters beside speculative decoding, pipeline "
     "stages, pools and other engines than vLLM's V1",
     "KV cache that is moved to CPU memory or disk; between a prefill and a decode pool transfers "
