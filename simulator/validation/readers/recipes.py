@@ -29,6 +29,8 @@ _PROMPTS_ELSE = {1024: (16, 16_384), 8192: (2, 16_384)}
 _CHUNK_ALONE = {("fp4", 8192): 24_576, ("fp8", 8192): 16_384}
 _CHUNK_OF_RANKS = 16_384
 _CHUNK_OF_MANY = 131_072
+# What it takes of a GPU where neither pool has data parallel ranks.
+_MEMORY_ALONE = 0.95
 _VLLM_TOKENS = 16_384
 # Tokens that a sequence may be longer than stated.
 _SPARE = 40
@@ -108,10 +110,13 @@ def _decode_seats(run: PooledRun) -> int | None:
 
 
 def _sglang(run: PooledRun) -> tuple[dict[str, Any], dict[str, Any]]:
+    alone = run.prefill_ranks == run.decode_ranks == 1 and (run.prompt_tokens == 1024 or run.form == "fp4")
+    memory = {"gpu_memory_utilization": _MEMORY_ALONE} if alone else {}
     if run.prefill_ranks > 1:
         return {"max_num_batched_tokens": _CHUNK_OF_RANKS}, {}
     if run.prefill_workers > 1:
         return {"max_num_batched_tokens": _CHUNK_OF_MANY}, {}
     if run.card == "h200":
         return {}, {}
-    return {"max_num_batched_tokens": _CHUNK_ALONE.get((run.form, run.prompt_tokens), 8192)}, {}
+    chunk = _CHUNK_ALONE.get((run.form, run.prompt_tokens), 8192)
+    return {"max_num_batched_tokens": chunk, **memory}, memory
