@@ -168,9 +168,9 @@ def _hashes(frame: pl.DataFrame, kept: Ints, layout: Layout, prompt: Floats, tra
         lists = lists[kept]
     listed = lists.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     exploded = lists.filter(lists.list.len() > 0).explode()
-    if exploded.null_count():
+    if exploded.null_count() or not (exploded.dtype.is_numeric() or exploded.dtype == pl.String):
         raise MeasurementError(f"{trace.path}: {layout.hashes} has entries that are neither numbers nor text")
-    ids = renumbered((exploded.rank("dense") if exploded.dtype == pl.String else exploded).cast(pl.Int64).to_numpy())
+    ids = renumbered((exploded if exploded.dtype.is_integer() else exploded.rank("dense")).cast(pl.Int64).to_numpy())
     size = trace.block_size or layout.block_size or block_size_of(listed, prompt[kept].astype(np.int64), trace.path)
     offsets = np.concatenate([[0], np.cumsum(listed)])
     return BlockHashes(size, offsets, chained(offsets, ids))

@@ -275,3 +275,10 @@ def test_hash_ids_in_a_csv_are_lists_in_brackets(tmp_path):
 def test_hash_ids_that_are_nothing_are_refused(tmp_path):
     rows = [{"timestamp": i, "input_length": 32, "output_length": 5, "hash_ids": [1, None]} for i in range(4)]
     assert "neither numbers nor text" in refusal(write_json_lines(tmp_path / "t.jsonl", rows), time_unit="s")
+
+
+def test_hash_ids_are_told_apart_however_large_they_are(tmp_path):
+    rows = [{"timestamp": i, "input_length": 32, "output_length": 5, "hash_ids": [7, 1e300 if i else 8]} for i in range(4)]
+    ids = read(write_json_lines(tmp_path / "t.jsonl", rows), time_unit="s").requests.hashes.ids.reshape(4, 2)
+    assert len(set(ids[:, 0])) == 1
+    assert ids[0, 1] != ids[1, 1] == ids[2, 1]
