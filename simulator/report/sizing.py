@@ -13,7 +13,7 @@ from simulator.text import number, plural, sure
 def to_carry(sizing: Sizing) -> str:
     """What is to be carried: `20 requests/s within the SLO`."""
     rate, loop = sizing.scenario.workload.mean_rate(), sizing.scenario.workload.closed_loop
-    what = f"{number(rate, 6)} requests/s" if rate is not None else plural(loop.concurrency, "user") if loop else "a batch"
+    what = f"{number(rate, 4)} requests/s" if rate is not None else plural(loop.concurrency, "user") if loop else "a batch"
     lost = f" with {plural(sizing.ask.spare, 'replica')} lost" if sizing.ask.spare else ""
     return f"{what}{' within the SLO' if sizing.scenario.promises else ''}{lost}"
 

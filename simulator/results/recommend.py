@@ -219,7 +219,7 @@ def _each_likely(d: DeploymentResult) -> float | None:
 
 def _none_will_do(deployments: Sequence[DeploymentResult], rate_per_s: float | None) -> str:
     running = [d for d in deployments if d.runs]
-    demand = f"at {number(rate_per_s, 6)} requests/s" if rate_per_s else "at this load"
+    demand = f"at {number(rate_per_s, 4)} requests/s" if rate_per_s else "at this load"
     if not running:
         return f"Nothing here starts. Nearest way out: {_nearest_start(deployments)}." if deployments else "Nothing to compare."
     if not any(_served(d) for d in running):
