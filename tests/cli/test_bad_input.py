@@ -54,9 +54,9 @@ MISTAKES = [
         "speculative decoding by sglang-0.5.19; leave it out, or ask a release of vLLM",
     ),
     (
-        "prompt: {",
-        "adapters: {count: 3, rank: 64}\n  prompt: {",
-        "10:5",
+        "prompt: 200",
+        "prompt: 200\n  adapters: {count: 3, rank: 64}",
+        "12:5",
         "requests ask for LoRA adapters, and the engine serves none; set enable_lora: true",
     ),
     (

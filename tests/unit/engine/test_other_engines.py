@@ -98,6 +98,6 @@ def test_prompts_without_graphs_take_the_launches_of_their_layers() -> None:
     for engine in ("sglang", "tensorrt-llm"):
         time = planned(engine).step_time
         assert len(time.prompt) == len(time.tokens)
-        assert time.tokens[64] + time.prompt[64] + time.constant > 0.009
+        assert time.prompt[64] > 0.2 * time.tokens[64]
         assert time.prompt[0] == 0
     assert not len(planned("vllm").step_time.prompt)

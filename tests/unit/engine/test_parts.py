@@ -76,6 +76,8 @@ class Idle:
     def kv_use(self):
         return 0.0
 
+    kv_use_at_least = kv_use
+
 
 @pytest.mark.parametrize("router", [kind() for kind in variants(Router)])
 def test_a_router_chooses_among_the_instances_that_are_ready_when_it_chooses(router):

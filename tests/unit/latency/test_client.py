@@ -31,7 +31,7 @@ def test_the_part_that_queues_is_taken_from_what_a_single_request_sees() -> None
 def test_the_front_end_is_off_where_nobody_asked_for_it_or_measured_it() -> None:
     assert FrontEnd(queue=False).api_server(V1, ONE) is None
     assert FrontEnd().api_server(V0, ONE) is None
-    assert FrontEnd().api_server(engine("sglang-0.5.6"), ONE) is None
+    assert FrontEnd().api_server(engine("tensorrt-llm-1.0.0"), ONE) is None
     stated = FrontEnd(request_ms=3.0).api_server(V0, ONE)
     assert stated is not None
     assert (stated.request_s, stated.chunk_s) == (0.003, 0.0)

@@ -108,7 +108,7 @@ def test_replicas_are_counted_by_what_their_api_servers_take(tmp_path: Path) -> 
     assert fewest_conceivable(scenario, scenario.deployments[0]) == 2
 
 
-@pytest.mark.parametrize("version", ["sglang-0.5.6", "tensorrt-llm-1.0.0", "vllm-0.6.3"])
+@pytest.mark.parametrize("version", ["tensorrt-llm-1.0.0", "vllm-0.6.3"])
 def test_where_nothing_is_known_of_it_the_result_says_that_it_is_not_modelled(tmp_path: Path, version: str) -> None:
     scenario = slow(tmp_path, ("engine.version", version), frontend="queue: true")
     notes = examined(scenario).notes
