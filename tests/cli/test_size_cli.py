@@ -64,7 +64,7 @@ def test_a_space_replaces_the_listed_deployments(size) -> None:
 def test_a_space_keeps_the_engine_arguments_of_the_scenario(tmp_path: Path) -> None:
     stated = arguments_for_all(small(tmp_path))
     assert stated == {"max_model_len": 4096, "max_num_seqs": 64}
-    (only,) = _space("l40s", "auto", "1", [], stated)
+    (only,) = _space("l40s", "auto", "1", [], stated, {})
     assert (only.pool.max_model_len, only.pool.max_num_seqs) == (4096, 64)
 
 
