@@ -195,7 +195,8 @@ def _worst(moments: Sequence[Moment], events: Sequence[FleetEvent], width: float
     end = worst.start_s + width
     before = [e for e in events if worst.start_s - _BEFORE_S <= e.when < end and e.when > 0]
     told = [f"replica {e.replica} {e.what} at {clock(e.when)}" for e in before if e.what in ("dies", "drains", "starts")]
-    cause = f"; before it {', '.join(told[-_FEW:])}" if told else f"; {number(worst.ready, 2)} replicas were ready"
+    ready = "1 replica was" if worst.ready == 1 else f"{number(worst.ready, 2)} replicas were"
+    cause = f"; before it {', '.join(told[-_FEW:])}" if told else f"; {ready} ready"
     asked = f"{number(worst.asked_per_s, 3)} requests/s asked"
     return f"at its worst, {clock(worst.start_s)} to {clock(end)}, {share(worst.kept)} kept, {asked}{cause}"
 
