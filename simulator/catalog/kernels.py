@@ -13,7 +13,7 @@ from simulator.catalog.engine_args import MoeBackend
 from simulator.catalog.engines import Engine
 from simulator.catalog.gpus import Gpu
 from simulator.errors import NotModelled, UnknownName
-from simulator.spec import Count, Fraction, NonNegative, Positive, spec
+from simulator.spec import Count, Fraction, Natural, NonNegative, Positive, spec
 
 RunningKernel = Literal[
     "fp32",
@@ -164,6 +164,7 @@ class Overheads:
     `eager_quantize_us` more where kernels of their own quantize the activations of its matmuls.
     Engines that run prompts without graphs or compilation, whatever the step's size, need `prompt_layer_us` to launch a layer of
     such a step, `prompt_rank_us` more for every doubling of tensor-parallel ranks, `prompt_experts_us` more where it has experts
+    (in full where a token picks `prompt_experts_picked` of them or more, nothing at half as many)
     and `prompt_recurrent_us` more where it has a recurrence; and on an architecture its GPU's work takes `prompt_on` times as
     long as kernels alone would. `experts_on` and `gemm_on` multiply the seconds of experts and of linear layers, by the
     architecture and the kernel that runs them ("blackwell bf16").
@@ -193,6 +194,7 @@ class Overheads:
     prompt_layer_us: NonNegative = 0.0
     prompt_rank_us: NonNegative = 0.0
     prompt_experts_us: NonNegative = 0.0
+    prompt_experts_picked: Natural = 0
     prompt_recurrent_us: NonNegative = 0.0
     prompt_on: dict[str, Positive] = Field(default_factory=dict)
     experts_on: dict[str, Positive] = Field(default_factory=dict)

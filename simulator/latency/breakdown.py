@@ -309,11 +309,17 @@ def _recurrences(r: GpuShare) -> int:
     return sum(isinstance(layer.mixer, GatedDeltaNet | Mamba1 | Mamba2) for layer in r.model.layers)
 
 
+def _share_by_picks(r: GpuShare, mlp: MoeMlp) -> float:
+    """How much of what experts add to a prompt's launches holds where a token picks as many as here."""
+    full = r.overheads.prompt_experts_picked
+    return min(max(2 * mlp.experts_per_token / full - 1, 0.0), 1.0) if full else 1.0
+
+
 def _prompt_launches(r: GpuShare, on_gpu: Array, counted: Array) -> Array:
     """What a step takes longer by that computes prompts, where no graph covers these; `counted` of it stands elsewhere."""
     o, layers = r.overheads, r.model.layers
     launching = (o.prompt_layer_us + math.log2(r.tp) * o.prompt_rank_us) * len(layers)
-    launching += o.prompt_experts_us * sum(isinstance(layer.mlp, MoeMlp) for layer in layers)
+    launching += o.prompt_experts_us * sum(_share_by_picks(r, layer.mlp) for layer in layers if isinstance(layer.mlp, MoeMlp))
     launching += o.prompt_recurrent_us * _recurrences(r)
     slower = o.prompt_on.get(r.gpu.architecture, 1.0) * on_gpu
     waits = np.maximum(launching * US, slower) - on_gpu
