@@ -101,3 +101,14 @@ def test_prompts_without_graphs_take_the_launches_of_their_layers() -> None:
         assert time.prompt[64] > 0.2 * time.tokens[64]
         assert time.prompt[0] == 0
     assert not len(planned("vllm").step_time.prompt)
+
+
+def test_prompts_of_tokens_that_pick_few_experts_are_launched_as_those_of_a_dense_model() -> None:
+    """gpt-oss picks four of its experts, Qwen3 eight: what experts add to the launches of SGLang's prompts is for the latter."""
+    args = EngineArgs(tensor_parallel_size=8, max_model_len=8192)
+    longer = {}
+    for name in ("gpt-oss-120b", "qwen3-235b-a22b-fp8"):
+        server = plan_server(catalog.model(name), None, catalog.gpu("h200-sxm"), args, catalog.engine("sglang-0.5.9"))
+        assert isinstance(server, Server)
+        longer[name] = float(server.step_time.prompt[64]) / len(server.plan.model.layers)
+    assert longer["gpt-oss-120b"] < 0.001 < longer["qwen3-235b-a22b-fp8"]
