@@ -329,7 +329,7 @@ class Instance:
         stretch.base, stretch.slope = base, slope
         one_by_one = not base or (in_flight and start == now) or (waiting and self.leaving)
         stretch.steps = steps = 1 if one_by_one else scheduler.horizon()
-        self.end = start + base if steps == 1 else start + (steps * base + slope * (steps * (steps - 1) // 2))
+        self.end = start + base if steps == 1 else stretch.until(steps)
         self.log.planned += pack_planned(start, base, slope, count + step.padding, count, 0, count, waiting, self.preempted)
         self.preempted = 0
         return True
