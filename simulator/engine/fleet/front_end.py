@@ -12,6 +12,7 @@ import numpy as np
 from simulator.engine.clock import Alarm, Clock
 from simulator.engine.instance.durations import Ticks
 from simulator.engine.instance.instance import Instance
+from simulator.engine.instance.stretch import Stretch
 from simulator.engine.record import sampled_at, steps_ended
 from simulator.engine.request import Request
 from simulator.latency.client import ApiServer
@@ -105,7 +106,7 @@ class Lane:
         while row < closed:
             start, base, slope, sampled = _planned(planned, row * _PLANNED)
             (steps,) = _ended(ended, row * _ENDED)
-            last = start + (steps * base + slope * (steps * (steps - 1) // 2))
+            last = Stretch(start, base, slope).until(steps)
             if last > now:
                 break
             if steps > self.done:
@@ -116,10 +117,10 @@ class Lane:
             start, base, slope, sampled = _planned(planned, row * _PLANNED)
             if start + base <= now:
                 steps = _ended(ended, row * _ENDED)[0] if row < closed else self.instance.stretch.steps
-                done = _ended_by(now, start, base, slope, steps)
+                stretch = Stretch(start, base, slope, steps)
+                done = stretch.ended(now)
                 if done > self.done:
-                    last = start + (done * base + slope * (done * (done - 1) // 2))
-                    self._send(start, base, slope, done, sampled, last)
+                    self._send(start, base, slope, done, sampled, stretch.until(done))
                     self.done = done
         return self.free_at
 
@@ -151,15 +152,3 @@ class Lane:
             return tokens
         at = np.minimum(np.searchsorted(ended, tokens), len(ended) - 1)
         return np.where(np.isfinite(tokens), np.maximum(sent[at], tokens), tokens)
-
-
-def _ended_by(now: float, start: Any, base: Any, slope: Any, most: int) -> int:
-    """How many of at most so many steps from `start`, the j-th taking base + j * slope, have ended by now."""
-    gone = now - start
-    near = gone / (base + slope * (gone / base) / 2) if base else most
-    steps = most if near >= most else int(near)
-    while steps and start + (steps * base + slope * (steps * (steps - 1) // 2)) > now:
-        steps -= 1
-    while steps < most and start + ((steps + 1) * base + slope * ((steps + 1) * steps // 2)) <= now:
-        steps += 1
-    return steps
