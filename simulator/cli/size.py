@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from simulator.cli.progress import counted
 
 if TYPE_CHECKING:
     from simulator.planning.changing.size import SizingOverTime
+    from simulator.planning.ci_checks import Check
     from simulator.planning.size import Candidate, Sizing
     from simulator.results.model import DeploymentResult
     from simulator.scenario import Deployment
@@ -81,7 +83,7 @@ def size_command(
     and why the others lost. Where replicas come and go or a rate varies for long, over the time."""
     from simulator.errors import NotModelled
     from simulator.planning.changing.size import goes_over_time, size_over_time
-    from simulator.planning.ci_checks import check_outputs, over_time_checks, sizing_checks, write_checks
+    from simulator.planning.ci_checks import check_outputs, over_time_checks, sizing_checks
     from simulator.planning.size import Ask, answered
     from simulator.planning.size import size as find
     from simulator.scenario import load
@@ -107,10 +109,7 @@ def size_command(
                 progress=progress,
             )
         _over_time(over_time, report, as_json=as_json, quiet=quiet)
-        checks = over_time_checks(over_time, max_cost)
-        write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
-        if not all(check.passed for check in checks):
-            raise typer.Exit(1)
+        _hold(scenario.name, over_time_checks(over_time, max_cost), junit, github=github)
         return
     ask = Ask(spare=spare, growth=growth, max_replicas=max_replicas)
     with counted(f"sizing {scenario.name}", quiet=quiet) as progress:
@@ -128,8 +127,14 @@ def size_command(
         from simulator.report.pages.size import size_page
 
         save_file(report, size_page(sizing, months), "--report")
-    checks = sizing_checks(sizing, max_cost)
-    write_checks(f"sim size {scenario.name}", checks, junit_file=junit, github=github)
+    _hold(scenario.name, sizing_checks(sizing, max_cost), junit, github=github)
+
+
+def _hold(name: str, checks: Sequence[Check], junit: Path | None, *, github: bool) -> None:
+    """Write the checks where they are asked for, and end with 1 where one fails."""
+    from simulator.planning.ci_checks import write_checks
+
+    write_checks(f"sim size {name}", checks, junit_file=junit, github=github)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 
